@@ -1,0 +1,1 @@
+"""unmelt: generative models that factor over noise levels."""

@@ -1,0 +1,149 @@
+"""A transformer on patches of x, steered by adaLN-zero.
+
+    h <- h + gate1 * attention(adaptive_norm1(h))
+    h <- h + cross_attention(norm(h), sequence)                    where a sequence can be given
+    h <- h + gate2 * mlp(adaptive_norm2(h))
+
+(Peebles and Xie, 2023, section 3; cross-attention as in PixArt-alpha, Chen et al., 2024.) Space may have any
+number of dimensions: a patch is a small box, and every place has a fixed sinusoidal embedding.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmelt.backbone.arguments import at_least
+from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.embed import Conditioner, position_embedding
+from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+
+
+def to_patches(x: Float[Tensor, "rows channels *space"], patch: Sequence[int]) -> Float[Tensor, "rows places values"]:
+    """Every box of `patch` as one vector, boxes in the order of space."""
+    dims = len(patch)
+    split = [n for size, p in zip(x.shape[2:], patch, strict=True) for n in (size // p, p)]
+    boxes = x.reshape(*x.shape[:2], *split)
+    places, within = [2 + 2 * d for d in range(dims)], [3 + 2 * d for d in range(dims)]
+    return boxes.permute(0, *places, 1, *within).flatten(1, dims).flatten(2)
+
+
+def from_patches(
+    patches: Float[Tensor, "rows places values"], size: Sequence[int], patch: Sequence[int]
+) -> Float[Tensor, "rows channels *space"]:
+    """The inverse of `to_patches`, onto a grid of this size."""
+    dims = len(patch)
+    grid = [n // p for n, p in zip(size, patch, strict=True)]
+    boxes = patches.reshape(len(patches), *grid, -1, *patch)
+    pairs = [axis for d in range(dims) for axis in (1 + d, 2 + dims + d)]
+    return boxes.permute(0, 1 + dims, *pairs).reshape(len(patches), -1, *size)
+
+
+class _Block(nn.Module):
+    """Places read from one another, then from the sequence; then each thinks for itself."""
+
+    def __init__(self, width: int, heads: int, hidden: int, source: int, qk_norm: bool) -> None:
+        super().__init__()
+        self.places = SelfAttention(width, heads, qk_norm)
+        self.sequence = CrossAttention(width, source, heads, qk_norm) if source else None
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU("tanh"), nn.Linear(hidden, width))
+
+    def forward(
+        self, h: Float[Tensor, "rows places width"], steering: Sequence[Tensor], tokens: Tokens | None
+    ) -> Float[Tensor, "rows places width"]:
+        scale1, shift1, gate1, scale2, shift2, gate2 = steering
+        h = torch.addcmul(h, gate1, self.places(adaptive_norm(h, scale1, shift1)))
+        if self.sequence is not None:
+            h = h + self.sequence(F.layer_norm(h, h.shape[-1:]), tokens)
+        return torch.addcmul(h, gate2, self.mlp(adaptive_norm(h, scale2, shift2)))
+
+
+class DiT(nn.Module):
+    """Anything on a grid of a fixed size: images, video, sound.
+
+    channels         of x
+    size             of the grid, one number for each dimension
+    patch            the sides of a patch; each must divide its side of the grid. One number serves for all
+    width, depth     features, and blocks
+    heads            of attention; must divide width
+    mlp_ratio        hidden features of each block's perceptron, as a multiple of width
+    qk_norm          whether queries and keys are normalised, for long trainings in low precision
+    context          channels of `condition.context`; 0 for none, as in the three that follow
+    classes          labels
+    features         numbers in a vector
+    sequence_width   numbers in each token of a sequence
+    """
+
+    position: Tensor
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: Sequence[int],
+        patch: int | Sequence[int] = 2,
+        width: int = 128,
+        depth: int = 6,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        qk_norm: bool = False,
+        context: int = 0,
+        classes: int = 0,
+        features: int = 0,
+        sequence_width: int = 0,
+    ) -> None:
+        super().__init__()
+        self.channels, self.size, self.width, self.depth = channels, tuple(size), width, depth
+        self.patch = (patch,) * len(self.size) if isinstance(patch, int) else tuple(patch)
+        self.heads, self.mlp_ratio, self.qk_norm, self.context = heads, mlp_ratio, qk_norm, context
+        self.classes, self.features, self.sequence_width = classes, features, sequence_width
+        self._check_arguments()
+
+        hidden, source = int(mlp_ratio * width), width if sequence_width else 0
+        box = math.prod(self.patch)
+        grid = [n // p for n, p in zip(self.size, self.patch, strict=True)]
+        self.register_buffer("position", position_embedding(grid, width), persistent=False)
+        self.told = Conditioner(
+            width, classes=classes, features=features, sequence_width=sequence_width, context=context
+        )
+        self.into = nn.Linear((channels + context) * box, width)
+        self.blocks = nn.ModuleList(_Block(width, heads, hidden, source, qk_norm) for _ in range(depth))
+        self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
+        self.out = zeroed(nn.Linear(width, channels * box))
+
+    def _check_arguments(self) -> None:
+        at_least(1, "DiT", channels=self.channels, width=self.width, depth=self.depth, heads=self.heads)
+        at_least(1, "DiT", dimensions=len(self.size), patch=min(self.patch, default=1))
+        sides = zip(self.size, self.patch, strict=False)
+        if len(self.patch) != len(self.size) or any(side % of_patch for side, of_patch in sides):
+            fits = tuple(math.gcd(n, max(self.patch)) for n in self.size)
+            raise UsageError(
+                f"DiT was given size={self.size} and patch={self.patch}",
+                "each side of the grid must be a whole number of patches",
+                f"DiT(..., size={self.size}, patch={fits})",
+            )
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows channels *space"],
+        level: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "rows channels *space"]:
+        if x.shape[1:] != (self.channels, *self.size):
+            raise UsageError(
+                f"x has rows of shape {tuple(x.shape[1:])}",
+                f"this DiT was made for {(self.channels, *self.size)}",
+                f"DiT(channels={x.shape[1]}, size={tuple(x.shape[2:])}, ...)",
+            )
+        seen, vector, tokens = self.told(x, level, condition)
+        steering = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
+        h = self.into(to_patches(seen, self.patch)) + self.position
+        for i, block in enumerate(self.blocks):
+            h = block(h, steering[6 * i : 6 * i + 6], tokens)
+        scale, shift = steering[-2:]
+        return from_patches(self.out(adaptive_norm(h, scale, shift)), self.size, self.patch)

@@ -1,0 +1,32 @@
+"""How a condition steers a layer: by the scale and shift that follow its normalisation.
+
+    adaptive_norm(x) = (1 + scale) * normalise(x) + shift,      x <- x + gate * branch(adaptive_norm(x))
+
+(Perez et al., 2018; Peebles and Xie, 2023, "adaLN-zero".) Scale, shift and gate are linear in the conditioning
+vector and begin at zero, so that every branch begins silent.
+"""
+
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def zeroed(layer: M) -> M:
+    """The layer with all its parameters at zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def adaptive_norm(
+    x: Float[Tensor, "*batch width"],
+    scale: Float[Tensor, "*#batch width"],
+    shift: Float[Tensor, "*#batch width"],
+) -> Float[Tensor, "*batch width"]:
+    """Layer normalisation, then the condition's scale and shift."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)

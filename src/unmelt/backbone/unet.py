@@ -1,0 +1,203 @@
+"""A residual U-Net: down through coarser and coarser grids, and back up with what was seen on the way.
+
+    block(x) = x + conv(silu((1 + scale) * norm(conv(silu(norm(x)))) + shift)),      then attention, if any
+
+Each block going down leaves its output for the block across from it going up. Between levels the grid is halved by
+averaging and doubled by repetition. (Ronneberger et al., 2015; Dhariwal and Nichol, 2021, section 3.)
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmelt.backbone.arguments import at_least
+from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.embed import Conditioner
+from unmelt.backbone.modulation import zeroed
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+
+CONV: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+    """Group normalisation over four channels a group or more, in at most 32 groups."""
+    return nn.GroupNorm(math.gcd(channels // 4, 32), channels, affine=affine)
+
+
+class _Attention(nn.Module):
+    """Every place reads from every other, and from the sequence if there can be one. Begins silent."""
+
+    def __init__(self, channels: int, heads: int, source: int) -> None:
+        super().__init__()
+        self.norm = _norm(channels)
+        self.places = SelfAttention(channels, heads)
+        self.sequence = CrossAttention(channels, source, heads) if source else None
+        zeroed(self.places.out)
+
+    def forward(
+        self, x: Float[Tensor, "rows channels *space"], tokens: Tokens | None
+    ) -> Float[Tensor, "rows channels *space"]:
+        seen = self.norm(x).flatten(2).transpose(1, 2)
+        read = self.places(seen)
+        if self.sequence is not None:
+            read = read + self.sequence(seen, tokens)
+        return x + read.transpose(1, 2).view_as(x)
+
+
+class _Block(nn.Module):
+    """Two convolutions around an adaptive group norm, added to what came in; then attention, if any."""
+
+    def __init__(self, space: int, inner: int, outer: int, dropout: float, attention: _Attention | None) -> None:
+        super().__init__()
+        conv = CONV[space]
+        self.norm = _norm(inner)
+        self.first = conv(inner, outer, 3, padding=1)
+        self.adapt = _norm(outer, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.second = zeroed(conv(outer, outer, 3, padding=1))
+        self.skip = conv(inner, outer, 1) if inner != outer else nn.Identity()
+        self.attention = attention
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows inner *space"],
+        scale: Float[Tensor, "rows outer *ones"],
+        shift: Float[Tensor, "rows outer *ones"],
+        tokens: Tokens | None,
+    ) -> Float[Tensor, "rows outer *space"]:
+        h = self.first(F.silu(self.norm(x)))
+        h = F.silu(torch.addcmul(shift, self.adapt(h), 1 + scale))
+        h = self.skip(x) + self.second(self.dropout(h))
+        return h if self.attention is None else self.attention(h, tokens)
+
+
+class UNet(nn.Module):
+    """Images, and anything else on a grid of one, two or three dimensions, of any size.
+
+    channels         of x
+    space            dimensions of the grid: 1, 2 or 3
+    width            channels on the finest level, a multiple of 4
+    multipliers      of the width, one for each level from the finest to the coarsest
+    blocks           residual blocks on each level, each way
+    attention        whether each level has attention
+    heads            of attention; must divide the channels of every level that has it
+    dropout          probability with which features are dropped in training
+    context          channels of `condition.context`; 0 for none, as in the three that follow
+    classes          labels
+    features         numbers in a vector
+    sequence_width   numbers in each token of a sequence
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        space: int = 2,
+        width: int = 64,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[bool] = (False, False, True),
+        heads: int = 4,
+        dropout: float = 0.0,
+        context: int = 0,
+        classes: int = 0,
+        features: int = 0,
+        sequence_width: int = 0,
+    ) -> None:
+        super().__init__()
+        self.channels, self.space, self.width = channels, space, width
+        self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
+        self.heads, self.dropout, self.context = heads, dropout, context
+        self.classes, self.features, self.sequence_width = classes, features, sequence_width
+        self._check_arguments()
+
+        told, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
+        source = told if sequence_width else 0
+        self.parts: list[int] = []
+
+        def block(inner: int, outer: int, attend: bool) -> _Block:
+            self.parts += [outer, outer]
+            return _Block(space, inner, outer, dropout, _Attention(outer, heads, source) if attend else None)
+
+        self.told = Conditioner(
+            told, classes=classes, features=features, sequence_width=sequence_width, context=context
+        )
+        self.into = CONV[space](channels + context, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        inner = width
+        for outer, attend in zip(widths, self.attention, strict=True):
+            for _ in range(blocks):
+                self.down.append(block(inner, outer, attend))
+                inner = outer
+        self.middle = block(inner, inner, self.attention[-1])
+        for outer, attend in zip(reversed(widths), reversed(self.attention), strict=True):
+            for _ in range(blocks):
+                self.up.append(block(inner + outer, outer, attend))
+                inner = outer
+        self.norm = _norm(inner)
+        self.out = zeroed(CONV[space](inner, channels, 3, padding=1))
+        self.modulation = zeroed(nn.Linear(told, sum(self.parts)))
+
+    def _check_arguments(self) -> None:
+        at_least(1, "UNet", channels=self.channels, width=self.width, blocks=self.blocks, heads=self.heads)
+        at_least(1, "UNet", levels=len(self.multipliers), multiplier=min(self.multipliers, default=1))
+        if self.space not in CONV:
+            raise UsageError(
+                f"UNet was given space={self.space}", "space has 1, 2 or 3 dimensions", "UNet(..., space=2)"
+            )
+        if self.width % 4:
+            near = self.width + 4 - self.width % 4
+            raise UsageError(
+                f"UNet was given width={self.width}",
+                "features are normalised in groups of four or more, so width must be a multiple of 4",
+                f"UNet(..., width={near})",
+            )
+        if len(self.attention) != len(self.multipliers):
+            some = (len(self.multipliers) - 1) * (False,) + (True,)
+            raise UsageError(
+                f"UNet was given attention={self.attention} and multipliers={self.multipliers}",
+                "each level needs one of each",
+                f"UNet(..., multipliers={self.multipliers}, attention={some})",
+            )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(
+                f"UNet was given dropout={self.dropout}",
+                "dropout is a probability below 1",
+                "UNet(..., dropout=0.1)",
+            )
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows channels *space"],
+        level: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "rows channels *space"]:
+        if x.ndim != 2 + self.space or x.shape[1] != self.channels:
+            raise UsageError(
+                f"x has shape {tuple(x.shape)}",
+                f"this UNet was made for {self.channels} channels over {self.space} dimensions",
+                f"UNet(channels={x.shape[1]}, space={x.ndim - 2}, ...)",
+            )
+        h, vector, tokens = self.told(x, level, condition)
+        modulation = self.modulation(vector).view(len(x), -1, *self.space * (1,))
+        steering = iter(modulation.split(self.parts, dim=1))
+
+        h = self.into(h)
+        skips = []
+        for i, block in enumerate(self.down):
+            if i > 0 and i % self.blocks == 0:
+                h = POOL[self.space](h, 2, ceil_mode=True)
+            h = block(h, next(steering), next(steering), tokens)
+            skips.append(h)
+        h = self.middle(h, next(steering), next(steering), tokens)
+        for i, block in enumerate(self.up):
+            if i > 0 and i % self.blocks == 0:
+                h = F.interpolate(h, skips[-1].shape[2:])
+            h = block(torch.cat([h, skips.pop()], dim=1), next(steering), next(steering), tokens)
+        return self.out(F.silu(self.norm(h)))

@@ -1,0 +1,54 @@
+"""Shift and scale: z = (x - shift) / scale, x = shift + scale z.
+
+Diffusion adds noise of unit size, so data should be centred and of about unit size too. Images in [0, 1] become
+[-1, 1] with shift = scale = 1/2. `Affine()` changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.errors import UsageError
+
+
+@final
+@dataclass(frozen=True)
+class Affine:
+    """One shift and one scale for all numbers.
+
+    clamp   (low, high) in data space: decoded numbers beyond are set to it. A model's samples overshoot a little
+            where data have hard ends, as pixels do. Encoding never clamps.
+    """
+
+    shift: float = 0.0
+    scale: float = 1.0
+    clamp: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.shift) and math.isfinite(self.scale) and self.scale > 0):
+            raise UsageError(
+                f"Affine was given shift={self.shift}, scale={self.scale}",
+                "a finite shift and a positive scale",
+                "Affine(shift=0.5, scale=0.5)",
+            )
+        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
+            raise UsageError(
+                f"Affine was given clamp={self.clamp}", "(low, high)", "Affine(0.5, 0.5, clamp=(0.0, 1.0))"
+            )
+
+    @classmethod
+    def images(cls) -> Affine:
+        """Pixels in [0, 1] to [-1, 1]; decoded pixels are never out of range."""
+        return cls(shift=0.5, scale=0.5, clamp=(0.0, 1.0))
+
+    def encode(self, x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return (x - self.shift) / self.scale
+
+    def decode(self, z: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        x = self.shift + self.scale * z
+        return x if self.clamp is None else x.clamp(*self.clamp)

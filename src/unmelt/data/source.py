@@ -1,0 +1,179 @@
+"""Where batches come from: batch number `step` is a pure function of (seed, step).
+
+A finite source is read as one endless sequence, epoch after epoch, each epoch a fresh permutation of all n items:
+
+    item(i) = permutation[fold(seed, i div n)][i mod n],      batch(step) = item(step * rows), ..., item(step * rows + rows - 1)
+
+There is nothing to save and nothing to restore: a run that was interrupted at step 1000 asks for batch 1000 and goes
+on as if nothing had happened. Every item comes exactly once an epoch, and no batch is ever short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol, final, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.rng import fold
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An endless supply of batches."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each class, label k being the k-th; empty if rows are not labelled."""
+
+    def batch(self, step: int, rows: int) -> tuple[Tensor, Condition | None]:
+        """Batch number `step` of the endless sequence, and what is known about its rows."""
+
+
+@final
+class Arrays:
+    """A finite source held in memory.
+
+    values    [n, *shape]; bytes become floats in [0, 1], floats become float32, int64 tokens stay what they are
+    labels    [n], 0 to K - 1, or none
+    classes   K names; the numbers themselves if labels come without names
+    seed      of the order in which items come
+
+    Labels out of range, counts that differ, no items at all, and numbers that are not finite are `UsageError`s.
+    """
+
+    def __init__(
+        self,
+        values: Shaped[Tensor, "n *shape"] | np.ndarray,
+        labels: Shaped[Tensor, " n"] | np.ndarray | Sequence[int] | None = None,
+        classes: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.values = _storable(torch.as_tensor(values))
+        self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        if self.labels is not None and not classes:
+            classes = [str(label) for label in range(int(self.labels.max()) + 1)]
+        self.classes, self.seed = tuple(classes), seed
+        _check_labels(len(self.values), self.labels, self.classes)
+        self._order = lru_cache(maxsize=2)(self._permutation)  # a batch may lie across two epochs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def _permutation(self, epoch: int) -> Int64[Tensor, " n"]:
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(fold(self.seed, epoch)))
+
+    def _items(self, step: int, rows: int) -> Int64[Tensor, " rows"]:
+        """Which items batch `step` is made of."""
+        parts, at, end = [], step * rows, (step + 1) * rows
+        while at < end:
+            epoch, first = divmod(at, len(self))
+            parts.append(self._order(epoch)[first : first + end - at])
+            at += len(parts[-1])
+        return torch.cat(parts)
+
+    def batch(self, step: int, rows: int) -> tuple[Shaped[Tensor, "rows *shape"], Condition | None]:
+        if step < 0 or rows < 1:
+            raise UsageError(
+                f"batch was asked for step={step}, rows={rows}",
+                "step counts from 0, rows from 1",
+                "batch(0, 64)",
+            )
+        items = self._items(step, rows)
+        condition = None if self.labels is None else Condition(label=self.labels[items])
+        return _numbers(self.values[items]), condition
+
+    def all(self) -> tuple[Shaped[Tensor, "n *shape"], Int64[Tensor, " n"] | None]:
+        """Every item once, in the order they were given, and the labels."""
+        return _numbers(self.values), self.labels
+
+    def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[Arrays, Arrays]:
+        """(the rest, the held-out share), with the same share of every class.
+
+        Items are ranked by fold(seed, item), which is arithmetic of our own: the split depends on no library's
+        random numbers and stays what it is for ever.
+        """
+        if not 0 < held_out < 1:
+            raise UsageError(
+                f"split was given held_out={held_out}", "a share between 0 and 1", "split(held_out=0.1)"
+            )
+        rank = torch.tensor([fold(seed, item) for item in range(len(self))])
+        out = torch.zeros(len(self), dtype=torch.bool)
+        for group in self._groups():
+            out[group[rank[group].argsort()[: round(held_out * len(group))]]] = True
+        if out.all() or not out.any():
+            raise UsageError(
+                f"split(held_out={held_out}) of {len(self)} items leaves one side empty",
+                "at least one item on each side",
+                "more items, or another share",
+            )
+        return self._only(~out), self._only(out)
+
+    def _groups(self) -> list[Int64[Tensor, " items"]]:
+        if self.labels is None:
+            return [torch.arange(len(self))]
+        return [torch.nonzero(self.labels == label).flatten() for label in range(len(self.classes))]
+
+    def _only(self, items: Tensor) -> Arrays:
+        labels = None if self.labels is None else self.labels[items]
+        return Arrays(self.values[items], labels, self.classes, self.seed)
+
+
+def _storable(values: Tensor) -> Tensor:
+    """Bytes stay bytes until they are asked for: a quarter of the memory."""
+    if values.ndim == 0 or len(values) == 0:
+        raise UsageError(
+            f"values of shape {list(values.shape)}", "at least one item", "Arrays(torch.rand(100, 2))"
+        )
+    if values.is_floating_point():
+        if not values.isfinite().all():
+            raise UsageError(
+                "values with NaN or infinity among them", "finite numbers", "values[values.isfinite()...]"
+            )
+        return values.float()
+    if values.dtype not in (torch.uint8, torch.int64):
+        raise UsageError(
+            f"values of type {values.dtype}",
+            "uint8 (bytes), floats, or int64 (tokens)",
+            "Arrays(values.float())",
+        )
+    return values
+
+
+def _numbers(values: Tensor) -> Tensor:
+    return values.float() / 255 if values.dtype == torch.uint8 else values
+
+
+def _check_labels(count: int, labels: Tensor | None, classes: tuple[str, ...]) -> None:
+    if labels is None:
+        if classes:
+            raise UsageError(
+                f"classes {classes} without labels", "both or neither", "Arrays(values, labels, classes)"
+            )
+        return
+    if labels.shape != (count,):
+        raise UsageError(
+            f"labels of shape {list(labels.shape)} for {count} items",
+            "one label for each item",
+            "labels[:len(values)]",
+        )
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise UsageError(
+            f"labels from {int(labels.min())} to {int(labels.max())} for {len(classes)} classes",
+            f"labels 0 to {len(classes) - 1}",
+            "a name in `classes` for every label",
+        )

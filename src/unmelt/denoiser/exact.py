@@ -1,0 +1,158 @@
+"""Denoisers with no network: mixtures of Gaussians, whose every marginal, score and posterior is in closed form.
+
+Data x0 ~ sum_k w_k N(mu_k, S_k) melt to x_t ~ sum_k w_k N(alpha mu_k, C_k) with C_k = alpha^2 S_k + sigma^2 I, and
+
+    E[x0 | x_t] = sum_k r_k(x_t) (mu_k + alpha S_k C_k^-1 (x_t - alpha mu_k)),      r_k = p(k | x_t)
+
+S_k is diagonalised once, so that C_k is diagonal in the same basis at every t. These are the truth that tests stand on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.posterior import Point
+from unmelt.process.gaussian import Gaussian
+from unmelt.rng import Random
+
+
+class _Seen(NamedTuple):
+    """x_t as each component sees it, in the basis of its own covariance."""
+
+    aligned: Float[Tensor, "rows components dim"]
+    variance: Float[Tensor, "rows components dim"]
+    log_joint: Float[Tensor, "rows components"]
+
+
+class Mixture:
+    """A mixture of Gaussians with any covariances, in `shape`d space, each component belonging to a class.
+
+    means         [components, *shape]
+    covariances   [components, dim, dim] with dim the product of shape
+    weights       [components], summing to 1; equal if not given
+    labels        [components], the class of each; its own number if not given. A `Condition` with a label keeps
+                  only the components of that class, with their relative weights; a null row keeps all.
+    """
+
+    def __init__(
+        self,
+        means: Float[Tensor, "components *shape"],
+        covariances: Float[Tensor, "components dim dim"],
+        process: Gaussian,
+        weights: Float[Tensor, " components"] | None = None,
+        labels: Int64[Tensor, " components"] | None = None,
+    ) -> None:
+        self.process = process
+        self.shape = tuple(means.shape[1:])
+        count = len(means)
+        self.means = means.flatten(1).double()
+        spread, self.basis = torch.linalg.eigh(covariances.double())
+        if spread.min() < -1e-9 * spread.abs().max():
+            raise UsageError(
+                "covariances with a negative eigenvalue", "positive semi-definite matrices", "sd**2 * torch.eye(dim)"
+            )
+        self.spread = spread.clamp_min(0)
+        self.weights = torch.full((count,), 1 / count) if weights is None else weights
+        self.weights = self.weights.double() / self.weights.double().sum()
+        self.labels = torch.arange(count) if labels is None else labels
+
+    @classmethod
+    def gaussian(
+        cls,
+        mean: Float[Tensor, " *shape"],
+        covariance: Float[Tensor, "dim dim"],
+        process: Gaussian,
+    ) -> Mixture:
+        """One Gaussian."""
+        return cls(mean[None], covariance[None], process)
+
+    @classmethod
+    def isotropic(
+        cls,
+        means: Float[Tensor, "components *shape"],
+        sd: float,
+        process: Gaussian,
+        weights: Float[Tensor, " components"] | None = None,
+    ) -> Mixture:
+        """Round components, all of one standard deviation."""
+        dim = math.prod(means.shape[1:])
+        return cls(means, (sd**2 * torch.eye(dim, dtype=torch.float64)).expand(len(means), dim, dim), process, weights)
+
+    @classmethod
+    def ring(cls, modes: int, radius: float, sd: float, process: Gaussian) -> Mixture:
+        """Round modes evenly around a circle in the plane; class k is the mode at angle 2 pi k / modes."""
+        angle = 2 * math.pi * torch.arange(modes, dtype=torch.float64) / modes
+        return cls.isotropic(radius * torch.stack([angle.cos(), angle.sin()], 1), sd, process)
+
+    def sample(
+        self, rows: int, rng: Random, dtype: torch.dtype = torch.float32, label: int | None = None
+    ) -> Float[Tensor, "rows *shape"]:
+        """Exact draws of clean data, of one class if `label` is given."""
+        component = self._draw_components(rows, rng, label)
+        spread, basis = self.spread[component], self.basis[component]
+        normal = rng.normal((rows, self.means.shape[1]), torch.float64)
+        x0 = self.means[component] + torch.einsum("rde,re->rd", basis, spread.sqrt() * normal)
+        return x0.to(dtype).view(rows, *self.shape)
+
+    def _draw_components(self, rows: int, rng: Random, label: int | None) -> Int64[Tensor, " rows"]:
+        weights = self.weights if label is None else self.weights * (self.labels == label)
+        edges = weights.cumsum(0) / weights.sum()
+        return torch.searchsorted(edges, rng.uniform((rows,), torch.float64), right=True).clamp_max(len(edges) - 1)
+
+    def _see(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> _Seen:
+        alpha = self.process.schedule.alpha(t)[:, None, None]
+        sigma = self.process.schedule.sigma(t)[:, None, None]
+        gap = x_t.flatten(1).double()[:, None] - alpha * self.means
+        aligned = torch.einsum("rkd,kde->rke", gap, self.basis)
+        variance = alpha**2 * self.spread + sigma**2
+        log_density = -0.5 * (aligned**2 / variance + torch.log(2 * math.pi * variance)).sum(-1)
+        return _Seen(aligned, variance, log_density + self._log_weights(condition, len(x_t)))
+
+    def _log_weights(self, condition: Condition | None, rows: int) -> Float[Tensor, "rows components"]:
+        weights = self.weights.expand(rows, -1)
+        if condition is not None and condition.label is not None:
+            match = condition.label[:, None] == self.labels
+            if condition.given is not None:
+                match = match | ~condition.given[:, None]
+            weights = weights * match
+        return torch.log(weights / weights.sum(1, keepdim=True))
+
+    def __call__(
+        self,
+        x_t: Float[Tensor, "rows *shape"],
+        t: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Point:
+        """E[x0 | x_t], exactly."""
+        seen = self._see(x_t, t, condition)
+        alpha = self.process.schedule.alpha(t)[:, None, None]
+        pull = torch.einsum("rke,kde->rkd", alpha * self.spread / seen.variance * seen.aligned, self.basis)
+        mean = torch.einsum("rk,rkd->rd", seen.log_joint.softmax(1), self.means + pull)
+        return Point(mean.to(x_t.dtype).view_as(x_t))
+
+    def log_density(
+        self,
+        x_t: Float[Tensor, "rows *shape"],
+        t: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, " rows"]:
+        """log p_t(x_t) in nats; differentiable."""
+        return self._see(x_t, t, condition).log_joint.logsumexp(1)
+
+    def score(
+        self,
+        x_t: Float[Tensor, "rows *shape"],
+        t: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "rows *shape"]:
+        """The gradient of log p_t(x_t), in its own closed form."""
+        seen = self._see(x_t, t, condition)
+        toward = torch.einsum("rke,kde->rkd", -seen.aligned / seen.variance, self.basis)
+        return torch.einsum("rk,rkd->rd", seen.log_joint.softmax(1), toward).to(x_t.dtype).view_as(x_t)

@@ -1,0 +1,29 @@
+"""What a network is shown: numbers of unit size, and the noise level as one number, whatever the schedule.
+
+    c_in = 1 / sqrt(alpha^2 sd^2 + sigma^2),      c_noise = log(sigma / alpha) / 4
+
+(Karras et al., 2022, table 1, for any alpha.) A network so fed knows noise levels, not times: it can be trained on one
+schedule and sampled on another.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.process.gaussian import over
+from unmelt.schedule import Schedule
+
+EDGE = 10.0
+"""|log(sigma / alpha)| beyond which a network could not tell the difference: signal or noise is below 5e-5."""
+
+
+def unit_scale(
+    x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], schedule: Schedule, data_sd: float
+) -> Float[Tensor, "rows *shape"]:
+    """x_t divided by its standard deviation, the data having standard deviation `data_sd`."""
+    return x_t * over(torch.rsqrt((schedule.alpha(t) * data_sd) ** 2 + schedule.sigma(t) ** 2), x_t)
+
+
+def noise_level(t: Float[Tensor, " rows"], schedule: Schedule) -> Float[Tensor, " rows"]:
+    """log(sigma / alpha) / 4, finite at both ends of time."""
+    return schedule.log_snr(t).clamp(-2 * EDGE, 2 * EDGE) / -8

@@ -1,0 +1,10 @@
+"""How good samples are."""
+
+from unmelt.metric.energy import energy
+from unmelt.metric.features import Features, Margins, Pixels
+from unmelt.metric.frechet import frechet
+from unmelt.metric.judge import Judge
+from unmelt.metric.nearest import Nearest, nearest
+from unmelt.metric.sliced import sliced
+
+__all__ = ["Features", "Judge", "Margins", "Nearest", "Pixels", "energy", "frechet", "nearest", "sliced"]

@@ -1,0 +1,17 @@
+"""What training minimises."""
+
+from typing import Any, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.rng import Stream
+
+
+class Objective(Protocol):
+    """A loss for each row; the training loop takes the mean."""
+
+    def __call__(
+        self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Stream
+    ) -> Float[Tensor, " rows"]: ...

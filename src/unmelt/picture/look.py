@@ -1,0 +1,61 @@
+"""The look that all pictures share: paper, ink, colours, type.
+
+Class colours are those of Okabe and Ito, 2008, which people with any of the common colour blindnesses tell apart;
+yellow, too faint on white, comes last. Figures are drawn with matplotlib's objects alone: pyplot's global state would
+leak between a user's plots and ours.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageFont
+
+PAPER, INK, FAINT = "#ffffff", "#222222", "#8a8a8a"
+_OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#222222", "#f0e442")
+
+
+def colours(count: int) -> list[str]:
+    """One colour for each class; of more than eight, evenly from a map that stays ordered for every eye."""
+    if count <= len(_OKABE_ITO):
+        return list(_OKABE_ITO[:count])
+    ramp = matplotlib.colormaps["viridis"].resampled(count)
+    return [matplotlib.colors.to_hex(ramp(k)) for k in range(count)]
+
+
+@lru_cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The typeface that matplotlib brings along, so that every picture is set in the same one."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of this many inches, at 150 dots each, on nobody's screen."""
+    made = Figure(figsize=(width, height), dpi=150, facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def quiet(axes: Axes, title: str = "") -> None:
+    """Only the two axes that carry numbers, in grey, so that the data are what one sees."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(which="both", colors=FAINT, labelcolor=INK, labelsize=8)
+    axes.set_title(title, fontsize=10, color=INK)
+
+
+def finish(drawn: Figure | Image.Image, path: str | Path | None) -> Image.Image:
+    """The finished picture, written to `path` (PNG) where one is given."""
+    if isinstance(drawn, Figure):
+        canvas = FigureCanvasAgg(drawn)
+        canvas.draw()
+        drawn = Image.fromarray(canvas.buffer_rgba().__array__()).convert("RGB")
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        drawn.save(path, format="PNG")
+    return drawn

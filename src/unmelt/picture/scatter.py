@@ -1,0 +1,127 @@
+"""Clouds of points side by side: what the data look like, and what each sampler made.
+
+Points in the plane are dots, points on a line a histogram. All panels have the same axes, and those are the first panel's
+range (put the truth there) with some room: what falls outside is counted in the corner, so that a failed
+sampler neither shrinks the others to a dot nor hides its failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int64
+from matplotlib.axes import Axes
+from PIL import Image
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.picture.look import FAINT, INK, colours, figure, finish, quiet
+
+_ROOM = 0.2  # of the first panel's range, on every side
+_BINS = 80
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One cloud. `labels` colour its points by class."""
+
+    title: str
+    points: Float[Tensor, "n d"]
+    labels: Int64[Tensor, " n"] | None = None
+
+    def groups(self) -> dict[int | None, np.ndarray]:
+        """The finite points of each class, in the order of classes."""
+        points = self.points.detach().cpu().double().numpy()
+        fine = np.isfinite(points).all(1)
+        if self.labels is None:
+            return {None: points[fine]}
+        labels = self.labels.cpu().numpy()
+        return {int(k): points[fine & (labels == k)] for k in np.unique(labels)}
+
+
+def scatter(
+    panels: Sequence[Panel], classes: Sequence[str] = (), path: str | Path | None = None
+) -> Image.Image:
+    """All panels in one row, written to `path` (PNG) where one is given; `classes` name the labels in a legend."""
+    dims = {panel.points.shape[1] for panel in panels}
+    if len(dims) != 1 or not dims <= {1, 2}:
+        raise UsageError(
+            f"scatter was given {len(panels)} panels of {sorted(dims)} dimensions",
+            "panels that are all [n, 1] or all [n, 2]",
+            'scatter([Panel("data", x), Panel("samples", y)])',
+        )
+    flat = dims == {1}
+    if not all(len(points) for points in panels[0].groups().values()):
+        raise UsageError(
+            "the first panel has no finite points", "some, to set the axes by", "the data, first"
+        )
+    count = max(
+        [len(classes), *(int(p.labels.max()) + 1 for p in panels if p.labels is not None and len(p.labels))]
+    )
+    palette = colours(max(count, 1))
+
+    # Room for the legend is part of the page, beside the panels.
+    drawn = figure(3.0 * len(panels) + 0.4, 2.6 if flat else 3.3)
+    axes = drawn.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    low, high = _limits(panels[0])
+    for axis, panel in zip(axes, panels, strict=True):
+        quiet(axis, panel.title)
+        draw = _histogram if flat else _dots
+        draw(axis, panel, palette, low, high)
+        _count_outside(axis, panel, low, high)
+    if classes:
+        ink = [axes[0].plot([], [], "o", color=colour, markersize=5)[0] for colour in palette[: len(classes)]]
+        drawn.legend(
+            ink, list(classes), loc="outside lower center", ncols=min(len(classes), 3 * len(panels)),
+            frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.1, columnspacing=1.2,
+        )  # fmt: skip
+    return finish(drawn, path)
+
+
+def _limits(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    points = np.concatenate(list(panel.groups().values()))
+    low, high = points.min(0), points.max(0)
+    room = _ROOM * max(float((high - low).max()), 1e-9)
+    return low - room, high + room
+
+
+def _dots(axis: Axes, panel: Panel, palette: list[str], low: np.ndarray, high: np.ndarray) -> None:
+    groups = panel.groups()
+    points = np.concatenate(list(groups.values()))
+    ink = np.concatenate([[palette[label or 0]] * len(group) for label, group in groups.items()])
+    # Drawn in one mixed order, so that no class lies on top of another; the more points, the finer.
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(6000 / max(len(points), 1), 1.0, 14.0))
+    axis.scatter(*points[order].T, c=ink[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+
+
+def _histogram(axis: Axes, panel: Panel, palette: list[str], low: np.ndarray, high: np.ndarray) -> None:
+    edges = np.linspace(low[0], high[0], _BINS + 1)
+    groups = panel.groups()
+    total = max(sum(len(group) for group in groups.values()), 1)
+    base = np.zeros(_BINS)
+    for label, group in groups.items():
+        height = np.histogram(group[:, 0], edges)[0] / (total * np.diff(edges))
+        axis.stairs(base + height, edges, baseline=base, fill=True, color=palette[label or 0], alpha=0.85)
+        base = base + height
+    axis.set(xlim=(low[0], high[0]))
+
+
+def _count_outside(axis: Axes, panel: Panel, low: np.ndarray, high: np.ndarray) -> None:
+    points = panel.points.detach().cpu().double().numpy()
+    outside = int((~((points >= low) & (points <= high)).all(1)).sum())
+    if outside:
+        axis.text(
+            0.98,
+            0.98,
+            f"{outside:,} outside",
+            transform=axis.transAxes,
+            ha="right",
+            va="top",
+            fontsize=7,
+            color=FAINT,
+        )

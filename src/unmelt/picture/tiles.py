@@ -1,0 +1,114 @@
+"""Images side by side: a grid of tiles, and a strip of the same samples at several times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.picture.look import INK, PAPER, finish, font
+
+_TILE = 48  # pixels; smaller images are enlarged by a whole factor, every pixel staying a sharp square
+_GAP = 4
+_MARGIN = 12
+_FONT = 13
+
+
+def tiles(
+    images: Float[Tensor, "n c h w"],
+    columns: int | None = None,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    path: str | Path | None = None,
+) -> Image.Image:
+    """A grid of images, read like a page; written to `path` (PNG) where one is given.
+
+    images          1 or 3 channels in [0, 1]; what lies beyond is shown at the nearer end, NaN as black
+    columns         a grid as nearly square as it goes if not given
+    row_labels      set to the left of the rows, column_labels above the columns; widened columns, never cut words
+    """
+    count, channels, height, width = images.shape
+    if count == 0 or channels not in (1, 3):
+        raise UsageError(
+            f"tiles was given images of shape {list(images.shape)}",
+            "at least one image, of 1 or 3 channels: [n, c, h, w]",
+            "tiles(images[:64])",
+        )
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    _check(rows, row_labels, "row_labels")
+    _check(columns, column_labels, "column_labels")
+    factor = max(1, math.ceil(_TILE / max(height, width)))
+    size = (width * factor, height * factor)
+
+    left = _MARGIN + max((_width(label) + 2 * _GAP for label in row_labels), default=0)
+    top = _MARGIN + (_FONT + 2 * _GAP if column_labels else 0)
+    across = max([size[0], *(_width(label) for label in column_labels)]) + _GAP
+    down = size[1] + _GAP
+    page = Image.new(
+        "RGB", (left + columns * across - _GAP + _MARGIN, top + rows * down - _GAP + _MARGIN), PAPER
+    )
+    for item, pixels in enumerate(_bytes(images)):
+        row, column = divmod(item, columns)
+        tile = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+        page.paste(tile, (left + column * across + (across - _GAP - size[0]) // 2, top + row * down))
+
+    pen = ImageDraw.Draw(page)
+    for row, label in enumerate(row_labels):
+        where = (left - 2 * _GAP, top + row * down + size[1] / 2)
+        pen.text(where, label, fill=INK, font=font(_FONT), anchor="rm")
+    for column, label in enumerate(column_labels):
+        where = (left + column * across + (across - _GAP) / 2, top - 2 * _GAP)
+        pen.text(where, label, fill=INK, font=font(_FONT), anchor="ms")
+    return finish(page, path)
+
+
+def strip(
+    frames: Sequence[Float[Tensor, "n c h w"]],
+    times: Sequence[float],
+    columns: int = 12,
+    path: str | Path | None = None,
+) -> Image.Image:
+    """A trajectory: a sample a row, a time a column, the times above; `path` as in `tiles`.
+
+    Of more frames than columns the first, the last and evenly spaced ones between are shown.
+    """
+    if len(frames) != len(times) or len(frames) == 0 or columns < 2:
+        raise UsageError(
+            f"strip was given {len(frames)} frames, {len(times)} times, columns={columns}",
+            "one time for each frame, and at least 2 columns",
+            "strip([f.x for f in trajectory], [f.t for f in trajectory])",
+        )
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int))
+    films = torch.stack([frames[k] for k in shown], 1)
+    labels = [f"{times[k]:.2f}" for k in shown]
+    labels[0] = f"t = {labels[0]}"
+    return tiles(films.flatten(0, 1), columns=len(shown), column_labels=labels, path=path)
+
+
+def _bytes(images: Float[Tensor, "n c h w"]) -> np.ndarray:
+    """[n, h, w] or [n, h, w, 3] bytes, as Pillow has them."""
+    pixels = (images.detach().double().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().cpu()
+    return (
+        pixels.permute(0, 2, 3, 1).squeeze(-1).numpy()
+        if images.shape[1] == 1
+        else pixels.permute(0, 2, 3, 1).numpy()
+    )
+
+
+def _width(label: str) -> int:
+    return math.ceil(font(_FONT).getlength(label))
+
+
+def _check(count: int, labels: Sequence[str], name: str) -> None:
+    if labels and len(labels) != count:
+        raise UsageError(
+            f"tiles was given {len(labels)} {name} for {count}", "one for each, or none", f"{name}=[...]"
+        )

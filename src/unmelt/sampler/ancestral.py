@@ -1,0 +1,29 @@
+"""Ancestral sampling (Ho et al., 2020, algorithm 2): at each step, draw x_s from the process's own bridge.
+
+The only sampler that asks nothing of the process but to have a bridge, and so the one that works for all of them.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.rng import Rows
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+
+
+@final
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """Right in law as steps grow many; one evaluation a step."""
+
+    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return State.start(x, t, rng, condition)
+
+    def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
+        belief = denoiser(state.x, state.t, state.condition)
+        x = denoiser.process.bridge(state.x, belief, state.t, s, state.rng)
+        return state.moved(x, s, belief.mean, state.rng.advance())

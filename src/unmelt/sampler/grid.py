@@ -1,0 +1,152 @@
+"""The times a sampler visits, from t = 1 down to exactly 0.
+
+A grid is a number of steps and a spacing: the law by which the steps are spread. The spacing chooses t_0 > ... >
+t_{n-1}; the grid pins t_0 to its start and adds t_n = 0. Since a schedule is only a speed, a spacing stated in noise
+levels (`karras`, `log_snr`) visits the same levels on every schedule.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.schedule import Schedule
+
+MOST_STEPS = 10_000
+"""More steps than this is a typing error: every sampler here has long converged."""
+
+
+class Spacing(ABC):
+    """How steps are spread over time."""
+
+    @abstractmethod
+    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+        """t_0 to t_{n-1}, decreasing and above 0."""
+
+
+@final
+@dataclass(frozen=True)
+class Uniform(Spacing):
+    """Equal steps in t."""
+
+    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+        return torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
+
+
+@final
+@dataclass(frozen=True)
+class Cosine(Spacing):
+    """Equal steps of an angle: t = sin^2(angle), dense at both ends."""
+
+    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+        return torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
+
+
+def _range(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float, float]:
+    """The noise-to-signal ratios to spread steps over: no higher than the schedule goes."""
+    top = torch.exp(-schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2).item()
+    return sigma_min, min(sigma_max, top)
+
+
+@final
+@dataclass(frozen=True)
+class Karras(Spacing):
+    """Equal steps in (sigma / alpha)^(1 / rho), from sigma_max to sigma_min (Karras et al., 2022, equation 5)."""
+
+    rho: float = 7.0
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+        low, high = (sigma ** (1 / self.rho) for sigma in _range(schedule, self.sigma_min, self.sigma_max))
+        ratio = torch.linspace(high, low, steps, dtype=torch.float64) ** self.rho
+        return schedule.time(-2 * torch.log(ratio))
+
+
+@final
+@dataclass(frozen=True)
+class LogSNR(Spacing):
+    """Equal steps in log SNR: sigma / alpha falls geometrically from sigma_max to sigma_min."""
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+        low, high = (-2 * math.log(sigma) for sigma in _range(schedule, self.sigma_min, self.sigma_max))
+        return schedule.time(torch.linspace(high, low, steps, dtype=torch.float64))
+
+
+@final
+@dataclass(frozen=True)
+class Fixed(Spacing):
+    """Times given one by one."""
+
+    knots: tuple[float, ...]
+
+    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+        return torch.tensor(self.knots, dtype=torch.float64)
+
+
+@final
+@dataclass(frozen=True)
+class Grid:
+    """`grid(schedule)` gives the steps + 1 times, strictly decreasing from `start` to exactly 0."""
+
+    spacing: Spacing
+    steps: int
+    start: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or not 1 <= self.steps <= MOST_STEPS:
+            raise UsageError(
+                f"a grid of {self.steps!r} steps", f"a whole number of steps from 1 to {MOST_STEPS}", "steps=20"
+            )
+        if not 0 < self.start <= 1:
+            raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
+
+    def __call__(self, schedule: Schedule) -> Float64[Tensor, " knots"]:
+        inner = self.spacing.times(self.steps, schedule)[1:]
+        times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
+        if not (times.diff() < 0).all():
+            raise UsageError(
+                f"a grid that does not fall at every step: {[round(t, 6) for t in times.tolist()]}",
+                "times that decrease from the start to 0",
+                "grid.uniform(20)",
+            )
+        return times
+
+
+def uniform(steps: int) -> Grid:
+    """Equal steps in t."""
+    return Grid(Uniform(), steps)
+
+
+def cosine(steps: int) -> Grid:
+    """Dense at both ends of time."""
+    return Grid(Cosine(), steps)
+
+
+def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
+    """EDM's spacing: dense at low noise."""
+    return Grid(Karras(rho, sigma_min, sigma_max), steps)
+
+
+def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
+    """Equal ratios of noise level."""
+    return Grid(LogSNR(sigma_min, sigma_max), steps)
+
+
+def fixed(times: list[float] | tuple[float, ...]) -> Grid:
+    """These times, the last of them 0."""
+    if len(times) < 2 or times[-1] != 0:
+        raise UsageError(
+            f"{len(times)} times that end at {times[-1] if times else 'nothing'}",
+            "at least two times, the last of them 0",
+            "grid.fixed([1.0, 0.5, 0.0])",
+        )
+    return Grid(Fixed(tuple(times[:-1])), len(times) - 1, start=times[0])

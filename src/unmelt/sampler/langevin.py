@@ -1,0 +1,53 @@
+"""Annealed Langevin dynamics (Song and Ermon, 2019, algorithm 1): at each noise level, walk by the score until at rest.
+
+    x <- x + step score(x) + sqrt(2 step) noise,      step = size sigma^2,      score = (alpha x0 - x) / sigma^2
+
+then stand at the next level with the same x; from the last level, go to the posterior mean (Jolicoeur-Martineau et al.,
+2021), so that no noise is left at t = 0.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.process.gaussian import over
+from unmelt.rng import Rows
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+
+
+@final
+@dataclass(frozen=True)
+class Langevin(Sampler):
+    """`walks` evaluations a step, each a move of `size` sigma^2; right in law as both grow fine."""
+
+    walks: int = 20
+    size: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.walks < 1 or not 0 < self.size < 2:
+            raise UsageError(
+                f"Langevin with walks={self.walks}, size={self.size}",
+                "at least one walk, of a size between 0 and 2 (beyond which it diverges)",
+                "Langevin(walks=20, size=0.5)",
+            )
+
+    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return State.start(x, t, rng, condition)
+
+    def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
+        schedule, x, rng = denoiser.process.schedule, state.x, state.rng
+        alpha, kick = over(schedule.alpha(state.t), x), over((2 * self.size) ** 0.5 * schedule.sigma(state.t), x)
+        for _ in range(self.walks):
+            x0 = denoiser(x, state.t, state.condition).mean
+            x = x + self.size * (alpha * x0 - x) + kick * rng.normal(x.shape, x.dtype, x.device)
+            rng = rng.advance()
+        x0 = denoiser(x, state.t, state.condition).mean
+        x = torch.where(over(s > 0, s), x, x0)
+        stays = over(s == state.t, s)
+        return state.moved(torch.where(stays, state.x, x), s, x0, rng)

@@ -1,0 +1,104 @@
+"""The one loop that drives every sampler: the notebook, the server, `sample` and `trajectory` are all this."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.rng import Rows
+from unmelt.sampler.grid import Grid
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+
+
+def walk(denoiser: Denoiser, sampler: Sampler, state: State, times: Float64[Tensor, " knots"]) -> Iterator[State]:
+    """Drive `state` through times[1:], yielding after every step; differentiable."""
+    for s in times[1:].to(state.t.device).unbind():
+        state = sampler.step(denoiser, state, s.expand(len(state)))
+        yield state
+
+
+def trajectory(
+    denoiser: Denoiser,
+    *,
+    rows: int,
+    sampler: Sampler,
+    grid: Grid,
+    seed: int | Sequence[int] = 0,
+    label: int | None = None,
+    condition: Condition | None = None,
+    shape: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Iterator[State]:
+    """Yield the state at every time of the grid: pure noise first, clean data last.
+
+    rows        how many to make
+    seed        one for all (row i of a larger batch is row i of a smaller one), or one for each row
+    label       the class of every row; `condition` for anything else
+    shape       of one row, where the denoiser does not say
+    """
+    shape = tuple(shape if shape is not None else getattr(denoiser, "shape", ()))
+    if not shape:
+        raise UsageError(
+            f"a {type(denoiser).__name__} that does not say the shape of its data",
+            "the shape of one row",
+            "um.sample(denoiser, rows=16, shape=(2,), ...)",
+        )
+    if rows < 1:
+        raise UsageError(f"rows={rows}", "at least one row", "rows=16")
+    if label is not None:
+        if condition is not None:
+            raise UsageError("both a label and a condition", "one of them", "condition=Condition(label=...)")
+        condition = Condition(label=torch.full((rows,), label))
+    with torch.no_grad():
+        times = grid(denoiser.process.schedule)
+        rng = Rows.of(seed, rows)
+        x = denoiser.process.prior((rows, *shape), rng, dtype, device)
+        start = times[0].to(device).expand(rows)
+        condition = None if condition is None else condition.to(device)
+        state = sampler.init(x, start, rng.advance(), condition)
+    yield state
+    steps = walk(denoiser, sampler, state, times)
+    while True:
+        with torch.no_grad():
+            frame = next(steps, None)
+        if frame is None:
+            return
+        yield frame
+
+
+def sample(
+    denoiser: Denoiser,
+    *,
+    rows: int,
+    sampler: Sampler,
+    grid: Grid,
+    seed: int | Sequence[int] = 0,
+    label: int | None = None,
+    condition: Condition | None = None,
+    shape: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "rows *shape"]:
+    """The last frame of `trajectory`: `rows` samples at t = 0."""
+    last = None
+    for last in trajectory(
+        denoiser,
+        rows=rows,
+        sampler=sampler,
+        grid=grid,
+        seed=seed,
+        label=label,
+        condition=condition,
+        shape=shape,
+        dtype=dtype,
+        device=device,
+    ):
+        pass
+    assert last is not None
+    return last.x

@@ -1,0 +1,97 @@
+"""Everything a sampler knows between two steps, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.rng import Rows
+
+
+@dataclass(frozen=True)
+class State:
+    """Rows on their way back, each at its own time; a value, never changed in place.
+
+    x          [rows, *shape], the rows as they are now
+    t          [rows], the time each stands at
+    x0         [rows, *shape], what was last believed of the clean data (0 before the first step)
+    rng        the seed of each row and how often it has drawn
+    condition  what is known of each row
+    memory     what a multistep sampler remembers; every entry has rows first
+
+    Since all history is here, rows can be split off (`state[rows]`), joined (`State.join`), saved and moved between
+    batches at any step.
+    """
+
+    x: Float[Tensor, "rows *shape"]
+    t: Float[Tensor, " rows"]
+    x0: Float[Tensor, "rows *shape"]
+    rng: Rows
+    condition: Condition | None = None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls,
+        x: Float[Tensor, "rows *shape"],
+        t: Float[Tensor, " rows"],
+        rng: Rows,
+        condition: Condition | None = None,
+        **memory: Tensor,
+    ) -> State:
+        """Rows that have not yet taken a step."""
+        return cls(x, t, torch.zeros_like(x), rng, condition, memory)
+
+    def moved(
+        self, x: Tensor, s: Float[Tensor, " rows"], x0: Tensor, rng: Rows | None = None, **memory: Tensor
+    ) -> State:
+        """The same rows one step on."""
+        return replace(self, x=x, t=s, x0=x0, rng=rng or self.rng, memory={**self.memory, **memory})
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | Tensor) -> State:
+        """Some of the rows, by slice, index or mask."""
+        return State(
+            self.x[rows],
+            self.t[rows],
+            self.x0[rows],
+            self.rng[rows],
+            None if self.condition is None else self.condition[rows],
+            {name: value[rows] for name, value in self.memory.items()},
+        )
+
+    @staticmethod
+    def join(parts: Sequence[State]) -> State:
+        """Rows of several states in one batch; they must come from one sampler and have one shape."""
+        first = parts[0]
+        for part in parts[1:]:
+            if part.memory.keys() != first.memory.keys() or part.x.shape[1:] != first.x.shape[1:]:
+                raise UsageError(
+                    f"states of shape {tuple(first.x.shape[1:])} with {sorted(first.memory)} "
+                    f"and of shape {tuple(part.x.shape[1:])} with {sorted(part.memory)}",
+                    "rows of one shape, from one kind of sampler",
+                    "State.join([a, b]) with both from the same sampler.init",
+                )
+        conditions = [part.condition for part in parts if part.condition is not None]
+        if conditions and len(conditions) < len(parts):
+            raise UsageError(
+                "states with and without a condition",
+                "a condition for all rows (null is one) or none",
+                "condition.null()",
+            )
+        return State(
+            torch.cat([part.x for part in parts]),
+            torch.cat([part.t for part in parts]),
+            torch.cat([part.x0 for part in parts]),
+            Rows.join([part.rng for part in parts]),
+            Condition.join(conditions) if conditions else None,
+            {name: torch.cat([part.memory[name] for part in parts]) for name in first.memory},
+        )
