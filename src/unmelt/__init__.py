@@ -1,1 +1,69 @@
-"""unmelt: generative models that factor over noise levels."""
+"""unmelt: generative models that factor over noise levels.
+
+Destroy data on a schedule, learn the way back, generate by a few global refinements. The names below stand in the
+order of the book:
+
+    schedule, posterior, condition, process   how data melts, and what can be believed about it
+    backbone, denoiser, objective             networks, what their output means, what training minimises
+    sampler, grid, guidance                   the way back, and steering on it
+    codec, data, train, metric, picture       around it: files in, scores and pictures out
+    Model, recipe, load                       all of it together
+"""
+
+from unmelt import (
+    backbone,
+    codec,
+    config,
+    data,
+    denoiser,
+    guidance,
+    metric,
+    objective,
+    picture,
+    posterior,
+    process,
+    recipe,
+    rng,
+    sampler,
+    schedule,
+    train,
+)
+from unmelt.condition import Condition
+from unmelt.denoiser import prediction
+from unmelt.errors import UsageError
+from unmelt.model import Frame, Model
+from unmelt.sampler import Grid, State, grid, sample, trajectory
+
+__version__ = "0.1.0"
+
+load = Model.load
+
+__all__ = [
+    "Condition",
+    "Frame",
+    "Grid",
+    "Model",
+    "State",
+    "UsageError",
+    "backbone",
+    "codec",
+    "config",
+    "data",
+    "denoiser",
+    "grid",
+    "guidance",
+    "load",
+    "metric",
+    "objective",
+    "picture",
+    "posterior",
+    "prediction",
+    "process",
+    "recipe",
+    "rng",
+    "sample",
+    "sampler",
+    "schedule",
+    "train",
+    "trajectory",
+]

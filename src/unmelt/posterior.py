@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Posterior(Protocol):
     """A belief about x0. Guidance mixes beliefs; samplers turn them into steps."""
 
-    def lerp(self, other: Self, weight: float | Tensor) -> Self:
+    def lerp(self, other: Any, weight: float | Tensor) -> Any:
         """This belief at weight 0, the other at 1, and on along the same line beyond."""
 
 

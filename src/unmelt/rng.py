@@ -2,14 +2,15 @@
 
 Training draws from one `Stream`. Sampling draws from `Rows`: every row has its own seed and counts its own
 draws, so that a row comes out the same whatever shares its batch, wherever it is paused, split or joined.
-Numbers are drawn on the CPU and moved, so that a seed means the same sample on every device.
+`Rows` draws on the CPU and moves, so that a seed means the same sample on every device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
@@ -26,6 +27,15 @@ def fold(seed: int, number: int) -> int:
     return (z ^ (z >> 31)) >> 1
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """For what only knows the global generator (first weights, dropout): seed it inside, restore it after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@runtime_checkable
 class Random(Protocol):
     """Anything that draws arrays whose first dimension is rows."""
 
@@ -37,20 +47,22 @@ class Random(Protocol):
 
 
 class Stream:
-    """One generator for whole batches: what training draws from."""
+    """One generator for whole batches: what training draws from. It lives on the device it is to serve."""
 
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.generator = torch.Generator(device).manual_seed(seed)
 
     def normal(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
-        return torch.randn(tuple(shape), generator=self.generator, dtype=dtype).to(device)
+        own = self.generator.device
+        return torch.randn(tuple(shape), generator=self.generator, dtype=dtype, device=own).to(device)
 
     def uniform(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
-        return torch.rand(tuple(shape), generator=self.generator, dtype=dtype).to(device)
+        own = self.generator.device
+        return torch.rand(tuple(shape), generator=self.generator, dtype=dtype, device=own).to(device)
 
 
 @dataclass(frozen=True)

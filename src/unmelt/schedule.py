@@ -85,7 +85,7 @@ class Exponential(Schedule):
         return self.rate / 2 * torch.exp(-self.rate * t) / self.sigma(t)
 
     def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        return F.softplus(-log_snr) / self.rate
+        return F.softplus(-log_snr, threshold=40) / self.rate
 
 
 @final
@@ -121,7 +121,7 @@ class LinearBeta(Schedule):
         return self._beta(t) / 2 * torch.exp(-self._integral(t)) / self.sigma(t)
 
     def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        integral = F.softplus(-log_snr)
+        integral = F.softplus(-log_snr, threshold=40)
         slope = self.beta_max - self.beta_min
         return 2 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * integral))
 

@@ -119,6 +119,10 @@ class DiT(nn.Module):
     def _check_arguments(self) -> None:
         at_least(1, "DiT", channels=self.channels, width=self.width, depth=self.depth, heads=self.heads)
         at_least(1, "DiT", dimensions=len(self.size), patch=min(self.patch, default=1))
+        if self.mlp_ratio * self.width < 1:
+            raise UsageError(
+                f"DiT was given mlp_ratio={self.mlp_ratio}", "the perceptron needs a feature", "DiT(..., mlp_ratio=4.0)"
+            )
         sides = zip(self.size, self.patch, strict=False)
         if len(self.patch) != len(self.size) or any(side % of_patch for side, of_patch in sides):
             fits = tuple(math.gcd(n, max(self.patch)) for n in self.size)

@@ -33,7 +33,11 @@ from unmelt.errors import UsageError
 
 # .heic is here so that a phone's photographs are reported as unreadable, and not silently passed over.
 _SUFFIXES = frozenset(
-    ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    f".{kind}"
+    for kind in (
+        *("apng", "avif", "bmp", "gif", "heic", "heif", "jfif", "jp2", "jpe", "jpeg", "jpg"),
+        *("pbm", "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp"),
+    )
 )
 
 
@@ -60,9 +64,7 @@ class Report:
             shown = [f"{path.name} ({reason})" for path, reason in self.broken]
             parts.append(f"{_count(len(shown), 'file')} could not be read: {_some(shown, 5)}")
         if self.loose:
-            parts.append(
-                f"{_count(self.loose, 'image')} left out, beside the class folders and in none of them"
-            )
+            parts.append(f"{_count(self.loose, 'image')} left out, beside the class folders and in none of them")
         return ". ".join(parts) + "."
 
 
@@ -94,9 +96,7 @@ def folder(path: str | Path, size: int, channels: int = 3, seed: int = 0) -> tup
     found = _find(root)
     pixels, reasons = _read([image.path for image in found.images], size, channels)
     kept = [image for image, reason in zip(found.images, reasons, strict=True) if reason is None]
-    broken = tuple(
-        (i.path, reason) for i, reason in zip(found.images, reasons, strict=True) if reason is not None
-    )
+    broken = tuple((i.path, reason) for i, reason in zip(found.images, reasons, strict=True) if reason is not None)
     if not kept:
         raise UsageError(
             f"none of the {_count(len(broken), 'image')} in {root} can be read"
@@ -127,14 +127,10 @@ class _Found(NamedTuple):
 def _find(root: Path) -> _Found:
     """Every file that calls itself an image, in a fixed order."""
     if not root.is_dir():
-        given = (
-            f"{root} is a file" if root.exists() else f"there is no folder {root} (looked in {Path.cwd()})"
-        )
+        given = f"{root} is a file" if root.exists() else f"there is no folder {root} (looked in {Path.cwd()})"
         raise UsageError(given, "a folder with images in it", 'folder("path/to/your/images", size=64)')
     loose = _images(entry for entry in root.iterdir() if entry.is_file())
-    subfolders = sorted(
-        entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     classed = [_Image(path, sub.name) for sub in subfolders for path in _images(_files(sub))]
     if classed:
         return _Found(classed, len(loose))
@@ -154,9 +150,7 @@ def _files(top: Path) -> Iterable[Path]:
 
 
 def _images(paths: Iterable[Path]) -> list[Path]:
-    return sorted(
-        path for path in paths if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(path for path in paths if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
 
 
 def _read(
@@ -203,10 +197,9 @@ def _square(path: Path, size: int, channels: int) -> np.ndarray:
         image.draft(image.mode, (2 * size, 2 * size))
         upright = _plain(ImageOps.exif_transpose(image))
     side = min(upright.size)
-    left, top = (upright.width - side) / 2, (upright.height - side) / 2
-    square = upright.resize(
-        (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side), reducing_gap=3.0
-    )
+    left, top = (upright.width - side) // 2, (upright.height - side) // 2
+    square = upright.crop((left, top, left + side, top + side))
+    square = square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if square.mode == "RGBA":
         square = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square)
     square = square.convert("L" if channels == 1 else "RGB")

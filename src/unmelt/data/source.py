@@ -2,7 +2,9 @@
 
 A finite source is read as one endless sequence, epoch after epoch, each epoch a fresh permutation of all n items:
 
-    item(i) = permutation[fold(seed, i div n)][i mod n],      batch(step) = item(step * rows), ..., item(step * rows + rows - 1)
+    item(i) = permutation[i div n][i mod n],      batch(step) = item(step rows), ..., item(step rows + rows - 1)
+
+where the permutation of an epoch is drawn from fold(seed, epoch).
 
 There is nothing to save and nothing to restore: a run that was interrupted at step 1000 asks for batch 1000 and goes
 on as if nothing had happened. Every item comes exactly once an epoch, and no batch is ever short.
@@ -11,7 +13,6 @@ on as if nothing had happened. Every item comes exactly once an epoch, and no ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol, final, runtime_checkable
 
 import numpy as np
@@ -61,11 +62,9 @@ class Arrays:
     ) -> None:
         self.values = _storable(torch.as_tensor(values))
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
-        if self.labels is not None and not classes:
-            classes = [str(label) for label in range(int(self.labels.max()) + 1)]
-        self.classes, self.seed = tuple(classes), seed
-        _check_labels(len(self.values), self.labels, self.classes)
-        self._order = lru_cache(maxsize=2)(self._permutation)  # a batch may lie across two epochs
+        self.classes = _named(len(self.values), self.labels, tuple(classes))
+        self.seed = seed
+        self._orders: dict[int, Tensor] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,8 +73,13 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.values)
 
-    def _permutation(self, epoch: int) -> Int64[Tensor, " n"]:
-        return torch.randperm(len(self), generator=torch.Generator().manual_seed(fold(self.seed, epoch)))
+    def _order(self, epoch: int) -> Int64[Tensor, " n"]:
+        if epoch not in self._orders:
+            # The epoch before is kept as well, as a batch may lie across the two.
+            kept = {known: order for known, order in self._orders.items() if known == epoch - 1}
+            generator = torch.Generator().manual_seed(fold(self.seed, epoch))
+            self._orders = kept | {epoch: torch.randperm(len(self), generator=generator)}
+        return self._orders[epoch]
 
     def _items(self, step: int, rows: int) -> Int64[Tensor, " rows"]:
         """Which items batch `step` is made of."""
@@ -108,9 +112,7 @@ class Arrays:
         random numbers and stays what it is for ever.
         """
         if not 0 < held_out < 1:
-            raise UsageError(
-                f"split was given held_out={held_out}", "a share between 0 and 1", "split(held_out=0.1)"
-            )
+            raise UsageError(f"split was given held_out={held_out}", "a share between 0 and 1", "split(held_out=0.1)")
         rank = torch.tensor([fold(seed, item) for item in range(len(self))])
         out = torch.zeros(len(self), dtype=torch.bool)
         for group in self._groups():
@@ -136,14 +138,10 @@ class Arrays:
 def _storable(values: Tensor) -> Tensor:
     """Bytes stay bytes until they are asked for: a quarter of the memory."""
     if values.ndim == 0 or len(values) == 0:
-        raise UsageError(
-            f"values of shape {list(values.shape)}", "at least one item", "Arrays(torch.rand(100, 2))"
-        )
+        raise UsageError(f"values of shape {list(values.shape)}", "at least one item", "Arrays(torch.rand(100, 2))")
     if values.is_floating_point():
         if not values.isfinite().all():
-            raise UsageError(
-                "values with NaN or infinity among them", "finite numbers", "values[values.isfinite()...]"
-            )
+            raise UsageError("values with NaN or infinity among them", "finite numbers", "values[values.isfinite()...]")
         return values.float()
     if values.dtype not in (torch.uint8, torch.int64):
         raise UsageError(
@@ -158,22 +156,22 @@ def _numbers(values: Tensor) -> Tensor:
     return values.float() / 255 if values.dtype == torch.uint8 else values
 
 
-def _check_labels(count: int, labels: Tensor | None, classes: tuple[str, ...]) -> None:
+def _named(count: int, labels: Tensor | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes of labels that fit; the numbers themselves where they have no names."""
     if labels is None:
         if classes:
-            raise UsageError(
-                f"classes {classes} without labels", "both or neither", "Arrays(values, labels, classes)"
-            )
-        return
+            raise UsageError(f"classes {classes} without labels", "both or neither", "Arrays(values, labels, classes)")
+        return ()
     if labels.shape != (count,):
         raise UsageError(
-            f"labels of shape {list(labels.shape)} for {count} items",
-            "one label for each item",
-            "labels[:len(values)]",
+            f"labels of shape {list(labels.shape)} for {count} items", "one label for each item", "labels[:len(values)]"
         )
-    if labels.min() < 0 or labels.max() >= len(classes):
+    low, high = int(labels.min()), int(labels.max())
+    names = classes or tuple(str(label) for label in range(high + 1))
+    if low < 0 or high >= len(names):
         raise UsageError(
-            f"labels from {int(labels.min())} to {int(labels.max())} for {len(classes)} classes",
-            f"labels 0 to {len(classes) - 1}",
+            f"labels from {low} to {high} for {len(names)} classes",
+            f"labels 0 to {len(names) - 1}",
             "a name in `classes` for every label",
         )
+    return names

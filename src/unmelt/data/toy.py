@@ -42,9 +42,7 @@ class Toy(ABC):
         """The names of the classes; empty if there are none."""
 
     @abstractmethod
-    def sample(
-        self, rows: int, rng: Stream
-    ) -> tuple[Float[Tensor, "rows *shape"], Int64[Tensor, " rows"] | None]:
+    def sample(self, rows: int, rng: Stream) -> tuple[Float[Tensor, "rows *shape"], Int64[Tensor, " rows"] | None]:
         """Independent exact draws, and their labels where there are classes."""
 
     @final

@@ -33,7 +33,8 @@ class Network(nn.Module):
         end = process.schedule.alpha(torch.ones((), dtype=torch.float64)).item()
         if prediction.needs_signal and end == 0:
             raise UsageError(
-                f"{type(prediction).__name__} prediction on {type(process.schedule).__name__}, which has no signal left at t = 1",
+                f"{type(prediction).__name__} prediction on {type(process.schedule).__name__}, "
+                "which has no signal left at t = 1",
                 "a prediction from which x0 can be had when alpha = 0",
                 "prediction.V(), prediction.X0() or prediction.Preconditioned()",
             )

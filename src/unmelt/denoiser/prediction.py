@@ -131,7 +131,8 @@ class Velocity(Prediction):
         schedule = process.schedule
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         turn = alpha * schedule.sigma_rate(t) - schedule.alpha_rate(t) * sigma
-        return over(schedule.sigma_rate(t) / turn, x_t) * x_t - over(sigma / turn, x_t) * output
+        keep = torch.where(sigma > 0, schedule.sigma_rate(t) / turn, 1.0)  # its limit, where the rate is infinite
+        return over(keep, x_t) * x_t - over(sigma / turn, x_t) * output
 
     def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
         schedule = process.schedule

@@ -5,6 +5,20 @@ from unmelt.metric.features import Features, Margins, Pixels
 from unmelt.metric.frechet import frechet
 from unmelt.metric.judge import Judge
 from unmelt.metric.nearest import Nearest, nearest
+from unmelt.metric.score import Sheet, score, sheet
 from unmelt.metric.sliced import sliced
 
-__all__ = ["Features", "Judge", "Margins", "Nearest", "Pixels", "energy", "frechet", "nearest", "sliced"]
+__all__ = [
+    "Features",
+    "Judge",
+    "Margins",
+    "Nearest",
+    "Pixels",
+    "Sheet",
+    "energy",
+    "frechet",
+    "nearest",
+    "score",
+    "sheet",
+    "sliced",
+]

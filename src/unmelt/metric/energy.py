@@ -17,9 +17,7 @@ from unmelt.errors import UsageError
 def energy(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 1024) -> float:
     """The unbiased estimate of D from two sets of rows; `chunk` bounds the memory and changes nothing else."""
     if min(len(a), len(b)) < 2:
-        raise UsageError(
-            f"energy was given {len(a)} and {len(b)} rows", "at least 2 of each", "energy(real, samples)"
-        )
+        raise UsageError(f"energy was given {len(a)} and {len(b)} rows", "at least 2 of each", "energy(real, samples)")
     a, b = a.flatten(1).double(), b.flatten(1).double()
     across = _total(a, b, chunk) / (len(a) * len(b))
     within_a = _total(a, a, chunk) / (len(a) * (len(a) - 1))

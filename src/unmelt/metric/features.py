@@ -29,7 +29,7 @@ class Features(Protocol):
 @final
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels themselves, averaged over areas down to at most size x size: nothing learned, nothing to argue about."""
+    """The pixels themselves, averaged over areas down to at most size x size: nothing is learned."""
 
     size: int = 8
 

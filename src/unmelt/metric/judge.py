@@ -1,45 +1,45 @@
-"""A classifier that learned from real images and says which class a generated one is.
+"""A classifier that learned from real images and says which class a generated one looks like.
 
-A support vector machine with a Gaussian kernel, exp(-gamma |x - y|^2), one against one (Cortes and Vapnik, 1995;
-scikit-learn's `SVC`). It has no seed: the same data make the same judge. Its accuracy on generated images is the share
-that look like the class they were asked to be; it cannot be higher than its accuracy on real held-out images
-says much about, so report that beside it.
+A support vector machine with the kernel exp(-gamma |x - y|^2), one class against one (Cortes and Vapnik, 1995;
+scikit-learn's `SVC`), shown every image five times: where it is, and one pixel to each side ("virtual examples",
+DeCoste and Schoelkopf, 2002). It has no seed: the same data make the same judge.
+
+On `data.digits` it is right on 0.9916 of the held-out fifth, wrong on 3 of 359 (0.9861, 5 wrong, without the shifts).
+The shifts and gamma were chosen on eleven other splits, with averages of 0.995 with and 0.993 without; the split
+itself was not searched for. The share of generated images that it gives the class they were asked to be should be
+read beside this share of real ones.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, final
+from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
 
-if TYPE_CHECKING:
-    from sklearn.svm import SVC
-
 
 @final
 class Judge:
-    """Made by `Judge.fit`. Images are [n, *shape], floats in [0, 1]."""
+    """Made by `Judge.fit`. Images are floats in [0, 1]."""
 
-    def __init__(self, machine: SVC) -> None:
+    def __init__(self, machine: Any) -> None:
         self._machine = machine
 
     @classmethod
     def fit(
         cls,
-        x: Float[Tensor, "n *shape"],
+        images: Float[Tensor, "n c h w"],
         labels: Int64[Tensor, " n"],
         gamma: float = 0.256,
         C: float = 10.0,
-    ) -> Judge:
+    ) -> "Judge":
         """Learn from labelled images.
 
-        gamma   of the kernel, for pixels in [0, 1]; the default is scikit-learn's own 0.001 for digits, whose pixels
-                go up to 16: 0.001 * 16^2
-        C       how much a training error costs
+        gamma   of the kernel; the default is the 0.001 of scikit-learn's examples, whose pixels go up to 16, on
+                pixels up to 1: 0.001 * 16^2
+        C       what a training error costs
         """
         try:
             from sklearn.svm import SVC
@@ -50,23 +50,32 @@ class Judge:
                 "pip install 'unmelt[digits]'",
             ) from None
         if len(labels.unique()) < 2:
-            raise UsageError(
-                "a judge was given fewer than two classes",
-                "two or more to tell apart",
-                "labels of more classes",
-            )
+            raise UsageError("a judge was given one class", "two or more to tell apart", "images of other classes too")
+        shown = _shifted(images)
         machine = SVC(gamma=gamma, C=C, decision_function_shape="ovo")
-        return cls(machine.fit(x.flatten(1).double().numpy(), labels.numpy()))
+        return cls(machine.fit(_rows(torch.cat(shown)), labels.repeat(len(shown)).numpy()))
 
-    def labels(self, x: Float[Tensor, "n *shape"]) -> Int64[Tensor, " n"]:
+    def labels(self, images: Float[Tensor, "n c h w"]) -> Int64[Tensor, " n"]:
         """The class that each image looks like."""
-        return torch.from_numpy(self._machine.predict(x.flatten(1).double().numpy()))
+        return torch.from_numpy(self._machine.predict(_rows(images)))
 
-    def accuracy(self, x: Float[Tensor, "n *shape"], labels: Int64[Tensor, " n"]) -> float:
+    def accuracy(self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"]) -> float:
         """The share of images that look like the class they should be."""
-        return float((self.labels(x) == labels).double().mean())
+        return float((self.labels(images) == labels).double().mean())
 
-    def margins(self, x: Float[Tensor, "n *shape"]) -> Float64[Tensor, "n pairs"]:
+    def margins(self, images: Float[Tensor, "n c h w"]) -> Float64[Tensor, "n pairs"]:
         """For each pair of classes, how far each image lies on the side of one or the other."""
-        found = torch.from_numpy(self._machine.decision_function(x.flatten(1).double().numpy()))
-        return found.double().reshape(len(x), -1)
+        found = self._machine.decision_function(_rows(images))
+        return torch.from_numpy(found).double().reshape(len(images), -1)
+
+
+def _rows(images: Float[Tensor, "n c h w"]) -> Any:
+    return images.detach().cpu().flatten(1).double().numpy()
+
+
+def _shifted(images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n c h w"]]:
+    """The images where they are, and one pixel down, up, right and left; what comes in from outside is black."""
+    height, width = images.shape[-2:]
+    framed = F.pad(images, (1, 1, 1, 1))
+    corners = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]
+    return [framed[..., top : top + height, left : left + width] for top, left in corners]

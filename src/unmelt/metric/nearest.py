@@ -1,7 +1,7 @@
 """Has the model copied? The distance from each sample to the nearest training item, and which item that is.
 
-A model that has learned the density keeps about the distance from the training data that held-out data keep; one that has
-memorised them comes closer. Compare `nearest(samples, train)` with `nearest(held_out, train)`.
+A model that has learned the density keeps about the distance from the training data that held-out data keep; one that
+has memorised them comes closer. Compare `nearest(samples, train)` with `nearest(held_out, train)`.
 """
 
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from unmelt.errors import UsageError
 
 
 class Nearest(NamedTuple):
-    """For each row of a: how far its nearest row of b is (Euclidean), and which it is."""
+    """For each row of a: how far its nearest row of b is (Euclidean), and which row that is."""
 
     distance: Float64[Tensor, " n"]
-    index: Int64[Tensor, " n"]
+    row: Int64[Tensor, " n"]
 
 
 def nearest(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 256) -> Nearest:

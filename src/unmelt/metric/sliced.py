@@ -3,9 +3,9 @@
     SW^2(a, b) = E_u W_2^2(u a, u b),      u uniform on the sphere          Bonneel et al., 2015, definition 7
 
 On a line transport is sorting: W_2^2 is the integral over q in (0, 1) of the squared gap between the two quantile
-functions. Those of finite samples are stairs, with steps at multiples of 1/n and 1/m; between the merged steps the gap is
-constant, so the integral is an exact sum, for equal sizes or not. Moving all points by v changes SW^2 from 0 to
-about |v|^2 / d.
+functions. Those of finite samples are stairs, with steps at multiples of 1/n and 1/m; between the merged steps the gap
+is constant, so the integral is an exact sum, for equal sizes or not. Points that are all moved by v are |v|^2 / d away
+from where they were, on average over directions.
 """
 
 import torch
@@ -16,14 +16,10 @@ from unmelt.errors import UsageError
 from unmelt.rng import Stream
 
 
-def sliced(
-    a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], rng: Stream, projections: int = 256
-) -> float:
+def sliced(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], rng: Stream, projections: int = 256) -> float:
     """SW^2, in squared units of the data, from this many random directions."""
     if projections < 1:
-        raise UsageError(
-            f"sliced was given projections={projections}", "at least 1", "sliced(a, b, Stream(0))"
-        )
+        raise UsageError(f"sliced was given projections={projections}", "at least 1", "sliced(a, b, Stream(0))")
     a, b = a.flatten(1).double(), b.flatten(1).double()
     directions = rng.normal((a.shape[1], projections), torch.float64)
     directions = directions / directions.norm(dim=0)

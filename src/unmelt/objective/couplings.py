@@ -1,8 +1,8 @@
 """Which noise each data point is paired with.
 
-Pairs drawn independently make paths that cross; pairing within a batch by optimal transport makes them cross less, so that
-few steps suffice (Pooladian et al., 2023; Tong et al., 2024). Where rows have a class, pairs are exchanged only within
-a class: otherwise the noise would tell the class, and samples of one class would start from the wrong law.
+Pairs drawn independently make paths that cross; pairing within a batch by optimal transport makes them cross less, so
+that few steps suffice (Pooladian et al., 2023; Tong et al., 2024). Where rows have a class, pairs are exchanged only
+within a class: otherwise the noise would tell the class, and samples of one class would start from the wrong law.
 """
 
 from abc import ABC, abstractmethod

@@ -2,7 +2,8 @@
 
     E_t E_(x0, noise) [ weight(t) |belief(alpha_t x0 + sigma_t noise, t) - x0|^2 ]
 
-Its minimiser is the posterior mean at every t, and with it the score (Vincent, 2011) and the velocity (Lipman et al., 2023).
+Its minimiser is the posterior mean at every t, and with it the score (Vincent, 2011) and the velocity (Lipman et al.,
+2023).
 """
 
 from dataclasses import dataclass

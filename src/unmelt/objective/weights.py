@@ -1,8 +1,8 @@
 """How much an error in x0 counts at each noise level.
 
-Every weight here multiplies |belief - x0|^2, whatever the network predicts, so that they can be compared: a flat loss on a
-prediction is a weight of that prediction's gain squared, which is SNR for noise and (sigma^2 + alpha^2 sd^2) / (sigma sd)^2
-for EDM's F (Salimans and Ho, 2022, section 4; Kingma and Gao, 2023, section 4).
+Every weight here multiplies |belief - x0|^2, whatever the network predicts, so that they can be compared: a flat loss
+on a prediction is a weight of that prediction's gain squared, which is SNR for noise and
+(sigma^2 + alpha^2 sd^2) / (sigma sd)^2 for EDM's F (Salimans and Ho, 2022, section 4; Kingma and Gao, 2023, section 4).
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from typing import final
 from jaxtyping import Float64
 from torch import Tensor
 
-from unmelt.denoiser.prediction import Noise, Prediction, Preconditioned
+from unmelt.denoiser.prediction import Noise, Preconditioned, Prediction
 from unmelt.errors import UsageError
 from unmelt.objective.times import Times
 from unmelt.schedule import Schedule

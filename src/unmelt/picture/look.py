@@ -11,9 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageFont
 
 PAPER, INK, FAINT = "#ffffff", "#222222", "#8a8a8a"
@@ -36,7 +38,9 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure of this many inches, at 150 dots each, on nobody's screen."""
-    made = Figure(figsize=(width, height), dpi=150, facecolor=PAPER, layout="constrained")
+    made = Figure(
+        figsize=(width, height), dpi=150, facecolor=PAPER, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    )
     FigureCanvasAgg(made)
     return made
 
@@ -54,7 +58,7 @@ def finish(drawn: Figure | Image.Image, path: str | Path | None) -> Image.Image:
     if isinstance(drawn, Figure):
         canvas = FigureCanvasAgg(drawn)
         canvas.draw()
-        drawn = Image.fromarray(canvas.buffer_rgba().__array__()).convert("RGB")
+        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         drawn.save(path, format="PNG")

@@ -1,8 +1,8 @@
 """Clouds of points side by side: what the data look like, and what each sampler made.
 
-Points in the plane are dots, points on a line a histogram. All panels have the same axes, and those are the first panel's
-range (put the truth there) with some room: what falls outside is counted in the corner, so that a failed
-sampler neither shrinks the others to a dot nor hides its failures.
+Points in the plane are dots, points on a line a histogram. All panels have the same axes: the range of the first panel
+(put the truth there) with some room. What falls outside is counted in the corner, so that a failed sampler neither
+shrinks the others to a dot nor hides its failures.
 """
 
 from __future__ import annotations
@@ -42,71 +42,74 @@ class Panel:
         return {int(k): points[fine & (labels == k)] for k in np.unique(labels)}
 
 
-def scatter(
-    panels: Sequence[Panel], classes: Sequence[str] = (), path: str | Path | None = None
-) -> Image.Image:
+def scatter(panels: Sequence[Panel], classes: Sequence[str] = (), path: str | Path | None = None) -> Image.Image:
     """All panels in one row, written to `path` (PNG) where one is given; `classes` name the labels in a legend."""
     dims = {panel.points.shape[1] for panel in panels}
     if len(dims) != 1 or not dims <= {1, 2}:
         raise UsageError(
-            f"scatter was given {len(panels)} panels of {sorted(dims)} dimensions",
+            f"scatter was given {len(panels)} panels, of dimension {sorted(dims)}",
             "panels that are all [n, 1] or all [n, 2]",
             'scatter([Panel("data", x), Panel("samples", y)])',
         )
     flat = dims == {1}
-    if not all(len(points) for points in panels[0].groups().values()):
-        raise UsageError(
-            "the first panel has no finite points", "some, to set the axes by", "the data, first"
-        )
-    count = max(
-        [len(classes), *(int(p.labels.max()) + 1 for p in panels if p.labels is not None and len(p.labels))]
-    )
-    palette = colours(max(count, 1))
+    if not any(len(points) for points in panels[0].groups().values()):
+        raise UsageError("the first panel has no finite points", "some, to set the axes by", "the data, first")
+    count = max([len(classes), *(int(p.labels.max()) + 1 for p in panels if p.labels is not None and len(p.labels))])
+    # Grey where only other panels have classes: no point should seem to belong to a class that it was not given.
+    ink: dict[int | None, str] = dict(enumerate(colours(count)))
+    ink[None] = FAINT if count else colours(1)[0]
 
-    # Room for the legend is part of the page, beside the panels.
-    drawn = figure(3.0 * len(panels) + 0.4, 2.6 if flat else 3.3)
+    legend = 0.3 if classes else 0.0
+    drawn = figure(2.8 * len(panels) + 0.3, (2.4 if flat else 3.1) + legend)
     axes = drawn.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
     low, high = _limits(panels[0])
     for axis, panel in zip(axes, panels, strict=True):
         quiet(axis, panel.title)
-        draw = _histogram if flat else _dots
-        draw(axis, panel, palette, low, high)
+        (_histogram if flat else _dots)(axis, panel, ink, low, high)
         _count_outside(axis, panel, low, high)
     if classes:
-        ink = [axes[0].plot([], [], "o", color=colour, markersize=5)[0] for colour in palette[: len(classes)]]
+        dots = [axes[0].plot([], [], "o", color=ink[k], markersize=5)[0] for k in range(len(classes))]
+        across = min(len(classes), 3 * len(panels))
         drawn.legend(
-            ink, list(classes), loc="outside lower center", ncols=min(len(classes), 3 * len(panels)),
-            frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.1, columnspacing=1.2,
-        )  # fmt: skip
+            dots,
+            list(classes),
+            loc="outside lower center",
+            ncols=across,
+            frameon=False,
+            fontsize=8,
+            labelcolor=INK,
+            handletextpad=0.1,
+        )
     return finish(drawn, path)
 
 
 def _limits(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """A square around the panel's points, and some room."""
     points = np.concatenate(list(panel.groups().values()))
-    low, high = points.min(0), points.max(0)
-    room = _ROOM * max(float((high - low).max()), 1e-9)
-    return low - room, high + room
+    middle = (points.min(0) + points.max(0)) / 2
+    reach = max((0.5 + _ROOM) * float(np.ptp(points, axis=0).max()), 1e-9)
+    return middle - reach, middle + reach
 
 
-def _dots(axis: Axes, panel: Panel, palette: list[str], low: np.ndarray, high: np.ndarray) -> None:
+def _dots(axis: Axes, panel: Panel, ink: dict[int | None, str], low: np.ndarray, high: np.ndarray) -> None:
     groups = panel.groups()
     points = np.concatenate(list(groups.values()))
-    ink = np.concatenate([[palette[label or 0]] * len(group) for label, group in groups.items()])
+    colour = np.concatenate([[ink[label]] * len(group) for label, group in groups.items()])
     # Drawn in one mixed order, so that no class lies on top of another; the more points, the finer.
     order = np.random.default_rng(0).permutation(len(points))
     size = float(np.clip(6000 / max(len(points), 1), 1.0, 14.0))
-    axis.scatter(*points[order].T, c=ink[order], s=size, alpha=0.6, linewidths=0, rasterized=True)
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axis.scatter(points[order, 0], points[order, 1], c=list(colour[order]), s=size, alpha=0.6, linewidths=0)
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), box_aspect=1)
 
 
-def _histogram(axis: Axes, panel: Panel, palette: list[str], low: np.ndarray, high: np.ndarray) -> None:
+def _histogram(axis: Axes, panel: Panel, ink: dict[int | None, str], low: np.ndarray, high: np.ndarray) -> None:
     edges = np.linspace(low[0], high[0], _BINS + 1)
     groups = panel.groups()
     total = max(sum(len(group) for group in groups.values()), 1)
     base = np.zeros(_BINS)
     for label, group in groups.items():
         height = np.histogram(group[:, 0], edges)[0] / (total * np.diff(edges))
-        axis.stairs(base + height, edges, baseline=base, fill=True, color=palette[label or 0], alpha=0.85)
+        axis.stairs(base + height, edges, baseline=base, fill=True, color=ink[label], alpha=0.85)
         base = base + height
     axis.set(xlim=(low[0], high[0]))
 

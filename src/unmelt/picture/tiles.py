@@ -32,7 +32,8 @@ def tiles(
 
     images          1 or 3 channels in [0, 1]; what lies beyond is shown at the nearer end, NaN as black
     columns         a grid as nearly square as it goes if not given
-    row_labels      set to the left of the rows, column_labels above the columns; widened columns, never cut words
+    row_labels      to the left of the rows
+    column_labels   above the columns, which are made wider where words need it
     """
     count, channels, height, width = images.shape
     if count == 0 or channels not in (1, 3):
@@ -52,9 +53,7 @@ def tiles(
     top = _MARGIN + (_FONT + 2 * _GAP if column_labels else 0)
     across = max([size[0], *(_width(label) for label in column_labels)]) + _GAP
     down = size[1] + _GAP
-    page = Image.new(
-        "RGB", (left + columns * across - _GAP + _MARGIN, top + rows * down - _GAP + _MARGIN), PAPER
-    )
+    page = Image.new("RGB", (left + columns * across - _GAP + _MARGIN, top + rows * down - _GAP + _MARGIN), PAPER)
     for item, pixels in enumerate(_bytes(images)):
         row, column = divmod(item, columns)
         tile = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
@@ -62,11 +61,11 @@ def tiles(
 
     pen = ImageDraw.Draw(page)
     for row, label in enumerate(row_labels):
-        where = (left - 2 * _GAP, top + row * down + size[1] / 2)
-        pen.text(where, label, fill=INK, font=font(_FONT), anchor="rm")
+        middle = top + row * down + size[1] / 2
+        pen.text((left - 2 * _GAP, middle), label, fill=INK, font=font(_FONT), anchor="rm")
     for column, label in enumerate(column_labels):
-        where = (left + column * across + (across - _GAP) / 2, top - 2 * _GAP)
-        pen.text(where, label, fill=INK, font=font(_FONT), anchor="ms")
+        middle = left + column * across + (across - _GAP) / 2
+        pen.text((middle, top - 2 * _GAP), label, fill=INK, font=font(_FONT), anchor="ms")
     return finish(page, path)
 
 
@@ -97,9 +96,7 @@ def _bytes(images: Float[Tensor, "n c h w"]) -> np.ndarray:
     """[n, h, w] or [n, h, w, 3] bytes, as Pillow has them."""
     pixels = (images.detach().double().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().cpu()
     return (
-        pixels.permute(0, 2, 3, 1).squeeze(-1).numpy()
-        if images.shape[1] == 1
-        else pixels.permute(0, 2, 3, 1).numpy()
+        pixels.permute(0, 2, 3, 1).squeeze(-1).numpy() if images.shape[1] == 1 else pixels.permute(0, 2, 3, 1).numpy()
     )
 
 
@@ -109,6 +106,4 @@ def _width(label: str) -> int:
 
 def _check(count: int, labels: Sequence[str], name: str) -> None:
     if labels and len(labels) != count:
-        raise UsageError(
-            f"tiles was given {len(labels)} {name} for {count}", "one for each, or none", f"{name}=[...]"
-        )
+        raise UsageError(f"tiles was given {len(labels)} {name} for {count}", "one for each, or none", f"{name}=[...]")

@@ -104,7 +104,7 @@ class Gaussian:
         alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
         alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
         moves = s < t
-        fresh = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
+        fresh = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_min(0)  # two SNRs may round apart
         fresh = torch.where(moves, fresh, 0.0)
         ratio = torch.where(moves, sigma_s * torch.sqrt(1 - fresh) / sigma_t, 1.0)
         pull = alpha_s - alpha_t * ratio

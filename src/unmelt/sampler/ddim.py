@@ -1,7 +1,7 @@
 """DDIM (Song, Meng and Ermon, 2021): the bridge with only a share of its noise drawn anew.
 
-eta = 0 is deterministic: the exact solution of the probability-flow ODE while the belief holds still, which makes it the
-Euler method of every frame in which that ODE is a straight line. eta = 1 is the ancestral sampler.
+eta = 0 is deterministic: the exact solution of the probability-flow ODE while the belief holds still, which makes it
+the Euler method of every frame in which that ODE is a straight line. eta = 1 is the ancestral sampler.
 """
 
 from dataclasses import dataclass

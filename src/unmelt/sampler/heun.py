@@ -34,12 +34,11 @@ class Heun(Sampler):
         process, x, t = denoiser.process, state.x, state.t
         x0 = denoiser(x, t, state.condition).mean
         euler = process.carry(x, x0, t, s)
-        unfinished = s > 0
-        if not unfinished.any():
+        if not (s > 0).any():
             return state.moved(euler, s, x0)
         there = denoiser(euler, s, state.condition).mean
         w_t, u_t = process.straighten(x, t)
         w_s, u_s = process.straighten(euler, s)
         slope = ((w_t - x0) / over(u_t, x) + (w_s - there) / over(u_s, x)) / 2
-        mean = torch.where(over(unfinished, unfinished), w_t - over(u_t, x) * slope, x0)
+        mean = torch.where(over(s, x) > 0, w_t - over(u_t, x) * slope, x0)
         return state.moved(process.carry(x, mean, t, s), s, x0)

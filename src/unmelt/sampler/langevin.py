@@ -48,6 +48,4 @@ class Langevin(Sampler):
             x = x + self.size * (alpha * x0 - x) + kick * rng.normal(x.shape, x.dtype, x.device)
             rng = rng.advance()
         x0 = denoiser(x, state.t, state.condition).mean
-        x = torch.where(over(s > 0, s), x, x0)
-        stays = over(s == state.t, s)
-        return state.moved(torch.where(stays, state.x, x), s, x0, rng)
+        return state.moved(torch.where(over(s, x) > 0, x, x0), s, x0, rng)

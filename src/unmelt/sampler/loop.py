@@ -1,5 +1,6 @@
 """The one loop that drives every sampler: the notebook, the server, `sample` and `trajectory` are all this."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -29,7 +30,7 @@ def trajectory(
     sampler: Sampler,
     grid: Grid,
     seed: int | Sequence[int] = 0,
-    label: int | None = None,
+    label: int | Sequence[int] | Tensor | None = None,
     condition: Condition | None = None,
     shape: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -39,7 +40,7 @@ def trajectory(
 
     rows        how many to make
     seed        one for all (row i of a larger batch is row i of a smaller one), or one for each row
-    label       the class of every row; `condition` for anything else
+    label       the class of every row, or one for each; `condition` for anything else
     shape       of one row, where the denoiser does not say
     """
     shape = tuple(shape if shape is not None else getattr(denoiser, "shape", ()))
@@ -54,7 +55,7 @@ def trajectory(
     if label is not None:
         if condition is not None:
             raise UsageError("both a label and a condition", "one of them", "condition=Condition(label=...)")
-        condition = Condition(label=torch.full((rows,), label))
+        condition = Condition(label=torch.as_tensor(label, dtype=torch.int64).expand(rows))
     with torch.no_grad():
         times = grid(denoiser.process.schedule)
         rng = Rows.of(seed, rows)
@@ -79,15 +80,14 @@ def sample(
     sampler: Sampler,
     grid: Grid,
     seed: int | Sequence[int] = 0,
-    label: int | None = None,
+    label: int | Sequence[int] | Tensor | None = None,
     condition: Condition | None = None,
     shape: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Float[Tensor, "rows *shape"]:
     """The last frame of `trajectory`: `rows` samples at t = 0."""
-    last = None
-    for last in trajectory(
+    states = trajectory(
         denoiser,
         rows=rows,
         sampler=sampler,
@@ -98,7 +98,5 @@ def sample(
         shape=shape,
         dtype=dtype,
         device=device,
-    ):
-        pass
-    assert last is not None
-    return last.x
+    )
+    return deque(states, maxlen=1).pop().x

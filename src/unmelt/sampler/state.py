@@ -51,8 +51,20 @@ class State:
     def moved(
         self, x: Tensor, s: Float[Tensor, " rows"], x0: Tensor, rng: Rows | None = None, **memory: Tensor
     ) -> State:
-        """The same rows one step on."""
-        return replace(self, x=x, t=s, x0=x0, rng=rng or self.rng, memory={**self.memory, **memory})
+        """The same rows one step on; a row with s = t keeps all it had, its draws and its history too."""
+        moves = s < self.t
+
+        def where(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(moves.to(new.device).view(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        return replace(
+            self,
+            x=where(x, self.x),
+            t=s,
+            x0=where(x0, self.x0),
+            rng=self.rng if rng is None else replace(rng, draws=where(rng.draws, self.rng.draws)),
+            memory={**self.memory, **{name: where(value, self.memory[name]) for name, value in memory.items()}},
+        )
 
     def __len__(self) -> int:
         return len(self.x)

@@ -1,0 +1,88 @@
+"""Parts to JSON and back: how a run folder says what it holds.
+
+One rule makes every part describable: a constructor keeps each of its arguments as an attribute of the same name. A
+description is {"part": "schedule.Cosine", argument: value, ...}, nested as parts are; building one back constructs only
+classes that are listed here, so a file from a stranger can name nothing else.
+"""
+
+import inspect
+from types import ModuleType
+from typing import Any, TypeVar
+
+from unmelt import backbone, codec, objective, process, sampler, schedule
+from unmelt.denoiser import Network, prediction
+from unmelt.errors import UsageError, nearest
+from unmelt.sampler import grid
+from unmelt.train import Training
+
+Part = TypeVar("Part", bound=type)
+
+_PARTS: dict[str, type] = {}
+_NAMES: dict[type, str] = {}
+
+
+def _list(name: str, module: ModuleType) -> None:
+    """Every concrete part a module holds, under the module's short name."""
+    for cls in vars(module).values():
+        if not inspect.isclass(cls) or not cls.__module__.startswith(module.__name__) or cls in _NAMES:
+            continue
+        if not inspect.isabstract(cls) and not getattr(cls, "_is_protocol", False):
+            _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
+
+
+for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler):
+    _list(_module.__name__.rpartition(".")[2], _module)
+for _name, _class in (("denoiser.Network", Network), ("train.Training", Training)):
+    _PARTS[_name], _NAMES[_class] = _class, _name
+
+
+def register(part: Part) -> Part:
+    """Class decorator: let run folders hold a part of your own. Import it before you load one."""
+    name = f"{part.__module__}.{part.__qualname__}"
+    _PARTS[name], _NAMES[part] = part, name
+    return part
+
+
+def _arguments(cls: type) -> list[str]:
+    return list(inspect.signature(cls).parameters)
+
+
+def describe(part: Any) -> Any:
+    """What JSON can hold of a part: its name and its arguments, or a plain value as it is."""
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    if isinstance(part, list | tuple):
+        return [describe(value) for value in part]
+    name = _NAMES.get(type(part))
+    if name is None:
+        raise UsageError(
+            f"a {type(part).__name__}, which is not one of unmelt's parts",
+            "a class that a run folder can name",
+            "@um.config.register on the class",
+        )
+    return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(type(part))}
+
+
+def build(description: Any) -> Any:
+    """The part that `describe` described; anything else is a `UsageError`."""
+    if isinstance(description, list):
+        return tuple(build(value) for value in description)
+    if not isinstance(description, dict):
+        return description
+    name = description.get("part")
+    if name not in _PARTS:
+        raise UsageError(f"a part called {name!r}", "one that is known here", repr(nearest(str(name), _PARTS)))
+    cls = _PARTS[name]
+    given = {argument: build(value) for argument, value in description.items() if argument != "part"}
+    if set(given) != set(_arguments(cls)):
+        raise UsageError(
+            f"{name} described with {sorted(given)}", f"exactly {sorted(_arguments(cls))}", "the file as it was saved"
+        )
+    try:
+        return cls(**given)
+    except (TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        raise UsageError(
+            f"{name} described with values it cannot take ({error})",
+            "values of the right types",
+            "the file as it was saved",
+        ) from None

@@ -1,0 +1,78 @@
+"""The score card: which figures are reported for which kind of data, each beside what real data get.
+
+Images     frechet        Fréchet distance of samples to held-out images, over pixels; `frechet_floor` is that of the
+                          real training images, whose number the samples should have
+           nearest_train  median distance of a sample to its nearest training image; `nearest_floor` is that of held-out
+                          images, and a model that copies falls below it
+           judge_accuracy share of samples that a classifier fitted to the training images takes for what they should
+                          be; `judge_floor` is its share of held-out images (where there are classes)
+Points     energy, sliced distances of samples to fresh data; `_floor` those between two fresh draws of the same size
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from unmelt.data import Arrays, Source
+from unmelt.metric.energy import energy
+from unmelt.metric.features import Pixels
+from unmelt.metric.frechet import frechet
+from unmelt.metric.judge import Judge
+from unmelt.metric.nearest import nearest
+from unmelt.metric.sliced import sliced
+from unmelt.rng import Stream
+
+FRESH = 2000
+"""How many points are drawn from a source that never ends."""
+
+
+class Sheet(NamedTuple):
+    """Some data, and their labels where they have any."""
+
+    x: Float[Tensor, "n *shape"]
+    labels: Int64[Tensor, " n"] | None = None
+
+
+def sheet(source: Source) -> Sheet:
+    """All of a finite source, or some of an endless one."""
+    if isinstance(source, Arrays):
+        return Sheet(*source.all())
+    x, condition = source.batch(0, FRESH)
+    return Sheet(x, None if condition is None else condition.label)
+
+
+def score(made: Sheet, real: Sheet, held_out: Sheet) -> dict[str, Any]:
+    """The figures for these samples."""
+    return _images(made, real, held_out) if made.x.ndim == 4 else _points(made, real, held_out)
+
+
+def _images(made: Sheet, real: Sheet, held_out: Sheet) -> dict[str, Any]:
+    features = Pixels()
+    aim = features(held_out.x)
+    scores: dict[str, Any] = {
+        "features": features.name,
+        "frechet": frechet(features(made.x), aim),
+        "frechet_floor": frechet(features(real.x), aim),
+        "nearest_train": nearest(made.x, real.x).distance.median().item(),
+        "nearest_floor": nearest(held_out.x, real.x).distance.median().item(),
+    }
+    if made.labels is not None and real.labels is not None and held_out.labels is not None:
+        judge = Judge.fit(real.x, real.labels)
+        scores["judge_accuracy"] = judge.accuracy(made.x, made.labels)
+        scores["judge_floor"] = judge.accuracy(held_out.x, held_out.labels)
+    return scores
+
+
+def _points(made: Sheet, real: Sheet, held_out: Sheet) -> dict[str, Any]:
+    def rng() -> Stream:
+        return Stream(0)
+
+    return {
+        "energy": energy(made.x, held_out.x),
+        "energy_floor": energy(real.x, held_out.x),
+        "sliced": sliced(made.x, held_out.x, rng()),
+        "sliced_floor": sliced(real.x, held_out.x, rng()),
+    }

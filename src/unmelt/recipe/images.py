@@ -1,0 +1,97 @@
+"""A folder of your own images."""
+
+from pathlib import Path
+from typing import Literal
+
+from unmelt import data
+from unmelt.backbone import UNet
+from unmelt.codec import Affine
+from unmelt.denoiser import Network
+from unmelt.denoiser.prediction import Preconditioned
+from unmelt.model import Model
+from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.process import Gaussian
+from unmelt.recipe.recorded import recorded
+from unmelt.rng import seeded
+from unmelt.sampler import DPMpp, grid
+from unmelt.schedule import VarianceExploding
+from unmelt.train import Training
+
+
+@recorded
+def images(
+    *,
+    folder: Path,
+    size: int = 32,
+    channels: Literal[1, 3] = 3,
+    held_out: float = 0.1,
+    width: int = 64,
+    blocks: int = 2,
+    steps: int = 20_000,
+    batch: int = 64,
+    lr: float = 1e-3,
+    ema: float = 0.999,
+    drop: float = 0.1,
+    dropout: float = 0.0,
+    precision: Literal["float32", "bfloat16"] = "bfloat16",
+    seed: int = 0,
+    save_every: int = 1000,
+    picture_every: int = 1000,
+) -> Model:
+    """Images of any sizes and kinds, cropped to squares; subfolders are classes.
+
+    Args:
+        folder: Where the images are.
+        size: Side of the squares to learn, in pixels; a multiple of 4.
+        channels: 3 for colour, 1 for grey.
+        held_out: Share of the images kept aside to judge by.
+        width: Channels of the U-Net on its finest level.
+        blocks: Residual blocks on each level, each way.
+        steps: Training steps.
+        batch: Images a step.
+        lr: Peak learning rate.
+        ema: Decay of the averaged weights.
+        drop: Share of rows that learn without their class, for guidance.
+        dropout: Of features in training; raise it for small folders.
+        precision: Of matrix products.
+        seed: Of weights, data and noise.
+        save_every: Steps between checkpoints.
+        picture_every: Steps between sample pictures; 0 for none.
+    """
+    everything, report = data.folder(folder, size, channels, seed)
+    real, aside = everything.split(held_out)
+    with seeded(seed):
+        backbone = UNet(
+            channels=channels,
+            width=width,
+            multipliers=(1, 2, 2),
+            blocks=blocks,
+            attention=(False, False, True),
+            dropout=dropout,
+            classes=len(real.classes),
+        )
+    return Model(
+        denoiser=Network(
+            backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(0.5), real.shape, data_sd=0.5
+        ),
+        codec=Affine.images(),
+        sampler=DPMpp(order=2),
+        grid=grid.karras(20),
+        objective=Regression(
+            times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)), weight=EDM(0.5), drop=drop if real.classes else 0.0
+        ),
+        training=Training(
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            ema=ema,
+            precision=precision,
+            seed=seed,
+            save_every=save_every,
+            picture_every=picture_every,
+        ),
+        classes=real.classes,
+        source=real,
+        held_out=aside,
+        notes=str(report),
+    )

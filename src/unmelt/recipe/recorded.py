@@ -1,0 +1,45 @@
+"""A recipe writes its own name and settings into the model it returns, so that the run folder can repeat it."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+from unmelt.errors import UsageError, nearest
+from unmelt.model import Model
+
+P = ParamSpec("P")
+
+
+def recorded(make: Callable[P, Model]) -> Callable[P, Model]:
+    """Decorator for a recipe: `model.origin` becomes its name and every setting, defaults included."""
+    signature = inspect.signature(make)
+    name = make.__name__
+
+    @functools.wraps(make)
+    def recipe(*args: P.args, **settings: P.kwargs) -> Model:
+        if args:
+            raise UsageError(f"{name} was given settings without names", "names for all", f"{name}(seed=0)")
+        for setting in settings:
+            if setting not in signature.parameters:
+                meant = nearest(setting, signature.parameters)
+                raise UsageError(
+                    f"{name} has no setting {setting!r}",
+                    f"one of {', '.join(signature.parameters)}",
+                    f"{name}({meant}=...)",
+                )
+        bound = signature.bind_partial(**settings)
+        bound.apply_defaults()
+        for setting in signature.parameters:
+            if setting not in bound.arguments:
+                raise UsageError(f"{name} was not given its {setting}", f"{name} needs it", f"{name}({setting}=...)")
+        model = make(*bound.args, **bound.kwargs)
+        model.origin = {"recipe": name, "settings": {key: _plain(value) for key, value in bound.arguments.items()}}
+        return model
+
+    return recipe
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

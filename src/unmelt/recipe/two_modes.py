@@ -1,0 +1,36 @@
+"""Two modes on a line: the smallest generative model."""
+
+from unmelt import data
+from unmelt.model import Model
+from unmelt.recipe.points import points
+from unmelt.recipe.recorded import recorded
+
+
+@recorded
+def two_modes(
+    *,
+    sd: float = 0.3,
+    width: int = 64,
+    depth: int = 3,
+    steps: int = 1500,
+    batch: int = 512,
+    lr: float = 2e-3,
+    seed: int = 0,
+) -> Model:
+    """Points at -2 and +2 on a line, learned from fresh samples without end.
+
+    `unmelt train two_modes --out runs/two_modes`: about 10 seconds on 2 cores; energy distance to the truth within the
+    noise of 2000 samples.
+
+    Args:
+        sd: Standard deviation of each mode.
+        width: Features of the network.
+        depth: Residual blocks of the network.
+        steps: Training steps.
+        batch: Points a step.
+        lr: Peak learning rate.
+        seed: Of weights, data and noise.
+    """
+    return points(
+        data.TwoModes(sd=sd, seed=seed), data.TwoModes(sd=sd, seed=seed + 1), width, depth, steps, batch, lr, seed
+    )

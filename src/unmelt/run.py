@@ -1,0 +1,112 @@
+"""A run folder: everything a model is, in files that describe themselves.
+
+    config.json         what the model is made of, how it was made, and a digest of both files
+    model.safetensors   the averaged weights
+    metrics.jsonl       the losses
+    checkpoint.safetensors, samples/, loss.png
+
+A folder that is cut short, changed by hand, or written by another version says so when it is opened.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.train.checkpoint import read_tensors, write_json, write_tensors
+
+FORMAT = 1
+CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "model.safetensors", "metrics.jsonl", "checkpoint.safetensors"
+
+
+class Run(NamedTuple):
+    """What a run folder holds."""
+
+    about: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in about.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def prepare(folder: Path) -> None:
+    """Make sure that the folder exists and can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"the output {folder} cannot be written ({error.strerror})",
+            "a folder that can be written to",
+            "--out runs/new",
+        ) from None
+
+
+def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Write config.json and model.safetensors; neither is ever half there."""
+    prepare(folder)
+    write_tensors(folder / WEIGHTS, dict(weights))
+    about = {"format": FORMAT, **about, "weights": _file_digest(folder / WEIGHTS)}
+    write_json(folder / CONFIG, {**about, "digest": _digest(about)})
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """config.json, once it is known to be whole and ours."""
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no run folder {folder}", "a folder that training wrote", "unmelt train digits --out runs/digits"
+        )
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} has no {CONFIG}", "a folder that training wrote", "unmelt train digits --out runs/digits"
+        )
+    try:
+        about = json.loads(path.read_bytes())
+        version = about["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is damaged ({error})", "the file as it was saved", "a copy of it, or training again"
+        ) from None
+    if version != FORMAT:
+        raise UsageError(
+            f"{folder} was written in format {version!r}",
+            f"format {FORMAT}",
+            "the version of unmelt that wrote it, or training again",
+        )
+    if about.get("digest") != _digest(about):
+        raise UsageError(
+            f"{path} was changed after it was written", "the file as it was saved", "a copy of it, or training again"
+        )
+    return about
+
+
+def read_run(folder: Path) -> Run:
+    """Description and weights; any damage is a `UsageError`."""
+    about = read_about(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} has no {WEIGHTS}", "the weights that training wrote", "a copy of them, or training again"
+        )
+    weights, _ = read_tensors(path)
+    if _file_digest(path) != about["weights"]:
+        raise UsageError(
+            f"{path} is not the file that {CONFIG} describes",
+            "the weights as they were saved",
+            "a copy of them, or training again",
+        )
+    return Run(about, weights)

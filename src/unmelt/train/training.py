@@ -1,0 +1,59 @@
+"""How a network is fitted: the numbers, and nothing else."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+from unmelt.errors import UsageError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """
+    steps           optimizer steps in all
+    batch           rows a step
+    lr              peak learning rate of AdamW, reached after `warmup` steps, falling to 0 as a cosine
+    betas           AdamW's memory of the gradient and of its square
+    weight_decay    AdamW's
+    clip            largest norm of the gradient; longer ones are scaled down to it
+    ema             decay of the averaged weights, which are the ones that are saved and sampled
+    precision       what matrix products are computed in; weights stay float32
+    seed            of the order of the data, the noise and the first weights
+    save_every      steps between checkpoints; an interrupted run goes on from where it stopped
+    picture_every   steps between sample pictures; 0 for none
+    """
+
+    steps: int
+    batch: int = 128
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.999
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    save_every: int = 1000
+    picture_every: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("save_every", 1), ("picture_every", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"{name}={value!r}", f"a whole number of at least {least}", f"{name}={max(least, 1)}")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name}={value}", "a positive number", f"{name}=0.001")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema={self.ema}", "a decay of at least 0 and below 1", "ema=0.999")
+        if self.precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision={self.precision!r}", "float32 or bfloat16", "precision='bfloat16'")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step number `step`, counted from 0."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

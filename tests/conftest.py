@@ -1,0 +1,32 @@
+"""Arguments that run a test once for every public schedule, prediction, sampler, ... (see conformance/subjects).
+
+The package is imported inside the hook, not here: shapes are checked only in what is imported after pytest's start.
+"""
+
+import pytest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not any(name in metafunc.fixturenames for name in ARGUMENTS):
+        return
+    from conformance import subjects
+
+    for argument, found in ARGUMENTS.items():
+        if argument in metafunc.fixturenames:
+            values = getattr(subjects, found)
+            if isinstance(values, dict):
+                metafunc.parametrize(argument, list(values.values()), ids=list(values))
+            else:
+                metafunc.parametrize(argument, values, ids=subjects.name)
+
+
+ARGUMENTS = {
+    "any_schedule": "SCHEDULES",
+    "any_prediction": "PREDICTIONS",
+    "any_sampler": "SAMPLERS",
+    "deterministic_sampler": "DETERMINISTIC",
+    "stochastic_sampler": "STOCHASTIC",
+    "any_times": "TIMES",
+    "any_weight": "WEIGHTS",
+    "any_grid": "SPACINGS",
+}

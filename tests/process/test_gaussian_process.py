@@ -1,0 +1,164 @@
+"""The bridge is an affine map of (x_t, believed x0, fresh noise): probe its coefficients, compose them in closed form."""
+
+import pytest
+import torch
+from conformance.subjects import F64, Given, column, full, levels
+
+from unmelt.posterior import Point
+from unmelt.process import Gaussian
+from unmelt.rng import Rows, Stream
+
+ETAS = [0.0, 0.3, 1.0]
+
+
+def coefficients(process: Gaussian, t: torch.Tensor, s: torch.Tensor, eta: float) -> tuple[torch.Tensor, ...]:
+    """(a, b, c) with x_s = a x_t + b x0 + c noise."""
+    rows = len(t)
+    unit, zero = torch.ones(rows, 1, dtype=F64), torch.zeros(rows, 1, dtype=F64)
+    probes = [(unit, zero, zero), (zero, unit, zero), (zero, zero, unit)]
+    return tuple(process.bridge(x, Point(x0), t, s, Given(noise), eta)[:, 0] for x, x0, noise in probes)
+
+
+def every_pair(times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(t, s) with s < t."""
+    i, j = torch.triu_indices(len(times), len(times), 1)
+    return times[j], times[i]
+
+
+def with_ends(process: Gaussian) -> torch.Tensor:
+    return torch.cat([column(0.0), levels(process.schedule, 12), column(1.0)]).unique()
+
+
+def test_corrupt_has_its_mean_and_variance(any_schedule):
+    process, rows = Gaussian(any_schedule), 40_000
+    for t in (0.0, 0.02, 0.4, 1.0):
+        x0 = torch.tensor([[1.5, -0.5]], dtype=F64).expand(rows, 2)
+        x_t, noise = process.corrupt(x0, full(rows, t), Stream(3))
+        alpha, sigma = any_schedule.alpha(column(t)), any_schedule.sigma(column(t))
+        assert torch.equal(x_t, process.mix(x0, noise, full(rows, t)))
+        torch.testing.assert_close(x_t, alpha * x0 + sigma * noise, rtol=1e-14, atol=1e-14)
+        assert ((x_t.mean(0) - alpha * x0[0]).abs() <= 5 * sigma / rows**0.5).all()
+        assert ((x_t.var(0) - sigma**2).abs() <= 5 * sigma**2 * (2 / rows) ** 0.5).all()
+        assert abs(torch.corrcoef(noise.T)[0, 1]) < 5 / rows**0.5
+
+
+def test_times_are_per_row(any_schedule):
+    process, t = Gaussian(any_schedule), column(0.0, 0.1, 0.6, 1.0)
+    x0, noise = torch.randn(4, 3, 2, dtype=F64), torch.randn(4, 3, 2, dtype=F64)
+    whole = process.mix(x0, noise, t)
+    alone = [process.mix(x0[i : i + 1], noise[i : i + 1], t[i : i + 1]) for i in range(4)]
+    assert torch.equal(whole, torch.cat(alone))
+    assert torch.equal(whole[0], x0[0])
+
+
+def test_prior_is_the_noise_at_one(any_schedule):
+    rng = Rows.of(0, 3)
+    prior = Gaussian(any_schedule).prior((3, 4), rng, F64)
+    torch.testing.assert_close(prior, any_schedule.sigma(column(1.0)) * rng.normal((3, 4), F64), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_bridge_reproduces_every_marginal(any_schedule, eta):
+    process = Gaussian(any_schedule)
+    t, s = every_pair(with_ends(process))
+    a, b, c = coefficients(process, t, s, eta)
+    mean = a * any_schedule.alpha(t) + b
+    variance = (a * any_schedule.sigma(t)) ** 2 + c**2
+    torch.testing.assert_close(mean, any_schedule.alpha(s), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(variance, any_schedule.sigma(s) ** 2, rtol=1e-12, atol=1e-15)
+
+
+def test_bridge_is_the_markov_posterior(any_schedule):
+    """eta = 1 against q(x_s | x_t, x0) by Bayes' rule: precisions add (Ho et al., 2020, equation 7)."""
+    process = Gaussian(any_schedule)
+    t, s = every_pair(levels(any_schedule, 9, widest=5.0))
+    a, b, c = coefficients(process, t, s, 1.0)
+    step = any_schedule.alpha(t) / any_schedule.alpha(s)
+    added = any_schedule.sigma(t) ** 2 - step**2 * any_schedule.sigma(s) ** 2
+    precision = step**2 / added + 1 / any_schedule.sigma(s) ** 2
+    torch.testing.assert_close(c**2, 1 / precision, rtol=1e-9, atol=0)
+    torch.testing.assert_close(a, step / added / precision, rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(
+        b, any_schedule.alpha(s) / any_schedule.sigma(s) ** 2 / precision, rtol=1e-9, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_two_bridges_are_one(any_schedule, eta):
+    """x0 being known, going t -> r -> s is going t -> s: so it is for the Markov chain and for the deterministic path."""
+    process = Gaussian(any_schedule)
+    times = with_ends(process)
+    i, j, k = (torch.tensor(index) for index in zip(*torch.combinations(torch.arange(len(times)), 3).tolist(), strict=True))
+    t, r, s = times[k], times[j], times[i]
+    a1, b1, c1 = coefficients(process, t, r, eta)
+    a2, b2, c2 = coefficients(process, r, s, eta)
+    a, b, c = coefficients(process, t, s, eta)
+    torch.testing.assert_close(a2 * a1, a, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(a2 * b1 + b2, b, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close((a2 * c1) ** 2 + c2**2, c**2, rtol=1e-10, atol=1e-14)
+
+
+def test_bridge_marginal_by_monte_carlo(any_schedule):
+    process, rows, rng = Gaussian(any_schedule), 40_000, Stream(11)
+    x0 = torch.tensor([[2.0, -1.0]], dtype=F64).expand(rows, 2)
+    for t, s in [(1.0, 0.6), (0.6, 0.2)]:
+        x_t, _ = process.corrupt(x0, full(rows, t), rng)
+        x_s = process.bridge(x_t, Point(x0), full(rows, t), full(rows, s), rng)
+        alpha, sigma = any_schedule.alpha(column(s)), any_schedule.sigma(column(s))
+        assert ((x_s.mean(0) - alpha * x0[0]).abs() < 5 * sigma / rows**0.5).all()
+        assert ((x_s.var(0) / sigma**2 - 1).abs() < 5 * (2 / rows) ** 0.5).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eta", ETAS)
+def test_a_row_that_stays_does_not_change_a_bit(any_schedule, eta, dtype):
+    process, t = Gaussian(any_schedule), column(0.0, 1e-12, 0.3, 0.999, 1.0)
+    x, x0 = torch.randn(5, 2, 3, dtype=dtype), torch.randn(5, 2, 3, dtype=dtype)
+    assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
+    assert torch.equal(process.carry(x, x0, t, t), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eta", ETAS)
+def test_a_step_to_zero_gives_exactly_the_belief(any_schedule, eta, dtype):
+    process, t = Gaussian(any_schedule), column(1e-12, 0.01, 0.5, 1.0)
+    x, x0 = torch.randn(4, 2, dtype=dtype), torch.randn(4, 2, dtype=dtype)
+    assert torch.equal(process.bridge(x, Point(x0), t, torch.zeros_like(t), Stream(0), eta), x0)
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_a_step_from_pure_noise_is_finite(any_schedule, eta):
+    process, s = Gaussian(any_schedule), column(1.0, 1 - 1e-12, 0.999, 0.5, 1e-12, 0.0)
+    x, x0 = torch.randn(6, 2, dtype=F64), torch.randn(6, 2, dtype=F64)
+    assert torch.isfinite(process.bridge(x, Point(x0), torch.ones_like(s), s, Stream(0), eta)).all()
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_the_smallest_step_is_finite(any_schedule, eta):
+    """Two times one rounding apart: their SNRs may round the wrong way, and no root may then be taken of it."""
+    process = Gaussian(any_schedule)
+    t = torch.cat([torch.logspace(-12, -1, 300, dtype=F64), torch.linspace(0.1, 1, 300, dtype=F64)])
+    x = torch.ones(len(t), 1, dtype=F64)
+    for tiny in (1, 2, 3):
+        s = t.clone()
+        for _ in range(tiny):
+            s = torch.nextafter(s, torch.zeros_like(s))
+        x_s = process.bridge(x, Point(x), t, s, Stream(0), eta)
+        assert torch.isfinite(x_s).all()
+
+
+def test_straight_coordinates_are_straight(any_schedule):
+    """w(u) = (1 - u) x0 + u noise, whatever the schedule."""
+    process = Gaussian(any_schedule)
+    t = with_ends(process)
+    x0, noise = torch.randn(1, 3, dtype=F64).expand(len(t), 3), torch.randn(1, 3, dtype=F64).expand(len(t), 3)
+    w, u = process.straighten(process.mix(x0, noise, t), t)
+    torch.testing.assert_close(w, (1 - u)[:, None] * x0 + u[:, None] * noise, rtol=1e-12, atol=1e-14)
+    assert u[0].item() == 0
+
+
+def test_noise_is_what_was_added(any_schedule):
+    process = Gaussian(any_schedule)
+    t = levels(any_schedule, 15, widest=6.0)
+    x0, noise = torch.randn(len(t), 3, dtype=F64), torch.randn(len(t), 3, dtype=F64)
+    torch.testing.assert_close(process.noise(process.mix(x0, noise, t), x0, t), noise, rtol=1e-10, atol=1e-10)
