@@ -4,6 +4,9 @@ The package is imported inside the hook, not here: shapes are checked only in wh
 """
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the tensors are tiny: on a busy machine a second thread costs more than it brings
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,17 +8,20 @@ in the tests names them one by one.
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import torch
+from jaxtyping import config
 from torch import Tensor
 
 import unmelt.objective
 import unmelt.sampler
-from unmelt import denoiser, schedule
+from unmelt import schedule
 from unmelt.denoiser import Mixture, prediction
+from unmelt.posterior import Point
 from unmelt.process import Gaussian
 from unmelt.rng import Rows
 from unmelt.sampler import DDIM, DPMpp, Langevin, Sampler, State, grid
@@ -72,6 +75,16 @@ SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
     for key, make in vars(grid).items()
     if inspect.isfunction(make) and not key.startswith("_") and make.__module__ == grid.__name__ and key != "fixed"
 }
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Without checks of shapes, which take most of the time of many small steps; elsewhere the same calls are checked."""
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
 
 
 def column(*values: float) -> Tensor:
@@ -218,7 +231,7 @@ class Through:
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Any = None) -> Any:
         said = self.by.output(self.exact(x_t, t, condition).mean, x_t, t, self.process)
-        return unmelt.denoiser.exact.Point(self.by.mean(said, x_t, t, self.process))
+        return Point(self.by.mean(said, x_t, t, self.process))
 
 
 def levels(on: schedule.Schedule, count: int, widest: float = 10.0) -> Tensor:
@@ -235,11 +248,3 @@ def slope(errors: Tensor, steps: Tensor) -> float:
     x, y = x - x.mean(), y - y.mean()
     return -((x * y).sum() / (x * x).sum()).item()
 
-
-def pairs() -> Iterator[tuple[prediction.Prediction, prediction.Prediction]]:
-    for one in PREDICTIONS:
-        for other in PREDICTIONS:
-            yield one, other
-
-
-assert denoiser  # the package, so that unmelt.denoiser.exact is bound

@@ -32,8 +32,12 @@ def _plain(mode="RGB", size=(20, 20)):
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("a.png", "RGB"), ("a.png", "P"), ("a.png", "RGBA"), ("a.gif", "P"), ("a.jpg", "RGB"), ("a.jpg", "CMYK")]
-    + [("a.tif", "CMYK"), ("a.tif", "YCbCr"), ("a.webp", "RGB"), ("A.BMP", "RGB")],
+    [
+        *(("a.png", mode) for mode in ("RGB", "P", "RGBA")),
+        *(("a.jpg", mode) for mode in ("RGB", "CMYK")),
+        *(("a.tif", mode) for mode in ("CMYK", "YCbCr")),
+        *(("a.gif", "P"), ("a.webp", "RGB"), ("A.BMP", "RGB")),
+    ],
 )
 def test_every_colour_mode_comes_out_in_its_colour(tmp_path, name, mode):
     image = _plain().quantize(4) if mode == "P" else _plain(mode)

@@ -99,7 +99,7 @@ class Arrays:
             )
         items = self._items(step, rows)
         condition = None if self.labels is None else Condition(label=self.labels[items])
-        return _numbers(self.values[items]), condition
+        return _numbers(self.values.index_select(0, items)), condition
 
     def all(self) -> tuple[Shaped[Tensor, "n *shape"], Int64[Tensor, " n"] | None]:
         """Every item once, in the order they were given, and the labels."""

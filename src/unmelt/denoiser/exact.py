@@ -20,7 +20,7 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian
-from unmelt.rng import Random
+from unmelt.rng import Stream
 
 
 class _Seen(NamedTuple):
@@ -92,7 +92,7 @@ class Mixture:
         return cls.isotropic(radius * torch.stack([angle.cos(), angle.sin()], 1), sd, process)
 
     def sample(
-        self, rows: int, rng: Random, dtype: torch.dtype = torch.float32, label: int | None = None
+        self, rows: int, rng: Stream, dtype: torch.dtype = torch.float32, label: int | None = None
     ) -> Float[Tensor, "rows *shape"]:
         """Exact draws of clean data, of one class if `label` is given."""
         component = self._draw_components(rows, rng, label)
@@ -101,7 +101,7 @@ class Mixture:
         x0 = self.means[component] + torch.einsum("rde,re->rd", basis, spread.sqrt() * normal)
         return x0.to(dtype).view(rows, *self.shape)
 
-    def _draw_components(self, rows: int, rng: Random, label: int | None) -> Int64[Tensor, " rows"]:
+    def _draw_components(self, rows: int, rng: Stream, label: int | None) -> Int64[Tensor, " rows"]:
         weights = self.weights if label is None else self.weights * (self.labels == label)
         edges = weights.cumsum(0) / weights.sum()
         return torch.searchsorted(edges, rng.uniform((rows,), torch.float64), right=True).clamp_max(len(edges) - 1)

@@ -18,12 +18,14 @@ from PIL import Image
 from unmelt.errors import UsageError
 from unmelt.picture.look import INK, colours, figure, finish, quiet
 
+Numbers = Sequence[int | float] | np.ndarray
+
 _WIDTH = 0.01  # of the axis
 _FEW = 40  # points that are so few are joined and dotted, not smoothed: a held-out loss, measured now and then
 
 
 def curve(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    lines: Mapping[str, tuple[Numbers, Numbers]],
     path: str | Path | None = None,
     title: str = "",
     quantity: str = "loss",
@@ -57,7 +59,7 @@ def curve(
     return finish(drawn, path)
 
 
-def _clean(name: str, steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _clean(name: str, steps: Numbers, values: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """The finite values, in the order of steps: a run that was resumed may have written some twice."""
     x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
     if x.shape != y.shape or x.ndim != 1:

@@ -8,14 +8,13 @@ leak between a user's plots and ours.
 from __future__ import annotations
 
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageFont
 
 PAPER, INK, FAINT = "#ffffff", "#222222", "#8a8a8a"
@@ -38,9 +37,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure of this many inches, at 150 dots each, on nobody's screen."""
-    made = Figure(
-        figsize=(width, height), dpi=150, facecolor=PAPER, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    )
+    made = Figure(figsize=(width, height), dpi=150, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(made)
     return made
 
@@ -56,9 +53,9 @@ def quiet(axes: Axes, title: str = "") -> None:
 def finish(drawn: Figure | Image.Image, path: str | Path | None) -> Image.Image:
     """The finished picture, written to `path` (PNG) where one is given."""
     if isinstance(drawn, Figure):
-        canvas = FigureCanvasAgg(drawn)
-        canvas.draw()
-        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        page = BytesIO()
+        drawn.savefig(page, format="png", bbox_inches="tight", pad_inches=0.1)  # tight: no word is ever cut off
+        drawn = Image.open(page).convert("RGB")
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         drawn.save(path, format="PNG")

@@ -36,11 +36,11 @@ def tiles(
     column_labels   above the columns, which are made wider where words need it
     """
     count, channels, height, width = images.shape
-    if count == 0 or channels not in (1, 3):
+    if count == 0 or channels not in (1, 3) or (columns is not None and columns < 1):
         raise UsageError(
-            f"tiles was given images of shape {list(images.shape)}",
-            "at least one image, of 1 or 3 channels: [n, c, h, w]",
-            "tiles(images[:64])",
+            f"tiles was given images of shape {list(images.shape)}, columns={columns}",
+            "at least one image of 1 or 3 channels, [n, c, h, w], and at least 1 column",
+            "tiles(images[:64], columns=8)",
         )
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
@@ -94,10 +94,8 @@ def strip(
 
 def _bytes(images: Float[Tensor, "n c h w"]) -> np.ndarray:
     """[n, h, w] or [n, h, w, 3] bytes, as Pillow has them."""
-    pixels = (images.detach().double().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().cpu()
-    return (
-        pixels.permute(0, 2, 3, 1).squeeze(-1).numpy() if images.shape[1] == 1 else pixels.permute(0, 2, 3, 1).numpy()
-    )
+    pixels = (images.detach().double().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return pixels[:, 0] if images.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
 
 
 def _width(label: str) -> int:

@@ -3,7 +3,6 @@
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
 
 
 class Interrupt:
@@ -12,7 +11,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.asked = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interrupt":
         self.main = threading.current_thread() is threading.main_thread()
         if self.main:
             self.before = signal.signal(signal.SIGINT, self._hear)

@@ -1,0 +1,41 @@
+# Each target sets up what it needs in .venv, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test test-slow check bench clean
+
+help:
+	@echo "make demo       set up, learn the digits, show what came of it (2 minutes)"
+	@echo "make test       the tests (make test-slow: those that take longer)"
+	@echo "make check      formatting, lint, types, and that imports flow one way"
+	@echo "make bench      us beside the peers, in one run; tables in bench/results"
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmelt needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+# One stamp for each extra: .venv/.dev is newer than pyproject.toml when unmelt[dev] is installed as it says.
+.venv/.%: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+demo: .venv/.demo
+	$(BIN)/python examples/digits.py
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.bench
+	@for script in bench/*.py; do case $$script in bench/_*) ;; *) $(BIN)/python $$script || exit 1 ;; esac; done
+
+clean:
+	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

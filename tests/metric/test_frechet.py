@@ -1,0 +1,102 @@
+"""The Frechet distance against the closed forms of Gaussians."""
+
+import math
+
+import pytest
+import scipy.linalg
+import torch
+
+from unmelt.data import digits
+from unmelt.errors import UsageError
+from unmelt.metric import Margins, Pixels, frechet
+
+
+def _exactly(mean, root, rows, seed=0):
+    """Rows whose fitted mean and covariance are exactly these: whitened noise, coloured by covariance = root root^T."""
+    dim = len(mean)
+    x = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    white = torch.linalg.qr(x - x.mean(0)).Q * math.sqrt(rows - 1)
+    return mean + white @ root.T
+
+
+def _random(dim, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(dim, generator=generator, dtype=torch.float64),
+        torch.randn(dim, dim, generator=generator, dtype=torch.float64),
+    )
+
+
+def test_in_one_dimension():
+    mean = torch.tensor([1.0], dtype=torch.float64)
+    a, b = _exactly(mean, torch.eye(1).double() * 2, 50), _exactly(-mean, torch.eye(1).double() * 5, 80, seed=1)
+    assert frechet(a, b) == pytest.approx(2**2 + (2 - 5) ** 2, rel=1e-12)
+
+
+def test_covariances_that_commute():
+    mean, _ = _random(4, 0)
+    sd_a, sd_b = torch.tensor([1.0, 2, 3, 4]).double(), torch.tensor([4.0, 0.5, 3, 0]).double()
+    a, b = _exactly(mean, torch.diag(sd_a), 40), _exactly(2 * mean, torch.diag(sd_b), 30, seed=1)
+    expected = mean.square().sum() + (sd_a - sd_b).square().sum()
+    assert frechet(a, b) == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_any_covariances_by_the_formula_with_matrix_roots():
+    (mean_a, root_a), (mean_b, root_b) = _random(6, 0), _random(6, 1)
+    a, b = _exactly(mean_a, root_a, 100), _exactly(mean_b, root_b, 90, seed=1)
+    cov_a, cov_b = (root_a @ root_a.T).numpy(), (root_b @ root_b.T).numpy()
+    half = scipy.linalg.sqrtm(cov_a)
+    cross = scipy.linalg.sqrtm(half @ cov_b @ half).real
+    expected = (mean_a - mean_b).square().sum().item() + (cov_a + cov_b - 2 * cross).trace()
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_set_from_itself_is_zero_even_where_covariances_have_no_full_rank():
+    x = torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
+    assert frechet(x, x) < 1e-12
+    assert frechet(x, x.flip(0)) < 1e-12
+    constant = torch.full((5, 3), 0.1)
+    assert frechet(constant, constant) == 0
+    assert frechet(constant, constant + 2.0) == pytest.approx(12, rel=1e-6)
+
+
+def test_shift_scale_and_symmetry():
+    (mean, root), v = _random(5, 2), torch.arange(5.0).double()
+    x = _exactly(mean, root, 60)
+    assert frechet(x, x + v) == pytest.approx(v.square().sum().item(), rel=1e-10)
+    spread = root.square().sum().item()
+    assert frechet(x - x.mean(0), 3 * (x - x.mean(0))) == pytest.approx(4 * spread, rel=1e-10)
+    y = _exactly(*_random(5, 3), 70)
+    assert frechet(x, y) == pytest.approx(frechet(y, x), rel=1e-10)
+
+
+def test_one_row_has_no_covariance():
+    with pytest.raises(UsageError):
+        frechet(torch.zeros(1, 3), torch.zeros(5, 3))
+
+
+def test_pixels_are_averages_over_areas():
+    images = torch.rand(3, 2, 16, 24, generator=torch.Generator().manual_seed(0))
+    pooled = Pixels(4)(images).view(3, 2, 4, 4)
+    assert torch.allclose(pooled[1, 1, 2, 3], images[1, 1, 8:12, 18:24].double().mean())
+    small = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Pixels(8)(small), small.flatten(1).double())
+    assert torch.equal(Pixels(32)(small), small.flatten(1).double())
+    assert Pixels(4).name == "pixels4"
+
+
+def test_damage_to_digits_is_seen_far_above_the_floor():
+    pixels = Pixels()
+    train, held_out = digits().all()[0], digits(held_out=True).all()[0]
+    floor = frechet(pixels(train), pixels(held_out))
+    assert floor == pytest.approx(0.088, abs=0.005)
+    noise = torch.randn(train.shape, generator=torch.Generator().manual_seed(0))
+    assert frechet(pixels(train + 0.1 * noise), pixels(held_out)) > 3 * floor
+    assert frechet(pixels(train.flip(-1)), pixels(held_out)) > 10 * floor
+    assert frechet(pixels(train[:1].expand_as(train)), pixels(held_out)) > 10 * floor
+
+
+def test_margins_have_a_name_and_a_number_for_each_pair(judge):
+    features = Margins(judge)
+    assert features.name == "margins"
+    assert features(digits(held_out=True).all()[0][:7]).shape == (7, 45)

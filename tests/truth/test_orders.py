@@ -1,0 +1,98 @@
+"""Every deterministic sampler's order of convergence, on every schedule, against exact solutions."""
+
+import pytest
+import torch
+from conformance.orders import STEPS, Order, gaussian_errors, mixture_errors, table
+from conformance.subjects import (
+    F64,
+    Anisotropic,
+    Fast,
+    column,
+    name,
+    ring,
+    run,
+    slope,
+    stated_order,
+    unchecked,
+)
+
+from unmelt.denoiser import Mixture
+from unmelt.process import Gaussian
+from unmelt.sampler import DDIM, DPMpp, Euler, grid
+
+MEASURED: dict[tuple[str, str], Order] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _print_the_table():
+    yield
+    print("\n" + table(list(MEASURED.values())))
+
+
+def test_order_of_convergence(any_schedule, deterministic_sampler):
+    stated, steps = stated_order(deterministic_sampler), torch.tensor(STEPS)
+    gaussian, mixture = (errors(deterministic_sampler, any_schedule) for errors in (gaussian_errors, mixture_errors))
+    order = Order(
+        name(deterministic_sampler), name(any_schedule), stated, slope(gaussian, steps), slope(mixture, steps)
+    )
+    MEASURED[order.sampler, order.schedule] = order
+    assert order.gaussian > stated - 0.15
+    assert order.mixture > stated - 0.15
+    assert max(gaussian[-1], mixture[-1]) < 0.05
+
+
+def test_the_fit_can_tell_orders_apart():
+    """Errors made by hand: what is fitted is the order they were made with."""
+    steps = torch.tensor(STEPS)
+    for order in (1, 2, 3):
+        assert slope(3.0 / steps.double() ** order, steps) == pytest.approx(order, abs=1e-9)
+
+
+def test_no_noise_is_left_of_a_point(any_schedule, any_sampler, any_grid):
+    """A point mass: whatever the sampler, schedule and grid, every row ends on it."""
+    point = torch.tensor([0.7, -1.3], dtype=F64)
+    model = Mixture.gaussian(point, torch.zeros(2, 2, dtype=F64), Gaussian(any_schedule))
+    with unchecked():
+        times = any_grid(5)(any_schedule)
+        x = any_schedule.sigma(times[0]) * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+        end = run(any_sampler, model, x, times, Fast.many(4))
+    assert end.t.tolist() == [0.0] * 4
+    assert (end.x - point).abs().max() < 1e-12
+
+
+def test_a_narrow_gaussian_keeps_its_width(any_schedule, deterministic_sampler):
+    sd, rows = 1e-3, 256
+    model = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), Gaussian(any_schedule))
+    noise = torch.randn(rows, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    with unchecked():
+        times = grid.log_snr(40, sigma_min=1e-5)(any_schedule)
+        end = run(deterministic_sampler, model, any_schedule.sigma(times[0]) * noise, times).x
+    assert (end.std() / sd - 1).abs() < 0.25
+    assert torch.corrcoef(torch.stack([end.flatten(), noise.flatten()]))[0, 1] > 0.999
+
+
+def test_more_steps_are_better_from_noise_to_data(any_schedule, deterministic_sampler):
+    """The whole way, t = 1 to exactly 0, against the closed form."""
+    truth, noise = Anisotropic.make(), torch.randn(32, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    x = any_schedule.sigma(column(1.0)) * noise
+    wanted = truth.flow(x, any_schedule, column(1.0), column(0.0))
+    errors = []
+    with unchecked():
+        for steps in (8, 24, 72):
+            times = grid.log_snr(steps, sigma_min=1e-4 / steps, sigma_max=1e4)(any_schedule)
+            end = run(deterministic_sampler, truth.denoiser(any_schedule), x, times).x
+            assert torch.isfinite(end).all()
+            errors.append((end - wanted).square().mean().sqrt().item())
+    assert errors[2] < errors[0]
+    assert errors[2] < errors[1] / 2
+    assert errors[2] < 0.2
+
+
+def test_three_names_of_one_method(any_schedule):
+    with unchecked():
+        model, times = ring(any_schedule), grid.cosine(15)(any_schedule)
+        x = any_schedule.sigma(column(1.0)) * torch.randn(20, 2, dtype=F64)
+        euler, ddim, dpm = (run(sampler, model, x, times).x for sampler in (Euler(), DDIM(0.0), DPMpp(1)))
+    assert (ddim - euler).abs().max() < 1e-12
+    assert (dpm - euler).abs().max() < 1e-12
+
