@@ -23,7 +23,7 @@ PACKAGES = ("unmelt", "torch", "numpy", "diffusers", "accelerate", "k-diffusion"
 EMPTY = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A peer cannot be imported; the message says what to do."""
 
 
@@ -69,14 +69,14 @@ def _import(package: str, *modules: str) -> list[Any]:
             return [importlib.import_module(module) for module in modules]
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Missing(f"{package} left out ({reason}); pip install 'unmelt[bench]' brings it") from error
+        raise MissingError(f"{package} left out ({reason}); pip install 'unmelt[bench]' brings it") from error
 
 
 def k_diffusion() -> tuple[Any, Any]:
     """`k_diffusion.sampling` and `k_diffusion.layers`, without what `import k_diffusion` adds to them."""
     spec = importlib.util.find_spec("k_diffusion")
     if spec is None:
-        raise Missing("k-diffusion left out (not installed); pip install 'unmelt[bench]' brings it")
+        raise MissingError("k-diffusion left out (not installed); pip install 'unmelt[bench]' brings it")
     if "k_diffusion" not in sys.modules:
         package = ModuleType("k_diffusion")  # its own __init__.py is what must not run
         package.__spec__, package.__path__ = spec, list(spec.submodule_search_locations or [])
@@ -92,5 +92,6 @@ def diffusers() -> Any:
 
 def diffusers_training() -> tuple[Any, Any, Any]:
     """`diffusers`, `diffusers.training_utils` and `accelerate`: what its training examples import."""
-    library, helpers, accelerate = _import("diffusers, accelerate", "diffusers", "diffusers.training_utils", "accelerate")
+    wanted = ("diffusers", "diffusers.training_utils", "accelerate")
+    library, helpers, accelerate = _import("diffusers and accelerate", *wanted)
     return library, helpers, accelerate

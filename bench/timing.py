@@ -1,9 +1,8 @@
 """Fair timing on a machine that is never quite still, and the record of how a table came about.
 
-Contestants run in one process, in turns, the order of each round drawn anew. What is compared is always two times of the
-same round, and what is reported is the median of those ratios or differences, so that a machine that slows down
-for a minute slows everybody down. Times in seconds or microseconds are there for orientation; the ratios are the
-result.
+Contestants run in one process, in turns, the order of each round drawn anew. What is compared is always two times of
+the same round, and what is reported is the median of those ratios or differences, so that a machine that slows down
+for a minute slows everybody down. Seconds are there for orientation; the ratios are the result.
 """
 
 import argparse
@@ -18,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
+WIDTH = 120
+"""Of tables that are written to no terminal."""
 
 Name = TypeVar("Name", bound=Hashable)
 Measured = TypeVar("Measured")
@@ -75,6 +76,8 @@ def median(values: Sequence[float]) -> float:
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
     """The quartiles: half of all rounds lie between them."""
+    if len(values) < 2:
+        return values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4)
     return low, high
 
@@ -123,10 +126,12 @@ class Report:
     def show(self) -> None:
         table = Table(title=self.title, box=box.SIMPLE_HEAD, title_justify="left")
         for name, heading, how in self.columns:
-            table.add_column(heading, justify="right" if how else "left", no_wrap=name == "library")
+            table.add_column(heading, justify="right" if how else "left", no_wrap=name in ("library", "range"))
         for row in self.rows:
             table.add_row(*self.cells(row))
         console = Console()
+        if not console.is_terminal:
+            console = Console(width=WIDTH)
         console.print(table)
         for note in [*self.notes, *(f"{key}: {_said(value)}" for key, value in self.made.items())]:
             console.print(note, highlight=False, markup=False)
@@ -170,7 +175,7 @@ def made() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": peers.versions(),
         "commit": _commit(),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
 

@@ -5,8 +5,8 @@ from unmelt.rng import Rows, Stream, fold
 
 
 def test_fold_spreads_and_is_repeatable():
-    made = {fold(seed, number) for seed in range(300) for number in range(300)}
-    assert len(made) == 90_000
+    made = {fold(seed, number) for seed in range(100) for number in range(100)}
+    assert len(made) == 10_000
     assert all(0 <= value < 1 << 63 for value in made)
     assert fold(3, 4) == fold(3, 4) != fold(4, 3)
 
@@ -40,7 +40,9 @@ def test_a_seed_for_each_row():
 
 def test_rows_split_and_join():
     rows = Rows.of(9, 6).advance()
-    back = Rows.join([rows[4:], rows[torch.tensor([0, 2])], rows[torch.tensor([False, True, False, True, False, False])]])
+    back = Rows.join(
+        [rows[4:], rows[torch.tensor([0, 2])], rows[torch.tensor([False, True, False, True, False, False])]]
+    )
     order = torch.tensor([4, 5, 0, 2, 1, 3])
     assert torch.equal(back.normal((6, 4)), rows.normal((6, 4))[order])
 

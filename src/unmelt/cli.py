@@ -6,21 +6,28 @@ and nothing else goes to standard output.
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import field, make_dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from unmelt import run
 from unmelt.errors import UsageError, nearest
-from unmelt.model import Model, device_named
+from unmelt.model import Model, check_rows, device_named
 from unmelt.recipe import RECIPES
+from unmelt.recipe.recorded import Folder
 from unmelt.train import read_metrics
+from unmelt.train.checkpoint import write
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")]
 
@@ -35,6 +42,11 @@ def _first_line(name: str) -> str:
     return inspect.cleandoc(RECIPES[name].__doc__ or "").splitlines()[0]
 
 
+def _tell(line: str) -> None:
+    """Say it to a person: on standard error, as it is, in one line however long."""
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
@@ -42,9 +54,9 @@ def _print_json(value: Any) -> None:
 def _table(rows: dict[str, Any], title: str = "") -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        table.add_row(name, Text(f"{value:.4g}" if isinstance(value, float) else str(value)))
     if title:
-        Console().print(title, highlight=False, soft_wrap=True)
+        Console().print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
     Console().print(table)
 
 
@@ -77,33 +89,41 @@ def train(args: Sequence[str]) -> None:
             f"one of {', '.join(RECIPES)}",
             f"unmelt train {nearest(name, RECIPES)} --out runs/{nearest(name, RECIPES)}",
         )
-    recipe = RECIPES[name]
+    settings = vars(tyro.cli(_form(name), prog=f"unmelt train {name}", args=list(rest)))
+    out, device = settings.pop("out"), settings.pop("device")
 
-    def command(out: Path, device: str, **settings: Any) -> None:
-        device_named(device)
-        run.prepare(out)
-        model = recipe(**settings)
-        console = Console(stderr=True, highlight=False)
-        if model.notes:
-            console.print(model.notes)
+    device_named(device)
+    run.writable(out)
+    model = RECIPES[name](**settings)
+    if model.notes:
+        _tell(model.notes)
+    try:
         model.fit(out, device=device)
-        picture = out / "samples.png"
-        model.picture(picture)
-        console.print(f"trained: {out} (samples in {picture}, losses in {out / 'loss.png'})")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on from here") from None
+    picture = out / "samples.png"
+    model.picture(picture)
+    _tell(f"trained: {out} (samples in {picture}, losses in {out / 'loss.png'})")
 
-    signature = inspect.signature(recipe)
-    own = [
-        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, annotation=Path),
-        inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, annotation=str, default="auto"),
-    ]
-    parameters = [*own, *signature.parameters.values()]
-    command.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = inspect.cleandoc(recipe.__doc__ or "") + (
+
+def _form(name: str) -> type:
+    """What the command line asks for to run a recipe: where, on what, and the recipe's own settings."""
+    fields: list[Any] = [("out", Path), ("device", str, field(default="auto"))]
+    for p in inspect.signature(RECIPES[name]).parameters.values():
+        kind = Path if p.annotation == Folder else p.annotation
+        fields.append((p.name, kind) if p.default is p.empty else (p.name, kind, field(default=p.default)))
+    form = make_dataclass(name, fields, kw_only=True)
+    form.__doc__ = inspect.cleandoc(RECIPES[name].__doc__ or "") + (
         "\n    out: The run folder to write; an interrupted run in it goes on."
         "\n    device: What to compute on: auto, cpu or cuda."
     )
-    tyro.cli(command, prog=f"unmelt train {name}", args=list(rest))
+    return form
+
+
+def _class(label: str | None, classes: Sequence[str]) -> int | str | None:
+    """A class as a person gives it: by its name, or else by its number."""
+    by_number = label is not None and label not in classes and re.fullmatch("-?[0-9]{1,18}", label)
+    return int(by_number[0]) if by_number else label
 
 
 def sample(
@@ -131,19 +151,20 @@ def sample(
     out = out or folder / "sample.png"
     if out.suffix not in (".png", ".npy"):
         raise UsageError(f"the output {out}", "a name that ends in .png or .npy", f"--out {out.with_suffix('.png')}")
-    run.prepare(out.parent)
+    check_rows(rows)
     model = Model.load(folder, device)
-    which: Any = label
-    if label is None and model.classes:
-        which = [row % len(model.classes) for row in range(rows)]
-    elif label is not None and label not in model.classes and label.lstrip("-").isdigit():
-        which = int(label)
+    run.writable(out.parent)
+    each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
+    which = _class(label, model.classes) if each is None else each
     x = model.sample(rows, label=which, guidance=guidance, steps=steps, seed=seed)
+    run.prepare(out.parent)
     if out.suffix == ".npy":
-        np.save(out, x.numpy())
+        array = BytesIO()
+        np.save(array, x.numpy())
+        write(out, array.getvalue())
     else:
-        model.draw(x, None if label is not None or not model.classes else which, out)
-    Console(stderr=True, highlight=False).print(f"{rows} samples: {out}")
+        model.draw(x, each, out)
+    _tell(f"{rows} samples: {out}")
 
 
 def evaluate(
@@ -178,7 +199,7 @@ def evaluate(
     if json:
         _print_json(scores)
     else:
-        _table(scores, f"[bold]{folder}[/]")
+        _table(scores, str(folder))
 
 
 def _spark(values: Sequence[float], width: int = 60) -> str:
@@ -215,7 +236,7 @@ def show(folder: RunFolder, /, json: bool = False) -> None:
             "curve": _spark(losses),
             **({"notes": about["notes"]} if about["notes"] else {}),
         },
-        f"[bold]{folder}[/]",
+        str(folder),
     )
     _table(about["origin"].get("settings", {}), "\nsettings")
     _table({name: _short(part) for name, part in about["model"].items() if name != "training"}, "\nparts")
@@ -264,19 +285,26 @@ def _dispatch(args: Sequence[str]) -> None:
         tyro.cli(COMMANDS[name], prog=f"unmelt {name}", args=list(rest))
 
 
+def _as_option(instead: str) -> str:
+    """A setting written as in Python, as it is written here: lr=0.001 is --lr 0.001."""
+    setting = re.fullmatch(r"(\w+)=(\S+|'.*')", instead)
+    return f"--{setting[1].replace('_', '-')} {setting[2]}" if setting else instead
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
         _dispatch(sys.argv[1:] if args is None else args)
     except UsageError as mistake:
-        told.print(f"unmelt: {mistake.given}")
-        told.print(f"  needed: {mistake.needed}")
+        _tell(f"unmelt: {mistake.given}\n  needed: {mistake.needed}")
         if mistake.instead:
-            told.print(f"  try:    {mistake.instead}")
+            _tell(f"  try:    {_as_option(mistake.instead)}")
         return 2
-    except KeyboardInterrupt:
-        told.print("unmelt: interrupted; the same command goes on from the last checkpoint")
+    except OSError as error:
+        _tell(f"unmelt: {error}")
+        return 2
+    except KeyboardInterrupt as interrupt:
+        _tell("; ".join(["unmelt: interrupted", *map(str, interrupt.args)]))
         return 130
     return 0
 

@@ -60,6 +60,13 @@ def describe(part: Any) -> Any:
             "a class that a run folder can name",
             "@um.config.register on the class",
         )
+    lost = [argument for argument in _arguments(type(part)) if not hasattr(part, argument)]
+    if lost:
+        raise UsageError(
+            f"a {type(part).__name__} without the attribute {lost[0]!r}",
+            "every argument of its constructor, kept under the same name",
+            f"self.{lost[0]} = {lost[0]}",
+        )
     return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(type(part))}
 
 
@@ -80,7 +87,9 @@ def build(description: Any) -> Any:
         )
     try:
         return cls(**given)
-    except (TypeError, AttributeError, RuntimeError, OverflowError) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # a value of a wrong type can make a constructor raise anything at all
         raise UsageError(
             f"{name} described with values it cannot take ({error})",
             "values of the right types",

@@ -6,19 +6,19 @@ It owns no mathematics. Each verb hands its parts to the rooms that do the work.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from PIL.Image import Image
 from torch import Tensor
 
 from unmelt import config, metric, picture, run
 from unmelt.codec import Codec
-from unmelt.condition import Condition
 from unmelt.data import Source
 from unmelt.denoiser import Network
 from unmelt.errors import UsageError, nearest
@@ -33,8 +33,17 @@ CHUNK = 512
 
 MOST_ROWS = 1_000_000
 
-ACROSS, MANY_POINTS = 8, 2000
-"""How much a picture of samples shows: images of each class, points in all."""
+ACROSS, MOST_TILES, MANY_POINTS = 8, 128, 2000
+"""How much a picture of samples shows: images of each class, images in all, points in all."""
+
+PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
+"""What a model is made of, and a run folder describes."""
+
+FREE = ("steps", "save_every", "picture_every")
+"""What may change when a run goes on: how far it goes, how often it is saved and shown."""
+
+Label: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor
+"""A class by its number or its name, or one for each row."""
 
 
 class Frame(NamedTuple):
@@ -58,6 +67,12 @@ def device_named(name: str | torch.device) -> torch.device:
     if name not in known and not (name == "cuda" and torch.cuda.is_available()):
         raise UsageError(f"device {name!r}", f"one of {', '.join(known)}", "--device cpu")
     return torch.device(name)
+
+
+def check_rows(rows: int) -> None:
+    """Refuse a number of rows that nobody can mean."""
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
+        raise UsageError(f"rows={rows!r}", f"a whole number from 1 to {MOST_ROWS:,}", "rows=16")
 
 
 class Model:
@@ -91,6 +106,7 @@ class Model:
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes = origin or {}, notes
         self.steps_done = 0
+        self.denoiser.eval()
 
     # Learning
 
@@ -101,8 +117,17 @@ class Model:
         folder = None if out is None else Path(out)
         trainer = Trainer(self.denoiser, self.source, self.codec, self.objective, self.training, device_named(device))
         if folder is not None:
+            mine = self.describe()  # before anything else: what cannot be described could not be saved
             run.prepare(folder)
-            self._resume(folder, trainer)
+            if (folder / run.CONFIG).exists():
+                _check_same(folder, mine)
+                trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINT)
+                if trainer.done > self.training.steps:
+                    raise UsageError(
+                        f"steps={self.training.steps} for the run in {folder}, which has taken {trainer.done}",
+                        "as many or more",
+                        f"steps={trainer.done}",
+                    )
         record = Record(folder and folder / run.METRICS, trainer.done, self.training.steps, self.training.batch, quiet)
 
         def save() -> None:
@@ -122,21 +147,6 @@ class Model:
             self._draw_loss(folder)
         return self
 
-    def _resume(self, folder: Path, trainer: Trainer) -> None:
-        if not (folder / run.CONFIG).exists():
-            return
-        before = run.read_about(folder)["model"]
-        mine = self.describe()["model"]
-        before["training"]["steps"] = mine["training"]["steps"]  # a run may be made longer
-        differs = [name for name in mine if mine[name] != before.get(name)]
-        if differs:
-            raise UsageError(
-                f"{folder} holds a run with another {', another '.join(differs)}",
-                "the settings it was started with, or an empty folder",
-                f"--out {folder}-new",
-            )
-        trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINT)
-
     def _draw_loss(self, folder: Path) -> None:
         lines = read_metrics(folder / run.METRICS)
         if lines:
@@ -144,31 +154,34 @@ class Model:
 
     # Generating
 
-    def condition(self, rows: int, label: int | str | Sequence[int] | Tensor | None) -> Condition | None:
-        """The condition for a label, a class name or a label for each row; null where there is none to give."""
+    def _labels(self, rows: int, label: Label | None) -> Int64[Tensor, " rows"] | None:
+        """The class of each row; None where there is none to give."""
         if label is None:
             return None
         if not self.classes:
             raise UsageError(f"label={label!r} for a model without classes", "no label", "model.sample(16)")
+        each = label.tolist() if hasattr(label, "tolist") else label  # of torch or numpy
+        if isinstance(each, int | str):
+            return torch.tensor(self._number(each)).expand(rows)
+        if len(each) != rows:
+            raise UsageError(f"{len(each)} labels for {rows} rows", "one label, or one for each row", "label=3")
+        return torch.tensor([self._number(one) for one in each])
+
+    def _number(self, label: int | str) -> int:
+        """The number of a class, given by number or by name."""
         if isinstance(label, str):
-            if label not in self.classes:
-                raise UsageError(
-                    f"there is no class {label!r}",
-                    f"one of {', '.join(self.classes)}",
-                    f"label={nearest(label, self.classes)!r}",
-                )
-            label = self.classes.index(label)
-        labels = torch.as_tensor(label, dtype=torch.int64)
-        if labels.ndim and labels.shape != (rows,):
-            raise UsageError(f"{labels.numel()} labels for {rows} rows", "one label, or one for each row", "label=3")
-        if labels.min() < 0 or labels.max() >= len(self.classes):
-            wrong = labels[(labels < 0) | (labels >= len(self.classes))].flatten()[0].item() if labels.ndim else label
-            raise UsageError(
-                f"there is no class {wrong}",
-                f"a class from 0 to {len(self.classes) - 1}",
-                f"label={len(self.classes) - 1}",
-            )
-        return Condition(label=labels.expand(rows))
+            if label in self.classes:
+                return self.classes.index(label)
+            needed, meant = f"one of {', '.join(self.classes)}", nearest(label, self.classes)
+            raise UsageError(f"there is no class {label!r}", needed, f"label={meant!r}")
+        try:
+            number = operator.index(label)
+        except TypeError:
+            raise UsageError(f"label={label!r}", "the number or the name of a class", "label=3") from None
+        if not 0 <= number < len(self.classes):
+            last = len(self.classes) - 1
+            raise UsageError(f"there is no class {number}", f"a class from 0 to {last}", f"label={last}")
+        return number
 
     def guided(self, guidance: float, interval: tuple[float, float] = (0.0, 1.0)) -> Network | CFG:
         """The denoiser, with classifier-free guidance unless the scale is 1."""
@@ -181,7 +194,7 @@ class Model:
         self,
         rows: int = 16,
         *,
-        label: int | str | Sequence[int] | Tensor | None = None,
+        label: Label | None = None,
         guidance: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
@@ -190,9 +203,9 @@ class Model:
         grid: Grid | None = None,
     ) -> Iterator[Frame]:
         """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
-        self._check_rows(rows)
-        condition = self.condition(rows, label)
-        if condition is None and guidance != 1:
+        check_rows(rows)
+        labels = self._labels(rows, label)
+        if labels is None and guidance != 1:
             raise UsageError(
                 f"guidance={guidance} without a label",
                 "something to guide towards",
@@ -204,20 +217,17 @@ class Model:
             sampler=sampler or self.sampler,
             grid=grid or self._grid(steps),
             seed=seed,
-            condition=condition,
+            label=labels,
             device=next(self.denoiser.parameters()).device,
         )
-        was_training = self.denoiser.training
-        self.denoiser.eval()
-        for state in states:
-            yield Frame(self.codec.decode(state.x).cpu(), state.t[0].item(), self.codec.decode(state.x0).cpu())
-        self.denoiser.train(was_training)
+        decode = self.codec.decode
+        return (Frame(decode(state.x).cpu(), state.t[0].item(), decode(state.x0).cpu()) for state in states)
 
     def sample(
         self,
         rows: int = 16,
         *,
-        label: int | str | Sequence[int] | Tensor | None = None,
+        label: Label | None = None,
         guidance: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
@@ -227,21 +237,22 @@ class Model:
     ) -> Float[Tensor, "rows *shape"]:
         """New data, in data space.
 
-        label      a class by number or by name, or one number for each row; none for the null condition
+        label      a class by number or by name, or one for each row; none for the null condition
         guidance   scale of classifier-free guidance, within `interval` of t; 1 is none
         steps      of the model's own grid; `grid` replaces it, `sampler` the algorithm
         seed       one for all, or one for each row; the same seed gives the same row in any batch
         """
-        self._check_rows(rows)
-        self.condition(rows, label)  # a wrong label is said at once, not in the middle
+        check_rows(rows)
+        labels = self._labels(rows, label)
         seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
-        many = label is not None and not isinstance(label, int | str) and torch.as_tensor(label).ndim > 0
+        if len(seeds) != rows:
+            raise UsageError(f"{len(seeds)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
         parts = []
         for first in range(0, rows, CHUNK):
             chunk = slice(first, min(first + CHUNK, rows))
             frames = self.trajectory(
                 chunk.stop - first,
-                label=torch.as_tensor(label)[chunk] if many else label,
+                label=None if labels is None else labels[chunk],
                 guidance=guidance,
                 interval=interval,
                 steps=steps,
@@ -251,10 +262,6 @@ class Model:
             )
             parts.append(deque(frames, maxlen=1).pop().x)
         return torch.cat(parts)
-
-    def _check_rows(self, rows: int) -> None:
-        if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
-            raise UsageError(f"{rows!r} rows", f"a whole number of rows from 1 to {MOST_ROWS:,}", "model.sample(16)")
 
     # Judging
 
@@ -270,7 +277,8 @@ class Model:
 
     def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:
         """Samples of every class as a person would want to see them: rows of images, or a cloud of points."""
-        rows = ACROSS * max(1, len(self.classes)) if len(self.denoiser.shape) == 3 else MANY_POINTS
+        tiles = min(ACROSS * max(1, len(self.classes)), MOST_TILES)
+        rows = tiles if len(self.denoiser.shape) == 3 else MANY_POINTS
         label = torch.arange(rows) * len(self.classes) // rows if self.classes else None
         return self.draw(self.sample(rows, label=label, steps=steps, seed=seed), label, path)
 
@@ -293,14 +301,13 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """Everything there is to say about this model in JSON: its origin, its parts, how far it was trained."""
-        parts = ("denoiser", "codec", "sampler", "grid", "objective", "training")
         return {
             "origin": self.origin,
             "notes": self.notes,
             "classes": list(self.classes),
             "steps_done": self.steps_done,
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
-            "model": {name: config.describe(getattr(self, name)) for name in parts},
+            "model": {name: config.describe(getattr(self, name)) for name in PARTS},
         }
 
     def save(self, folder: str | Path) -> None:
@@ -311,9 +318,18 @@ class Model:
     def load(cls, folder: str | Path, device: str | torch.device = "auto") -> Model:
         """The model that a run folder holds; a damaged or foreign folder is a `UsageError`."""
         about, weights = run.read_run(Path(folder))
-        parts = {name: config.build(value) for name, value in about["model"].items()}
-        model = cls(**parts, classes=about["classes"], origin=about["origin"], notes=about["notes"])
-        model.steps_done = about["steps_done"]
+        try:
+            parts = {name: config.build(about["model"][name]) for name in PARTS}
+            known = {name: about[name] for name in ("classes", "origin", "notes")}
+            done = int(about["steps_done"])
+            model = cls(**parts, **known)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{folder} does not describe a model ({error!r})",
+                "a folder that training wrote",
+                "a copy of it, or training again",
+            ) from None
+        model.steps_done = done
         try:
             model.denoiser.load_state_dict(weights)
         except RuntimeError as error:
@@ -324,3 +340,31 @@ class Model:
             ) from None
         model.denoiser.to(device_named(device)).eval()
         return model
+
+
+def _check_same(folder: Path, mine: dict[str, Any]) -> None:
+    """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
+    before = run.read_about(folder)
+    differs = _differences(before["origin"], mine["origin"])
+    for part in ("denoiser", "codec", "objective", "training"):
+        if not differs:
+            differs = _differences(before["model"][part], mine["model"][part], part)
+    if differs:
+        raise UsageError(
+            f"{folder} holds another run: {'; '.join(differs[:5])}",
+            "the settings it was started with, or an empty folder",
+            f"--out {folder}-new",
+        )
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Every value that is not the same, as "name is this there, that here"."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.get("part") == now.get("part"):
+        names = [key for key in {**before, **now} if key not in FREE]
+        return [line for key in names for line in _differences(before.get(key), now.get(key), f"{name}.{key}")]
+    name = name.removeprefix(".").removeprefix("settings.")
+    return [] if before == now else [f"{name} is {_brief(before)} there, {_brief(now)} here"]
+
+
+def _brief(value: Any) -> str:
+    return str(value["part"]) if isinstance(value, dict) and "part" in value else repr(value)

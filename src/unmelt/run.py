@@ -10,6 +10,7 @@ A folder that is cut short, changed by hand, or written by another version says 
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,19 +41,24 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def prepare(folder: Path) -> None:
-    """Make sure that the folder exists and can be written to."""
+def writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to or made, before any work is done for it; leaves nothing behind."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
     except OSError as error:
         raise UsageError(
             f"the output {folder} cannot be written ({error.strerror})",
             "a folder that can be written to",
             "--out runs/new",
         ) from None
+
+
+def prepare(folder: Path) -> None:
+    """Make sure that the folder exists and can be written to."""
+    writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -66,18 +72,15 @@ def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Tens
 def read_about(folder: Path) -> dict[str, Any]:
     """config.json, once it is known to be whole and ours."""
     path = folder / CONFIG
-    if not folder.is_dir():
-        raise UsageError(
-            f"there is no run folder {folder}", "a folder that training wrote", "unmelt train digits --out runs/digits"
-        )
     if not path.is_file():
-        raise UsageError(
-            f"{folder} has no {CONFIG}", "a folder that training wrote", "unmelt train digits --out runs/digits"
-        )
+        given = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no run folder {folder}"
+        if folder.is_file():
+            given = f"{folder} is a file"
+        raise UsageError(given, "a folder that training wrote", "unmelt train digits --out runs/digits")
     try:
         about = json.loads(path.read_bytes())
         version = about["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is damaged ({error})", "the file as it was saved", "a copy of it, or training again"
         ) from None

@@ -1,8 +1,7 @@
 """Everything public that must obey the rules, found and not listed.
 
-A schedule, prediction, sampler, spacing, weight or distribution of times that is exported (or is a concrete subclass) is
-tested from that moment on, with its default settings; `MORE` adds further settings of those that have some. Nothing else
-in the tests names them one by one.
+A schedule, prediction, sampler, spacing, weight or law of times that is exported is tested from then on, with its
+default settings; `MORE` adds further settings of those that have some. Nothing else in the tests names them one by one.
 """
 
 import inspect
@@ -79,7 +78,7 @@ SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """Without checks of shapes, which take most of the time of many small steps; elsewhere the same calls are checked."""
+    """Without checks of shapes, which take most of the time of small steps; the same calls are checked elsewhere."""
     config.update("jaxtyping_disable", True)
     try:
         yield
@@ -104,9 +103,7 @@ def tilted(on: schedule.Schedule) -> Mixture:
     """Three unequal, turned, overlapping Gaussians in the plane, of two classes: smooth enough for clean orders."""
     means = torch.tensor([[1.0, 0.5], [-1.2, 0.3], [0.2, -1.4]], dtype=F64)
     roots = torch.tensor([[[0.6, 0.0], [0.3, 0.4]], [[0.5, -0.2], [0.0, 0.7]], [[0.8, 0.1], [0.1, 0.3]]], dtype=F64)
-    return Mixture(
-        means, roots @ roots.mT, Gaussian(on), weights=column(0.5, 0.2, 0.3), labels=torch.tensor([0, 1, 1])
-    )
+    return Mixture(means, roots @ roots.mT, Gaussian(on), weights=column(0.5, 0.2, 0.3), labels=torch.tensor([0, 1, 1]))
 
 
 @dataclass(frozen=True)
@@ -185,13 +182,13 @@ class Given:
         raise AssertionError("only normal numbers were expected")
 
 
-def run(sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: Rows | None = None, condition: Any = None) -> State:
+def run(
+    sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: Rows | None = None, condition: Any = None
+) -> State:
     """The state at the last of `times`, from x at the first."""
     rng = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64)) if rng is None else rng
-    state = sampler.init(x, full(len(x), times[0]), rng, condition)
-    for state in unmelt.sampler.walk(model, sampler, state, times):
-        pass
-    return state
+    start = sampler.init(x, full(len(x), times[0]), rng, condition)
+    return [start, *unmelt.sampler.walk(model, sampler, start, times)][-1]
 
 
 def deterministic(sampler: Sampler) -> bool:
@@ -247,4 +244,3 @@ def slope(errors: Tensor, steps: Tensor) -> float:
     x, y = steps[half:].double().log(), errors[half:].log()
     x, y = x - x.mean(), y - y.mean()
     return -((x * y).sum() / (x * x).sum()).item()
-

@@ -9,9 +9,9 @@ from conformance.subjects import (
     column,
     full,
     levels,
-    name,
     ring,
     run,
+    unchecked,
     usable,
 )
 from torch import nn
@@ -50,19 +50,18 @@ def closed_form(prediction, x0, noise, t, on):
     return pytest.fail(f"state the closed form of {prediction!r} here")
 
 
-@pytest.mark.parametrize("other", PREDICTIONS, ids=name)
-def test_every_conversion_and_back(any_schedule, any_prediction, other):
+def test_every_conversion_and_back(any_schedule, any_prediction):
     process, t = Gaussian(any_schedule), levels(any_schedule, 81, widest=9.0)
     rng = torch.Generator().manual_seed(1)
     x0, noise = (torch.randn(len(t), 3, dtype=F64, generator=rng) for _ in range(2))
     x_t = process.mix(x0, noise, t)
     said = any_prediction.output(x0, x_t, t, process)
     mean = any_prediction.mean(said, x_t, t, process)
-    again = other.mean(other.output(mean, x_t, t, process), x_t, t, process)
-    size = lambda value: value.norm(dim=1)  # noqa: E731
-    assert (size(again - x0) / size(x0)).max() < 1e-10
-    back = any_prediction.output(again, x_t, t, process)
-    assert (size(back - said) / size(said)).max() < 1e-10
+    for other in PREDICTIONS:
+        again = other.mean(other.output(mean, x_t, t, process), x_t, t, process)
+        back = any_prediction.output(again, x_t, t, process)
+        assert ((again - x0).norm(dim=1) / x0.norm(dim=1)).max() < 1e-10
+        assert ((back - said).norm(dim=1) / said.norm(dim=1)).max() < 1e-10
 
 
 def test_near_the_ends_nothing_breaks(any_schedule, any_prediction):
@@ -107,17 +106,20 @@ def test_the_same_function_gives_the_same_sample(any_schedule, any_prediction):
     times = torch.cat([levels(any_schedule, 6, widest=3.5).flip(0), column(0.0)])
     x = any_schedule.sigma(times[0]) * Rows.of(0, 16).normal((16, 2), F64)
     for sampler in (DPMpp(2), Heun()):
-        plain = run(sampler, exact, x, times).x
-        spoken = run(sampler, Through(exact, any_prediction), x, times).x
+        with unchecked():
+            plain = run(sampler, exact, x, times).x
+            spoken = run(sampler, Through(exact, any_prediction), x, times).x
         assert (spoken - plain).abs().max() < 1e-9
 
 
 def test_from_pure_noise_to_data(any_schedule, any_prediction):
     if any_prediction not in usable(any_schedule):
         pytest.skip("refused at t = 1, where no signal is left")
-    settings = {"rows": 8, "sampler": DPMpp(2), "grid": grid.karras(12), "dtype": F64}
-    plain = sample(ring(any_schedule), **settings)
-    assert (sample(Through(ring(any_schedule), any_prediction), **settings) - plain).abs().max() < 1e-7
+    settings = {"rows": 8, "sampler": DPMpp(2), "grid": grid.karras(6), "dtype": F64}
+    with unchecked():
+        plain = sample(ring(any_schedule), **settings)
+        spoken = sample(Through(ring(any_schedule), any_prediction), **settings)
+    assert (spoken - plain).abs().max() < 1e-7
 
 
 class Echo(nn.Module):

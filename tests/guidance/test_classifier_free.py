@@ -35,7 +35,7 @@ def test_scale_zero_is_the_null_belief(any_schedule):
 
 
 def test_guided_mean_in_closed_form(any_schedule):
-    """Classes N(+m, sd^2) and N(-m, sd^2): E[x0 | x_t, null] = shrunk + gain m tanh(a x_t.m / C), with class +1 at +gain m."""
+    """Classes N(+m, sd^2) and N(-m, sd^2): E[x0 | x_t] = pull + mine tanh(alpha x_t.m / C)."""
     m, sd, scale = torch.tensor([1.0, 0.5], dtype=F64), 0.6, 2.5
     model = Mixture.isotropic(torch.stack([m, -m]), sd, Gaussian(any_schedule))
     x, t, _ = rows()

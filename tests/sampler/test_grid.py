@@ -2,11 +2,13 @@ import math
 
 import pytest
 import torch
-from conformance.subjects import F64, column
+from conformance.subjects import F64, column, ring, unchecked
 
 from unmelt import schedule
+from unmelt.denoiser import Mixture
 from unmelt.errors import UsageError
-from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Langevin, grid, sample
+from unmelt.process import Gaussian
+from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Langevin, grid, sample, trajectory
 from unmelt.sampler.grid import LogSNR
 
 
@@ -43,8 +45,8 @@ def test_log_snr_is_geometric():
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, 10**7, math.nan, "ten"])
 def test_bad_steps_are_refused(any_grid, steps):
-    with pytest.raises(UsageError, match="whole number of steps"):
-        any_grid.__wrapped__(steps) if hasattr(any_grid, "__wrapped__") else any_grid(steps)
+    with unchecked(), pytest.raises(UsageError, match="whole number of steps"):
+        any_grid(steps)
 
 
 def test_fixed_times():
@@ -80,11 +82,29 @@ def test_bad_settings_are_refused(make):
 
 
 def test_sample_says_what_it_needs():
-    from conformance.subjects import ring
-
     model = ring(schedule.Cosine())
     settings = {"sampler": Euler(), "grid": grid.uniform(2)}
     with pytest.raises(UsageError, match="at least one row"):
         sample(model, rows=0, **settings)
-    with pytest.raises(UsageError, match="shape of one row"):
+    with unchecked(), pytest.raises(UsageError, match="shape of one row"):
         sample(lambda x, t, condition=None: None, rows=1, **settings)
+
+
+def test_a_grid_from_within_time_stays_within(any_schedule, any_grid):
+    """Any spacing may start below t = 1 (a half-melted picture): it is spread over what is left."""
+    times = Grid(any_grid(6).spacing, 6, start=0.4)(any_schedule)
+    assert times.shape == (7,)
+    assert times[0].item() == 0.4
+    assert times[-1].item() == 0
+    assert (times.diff() < 0).all()
+
+
+def test_sampling_from_within_time_is_not_from_the_prior(any_schedule):
+    """`sample` knows only noise: a grid that starts below t = 1 must start at that level's noise, or be refused."""
+    model = Mixture.gaussian(torch.zeros(2, dtype=F64), torch.eye(2, dtype=F64) * 1e-4, Gaussian(any_schedule))
+    start = any_schedule.time(column(0.0)).item()
+    try:
+        first = next(trajectory(model, rows=400, sampler=Euler(), grid=grid.fixed([start, 0.0]), seed=0, dtype=F64))
+    except UsageError:
+        return
+    assert (first.x.std() / any_schedule.sigma(column(start)) - 1).abs() < 0.15

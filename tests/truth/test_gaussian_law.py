@@ -1,17 +1,18 @@
 """The law of what a sampler makes of an exact Gaussian, to the last digit: its steps are affine, so it can be probed.
 
-One row follows x = 0 without noise, others a unit vector in x or in one draw; what comes out is the whole affine map, and with
-it the mean and covariance, which must be those of a recursion written down independently.
+One row follows x = 0 without noise, others a unit vector in x or in one draw; what comes out is the whole affine
+map, and with it the mean and covariance, which must be those of a recursion written down independently.
 """
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from conformance.orders import at_ratio, warped
-from conformance.subjects import F64, Anisotropic, Probe, slope, unchecked
+from conformance.subjects import F64, Anisotropic, Probe, run, slope, unchecked
 
-from unmelt.sampler import DDIM, Ancestral, Langevin, Sampler, walk
+from unmelt.sampler import DDIM, Ancestral, Langevin, Sampler
 from unmelt.schedule import Schedule
 
 TRUTH = Anisotropic.make()
@@ -23,10 +24,7 @@ def law(sampler: Sampler, on: Schedule, times: torch.Tensor) -> tuple[torch.Tens
 
     def follow(x: torch.Tensor, seeds: list[int]):
         rng = Probe(torch.tensor(seeds), torch.zeros(len(seeds), dtype=torch.int64))
-        state = sampler.init(x, times[0].expand(len(x)), rng)
-        for state in walk(model, sampler, state, times):
-            pass
-        return state
+        return run(sampler, model, x, times, rng)
 
     with unchecked():
         start = on.alpha(times[0]) * TRUTH.mean
@@ -47,7 +45,7 @@ def marginal(on: Schedule, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 def bridge_recursion(on: Schedule, times: torch.Tensor, eta: float) -> torch.Tensor:
     """The variance along each axis, step by step (Song, Meng and Ermon, 2021, equations 12 and 16, for any alpha)."""
     variance = on.alpha(times[0]) ** 2 * TRUTH.spread + on.sigma(times[0]) ** 2
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         a_t, s_t, a_s, s_s = on.alpha(t), on.sigma(t), on.alpha(s), on.sigma(s)
         belief = a_t * TRUTH.spread / (a_t**2 * TRUTH.spread + s_t**2)  # d x0 / d x_t
         fresh = eta**2 * s_s**2 / s_t**2 * (s_t**2 - (a_t / a_s) ** 2 * s_s**2)
@@ -82,10 +80,10 @@ def test_langevin_makes_the_law_it_should(any_schedule):
     torch.testing.assert_close(covariance, TRUTH.axes * wanted @ TRUTH.axes.T, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("sampler", [Ancestral(), DDIM(0.5), DDIM(1.0)], ids=repr)
+@pytest.mark.parametrize("sampler", [Ancestral(), DDIM(0.5)], ids=repr)
 def test_bridges_converge_in_law(any_schedule, sampler):
     """The mean is right from the start, the covariance's error falls like 1 / steps."""
-    counts, errors = torch.tensor([8, 16, 32, 64]), []
+    counts, errors = torch.tensor([8, 16, 32]), []
     for count in counts.tolist():
         times = any_schedule.time(-2 * warped(torch.linspace(0, 1, count + 1, dtype=F64)))
         mean, covariance = law(sampler, any_schedule, times)
@@ -93,17 +91,17 @@ def test_bridges_converge_in_law(any_schedule, sampler):
         torch.testing.assert_close(mean, right_mean, rtol=1e-9, atol=1e-10)
         errors.append(torch.linalg.matrix_norm(covariance - right) / torch.linalg.matrix_norm(right))
     assert slope(torch.stack(errors), counts) == pytest.approx(1, abs=0.15)
-    assert errors[-1] < 0.1
+    assert errors[-1] < 0.2
 
 
 def test_langevin_converges_in_law(any_schedule):
     """At rest at one level, the error is the size of the step: to be halved, halve it, and walk twice as long."""
     times = at_ratio(any_schedule, 0.7).expand(2) * torch.tensor([1.0, 0.999], dtype=F64)
     right, errors = marginal(any_schedule, times[0])[1], []
-    sizes = [0.4, 0.2, 0.1, 0.05]
+    sizes = [0.4, 0.2, 0.1]
     for size in sizes:
         covariance = law(Langevin(walks=round(16 / size), size=size), any_schedule, times)[1]
         errors.append(torch.linalg.matrix_norm(covariance - right) / torch.linalg.matrix_norm(right))
     assert slope(torch.stack(errors), 1 / torch.tensor(sizes)) == pytest.approx(1, abs=0.15)
-    assert errors[-1] < 0.05
+    assert errors[-1] < 0.1
     assert math.isfinite(errors[0])

@@ -5,6 +5,7 @@ import torch
 from conformance.orders import STEPS, Order, gaussian_errors, mixture_errors, table
 from conformance.subjects import (
     F64,
+    SPACINGS,
     Anisotropic,
     Fast,
     column,
@@ -48,16 +49,17 @@ def test_the_fit_can_tell_orders_apart():
         assert slope(3.0 / steps.double() ** order, steps) == pytest.approx(order, abs=1e-9)
 
 
-def test_no_noise_is_left_of_a_point(any_schedule, any_sampler, any_grid):
+def test_no_noise_is_left_of_a_point(any_schedule, any_sampler):
     """A point mass: whatever the sampler, schedule and grid, every row ends on it."""
     point = torch.tensor([0.7, -1.3], dtype=F64)
     model = Mixture.gaussian(point, torch.zeros(2, 2, dtype=F64), Gaussian(any_schedule))
-    with unchecked():
-        times = any_grid(5)(any_schedule)
-        x = any_schedule.sigma(times[0]) * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-        end = run(any_sampler, model, x, times, Fast.many(4))
-    assert end.t.tolist() == [0.0] * 4
-    assert (end.x - point).abs().max() < 1e-12
+    for make in SPACINGS.values():
+        with unchecked():
+            times = make(3)(any_schedule)
+            x = any_schedule.sigma(times[0]) * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+            end = run(any_sampler, model, x, times, Fast.many(4))
+        assert end.t.tolist() == [0.0] * 4
+        assert (end.x - point).abs().max() < 1e-12
 
 
 def test_a_narrow_gaussian_keeps_its_width(any_schedule, deterministic_sampler):
@@ -65,9 +67,9 @@ def test_a_narrow_gaussian_keeps_its_width(any_schedule, deterministic_sampler):
     model = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), Gaussian(any_schedule))
     noise = torch.randn(rows, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     with unchecked():
-        times = grid.log_snr(40, sigma_min=1e-5)(any_schedule)
+        times = grid.log_snr(24, sigma_min=1e-5)(any_schedule)
         end = run(deterministic_sampler, model, any_schedule.sigma(times[0]) * noise, times).x
-    assert (end.std() / sd - 1).abs() < 0.25
+    assert (end.std() / sd - 1).abs() < 0.35
     assert torch.corrcoef(torch.stack([end.flatten(), noise.flatten()]))[0, 1] > 0.999
 
 
@@ -78,14 +80,14 @@ def test_more_steps_are_better_from_noise_to_data(any_schedule, deterministic_sa
     wanted = truth.flow(x, any_schedule, column(1.0), column(0.0))
     errors = []
     with unchecked():
-        for steps in (8, 24, 72):
+        for steps in (6, 18, 54):
             times = grid.log_snr(steps, sigma_min=1e-4 / steps, sigma_max=1e4)(any_schedule)
             end = run(deterministic_sampler, truth.denoiser(any_schedule), x, times).x
             assert torch.isfinite(end).all()
             errors.append((end - wanted).square().mean().sqrt().item())
     assert errors[2] < errors[0]
     assert errors[2] < errors[1] / 2
-    assert errors[2] < 0.2
+    assert errors[2] < 0.25
 
 
 def test_three_names_of_one_method(any_schedule):
@@ -95,4 +97,3 @@ def test_three_names_of_one_method(any_schedule):
         euler, ddim, dpm = (run(sampler, model, x, times).x for sampler in (Euler(), DDIM(0.0), DPMpp(1)))
     assert (ddim - euler).abs().max() < 1e-12
     assert (dpm - euler).abs().max() < 1e-12
-

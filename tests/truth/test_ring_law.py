@@ -55,10 +55,3 @@ def test_few_steps_do_not():
 def test_the_ode_gives_the_law():
     on = schedule.VarianceExploding()
     assert surprise(make(Heun(), on, grid.log_snr(100, sigma_min=0.005)(on))) < SURE
-
-
-def test_finer_langevin_is_nearer_the_law():
-    on = schedule.VarianceExploding()
-    times = grid.log_snr(20, sigma_min=0.02, sigma_max=80.0)(on)
-    fine, coarse = (make(Langevin(walks=walks, size=size), on, times) for walks, size in ((16, 0.1), (2, 1.0)))
-    assert surprise(fine) < surprise(coarse) / 5

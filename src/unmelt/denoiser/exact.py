@@ -111,7 +111,7 @@ class Mixture:
         sigma = self.process.schedule.sigma(t)[:, None, None]
         gap = x_t.flatten(1).double()[:, None] - alpha * self.means
         aligned = torch.einsum("rkd,kde->rke", gap, self.basis)
-        variance = alpha**2 * self.spread + sigma**2
+        variance = (alpha**2 * self.spread + sigma**2).clamp_min(1e-200)  # 0 where a flat covariance meets t = 0
         log_density = -0.5 * (aligned**2 / variance + torch.log(2 * math.pi * variance)).sum(-1)
         return _Seen(aligned, variance, log_density + self._log_weights(condition, len(x_t)))
 
@@ -121,6 +121,12 @@ class Mixture:
             match = condition.label[:, None] == self.labels
             if condition.given is not None:
                 match = match | ~condition.given[:, None]
+            if not match.any(1).all():
+                raise UsageError(
+                    f"a label that is not one of the mixture's classes {self.labels.unique().tolist()}",
+                    "a class it has, or the null condition",
+                    f"Condition(label=torch.tensor([{self.labels[0].item()}]))",
+                )
             weights = weights * match
         return torch.log(weights / weights.sum(1, keepdim=True))
 

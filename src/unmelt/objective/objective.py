@@ -1,6 +1,6 @@
 """What training minimises."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +9,7 @@ from unmelt.condition import Condition
 from unmelt.rng import Stream
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A loss for each row; the training loop takes the mean."""
 

@@ -71,10 +71,10 @@ class Gaussian:
         """The noise in x_t, seen from `mean`, kept and rescaled to time s: the step every deterministic solver takes.
 
         The probability-flow ODE is linear in x_t once the belief is fixed, and this is its exact solution. What
-        a better solver adds is a better `mean` to carry along. Rows with s = t do not move.
+        a better solver adds is a better `mean` to carry along.
         """
         sigma_t = self.schedule.sigma(t)
-        ratio = torch.where(s < t, self.schedule.sigma(s) / sigma_t, 1.0)
+        ratio = self.schedule.sigma(s) / sigma_t
         pull = self.schedule.alpha(s) - self.schedule.alpha(t) * ratio
         return torch.addcmul(over(ratio, x_t) * x_t, over(pull, x_t), mean)
 
@@ -104,9 +104,10 @@ class Gaussian:
         alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
         alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
         moves = s < t
-        fresh = eta**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_min(0)  # two SNRs may round apart
-        fresh = torch.where(moves, fresh, 0.0)
-        ratio = torch.where(moves, sigma_s * torch.sqrt(1 - fresh) / sigma_t, 1.0)
+        gone = ((alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_max(1)  # SNR_t / SNR_s, however it rounds
+        fresh = torch.where(moves, eta**2 * (1 - gone), 0.0)
+        kept = (1 - eta**2) + eta**2 * gone  # 1 - fresh, exact where almost all is drawn anew
+        ratio = torch.where(moves, sigma_s * torch.sqrt(kept) / sigma_t, 1.0)
         pull = alpha_s - alpha_t * ratio
         carried = torch.addcmul(over(ratio, x_t) * x_t, over(pull, x_t), posterior.mean)
         noise = rng.normal(x_t.shape, x_t.dtype, x_t.device)

@@ -25,4 +25,4 @@ class Process(Protocol):
     def bridge(
         self, x_t: Tensor, posterior: Any, t: Float[Tensor, " rows"], s: Float[Tensor, " rows"], rng: Random
     ) -> Tensor:
-        """A sample of q(x_s | x_t, x0) with x0 as believed, s <= t. Rows with s = t do not move."""
+        """A sample of q(x_s | x_t, x0) with x0 as believed, s < t."""

@@ -1,6 +1,5 @@
 """A folder of your own images."""
 
-from pathlib import Path
 from typing import Literal
 
 from unmelt import data
@@ -11,7 +10,7 @@ from unmelt.denoiser.prediction import Preconditioned
 from unmelt.model import Model
 from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
-from unmelt.recipe.recorded import recorded
+from unmelt.recipe.recorded import Folder, recorded
 from unmelt.rng import seeded
 from unmelt.sampler import DPMpp, grid
 from unmelt.schedule import VarianceExploding
@@ -21,7 +20,7 @@ from unmelt.train import Training
 @recorded
 def images(
     *,
-    folder: Path,
+    folder: Folder,
     size: int = 32,
     channels: Literal[1, 3] = 3,
     held_out: float = 0.1,

@@ -4,12 +4,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeAlias
 
 from unmelt.errors import UsageError, nearest
 from unmelt.model import Model
 
 P = ParamSpec("P")
+
+Folder: TypeAlias = str | Path
+"""A setting that is a place on disk; kept in full, so that it is the same place from everywhere."""
 
 
 def recorded(make: Callable[P, Model]) -> Callable[P, Model]:
@@ -31,6 +34,9 @@ def recorded(make: Callable[P, Model]) -> Callable[P, Model]:
                 )
         bound = signature.bind_partial(**settings)
         bound.apply_defaults()
+        for setting, value in bound.arguments.items():
+            if signature.parameters[setting].annotation == Folder:
+                bound.arguments[setting] = Path(value).expanduser().absolute()
         for setting in signature.parameters:
             if setting not in bound.arguments:
                 raise UsageError(f"{name} was not given its {setting}", f"{name} needs it", f"{name}({setting}=...)")

@@ -8,7 +8,7 @@ from unmelt.sampler.euler import Euler
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.heun import Heun
 from unmelt.sampler.langevin import Langevin
-from unmelt.sampler.loop import sample, trajectory, walk
+from unmelt.sampler.loop import advance, sample, trajectory, walk
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -22,6 +22,7 @@ __all__ = [
     "Langevin",
     "Sampler",
     "State",
+    "advance",
     "grid",
     "sample",
     "trajectory",

@@ -45,6 +45,6 @@ class DPMpp(Sampler):
             return state.moved(process.carry(state.x, x0, state.t, s), s, x0)
         now, then, before = process.schedule.log_snr(state.t), process.schedule.log_snr(s), state.memory["log_snr"]
         known = (before < now) & torch.isfinite(then)
-        weight = torch.where(known, 0.5 * (then - now) / (now - before), 0.0)
+        weight = 0.5 * torch.where(known, then - now, 0.0) / torch.where(known, now - before, 1.0)
         extrapolated = x0 + over(weight, x0) * (x0 - state.x0)
         return state.moved(process.carry(state.x, extrapolated, state.t, s), s, x0, log_snr=now)

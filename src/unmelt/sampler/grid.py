@@ -25,8 +25,8 @@ class Spacing(ABC):
     """How steps are spread over time."""
 
     @abstractmethod
-    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
-        """t_0 to t_{n-1}, decreasing and above 0."""
+    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+        """t_0 to t_{n-1}, decreasing from about `start` and above 0."""
 
 
 @final
@@ -34,8 +34,8 @@ class Spacing(ABC):
 class Uniform(Spacing):
     """Equal steps in t."""
 
-    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
-        return torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
+    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+        return torch.linspace(start, 0, steps + 1, dtype=torch.float64)[:-1]
 
 
 @final
@@ -43,14 +43,25 @@ class Uniform(Spacing):
 class Cosine(Spacing):
     """Equal steps of an angle: t = sin^2(angle), dense at both ends."""
 
-    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
-        return torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
+    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+        return start * torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
 
 
-def _range(schedule: Schedule, sigma_min: float, sigma_max: float) -> tuple[float, float]:
-    """The noise-to-signal ratios to spread steps over: no higher than the schedule goes."""
-    top = torch.exp(-schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2).item()
-    return sigma_min, min(sigma_max, top)
+def _range(schedule: Schedule, start: float, sigma_min: float, sigma_max: float) -> tuple[float, float]:
+    """The noise-to-signal ratios to spread steps over: no higher than that of the start, whatever sigma_max."""
+    top = torch.exp(-schedule.log_snr(torch.tensor(start, dtype=torch.float64)) / 2).item()
+    return min(sigma_min, top / 2), min(sigma_max, top)
+
+
+def _check_range(spacing: "Karras | LogSNR") -> None:
+    low, high = spacing.sigma_min, spacing.sigma_max
+    rho = getattr(spacing, "rho", 1.0)
+    if not (0 < low < high < math.inf and 0 < rho < math.inf):
+        raise UsageError(
+            f"a grid from sigma_max={high} to sigma_min={low} with rho={rho}",
+            "0 < sigma_min < sigma_max and a positive rho",
+            "grid.karras(20, rho=7.0, sigma_min=0.002, sigma_max=80.0)",
+        )
 
 
 @final
@@ -62,8 +73,11 @@ class Karras(Spacing):
     sigma_min: float = 0.002
     sigma_max: float = 80.0
 
-    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
-        low, high = (sigma ** (1 / self.rho) for sigma in _range(schedule, self.sigma_min, self.sigma_max))
+    def __post_init__(self) -> None:
+        _check_range(self)
+
+    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+        low, high = (sigma ** (1 / self.rho) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         ratio = torch.linspace(high, low, steps, dtype=torch.float64) ** self.rho
         return schedule.time(-2 * torch.log(ratio))
 
@@ -76,8 +90,11 @@ class LogSNR(Spacing):
     sigma_min: float = 0.002
     sigma_max: float = 80.0
 
-    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
-        low, high = (-2 * math.log(sigma) for sigma in _range(schedule, self.sigma_min, self.sigma_max))
+    def __post_init__(self) -> None:
+        _check_range(self)
+
+    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+        low, high = (-2 * math.log(sigma) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         return schedule.time(torch.linspace(high, low, steps, dtype=torch.float64))
 
 
@@ -88,7 +105,7 @@ class Fixed(Spacing):
 
     knots: tuple[float, ...]
 
-    def times(self, steps: int, schedule: Schedule) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
         return torch.tensor(self.knots, dtype=torch.float64)
 
 
@@ -110,7 +127,7 @@ class Grid:
             raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
 
     def __call__(self, schedule: Schedule) -> Float64[Tensor, " knots"]:
-        inner = self.spacing.times(self.steps, schedule)[1:]
+        inner = self.spacing.times(self.steps, schedule, self.start)[1:]
         times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
         if not (times.diff() < 0).all():
             raise UsageError(

@@ -16,6 +16,14 @@ from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
 
+def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor, " rows"]) -> State:
+    """One step of the rows that have s < t; the others wait as they are, at no cost to the network."""
+    moves = s < state.t
+    if moves.all():
+        return sampler.step(denoiser, state, s)
+    return state.put(moves, sampler.step(denoiser, state[moves], s[moves])) if moves.any() else state
+
+
 def walk(denoiser: Denoiser, sampler: Sampler, state: State, times: Float64[Tensor, " knots"]) -> Iterator[State]:
     """Drive `state` through times[1:], yielding after every step; differentiable."""
     for s in times[1:].to(state.t.device).unbind():
@@ -58,6 +66,12 @@ def trajectory(
         condition = Condition(label=torch.as_tensor(label, dtype=torch.int64).expand(rows))
     with torch.no_grad():
         times = grid(denoiser.process.schedule)
+        if times[0] != 1:
+            raise UsageError(
+                f"a grid that starts at t = {times[0]:.4g}, where there is no prior to start from",
+                "a grid from t = 1, or rows that stand at its start",
+                "um.sampler.walk(denoiser, sampler, sampler.init(x_t, t, rng), times)",
+            )
         rng = Rows.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
         start = times[0].to(device).expand(rows)

@@ -26,4 +26,4 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(self, denoiser: Denoiser, state: State, s: Float[Tensor, " rows"]) -> State:
-        """Each row from its time to s, 0 <= s <= t; a row with s = t stays as it is."""
+        """Each row from its time to s, 0 <= s < t. For rows that should wait, see `advance`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -51,19 +51,23 @@ class State:
     def moved(
         self, x: Tensor, s: Float[Tensor, " rows"], x0: Tensor, rng: Rows | None = None, **memory: Tensor
     ) -> State:
-        """The same rows one step on; a row with s = t keeps all it had, its draws and its history too."""
-        moves = s < self.t
+        """The same rows one step on."""
+        return State(x, s, x0, rng or self.rng, self.condition, {**self.memory, **memory} if memory else self.memory)
 
-        def where(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(moves.to(new.device).view(-1, *(1,) * (new.ndim - 1)), new, old)
+    def put(self, rows: Bool[Tensor, " rows"], part: State) -> State:
+        """These rows replaced by those of `part`, in order."""
+        at = rows.nonzero()[:, 0]
 
-        return replace(
-            self,
-            x=where(x, self.x),
-            t=s,
-            x0=where(x0, self.x0),
-            rng=self.rng if rng is None else replace(rng, draws=where(rng.draws, self.rng.draws)),
-            memory={**self.memory, **{name: where(value, self.memory[name]) for name, value in memory.items()}},
+        def placed(whole: Tensor, new: Tensor) -> Tensor:
+            return whole.index_copy(0, at.to(whole.device), new)
+
+        return State(
+            placed(self.x, part.x),
+            placed(self.t, part.t),
+            placed(self.x0, part.x0),
+            Rows(placed(self.rng.seeds, part.rng.seeds), placed(self.rng.draws, part.rng.draws)),
+            self.condition,
+            {name: placed(value, part.memory[name]) for name, value in self.memory.items()},
         )
 
     def __len__(self) -> int:

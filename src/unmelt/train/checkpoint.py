@@ -5,6 +5,7 @@ Tensors are safetensors, everything else is JSON; nothing is ever unpickled.
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ def write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UsageError(
             f"{path} cannot be written ({error.strerror})",
             "a folder with room that can be written to",
             "--out runs/new",
         ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()  # gone already, unless something went wrong; a Ctrl-C may have
 
 
 def write_json(path: Path, value: Any) -> None:

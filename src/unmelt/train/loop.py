@@ -4,7 +4,6 @@ Step n sees batch n of the source and draws its noise from fold(seed, n). What a
 number and the weights, so a resumed run is the uninterrupted run, bit for bit.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -83,32 +82,36 @@ class Trainer:
         return loss.detach()
 
     def run(self, record: Record, save: Callable[[], None], look: Callable[[int], None]) -> None:
-        """Go on to the last step; afterwards the denoiser holds the averaged weights.
+        """Go on to the last step; afterwards, however it ended, the denoiser holds the averaged weights.
 
         record   is told the losses
         save     is called every `save_every` steps, at the end, and on Ctrl-C, which then goes on as KeyboardInterrupt
         look     is called every `picture_every` steps, the averaged weights being in place
         """
         training, losses = self.training, []
-        with torch.random.fork_rng(devices=[]), Interrupt() as interrupt, record:
-            while self.done < training.steps:
-                losses.append(self.step())
-                if len(losses) == LOG_EVERY or self.done == training.steps:
-                    record.add(
-                        self.done, self._finite(torch.stack(losses).mean().item()), training.lr_at(self.done - 1)
-                    )
-                    losses.clear()
-                if interrupt.asked:
-                    save()
-                    raise KeyboardInterrupt
-                if training.picture_every and self.done % training.picture_every == 0:
-                    with self.averaged():
-                        look(self.done)
-                if self.done % training.save_every == 0 and self.done < training.steps:
-                    save()
-            save()
-        self.ema.swap()
-        self.denoiser.eval()
+        try:
+            with torch.random.fork_rng(devices=[]), Interrupt() as interrupt, record:
+                while self.done < training.steps:
+                    losses.append(self.step())
+                    asked, last = interrupt.asked, self.done == training.steps
+                    log = last or self.done % LOG_EVERY == 0
+                    keep = asked or (self.done % training.save_every == 0 and not last)
+                    if log or keep:
+                        self._check_finite()
+                    if log:
+                        record.add(self.done, torch.stack(losses).mean().item(), training.lr_at(self.done - 1))
+                        losses.clear()
+                    if training.picture_every and self.done % training.picture_every == 0 and not asked:
+                        with self.averaged():
+                            look(self.done)
+                    if keep:
+                        save()
+                    if asked:
+                        raise KeyboardInterrupt
+                save()
+        finally:
+            self.ema.swap()
+            self.denoiser.eval()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -121,11 +124,11 @@ class Trainer:
             self.ema.swap()
             self.denoiser.train()
 
-    def _finite(self, loss: float) -> float:
-        if not math.isfinite(loss):
+    def _check_finite(self) -> None:
+        """Refuse to go on, and above all to save, once a weight is not a number: it never becomes one again."""
+        if not torch.stack([weight.detach().isfinite().all() for weight in self.parameters]).all():
             raise UsageError(
-                f"the loss is {loss} at step {self.done}",
+                f"training diverged: a weight is no longer finite at step {self.done}",
                 "numbers that stay finite; what was last saved is untouched",
-                f"--lr {self.training.lr / 4:g}",
+                f"lr={self.training.lr / 4:g}",
             )
-        return loss

@@ -6,11 +6,15 @@ import json
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unmelt.errors import UsageError
+
+FIELDS = ("step", "loss", "lr", "rows_per_second", "seconds")
+"""What a line of metrics.jsonl holds."""
 
 SPOKEN_EVERY = 10.0
 """Seconds between lines where there is no terminal to draw a bar on."""
@@ -60,7 +64,7 @@ class Record:
         self.seconds += now - self.since
         self.since, self.done = now, step
         if self.path is not None:
-            line = {"step": step, "loss": loss, "lr": lr, "rows_per_second": rate, "seconds": self.seconds}
+            line = dict(zip(FIELDS, (step, loss, lr, rate, self.seconds), strict=True))
             with open(self.path, "a") as file:
                 file.write(json.dumps(line) + "\n")
         self.bar.update(self.task, completed=step, loss=loss, rate=rate)
@@ -69,17 +73,20 @@ class Record:
             self.console.print(f"step {step}  loss {loss:.4f}  {rate:,.0f} rows/s", highlight=False)
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
     if not path.exists():
         return []
-    lines = []
-    for number, text in enumerate(path.read_text().splitlines(), 1):
+    lines, texts = [], path.read_bytes().splitlines()
+    for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            if number < len(path.read_text().splitlines()):
+            line = json.loads(text)
+            lines.append({name: line[name] for name in FIELDS})
+        except (ValueError, KeyError, TypeError):
+            if number < len(texts):
                 raise UsageError(
-                    f"{path}, line {number}, is not JSON", "one JSON object a line", f"delete {path.name}"
+                    f"{path}, line {number}, is damaged",
+                    f"one JSON object a line, with {', '.join(FIELDS)}",
+                    f"the file without that line, or without {path.name} at all",
                 ) from None
     return lines

@@ -1,0 +1,217 @@
+import itertools
+import math
+
+import pytest
+import torch
+from conformance.subjects import F64, PREDICTIONS, Anisotropic, Through, column, full, name, tilted, unchecked
+from scipy.stats import kstest
+
+from unmelt import schedule
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.objective import (
+    EDM,
+    ELBO,
+    Flat,
+    Independent,
+    LogitNormal,
+    LogNormalSigma,
+    MinSNR,
+    OptimalTransport,
+    Regression,
+    Stratified,
+    Times,
+    Uniform,
+)
+from unmelt.posterior import Point
+from unmelt.rng import Stream
+
+U = torch.linspace(0.0005, 0.9995, 1000, dtype=F64)
+GAUSSIAN = Anisotropic.make()
+
+
+def test_quantile_and_density_agree(any_times, any_schedule):
+    t = any_times.quantile(U, any_schedule)
+    assert ((t > 0) & (t <= 1)).all()
+    assert (t.diff() >= 0).all()
+    inside = (t > 1e-9) & (t < 1 - 1e-6)
+    u = U[inside].clone().requires_grad_()
+    (stretch,) = torch.autograd.grad(any_times.quantile(u, any_schedule).sum(), u)
+    torch.testing.assert_close(
+        any_times.density(t[inside], any_schedule) * stretch, torch.ones_like(u), rtol=1e-6, atol=0
+    )
+
+
+def test_density_integrates_to_one(any_times, any_schedule):
+    edges = any_times.quantile(torch.linspace(1e-7, 1 - 1e-7, 4001, dtype=F64), any_schedule)
+    t = torch.cat([a + (b - a) * torch.linspace(0, 1, 5, dtype=F64)[:-1] for a, b in itertools.pairwise(edges)])
+    total = torch.trapezoid(any_times.density(t, any_schedule), t)
+    assert total.item() == pytest.approx(1, abs=2e-3)
+
+
+def test_draws_follow_the_law(any_times, any_schedule):
+    t = any_times.draw(4000, any_schedule, Stream(0))
+    assert t.dtype == F64
+    assert ((t > 0) & (t <= 1)).all()
+    quantiles = any_times.quantile(torch.linspace(0, 1, 20_001, dtype=F64)[1:-1], any_schedule).numpy()
+    assert kstest(t.numpy(), quantiles).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("of", [Uniform(), LogitNormal(0.3, 0.8), LogNormalSigma()], ids=name)
+def test_stratified_puts_one_draw_in_each_slice(of, any_schedule):
+    rows = 64
+    t = Stratified(of).draw(rows, any_schedule, Stream(3))
+    edges = of.quantile(torch.linspace(0, 1, rows + 1, dtype=F64)[1:-1], any_schedule)
+    assert (torch.bucketize(t, edges) == torch.arange(rows)).all()
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS, ids=name)
+def test_flat_is_the_mean_squared_error_of_that_prediction(any_schedule, prediction):
+    class Said:
+        """Notes what was asked and answers wrongly by a known amount."""
+
+        process = tilted(any_schedule).process
+
+        def __call__(self, x_t, t, condition=None):
+            self.x_t, self.t = x_t, t
+            self.mean = tilted(any_schedule)(x_t, t).mean + 0.1
+            return Point(self.mean)
+
+    said, x0 = Said(), torch.randn(50, 2, dtype=F64)
+    loss = Regression(weight=Flat(prediction), times=LogNormalSigma(-0.5, 0.8))(said, x0, None, Stream(0))
+    target, output = (prediction.output(mean, said.x_t, said.t, said.process) for mean in (x0, said.mean))
+    torch.testing.assert_close(loss, (output - target).square().mean(1), rtol=1e-6, atol=1e-12)
+
+
+def test_weights_in_their_own_words(any_schedule):
+    t, times = torch.linspace(0.01, 0.95, 60, dtype=F64), Uniform()
+    alpha, sigma = any_schedule.alpha(t), any_schedule.sigma(t)
+    snr = (alpha / sigma) ** 2
+    edm = (sigma**2 + alpha**2 * 0.25) / (sigma * 0.5) ** 2
+    torch.testing.assert_close(EDM(0.5)(t, any_schedule, times), edm, rtol=1e-10, atol=0)
+    torch.testing.assert_close(MinSNR(5.0)(t, any_schedule, times), snr.clamp_max(5), rtol=1e-10, atol=0)
+    torch.testing.assert_close(Flat()(t, any_schedule, times), snr, rtol=1e-10, atol=0)
+    t.requires_grad_()
+    (rate,) = torch.autograd.grad(any_schedule.log_snr(t).exp().sum(), t)
+    torch.testing.assert_close(ELBO()(t, any_schedule, times).detach(), -rate / 2, rtol=1e-9, atol=1e-12)
+
+
+def test_the_exact_belief_has_the_least_loss(any_schedule, any_weight):
+    """In expectation; judged on the same draws, so that the difference is all that is left."""
+    exact, x0 = tilted(any_schedule), tilted(any_schedule).sample(4000, Stream(1), F64)
+    times = Above(LogNormalSigma(0.0, 1.0), 0.2, any_schedule)  # no rare, enormous weights
+
+    def loss(change):
+        class Changed:
+            process = exact.process
+
+            def __call__(self, x_t, t, condition=None):
+                return Point(change(exact(x_t, t).mean))
+
+        objective = Regression(weight=any_weight, times=times)
+        return objective(Changed(), x0, None, Stream(2))
+
+    with unchecked():
+        best = loss(lambda mean: mean)
+        for worse in (lambda m: 1.15 * m, lambda m: 0.85 * m, lambda m: m + 0.15, lambda m: m - 0.15):
+            gap = loss(worse) - best
+            assert gap.mean() > 2 * gap.std() / len(gap) ** 0.5
+
+
+class Above(Times):
+    """Another law of times, cut to t > low: an integral from there on, and a test that a user's own law plugs in."""
+
+    def __init__(self, of: Times, share: float, on: schedule.Schedule) -> None:
+        self.of, self.share = of, share
+        self.low = of.quantile(column(share), on)[0]
+
+    def quantile(self, u, on):
+        return self.of.quantile(self.share + (1 - self.share) * u, on)
+
+    def density(self, t, on):
+        return self.of.density(t, on) / (1 - self.share)
+
+    def draw(self, rows, on, rng):
+        return self.quantile(1 - rng.uniform((rows,), F64), on)
+
+
+@pytest.mark.parametrize("of", [Uniform(), LogitNormal(-0.5, 1.2), LogNormalSigma(-1.0, 1.5)], ids=name)
+def test_elbo_is_the_entropy_whatever_the_times(any_schedule, of):
+    """Exact Gaussian data: prior + diffusion + reconstruction = the entropy of the data, in nats."""
+    times = Above(of, 0.1, any_schedule)
+    high = any_schedule.log_snr(times.low).exp()
+    low = any_schedule.log_snr(column(1.0)).exp()[0]
+    spread = GAUSSIAN.spread
+    prior = 0.5 * torch.log1p(spread * low).sum()
+    rest = 0.5 * torch.log(2 * math.pi * math.e * spread / (1 + spread * high)).sum()
+    u = (torch.arange(200_000, dtype=F64) + 0.5) / 200_000
+    t = times.quantile(u, any_schedule)
+    snr = any_schedule.log_snr(t).exp()
+    error = (spread / (1 + spread * snr[:, None])).sum(1)
+    diffusion = (ELBO()(t, any_schedule, times) * error).nanmean()
+    entropy = 0.5 * torch.log(2 * math.pi * math.e * spread).sum()
+    assert (prior + diffusion + rest).item() == pytest.approx(entropy.item(), abs=5e-3)
+
+
+def test_elbo_by_the_objective_itself():
+    on, rows = schedule.VarianceExploding(), 20_000
+    times = Stratified(Above(LogNormalSigma(0.0, 1.2), 0.05, on))
+    model = GAUSSIAN.denoiser(on)
+    x0 = model.sample(rows, Stream(0), F64)
+    loss = 3 * Regression(weight=ELBO(), times=times)(model, x0, None, Stream(1))
+    high, low = on.log_snr(times.of.low).exp(), on.log_snr(column(1.0)).exp()[0]
+    wanted = 0.5 * torch.log((1 + GAUSSIAN.spread * high) / (1 + GAUSSIAN.spread * low)).sum()
+    assert (loss.mean() - wanted).abs() < 4 * loss.std() / rows**0.5
+
+
+def test_optimal_transport_is_the_least_of_all_assignments():
+    for seed in range(10):
+        rng = torch.Generator().manual_seed(seed)
+        x0, noise = (torch.randn(5, 2, 3, dtype=F64, generator=rng) for _ in range(2))
+        cost = lambda pairing: (x0 - noise[list(pairing)]).square().sum().item()  # noqa: B023, E731
+        least = min(itertools.permutations(range(5)), key=cost)
+        torch.testing.assert_close(OptimalTransport().pair(x0, noise), noise[list(least)])
+
+
+def test_couplings_keep_the_noise_and_the_classes():
+    x0, noise, label = torch.randn(30, 2), torch.randn(30, 2), torch.arange(30) % 3
+    assert Independent().pair(x0, noise, label) is noise
+    for given in (None, label):
+        paired = OptimalTransport().pair(x0, noise, given)
+        match = (paired[:, None] == noise).all(-1)
+        assert (match.sum(0) == 1).all()
+        assert (match.sum(1) == 1).all()
+        if given is not None:
+            assert (label[match.int().argmax(1)] == label).all()
+    assert (x0 - OptimalTransport().pair(x0, noise)).square().sum() < (x0 - noise).square().sum()
+
+
+def test_drop_is_the_share_of_null_rows():
+    class Noting:
+        process = tilted(schedule.Cosine()).process
+
+        def __call__(self, x_t, t, condition=None):
+            self.condition = condition
+            return Point(x_t)
+
+    noting, condition = Noting(), Condition(label=torch.arange(4000) % 2)
+    Regression(drop=0.2)(noting, torch.randn(4000, 2), condition, Stream(0))
+    assert 1 - noting.condition.given.double().mean().item() == pytest.approx(0.2, abs=0.03)
+    assert torch.equal(noting.condition.label, condition.label)
+    Regression(drop=0.0)(noting, torch.randn(4000, 2), condition, Stream(0))
+    assert noting.condition is condition
+    for bad in (-0.1, 1.1, math.nan):
+        with pytest.raises(UsageError, match="share"):
+            Regression(drop=bad)
+
+
+def test_losses_are_rows_and_spoken_predictions_lose_alike(any_schedule):
+    x0 = torch.randn(20, 2, dtype=F64)
+    plain = Regression(times=LogNormalSigma(0.0, 0.5))(tilted(any_schedule), x0, None, Stream(5))
+    assert plain.shape == (20,)
+    for prediction in PREDICTIONS:
+        spoken = Through(tilted(any_schedule), prediction)
+        torch.testing.assert_close(
+            Regression(times=LogNormalSigma(0.0, 0.5))(spoken, x0, None, Stream(5)), plain, rtol=1e-8, atol=1e-10
+        )
+    assert full(2, 0.5).shape == (2,)

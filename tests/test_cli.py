@@ -1,0 +1,347 @@
+"""The command line: every mistake gets one message and exit code 2, and leaves nothing behind."""
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from unmelt.cli import main
+from unmelt.recipe import RECIPES
+
+TINY = ("--width", "8", "--depth", "1", "--batch", "16")
+
+
+def unmelt(*args):
+    """The exit code; the parser leaves by SystemExit, as a process would."""
+    try:
+        return main([str(arg) for arg in args])
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "ring"
+    assert unmelt("train", "ring", "--out", folder, "--steps", 30, "--modes", 3, *TINY) == 0
+    return folder
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """Run in an empty folder: exit code 2, one message, nothing on stdout, nothing written. Returns the message."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(*args):
+        before = sorted(tmp_path.rglob("*"))
+        code = unmelt(*args)
+        out, err = capsys.readouterr()
+        assert code == 2, err
+        assert not out
+        assert "Traceback" not in err
+        assert sum(line.startswith("unmelt: ") for line in err.splitlines()) <= 1
+        assert sorted(tmp_path.rglob("*")) == before
+        return err
+
+    return check
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (["trian"], "unmelt train --help"),
+        (["evaluate"], "unmelt eval --help"),
+        (["--version"], "one of recipes, train"),
+        (["train", "rings", "--out", "x"], "unmelt train ring --out runs/ring"),
+        (["train", "two-modes", "--out", "x"], "unmelt train two_modes"),
+        (["train", "--out", "x", "ring"], "one of two_modes, ring"),
+        (["train", "ring", "--out", "x", "--stepz", "3"], "--steps"),
+        (["sample", "x", "--guidence", "3"], "--guidance"),
+    ],
+)
+def test_a_wrong_name_brings_up_the_right_one(refused, args, meant):
+    assert meant in refused(*args)
+
+
+@pytest.mark.parametrize("args", [["train", "ring"], ["train", "images", "--out", "x"], ["sample"], ["eval"], ["show"]])
+def test_what_is_missing_is_named(refused, args):
+    assert re.search("required", refused(*args), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["train", "ring", "--out", "x", "--steps", "abc"],
+        ["train", "ring", "--out", "x", "--steps", "2.5"],
+        ["train", "digits", "--out", "x", "--precision", "float64"],
+        ["train", "images", "--out", "x", "--folder", "y", "--channels", "2"],
+        ["sample", "x", "--rows", "many"],
+    ],
+)
+def test_a_wrong_type_is_said_with_the_option(refused, args):
+    assert args[-2] in refused(*args)
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "value"),
+    [
+        *(("ring", name, value) for name in ("steps", "batch", "modes", "width", "depth") for value in (0, -5)),
+        *(("ring", "lr", value) for value in ("nan", "0", "-1", "inf")),
+        *(("ring", "sd", value) for value in ("nan", "0")),
+        *(("digits", "ema", value) for value in ("1.5", "1", "-0.1", "nan")),
+        *(("digits", "drop", value) for value in ("2", "-1", "nan")),
+        *(("digits", "width", value) for value in ("3", "0", "-4")),
+        ("digits", "save-every", 0),
+        ("digits", "picture-every", -1),
+    ],
+)
+def test_a_value_out_of_range_stops_before_anything_is_written(refused, recipe, setting, value):
+    said = refused("train", recipe, "--out", "runs/x", f"--{setting}", value)
+    assert said.startswith("unmelt: ")
+    assert re.search(rf"{setting.replace('-', '_')}\D*{value}", said)
+    assert "needed: " in said
+
+
+def test_a_setting_is_corrected_as_one_writes_it_here(refused):
+    assert "try:    --save-every 1" in refused("train", "digits", "--out", "x", "--save-every", 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--steps", 0, "0 steps"),
+        ("--steps", 10**9, "1000000000 steps"),
+        ("--rows", 0, "rows=0"),
+        ("--rows", -3, "rows=-3"),
+        ("--rows", 10**12, "rows=1000000000000"),
+        ("--guidance", "nan", "nan"),
+        ("--guidance", "inf", "inf"),
+        ("--label", 9, "no class 9"),
+        ("--label", -1, "no class -1"),
+        ("--label", "mode9", "mode 2"),
+        ("--label", "²", "no class '²'"),
+        ("--label", "--5", "--label"),
+        ("--label", 10**30, "no class"),
+        ("--device", "tpu", "one of auto, cpu"),
+        ("--out", "x.jpg", ".png or .npy"),
+        ("--out", "x", ".png or .npy"),
+    ],
+)
+def test_sample_refuses_what_cannot_be(ring, refused, option, value, said):
+    label = () if option == "--label" else ("--label", "0")
+    assert said in refused("sample", ring, *label, "--out", "new/s.png", option, value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", ["train", "sample", "eval"])
+def test_a_device_that_is_not_there(ring, refused, command):
+    args = ["train", "ring", "--out", "x"] if command == "train" else [command, ring]
+    assert "device 'cuda'" in refused(*args, "--device", "cuda")
+
+
+# Places
+
+
+@pytest.mark.parametrize("command", ["sample", "eval", "show"])
+@pytest.mark.parametrize("place", ["nothing", "file", "empty"])
+def test_what_is_no_run_folder(refused, tmp_path, command, place):
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    said = refused(command, place)
+    assert place in said
+    assert "unmelt train" in said
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "file/far/below", "/proc/runs/x", "/proc/self/x", "x" * 300])
+def test_an_output_that_cannot_be_written(ring, refused, tmp_path, out):
+    (tmp_path / "file").write_text("hello")
+    assert "cannot be written" in refused("train", "ring", "--out", out)
+    assert "cannot be written" in refused("sample", ring, "--out", f"{out}/s.png")
+    assert (tmp_path / "file").read_text() == "hello"
+
+
+def test_an_output_that_is_a_folder(ring, refused, tmp_path):
+    for name in ("s.npy", "s.png"):
+        (tmp_path / name).mkdir()
+        assert name in refused("sample", ring, "--out", name, "--rows", 2)
+
+
+def test_images_need_a_folder_with_images(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, said in (("nowhere", "no folder nowhere"), ("empty", "no images in")):
+        assert said.split()[-1] in refused("train", "images", "--folder", folder, "--out", "runs/x")
+
+
+def test_other_settings_leave_the_run_as_it_was(ring, refused):
+    before = {file: file.read_bytes() for file in ring.iterdir() if file.is_file()}
+    for setting, value in (("--lr", 0.1), ("--sd", 0.2), ("--modes", 4), ("--seed", 7), ("--steps", 20)):
+        given = {"--modes": 3, "--steps": 30, setting: value}
+        said = refused("train", "ring", "--out", ring, *TINY, *(part for pair in given.items() for part in pair))
+        assert re.search(rf"{setting[2:]}\b.*{value}", said)
+    said = refused("train", "two_modes", "--out", ring, "--steps", 30)
+    assert "'ring'" in said
+    assert "'two_modes'" in said
+    assert before == {file: file.read_bytes() for file in ring.iterdir() if file.is_file()}
+
+
+# What comes out
+
+
+def test_help_lists_every_setting_with_its_default(capsys):
+    for name, recipe in RECIPES.items():
+        assert unmelt("train", name, "--help") == 0
+        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for setting in inspect.signature(recipe).parameters.values():
+            after = shown.split(f"--{setting.name.replace('_', '-')} ", 1)[1]
+            default = "(required)" if setting.default is setting.empty else f"(default: {setting.default})"
+            assert re.search(r"\((required|default: [^)]*)\)", after)[0] == default
+            assert not re.match(r"\S+ \((required|default)", after), f"{setting.name} is not explained"
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["train"], ["train", "-h"], ["sample", "--help"], ["eval", "-h"]])
+def test_help_is_an_answer_and_no_mistake(capsys, args):
+    assert unmelt(*args) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: unmelt")
+    assert not err
+
+
+def test_json_is_one_object_and_nothing_else(ring, capsys):
+    for args in (["recipes"], ["show", ring], ["eval", ring, "--steps", 3]):
+        assert unmelt(*args, "--json") == 0
+        assert isinstance(json.loads(capsys.readouterr().out), dict)
+    assert unmelt("recipes", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert list(listed) == list(RECIPES)
+    assert listed["images"]["settings"]["folder"] == "required"
+    assert listed["ring"]["settings"]["modes"] == inspect.signature(RECIPES["ring"]).parameters["modes"].default
+
+
+def test_training_says_nothing_on_stdout(tmp_path, capsys):
+    assert unmelt("train", "ring", "--out", tmp_path / "r", "--steps", 3, *TINY) == 0
+    out, err = capsys.readouterr()
+    assert not out
+    assert "step 3" in err
+    assert "samples.png" in err
+
+
+def test_show_and_eval_read_well(ring, capsys):
+    assert unmelt("show", ring) == 0
+    shown = capsys.readouterr().out
+    for words in ("ring", "30 of 30", "mode 0, mode 1, mode 2", "model.safetensors", "MLP(", "lr      0.002"):
+        assert words in shown
+    assert unmelt("eval", ring, "--steps", 3) == 0
+    assert "energy_floor" in capsys.readouterr().out
+
+
+def test_words_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
+    """Brackets are markup to rich; a folder or a file may well have some in its name."""
+    monkeypatch.chdir(tmp_path)
+    images = tmp_path / "[i]"
+    for name in ("[b", "[bold]", "[red]x"):
+        (images / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (9, 9), (20 * number, 0, 0)).save(images / name / f"{number}.png")
+    (images / "[b" / "[q].png").write_text("no image")
+    tiny = ("--size", 4, "--width", 4, "--blocks", 1, "--steps", 1, "--batch", 2, "--precision", "float32")
+    assert unmelt("train", "images", "--folder", "[i]", "--out", "[bold]", *tiny) == 0
+    assert "[q].png" in capsys.readouterr().err
+    assert unmelt("show", "[bold]") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("[bold]\n")
+    assert "[b, [bold], [red]x" in shown
+
+
+def test_samples_as_numbers_and_as_a_picture(ring, tmp_path):
+    first, second, picture = tmp_path / "deep/a.npy", tmp_path / "b.npy", tmp_path / "c.png"
+    assert unmelt("sample", ring, "--rows", 7, "--steps", 4, "--label", 1, "--guidance", 2, "--out", first) == 0
+    assert unmelt("sample", ring, "--rows", 5, "--steps", 4, "--label", "mode 1", "--guidance", 2, "--out", second) == 0
+    a, b = np.load(first), np.load(second)
+    assert a.shape == (7, 2)
+    assert a.dtype == np.float32
+    np.testing.assert_allclose(a[:5], b, rtol=1e-5, atol=1e-6)
+    assert unmelt("sample", ring, "--rows", 9, "--steps", 4, "--out", picture) == 0
+    assert Image.open(picture).size[0] > 50
+    assert unmelt("sample", ring, "--rows", 9, "--steps", 4) == 0
+    assert (ring / "sample.png").is_file()
+    (ring / "sample.png").unlink()
+
+
+def test_classes_come_in_turn(ring, tmp_path):
+    import unmelt as um
+
+    assert unmelt("sample", ring, "--rows", 5, "--steps", 4, "--out", tmp_path / "a.npy") == 0
+    turns = um.load(ring).sample(5, label=[0, 1, 2, 0, 1], steps=4)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), turns.numpy())
+
+
+# As a process
+
+
+def process(*args):
+    command = [sys.executable, "-m", "unmelt.cli", *map(str, args)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_leaves_a_run_that_ends_as_if_nothing_had_been(tmp_path):
+    settings = ["--steps", 250, "--seed", 3, *TINY]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    running = process("train", "ring", "--out", cut, *settings)
+    metrics = cut / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert not out
+    assert err.strip().splitlines()[-1] == "unmelt: interrupted; the same command goes on from here"
+    assert "Traceback" not in err
+    assert 25 <= json.loads((cut / "config.json").read_text())["steps_done"] < 250
+
+    assert unmelt("train", "ring", "--out", cut, *settings) == 0
+    assert unmelt("train", "ring", "--out", whole, *settings) == 0
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    ends = [load_file(folder / "checkpoint.safetensors") for folder in (cut, whole)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    steps = [[json.loads(line)["step"] for line in open(folder / "metrics.jsonl")] for folder in (cut, whole)]
+    assert steps[0] == steps[1] == list(range(25, 251, 25))
+
+
+def test_ctrl_c_while_sampling_promises_nothing(ring, tmp_path, capsys):
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert unmelt("sample", ring, "--rows", 100_000, "--steps", 1000, "--out", tmp_path / "new/a.npy") == 130
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "unmelt: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_as_a_process(tmp_path):
+    running = process("train", "ring", "--out", tmp_path / "x", "--lr", "nan")
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (2, "")
+    assert err.splitlines()[0] == "unmelt: lr=nan"
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,176 @@
+"""Every part comes back from its description as it was, and nothing else comes back at all."""
+
+import inspect
+import json
+
+import pytest
+import torch
+from jaxtyping import config as checks
+from torch import nn
+
+import unmelt as um
+from unmelt import config
+from unmelt.condition import Condition
+
+GIVEN = {
+    "shape": (2,),
+    "channels": 1,
+    "patch": 2,
+    "size": 4,
+    "width": 8,
+    "depth": 1,
+    "heads": 2,
+    "space": 2,
+    "steps": 3,
+    "spacing": um.grid.Karras(),
+    "knots": (1.0, 0.5),
+    "schedule": um.schedule.Cosine(),
+    "of": um.objective.Uniform(),
+    "process": um.process.Gaussian(um.schedule.Straight()),
+    "prediction": um.prediction.V(),
+}
+"""What constructors ask for and have no default of; all parts are otherwise as they come."""
+
+
+def made(name):
+    """A part by its name; its required arguments from `GIVEN`, networks from one that is small."""
+    cls = config._PARTS[name]
+    needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
+    if "backbone" in needed:
+        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1)
+    unknown = [argument for argument in needed if argument not in GIVEN]
+    if unknown:
+        pytest.fail(f"{name} needs {unknown}: add them to GIVEN")
+    return cls(**{argument: GIVEN[argument] for argument in needed})
+
+
+def names():
+    return sorted(config._PARTS)
+
+
+def test_every_room_is_there():
+    rooms = {name.split(".")[0] for name in names()}
+    assert rooms >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
+    for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.Network", "train.Training"):
+        assert name in names()
+
+
+def pytest_generate_tests(metafunc):
+    if "part_name" in metafunc.fixturenames:
+        metafunc.parametrize("part_name", names())
+
+
+def test_every_part_comes_back(part_name):
+    part = made(part_name)
+    description = config.describe(part)
+    assert description["part"] == part_name
+    again = config.build(json.loads(json.dumps(description)))
+    assert type(again) is type(part)
+    assert config.describe(again) == description
+    if isinstance(part, nn.Module):
+        assert {n: w.shape for n, w in again.state_dict().items()} == {n: w.shape for n, w in part.state_dict().items()}
+    elif not any(isinstance(getattr(part, name), nn.Module) for name in description if name != "part"):
+        assert again == part
+
+
+def test_every_argument_is_kept_and_not_its_default():
+    """Settings that are not the defaults, one of each kind of value."""
+    part = um.objective.Regression(
+        times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.3, sd=0.7)),
+        weight=um.objective.EDM(0.25),
+        drop=0.125,
+    )
+    assert config.build(config.describe(part)) == part
+    unet = um.backbone.UNet(channels=3, width=8, multipliers=(1, 3), blocks=1, attention=(True, False), classes=4)
+    described = config.describe(unet)
+    assert (described["multipliers"], described["attention"], described["classes"]) == ([1, 3], [True, False], 4)
+    assert config.describe(config.build(described)) == described
+    assert config.build(config.describe(um.codec.Affine(0.1, 0.2, (0.0, 1.0)))) == um.codec.Affine(0.1, 0.2, (0.0, 1.0))
+    assert config.build(config.describe(None)) is None
+
+
+# A part of one's own
+
+
+@config.register
+class Half(nn.Module):
+    """A user's backbone."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor = factor
+        self.weight = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor, condition: Condition | None = None) -> torch.Tensor:
+        return self.weight * x
+
+
+class Stranger(nn.Module):
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor, condition: Condition | None = None) -> torch.Tensor:
+        return self.weight * x
+
+
+def user_model(backbone):
+    return um.Model(
+        denoiser=um.denoiser.Network(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,)),
+        codec=um.codec.Affine(),
+        sampler=um.sampler.DDIM(),
+        grid=um.grid.uniform(5),
+        objective=um.objective.Regression(),
+        training=um.train.Training(steps=3, batch=4),
+        source=um.data.Checkerboard(),
+    )
+
+
+def test_a_users_own_part_is_saved_and_loaded(tmp_path):
+    model = user_model(Half(0.25)).fit(tmp_path, device="cpu", quiet=True)
+    again = um.load(tmp_path, device="cpu")
+    assert isinstance(again.denoiser.backbone, Half)
+    assert again.denoiser.backbone.factor == 0.25
+    assert torch.equal(model.sample(5), again.sample(5))
+
+
+def test_what_could_not_be_saved_is_said_before_training(tmp_path):
+    model = user_model(Stranger())
+    with pytest.raises(um.UsageError, match="Stranger.*config.register"):
+        model.fit(tmp_path / "x", device="cpu", quiet=True)
+    assert not (tmp_path / "x").exists()
+    config.register(Stranger)
+    with pytest.raises(um.UsageError, match=r"Stranger without the attribute 'factor'.*self.factor = factor"):
+        model.fit(tmp_path / "x", device="cpu", quiet=True)
+
+
+# What no part is
+
+
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ({"part": "schedule.Cosin"}, "schedule.Cosine"),
+        ({"part": "os.system", "command": "true"}, "'os.system'"),
+        ({"part": None}, "None"),
+        ({}, "None"),
+        ({"part": "schedule.VarianceExploding"}, "exactly"),
+        ({"part": "schedule.Cosine", "extra": 1}, "exactly"),
+        ({"part": "sampler.DPMpp", "order": 7}, "order"),
+        ({"part": "schedule.VarianceExploding", "sigma_min": "a", "sigma_max": 80.0}, "cannot take"),
+        ({"part": "schedule.VarianceExploding", "sigma_min": 80.0, "sigma_max": {"part": "x"}}, "'x'"),
+        ({"part": "codec.Affine", "shift": 0.0, "scale": -1.0, "clamp": None}, "scale=-1.0"),
+        ({"part": "codec.Affine", "shift": 0.0, "scale": 1.0, "clamp": [1.0]}, "cannot take"),
+    ],
+)
+def test_what_no_part_is(monkeypatch, description, said):
+    monkeypatch.setattr(checks, "jaxtyping_disable", True)
+    with pytest.raises(um.UsageError, match=said):
+        config.build(description)
+
+
+def test_an_unhashable_name():
+    with pytest.raises(um.UsageError):
+        config.build({"part": ["schedule.Cosine"]})
+    with pytest.raises(um.UsageError, match="set"):
+        config.describe({1, 2})

@@ -1,0 +1,224 @@
+"""A run folder that is damaged in any way says so, in a sentence; and nothing in it is ever executed."""
+
+import hashlib
+import json
+import pickle
+import shutil
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import unmelt as um
+from unmelt import run
+from unmelt.cli import main
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "ring"
+    um.recipe.ring(width=8, depth=1, modes=2, steps=2, batch=4).fit(folder, device="cpu", quiet=True)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "ring")
+
+
+def sealed(folder, change):
+    """config.json changed by one who knows how it is sealed."""
+    about = json.loads((folder / "config.json").read_text())
+    change(about)
+    about["weights"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    del about["digest"]
+    about["digest"] = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(about))
+
+
+def refused(folder, capsys, *said):
+    """The same sentence from `load` and from every command."""
+    with pytest.raises(um.UsageError) as mistake:
+        um.load(folder, device="cpu")
+    for words in said:
+        assert words in str(mistake.value)
+    for command in (["sample"], ["eval"]):
+        assert main([*command, str(folder)]) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert err.startswith("unmelt: ")
+        assert mistake.value.given in err
+        assert "Traceback" not in err
+    assert not (folder / "sample.png").exists()
+
+
+class Trap:
+    """Unpickled, it leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (open, (str(self.trace), "w"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("kept", [0, 1, 7, 100, -1], ids="{} bytes kept".format)
+def test_a_file_cut_short(folder, capsys, name, kept):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:kept])
+    if (name, kept) == ("config.json", -1):  # only the newline is gone
+        um.load(folder)
+    else:
+        refused(folder, capsys, name)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "5", '"text"', "{}", "{'a': 1}", '{"format": ', "[" * 100_000])
+def test_a_config_that_is_none(folder, capsys, content):
+    (folder / "config.json").write_text(content)
+    refused(folder, capsys, "config.json", "damaged")
+
+
+def test_a_config_that_is_not_text(folder, capsys):
+    (folder / "config.json").write_bytes(b"\xff\xfe\x00\x81")
+    refused(folder, capsys, "config.json", "damaged")
+
+
+@pytest.mark.parametrize("change", [("classes", ["a", "b"]), ("steps_done", 3), ("notes", " "), ("parameters", 1)])
+def test_a_value_changed_by_hand(folder, capsys, change):
+    about = json.loads((folder / "config.json").read_text())
+    assert about[change[0]] != change[1]
+    about[change[0]] = change[1]
+    (folder / "config.json").write_text(json.dumps(about))
+    refused(folder, capsys, "config.json was changed")
+    with pytest.raises(um.UsageError, match="was changed"):
+        um.recipe.ring(width=8, depth=1, modes=2, steps=2, batch=4).fit(folder, device="cpu", quiet=True)
+
+
+def test_a_number_deep_inside_changed_by_hand(folder, capsys):
+    text = (folder / "config.json").read_text()
+    assert text.count('"sigma_min": 0.002') == 2
+    (folder / "config.json").write_text(text.replace('"sigma_min": 0.002', '"sigma_min": 0.003', 1))
+    refused(folder, capsys, "config.json was changed")
+
+
+@pytest.mark.parametrize("where", [-1, -200, 9, 300])
+def test_a_changed_byte_of_the_weights(folder, capsys, where):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[where] ^= 1
+    path.write_bytes(content)
+    refused(folder, capsys, "model.safetensors")
+
+
+def test_another_format(folder, capsys):
+    sealed(folder, lambda about: about.update(format=2))
+    refused(folder, capsys, "format 2", "format 1")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_is_gone(folder, capsys, name):
+    (folder / name).unlink()
+    refused(folder, capsys, f"has no {name}")
+    (folder / name).mkdir()
+    refused(folder, capsys, f"has no {name}")
+
+
+def test_a_run_folder_that_is_none(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    refused(tmp_path / "file", capsys, "file is a file")
+    refused(tmp_path / "nothing", capsys, "there is no run folder", "unmelt train")
+    refused(tmp_path, capsys, "has no config.json", "unmelt train")
+
+
+def test_the_weights_of_another_network(folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    um.recipe.ring(width=12, depth=1, modes=2, steps=1, batch=4).fit(other, device="cpu", quiet=True)
+    shutil.copy(other / "model.safetensors", folder)
+    refused(folder, capsys, "is not the file that config.json describes")
+    sealed(folder, lambda about: None)
+    refused(folder, capsys, "do not fit the network")
+
+
+def test_weights_that_are_missing_or_too_many(folder, capsys):
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    for changed in ({n: w for n, w in weights.items() if n != name}, {**weights, "more": torch.zeros(1)}):
+        save_file(changed, folder / "model.safetensors")
+        sealed(folder, lambda about: None)
+        refused(folder, capsys, "do not fit the network")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "checkpoint.safetensors", "config.json"])
+def test_a_pickle_is_never_opened(folder, tmp_path, capsys, name):
+    trace = tmp_path / "trace"
+    for content in (pickle.dumps(Trap(trace)), pickle.dumps(Trap(trace), protocol=0)):
+        (folder / name).write_bytes(content)
+        if name == "checkpoint.safetensors":
+            with pytest.raises(um.UsageError, match="checkpoint"):
+                um.recipe.ring(width=8, depth=1, modes=2, steps=3, batch=4).fit(folder, device="cpu", quiet=True)
+        else:
+            refused(folder, capsys, name)
+    torch.save(Trap(trace), folder / name)
+    if name != "checkpoint.safetensors":
+        refused(folder, capsys, name)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Trap(trace)))
+    assert trace.exists()  # the trap does work
+
+
+def test_a_header_that_claims_more_than_there_is(folder, capsys):
+    path = folder / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**62) + path.read_bytes()[8:])
+    refused(folder, capsys, "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda about: about["model"]["sampler"].update(part="sampler.Magic"), "'sampler.Magic'"),
+        (lambda about: about["model"]["sampler"].update(part="subprocess.run"), "'subprocess.run'"),
+        (lambda about: about["model"]["codec"].pop("scale"), "codec.Affine described with"),
+        (lambda about: about["model"]["codec"].update(scale=-1.0), "scale=-1.0"),
+        (lambda about: about["model"]["grid"].update(steps=10**9), "1000000000 steps"),
+        (lambda about: about["model"].pop("codec"), "does not describe a model"),
+        (lambda about: about.pop("model"), "does not describe a model"),
+        (lambda about: about.pop("classes"), "does not describe a model"),
+        (lambda about: about.update(model=None), "does not describe a model"),
+        (lambda about: about["model"].update(denoiser=about["model"]["codec"]), "does not describe a model"),
+        (lambda about: about["model"].update(denoiser=5), "does not describe a model"),
+    ],
+)
+def test_a_config_that_lies_under_its_own_seal(folder, capsys, monkeypatch, change, said):
+    from jaxtyping import config
+
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    sealed(folder, change)
+    refused(folder, capsys, said)
+
+
+def test_show_reads_no_damaged_folder(folder, capsys):
+    (folder / "metrics.jsonl").write_text("nonsense\n{}\n")
+    assert main(["show", str(folder)]) == 2
+    assert "metrics.jsonl, line 1" in capsys.readouterr().err
+    (folder / "metrics.jsonl").unlink()
+    assert main(["show", str(folder)]) == 0
+    capsys.readouterr()
+    (folder / "model.safetensors").write_bytes(b"")
+    assert main(["show", str(folder)]) == 2
+
+
+def test_asking_leaves_nothing_behind(tmp_path):
+    run.writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+    run.prepare(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert not list((tmp_path / "a" / "b").iterdir())
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run.writable(run.Path("here"))
+    run.prepare(run.Path("here"))
+    assert (tmp_path / "here").is_dir()

@@ -1,0 +1,393 @@
+"""A run is the same run, bit for bit, wherever it was interrupted; and its small laws hold."""
+
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+from jaxtyping import config
+from safetensors.torch import load_file
+from torch import nn
+
+import unmelt as um
+from unmelt.train import EMA, Checkpoint, Record, Trainer, Training, read_metrics
+from unmelt.train.checkpoint import read_tensors, write, write_tensors
+
+STEPS = 40
+
+
+class Watched:
+    """A source that notes which batches were asked of it, and can be told to do something at one of them."""
+
+    def __init__(self, source, at=None, do=None):
+        self.source, self.at, self.do = source, at, do
+        self.asked = []
+
+    @property
+    def shape(self):
+        return self.source.shape
+
+    @property
+    def classes(self):
+        return self.source.classes
+
+    def batch(self, step, rows):
+        self.asked.append(step)
+        if step == self.at:
+            self.do()
+        return self.source.batch(step, rows)
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def model(at=None, do=interrupt, dropout=0.3, **training):
+    """A model of images of 4 x 4 pixels with everything that could break a resumed run: dropout, classes, warmup."""
+    source = Watched(
+        um.data.Arrays(torch.rand(37, 1, 4, 4, generator=torch.Generator().manual_seed(0)), [k % 3 for k in range(37)]),
+        at,
+        do,
+    )
+    with um.rng.seeded(1):
+        backbone = um.backbone.UNet(
+            channels=1, width=4, multipliers=(1,), blocks=1, attention=(False,), classes=3, dropout=dropout
+        )
+    process = um.process.Gaussian(um.schedule.Cosine())
+    given = {"steps": STEPS, "batch": 5, "lr": 3e-3, "warmup": 7, "ema": 0.9, "save_every": 1000, "picture_every": 0}
+    return um.Model(
+        denoiser=um.denoiser.Network(backbone, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
+        codec=um.codec.Affine.images(),
+        sampler=um.sampler.DDIM(),
+        grid=um.grid.uniform(3),
+        objective=um.objective.Regression(drop=0.2),
+        training=Training(**{**given, **training}),
+        classes=("a", "b", "c"),
+        source=source,
+    )
+
+
+def fitted(folder, **more):
+    made = model(**more)
+    made.fit(folder, device="cpu", quiet=True)
+    return made
+
+
+def same(one, other):
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train") / "whole"
+    fitted(folder)
+    return folder
+
+
+@pytest.mark.parametrize("stops", [(0,), (6, 7), (24,), (25,), (3, 31), (STEPS - 1,)], ids=str)
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, whole, stops):
+    """Ctrl-C comes while batch number `stop` is being made: that step is finished, saved, and not taken again."""
+    asked = []
+    for stop in stops:
+        cut = model(at=stop)
+        with pytest.raises(KeyboardInterrupt):
+            cut.fit(tmp_path, device="cpu", quiet=True)
+        asked += cut.source.asked
+        assert cut.steps_done == stop + 1
+        assert um.load(tmp_path).steps_done == stop + 1
+    rest = fitted(tmp_path)
+    assert asked + rest.source.asked == list(range(STEPS))
+    assert same(tmp_path / "model.safetensors", whole / "model.safetensors")
+    assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert same(tmp_path / "checkpoint.safetensors", whole / "checkpoint.safetensors")
+    steps, expected = ([line["step"] for line in read_metrics(f / "metrics.jsonl")] for f in (tmp_path, whole))
+    assert steps == expected == [25, STEPS]
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, whole):
+    class Killed(Exception):
+        pass
+
+    def kill():
+        raise Killed
+
+    cut = model(at=33, do=kill, save_every=10)
+    with pytest.raises(Killed):
+        cut.fit(tmp_path, device="cpu", quiet=True)
+    assert um.load(tmp_path).steps_done == 30
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [25]
+    rest = fitted(tmp_path)
+    assert rest.source.asked == list(range(30, STEPS))
+    assert same(tmp_path / "model.safetensors", whole / "model.safetensors")
+
+
+def test_a_metric_of_steps_that_are_taken_again_is_dropped(tmp_path, whole):
+    cut = model(at=30, do=lambda: 1 / 0, save_every=20)
+    with pytest.raises(ZeroDivisionError):
+        cut.fit(tmp_path, device="cpu", quiet=True)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3')  # the line during which the power failed
+    fitted(tmp_path)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [25, STEPS]
+    expected = read_metrics(whole / "metrics.jsonl")
+    assert [line["lr"] for line in lines] == [line["lr"] for line in expected]
+    assert lines[1]["loss"] == expected[1]["loss"]
+    assert lines[0]["seconds"] < lines[1]["seconds"]
+
+
+def test_what_a_finished_fit_holds_is_what_it_saved(tmp_path):
+    made = fitted(tmp_path, steps=5)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(value, saved[name]) for name, value in made.denoiser.state_dict().items())
+    assert not made.denoiser.training
+
+
+def test_after_ctrl_c_the_model_holds_its_average_as_the_folder_does(tmp_path):
+    cut = model(at=8)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(tmp_path, device="cpu", quiet=True)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(value, saved[name]) for name, value in cut.denoiser.state_dict().items())
+
+
+def test_without_a_folder_it_is_the_same_run(whole):
+    made = model()
+    made.fit(device="cpu", quiet=True)
+    saved = load_file(whole / "model.safetensors")
+    assert all(torch.equal(value, saved[name]) for name, value in made.denoiser.state_dict().items())
+
+
+def test_training_touches_no_global_randomness(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model(steps=3).fit(device="cpu", quiet=True)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(tmp_path):
+    fitted(tmp_path, steps=10)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    assert fitted(tmp_path, steps=10).source.asked == []
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    longer = fitted(tmp_path, steps=30, save_every=15, picture_every=30)
+    assert longer.source.asked == list(range(10, 30))
+    assert um.load(tmp_path).steps_done == 30
+    assert (tmp_path / "samples/000030.png").is_file()
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [10, 25, 30]
+    with pytest.raises(um.UsageError, match=r"steps=20 .* has taken 30"):
+        fitted(tmp_path, steps=20)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"lr": 0.1}, "training.lr is 0.003 there, 0.1 here"),
+        ({"batch": 6}, "training.batch is 5 there, 6 here"),
+        ({"seed": 1}, "training.seed is 0 there, 1 here"),
+        ({"dropout": 0.1}, "denoiser.backbone.dropout is 0.3 there, 0.1 here"),
+    ],
+    ids=str,
+)
+def test_another_run_in_the_folder_is_named(whole, change, named):
+    before = (whole / "config.json").read_bytes()
+    with pytest.raises(um.UsageError, match=named):
+        fitted(whole, **change)
+    assert (whole / "config.json").read_bytes() == before
+
+
+def test_a_checkpoint_that_is_gone_or_damaged_is_said(tmp_path):
+    fitted(tmp_path, steps=3)
+    path = tmp_path / "checkpoint.safetensors"
+    content = path.read_bytes()
+    for damaged in (content[:-5], content[:100], b"", b"\x80\x04N."):
+        path.write_bytes(damaged)
+        with pytest.raises(um.UsageError, match="checkpoint"):
+            fitted(tmp_path, steps=6)
+    path.unlink()
+    with pytest.raises(um.UsageError, match="checkpoint"):
+        fitted(tmp_path, steps=6)
+    write_tensors(path, {"weights.x": torch.zeros(2)}, {"step": "3", "updates": "3"})
+    with pytest.raises(um.UsageError, match="not a checkpoint of this network"):
+        fitted(tmp_path, steps=6)
+    path.write_bytes(content)
+    assert fitted(tmp_path, steps=6).steps_done == 6
+
+
+class Poisoned(Watched):
+    """From batch `at` on, numbers that no network can bear."""
+
+    def batch(self, step, rows):
+        x, condition = super().batch(step, rows)
+        return (x * math.inf if step >= self.at else x), condition
+
+
+@pytest.mark.parametrize("save_every", [10, 1000])
+def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_every):
+    fitted(tmp_path, save_every=10, steps=10)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.suffix in (".safetensors", ".jsonl", ".json")}
+    made = model(save_every=save_every)
+    made.source = Poisoned(made.source, at=12, do=lambda: None)
+    with pytest.raises(um.UsageError, match=r"no longer finite at step (20|25).* Try: lr=0.00075"):
+        made.fit(tmp_path, device="cpu", quiet=True)
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+    assert fitted(tmp_path, steps=15).steps_done == 15
+
+
+def test_ctrl_c_saves_no_run_that_has_diverged(tmp_path):
+    made = model(at=3)
+    made.source = Poisoned(made.source, at=2, do=lambda: None)
+    with pytest.raises(um.UsageError, match="no longer finite at step 4"):
+        made.fit(tmp_path, device="cpu", quiet=True)
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_precisions_learn_and_keep_their_weights_in_full(tmp_path, precision):
+    fitted(tmp_path, precision=precision, steps=75, batch=37, lr=1e-2, dropout=0.0)
+    assert {value.dtype for value in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_bfloat16_is_really_used(whole, tmp_path):
+    fitted(tmp_path, precision="bfloat16")
+    assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
+
+
+def test_seeds_differ(whole, tmp_path):
+    fitted(tmp_path, seed=1)
+    assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
+
+
+def test_dropout_is_at_work(whole, tmp_path):
+    fitted(tmp_path, dropout=0.0)
+    assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
+
+
+# The parts
+
+
+def test_the_average_is_its_closed_form():
+    """average_n = sum over k of (1 - d_k) (d_(k+1) ... d_n) w_k + (d_1 ... d_n) w_0, with d_k = min(decay, k / (k + 10))."""
+    weight = torch.zeros(3, dtype=torch.float64)
+    ema, decay = EMA([weight], 0.6), 0.6
+    values = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for value in values:
+        weight.copy_(value)
+        ema.update()
+    decays = [min(decay, k / (k + 10)) for k in range(1, 41)]
+    exact = sum((1 - decays[k]) * math.prod(decays[k + 1 :]) * values[k] for k in range(40))
+    torch.testing.assert_close(ema.average[0], exact, rtol=0, atol=1e-12)
+    assert ema.updates == 40
+    ema.swap()
+    torch.testing.assert_close(weight, exact, rtol=0, atol=1e-12)
+    assert torch.equal(ema.average[0], values[-1])
+    ema.swap()
+    assert torch.equal(weight, values[-1])
+
+
+def test_learning_rate():
+    """Up in a straight line, at the peak once, down as half a cosine, and never back up."""
+    training = Training(steps=100, lr=2.0, warmup=20)
+    assert [training.lr_at(step) for step in (0, 9, 19, 20)] == pytest.approx([0.1, 1.0, 2.0, 2.0])
+    assert training.lr_at(60) == pytest.approx(1.0)
+    assert training.lr_at(40) == pytest.approx(1 + math.cos(math.pi / 4))
+    assert training.lr_at(100) == training.lr_at(500) == pytest.approx(0.0, abs=1e-15)
+    assert 0 < training.lr_at(99) < 0.01
+    assert Training(steps=10, lr=1.0, warmup=0).lr_at(0) == 1.0
+    assert Training(steps=10, lr=1.0, warmup=50).lr_at(9) == pytest.approx(0.2)
+
+
+def test_the_optimizer_follows_the_learning_rate():
+    made = model()
+    trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
+    for step in range(10):
+        trainer.step()
+        assert trainer.optimizer.param_groups[0]["lr"] == made.training.lr_at(step)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"steps": value} for value in (0, -5, 2.5, True)),
+        *({name: 0} for name in ("batch", "save_every")),
+        *({name: 0.0} for name in ("lr", "clip")),
+        *({"lr": value} for value in (math.nan, math.inf, -1.0)),
+        *({"ema": value} for value in (1.0, 1.5, -0.1, math.nan)),
+        {"warmup": -1},
+        {"picture_every": -1},
+        {"precision": "float16"},
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be(wrong, monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as people run it: the types are not checked for us
+    with pytest.raises(um.UsageError, match=f"^{next(iter(wrong))}="):
+        Training(**{"steps": 10, **wrong})
+
+
+def test_files_are_whole_or_as_they_were(tmp_path):
+    path = tmp_path / "a.bin"
+    write(path, b"before")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(um.UsageError, match="cannot be written"):
+        write(tmp_path / "b", b"a folder stands there")
+    with pytest.raises(um.UsageError, match="cannot be written"):
+        write(tmp_path / "none" / "a.bin", b"no such folder")
+    assert path.read_bytes() == b"before"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin", "b"]
+
+
+def test_a_checkpoint_comes_back(tmp_path):
+    def parts(seed):
+        with um.rng.seeded(seed):
+            network = nn.Linear(3, 2)
+        ema = EMA(network.parameters(), 0.9)
+        optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
+        return network, ema, optimizer
+
+    def step(network, ema, optimizer):
+        network(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.update()
+
+    first, second = parts(0), parts(1)
+    for _ in range(3):
+        step(*first)
+    Checkpoint(*first).save(tmp_path / "c.safetensors", 3)
+    assert Checkpoint(*second).load(tmp_path / "c.safetensors") == 3
+    step(*first)
+    step(*second)
+    assert torch.equal(first[0].weight, second[0].weight)
+    assert all(torch.equal(a, b) for a, b in zip(first[1].average, second[1].average, strict=True))
+    assert first[1].updates == second[1].updates == 4
+    assert read_tensors(tmp_path / "c.safetensors")[1] == {"step": "3", "updates": "3"}
+
+
+@pytest.mark.parametrize("line", ["{", "5", "[]", "null", "{}", '{"step": 3}', "\xff\xfe"])
+def test_a_damaged_line_of_metrics(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    good = json.dumps({"step": 25, "loss": 0.5, "lr": 0.1, "rows_per_second": 3.0, "seconds": 1.0})
+    path.write_text(f"{good}\n{line}", encoding="latin-1")
+    assert [found["step"] for found in read_metrics(path)] == [25]
+    path.write_text(f"{line}\n{good}\n", encoding="latin-1")
+    with pytest.raises(um.UsageError, match="line 1, is damaged"):
+        read_metrics(path)
+
+
+def test_a_record_goes_on_where_the_run_does(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with Record(path, 0, 100, 4, quiet=True) as record:
+        for step in (25, 50, 75):
+            record.add(step, 1.0, 0.1)
+    with Record(path, 50, 100, 4, quiet=True) as record:
+        record.add(75, 2.0, 0.1)
+    lines = read_metrics(path)
+    assert [(line["step"], line["loss"]) for line in lines] == [(25, 1.0), (50, 1.0), (75, 2.0)]
+    assert lines[1]["seconds"] <= lines[2]["seconds"]
