@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -233,6 +234,13 @@ def test_json_is_one_object_and_nothing_else(ring, capsys):
     assert listed["ring"]["settings"]["modes"] == inspect.signature(RECIPES["ring"]).parameters["modes"].default
 
 
+def test_any_whole_number_is_a_seed(tmp_path):
+    for seed in (-1, 10**30):
+        args = ("--steps", 1, "--seed", seed, *TINY)
+        assert unmelt("train", "ring", "--out", tmp_path / str(seed), *args) == 0
+        assert unmelt("sample", tmp_path / str(seed), "--seed", seed, "--rows", 2, "--steps", 2) == 0
+
+
 def test_training_says_nothing_on_stdout(tmp_path, capsys):
     assert unmelt("train", "ring", "--out", tmp_path / "r", "--steps", 3, *TINY) == 0
     out, err = capsys.readouterr()
@@ -305,7 +313,8 @@ def process(*args):
     )
 
 
-def test_ctrl_c_leaves_a_run_that_ends_as_if_nothing_had_been(tmp_path):
+def test_ctrl_c_leaves_a_run_that_ends_as_if_nothing_had_been(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as in the process beside it, and faster
     settings = ["--steps", 250, "--seed", 3, *TINY]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     running = process("train", "ring", "--out", cut, *settings)

@@ -16,7 +16,7 @@ GIVEN = {
     "shape": (2,),
     "channels": 1,
     "patch": 2,
-    "size": 4,
+    "size": (4, 4),
     "width": 8,
     "depth": 1,
     "heads": 2,
@@ -172,5 +172,8 @@ def test_what_no_part_is(monkeypatch, description, said):
 def test_an_unhashable_name():
     with pytest.raises(um.UsageError):
         config.build({"part": ["schedule.Cosine"]})
+
+
+def test_a_value_that_json_has_not():
     with pytest.raises(um.UsageError, match="set"):
         config.describe({1, 2})

@@ -26,6 +26,8 @@ def _list(name: str, module: ModuleType) -> None:
     for cls in vars(module).values():
         if not inspect.isclass(cls) or not cls.__module__.startswith(module.__name__) or cls in _NAMES:
             continue
+        if cls is sampler.State:  # what samplers work on, and no part
+            continue
         if not inspect.isabstract(cls) and not getattr(cls, "_is_protocol", False):
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
 
@@ -76,9 +78,9 @@ def build(description: Any) -> Any:
         return tuple(build(value) for value in description)
     if not isinstance(description, dict):
         return description
-    name = description.get("part")
+    name = str(description.get("part"))
     if name not in _PARTS:
-        raise UsageError(f"a part called {name!r}", "one that is known here", repr(nearest(str(name), _PARTS)))
+        raise UsageError(f"a part called {name!r}", "one that is known here", repr(nearest(name, _PARTS)))
     cls = _PARTS[name]
     given = {argument: build(value) for argument, value in description.items() if argument != "part"}
     if set(given) != set(_arguments(cls)):

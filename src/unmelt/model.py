@@ -161,7 +161,7 @@ class Model:
         if not self.classes:
             raise UsageError(f"label={label!r} for a model without classes", "no label", "model.sample(16)")
         each = label.tolist() if hasattr(label, "tolist") else label  # of torch or numpy
-        if isinstance(each, int | str):
+        if isinstance(each, str) or not isinstance(each, Sequence):
             return torch.tensor(self._number(each)).expand(rows)
         if len(each) != rows:
             raise UsageError(f"{len(each)} labels for {rows} rows", "one label, or one for each row", "label=3")

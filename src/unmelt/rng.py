@@ -31,7 +31,7 @@ def fold(seed: int, number: int) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """For what only knows the global generator (first weights, dropout): seed it inside, restore it after."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed & _MASK)
         yield
 
 

@@ -107,8 +107,7 @@ class Mixture:
         return torch.searchsorted(edges, rng.uniform((rows,), torch.float64), right=True).clamp_max(len(edges) - 1)
 
     def _see(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> _Seen:
-        alpha = self.process.schedule.alpha(t)[:, None, None]
-        sigma = self.process.schedule.sigma(t)[:, None, None]
+        alpha, sigma = (part[:, None, None] for part in self.process.level(t))
         gap = x_t.flatten(1).double()[:, None] - alpha * self.means
         aligned = torch.einsum("rkd,kde->rke", gap, self.basis)
         variance = (alpha**2 * self.spread + sigma**2).clamp_min(1e-200)  # 0 where a flat covariance meets t = 0
@@ -138,7 +137,7 @@ class Mixture:
     ) -> Point:
         """E[x0 | x_t], exactly."""
         seen = self._see(x_t, t, condition)
-        alpha = self.process.schedule.alpha(t)[:, None, None]
+        alpha = self.process.level(t).alpha[:, None, None]
         pull = torch.einsum("rke,kde->rkd", alpha * self.spread / seen.variance * seen.aligned, self.basis)
         mean = torch.einsum("rk,rkd->rd", seen.log_joint.softmax(1), self.means + pull)
         return Point(mean.to(x_t.dtype).view_as(x_t))

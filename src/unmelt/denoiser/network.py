@@ -47,7 +47,7 @@ class Network(nn.Module):
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Point:
-        schedule = self.process.schedule
-        scaled = unit_scale(x_t, t, schedule, self.data_sd)
-        output = self.backbone(scaled, noise_level(t, schedule).to(x_t.dtype), condition)
+        level = self.process.level(t)
+        scaled = unit_scale(x_t, level, self.data_sd)
+        output = self.backbone(scaled, noise_level(level).to(x_t.dtype), condition)
         return Point(self.prediction.mean(output.to(x_t.dtype), x_t, t, self.process))

@@ -10,20 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.process.gaussian import over
-from unmelt.schedule import Schedule
+from unmelt.process.gaussian import Level, over
 
 EDGE = 10.0
 """|log(sigma / alpha)| beyond which a network could not tell the difference: signal or noise is below 5e-5."""
 
 
-def unit_scale(
-    x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], schedule: Schedule, data_sd: float
-) -> Float[Tensor, "rows *shape"]:
+def unit_scale(x_t: Float[Tensor, "rows *shape"], level: Level, data_sd: float) -> Float[Tensor, "rows *shape"]:
     """x_t divided by its standard deviation, the data having standard deviation `data_sd`."""
-    return x_t * over(torch.rsqrt((schedule.alpha(t) * data_sd) ** 2 + schedule.sigma(t) ** 2), x_t)
+    alpha, sigma = level
+    return x_t * over(torch.rsqrt((alpha * data_sd) ** 2 + sigma**2), x_t)
 
 
-def noise_level(t: Float[Tensor, " rows"], schedule: Schedule) -> Float[Tensor, " rows"]:
+def noise_level(level: Level) -> Float[Tensor, " rows"]:
     """log(sigma / alpha) / 4, finite at both ends of time."""
-    return schedule.log_snr(t).clamp(-2 * EDGE, 2 * EDGE) / -8
+    return torch.log(level.sigma / level.alpha).clamp(-EDGE, EDGE) / 4

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.process.gaussian import Gaussian, over
+from unmelt.process.gaussian import Gaussian, Level, over
 from unmelt.schedule import Schedule
 
 
@@ -77,7 +77,7 @@ class Noise(Prediction):
     needs_signal: ClassVar[bool] = True
 
     def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = over(process.schedule.alpha(t), x_t), over(process.schedule.sigma(t), x_t)
+        alpha, sigma = (over(part, x_t) for part in process.level(t))
         return (x_t - sigma * output) / alpha
 
     def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
@@ -95,11 +95,11 @@ class Score(Prediction):
     needs_signal: ClassVar[bool] = True
 
     def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = over(process.schedule.alpha(t), x_t), over(process.schedule.sigma(t), x_t)
+        alpha, sigma = (over(part, x_t) for part in process.level(t))
         return (x_t + sigma**2 * output) / alpha
 
     def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        return -process.noise(x_t, mean, t) / over(process.schedule.sigma(t), x_t)
+        return -process.noise(x_t, mean, t) / over(process.level(t).sigma, x_t)
 
     def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
         return schedule.alpha(t) / schedule.sigma(t) ** 2
@@ -111,11 +111,11 @@ class V(Prediction):
     """alpha noise - sigma x0: well scaled at both ends of time."""
 
     def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = over(process.schedule.alpha(t), x_t), over(process.schedule.sigma(t), x_t)
+        alpha, sigma = (over(part, x_t) for part in process.level(t))
         return (alpha * x_t - sigma * output) / (alpha**2 + sigma**2)
 
     def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = over(process.schedule.alpha(t), x_t), over(process.schedule.sigma(t), x_t)
+        alpha, sigma = (over(part, x_t) for part in process.level(t))
         return alpha * process.noise(x_t, mean, t) - sigma * mean
 
     def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
@@ -129,7 +129,7 @@ class Velocity(Prediction):
 
     def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
         schedule = process.schedule
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        alpha, sigma = process.level(t)
         turn = alpha * schedule.sigma_rate(t) - schedule.alpha_rate(t) * sigma
         keep = torch.where(sigma > 0, schedule.sigma_rate(t) / turn, 1.0)  # its limit, where the rate is infinite
         return over(keep, x_t) * x_t - over(sigma / turn, x_t) * output
@@ -153,22 +153,19 @@ class Preconditioned(Prediction):
 
     data_sd: float = 0.5
 
-    def _total(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return torch.sqrt((schedule.alpha(t) * self.data_sd) ** 2 + schedule.sigma(t) ** 2)
-
-    def _skip(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return schedule.alpha(t) * (self.data_sd / self._total(t, schedule)) ** 2
-
-    def _out(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return schedule.sigma(t) * self.data_sd / self._total(t, schedule)
+    def _skip_and_out(self, level: Level) -> tuple[Tensor, Tensor]:
+        alpha, sigma = level
+        variance = (alpha * self.data_sd) ** 2 + sigma**2
+        return alpha * self.data_sd**2 / variance, sigma * self.data_sd * torch.rsqrt(variance)
 
     def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        skip, out = self._skip(t, process.schedule), self._out(t, process.schedule)
-        return over(skip, x_t) * x_t + over(out, x_t) * output
+        skip, out = self._skip_and_out(process.level(t))
+        return torch.addcmul(over(skip, x_t) * x_t, over(out, x_t), output)
 
     def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        skip, out = self._skip(t, process.schedule), self._out(t, process.schedule)
+        skip, out = self._skip_and_out(process.level(t))
         return (mean - over(skip, x_t) * x_t) / over(out, x_t)
 
     def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return 1 / self._out(t, schedule)
+        _, out = self._skip_and_out(Level(schedule.alpha(t), schedule.sigma(t)))
+        return 1 / out

@@ -41,10 +41,10 @@ class Refined(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
-        schedule = self.process.schedule
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        level = self.process.level(t)
         base = self.base(x_t, t, condition).mean
-        seen = torch.cat([unit_scale(x_t, t, schedule, self.data_sd), base], 1)
-        output = self.backbone(seen, noise_level(t, schedule).to(x_t.dtype), condition)[:, : x_t.shape[1]]
+        seen = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)
+        output = self.backbone(seen, noise_level(level).to(x_t.dtype), condition)[:, : x_t.shape[1]]
+        alpha, sigma = level
         scale = sigma * self.residual_sd * torch.rsqrt((alpha * self.residual_sd) ** 2 + sigma**2)
         return Point(base + over(scale, x_t) * output.to(x_t.dtype))

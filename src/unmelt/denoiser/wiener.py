@@ -71,7 +71,7 @@ class Wiener(nn.Module):
         kind = self._kind(len(x_t), condition)
         mean, basis, spread = self.mean[kind], self.basis[kind], self.spread[kind]
         flat = x_t.flatten(1)
-        alpha, sigma = over(self.process.schedule.alpha(t), flat), over(self.process.schedule.sigma(t), flat)
+        alpha, sigma = (over(part, flat) for part in self.process.level(t))
         aligned = torch.einsum("rd,rde->re", flat - alpha * mean, basis)
         pull = torch.einsum("re,rde->rd", aligned * (alpha * spread / (alpha**2 * spread + sigma**2)), basis)
         return Point((mean + pull).view_as(x_t))

@@ -11,7 +11,8 @@ coefficient finite at t = 1 with alpha = 0 and at s = 0 with sigma = 0.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from functools import lru_cache
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,18 @@ from torch import Tensor
 from unmelt.posterior import Point
 from unmelt.rng import Random
 from unmelt.schedule import Schedule
+
+
+class Level(NamedTuple):
+    """How much signal and noise each row has, in float64."""
+
+    alpha: Float[Tensor, " rows"]
+    sigma: Float[Tensor, " rows"]
+
+
+@lru_cache(maxsize=8)
+def _known_level(schedule: Schedule, t: Tensor, version: int) -> Level:
+    return Level(schedule.alpha(t), schedule.sigma(t))
 
 
 def over(values: Float[Tensor, " rows"], x: Float[Tensor, "rows *shape"]) -> Tensor:
@@ -33,6 +46,12 @@ class Gaussian:
     """x_t = alpha(t) x0 + sigma(t) noise, on any schedule."""
 
     schedule: Schedule
+
+    def level(self, t: Float[Tensor, " rows"]) -> Level:
+        """alpha and sigma at t. One tensor of times is asked about many times in a step, and remembered."""
+        if t.requires_grad or t.is_inference():
+            return Level(self.schedule.alpha(t), self.schedule.sigma(t))
+        return _known_level(self.schedule, t, t._version)
 
     def prior(
         self,
@@ -52,7 +71,8 @@ class Gaussian:
         t: Float[Tensor, " rows"],
     ) -> Float[Tensor, "rows *shape"]:
         """alpha_t x0 + sigma_t noise, the noise being given."""
-        return over(self.schedule.alpha(t), x0) * x0 + over(self.schedule.sigma(t), x0) * noise
+        alpha, sigma = self.level(t)
+        return over(alpha, x0) * x0 + over(sigma, x0) * noise
 
     def corrupt(
         self, x0: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], rng: Random
@@ -73,9 +93,9 @@ class Gaussian:
         The probability-flow ODE is linear in x_t once the belief is fixed, and this is its exact solution. What
         a better solver adds is a better `mean` to carry along.
         """
-        sigma_t = self.schedule.sigma(t)
-        ratio = self.schedule.sigma(s) / sigma_t
-        pull = self.schedule.alpha(s) - self.schedule.alpha(t) * ratio
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
+        ratio = sigma_s / sigma_t
+        pull = alpha_s - alpha_t * ratio
         return torch.addcmul(over(ratio, x_t) * x_t, over(pull, x_t), mean)
 
     def straighten(
@@ -85,7 +105,7 @@ class Gaussian:
 
         In them every schedule is flow matching, dw/du = (w - x0) / u, and nothing is singular at either end.
         """
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        alpha, sigma = self.level(t)
         return x_t / over(alpha + sigma, x_t), sigma / (alpha + sigma)
 
     def bridge(
@@ -100,9 +120,7 @@ class Gaussian:
         """A sample of x_s given x_t and the believed x0; `eta` is how much of the noise is drawn anew."""
         if eta == 0:
             return self.carry(x_t, posterior.mean, t, s)
-        schedule = self.schedule
-        alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
-        alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
         moves = s < t
         gone = ((alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_max(1)  # SNR_t / SNR_s, however it rounds
         fresh = torch.where(moves, eta**2 * (1 - gone), 0.0)
@@ -120,4 +138,5 @@ class Gaussian:
         t: Float[Tensor, " rows"],
     ) -> Float[Tensor, "rows *shape"]:
         """The noise that must have been added if x0 was `mean`; defined where sigma > 0."""
-        return (x_t - over(self.schedule.alpha(t), x_t) * mean) / over(self.schedule.sigma(t), x_t)
+        alpha, sigma = self.level(t)
+        return (x_t - over(alpha, x_t) * mean) / over(sigma, x_t)

@@ -41,8 +41,9 @@ class Langevin(Sampler):
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        schedule, x, rng = denoiser.process.schedule, state.x, state.rng
-        alpha, kick = over(schedule.alpha(state.t), x), over((2 * self.size) ** 0.5 * schedule.sigma(state.t), x)
+        x, rng = state.x, state.rng
+        level = denoiser.process.level(state.t)
+        alpha, kick = over(level.alpha, x), over((2 * self.size) ** 0.5 * level.sigma, x)
         for _ in range(self.walks):
             x0 = denoiser(x, state.t, state.condition).mean
             x = x + self.size * (alpha * x0 - x) + kick * rng.normal(x.shape, x.dtype, x.device)

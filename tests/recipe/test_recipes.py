@@ -1,0 +1,198 @@
+"""Every recipe as it is given to people: described, refused where wrong, and `images` from a real folder to its end."""
+
+import inspect
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unmelt as um
+from unmelt.cli import main
+from unmelt.recipe import RECIPES
+from unmelt.train import read_metrics
+
+TINY = {"size": 8, "width": 4, "blocks": 1, "steps": 6, "batch": 4, "precision": "float32", "picture_every": 0}
+
+
+def photograph(path, mode="RGB", size=(12, 9), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Two classes, mixed sizes and modes, one broken file."""
+    for k in range(12):
+        mode = ("RGB", "L", "RGBA", "P")[k % 4]
+        photograph(tmp_path / "pets" / ("cat", "dog")[k % 2] / f"{k}.png", mode, (8 + k, 20 - k), k)
+    (tmp_path / "pets/cat/broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_setting_is_explained(name):
+    recipe = RECIPES[name]
+    text = inspect.getdoc(recipe)
+    for setting in inspect.signature(recipe).parameters.values():
+        assert setting.kind is setting.KEYWORD_ONLY
+        assert f"\n    {setting.name}: " in text
+    assert recipe.__name__ == name
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "images"])
+def test_a_recipe_is_written_into_the_model(name):
+    model = RECIPES[name](steps=7, seed=3)
+    assert model.origin["recipe"] == name
+    assert model.origin["settings"]["steps"] == 7
+    assert set(model.origin["settings"]) == set(inspect.signature(RECIPES[name]).parameters)
+    assert json.loads(json.dumps(model.describe())) == model.describe()
+    again = RECIPES[name](**model.origin["settings"])
+    assert again.describe() == model.describe()
+    weights = zip(model.denoiser.parameters(), again.denoiser.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in weights)
+    x, _ = model.source.batch(0, 4)
+    assert torch.equal(x, again.source.batch(0, 4)[0])
+    if model.held_out is not None:
+        assert not torch.equal(x, model.held_out.batch(0, 4)[0])
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "images"])
+def test_a_recipe_takes_a_few_steps_and_is_judged(name, tmp_path):
+    given = {"width": 8, "steps": 2, "batch": 4}
+    model = RECIPES[name](**given).fit(tmp_path, device="cpu", quiet=True)
+    assert um.load(tmp_path).sample(2, steps=2).shape == (2, *model.source.shape)
+    if name != "digits":  # the judge takes seconds
+        assert main(["eval", str(tmp_path), "--steps", "2"]) == 0
+
+
+def test_settings_by_the_wrong_name():
+    with pytest.raises(um.UsageError, match=r"ring has no setting 'stepz'; one of modes, .*ring\(steps=...\)"):
+        um.recipe.ring(stepz=3)
+    with pytest.raises(um.UsageError, match="settings without names"):
+        um.recipe.ring(3)
+    with pytest.raises(um.UsageError, match="images was not given its folder"):
+        um.recipe.images(size=8)
+
+
+# Images
+
+
+def test_images_from_a_folder_to_its_end(pets, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    model = um.recipe.images(folder=str(pets), held_out=0.34, **TINY)
+    for words in ("12 images used", "cat 6, dog 6", "1 file could not be read", "broken.jpg"):
+        assert words in model.notes
+    assert (len(model.source), len(model.held_out)) == (8, 4)
+    model.fit(out, device="cpu", quiet=True)
+    for name in ("config.json", "model.safetensors", "checkpoint.safetensors", "loss.png"):
+        assert (out / name).is_file()
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)  # the folder is known in full
+    assert main(["eval", str(out), "--steps", "2", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["samples"] == 8
+    assert 0 <= scores["judge_accuracy"] <= 1
+    assert scores["nearest_train"] > 0
+
+    before = model.sample(3, label="dog", guidance=2.0, steps=2)
+    shutil.move(pets, tmp_path / "gone")
+    again = um.load(out, device="cpu")
+    assert again.classes == ("cat", "dog")
+    assert again.notes == model.notes
+    x = again.sample(3, label="dog", guidance=2.0, steps=2)
+    assert torch.equal(x, before)
+    assert x.shape == (3, 3, 8, 8)
+    assert 0 <= x.min() <= x.max() <= 1
+    assert main(["sample", str(out), "--rows", "4", "--steps", "2"]) == 0
+    assert main(["show", str(out)]) == 0
+    assert "broken.jpg" in capsys.readouterr().out
+    assert main(["eval", str(out)]) == 2
+    assert f"no folder {pets}" in capsys.readouterr().err
+
+
+def test_images_at_the_command_line(pets, tmp_path, capsys):
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "picture_every"]
+    command = ["train", "images", f"--folder={pets}", f"--out={tmp_path / 'run'}", "--picture-every=4", *options]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert not out
+    assert "broken.jpg" in err
+    assert (tmp_path / "run/samples/000004.png").is_file()
+    assert (tmp_path / "run/samples.png").is_file()
+    assert main([*command, "--steps=9"]) == 0
+    assert read_metrics(tmp_path / "run/metrics.jsonl")[-1]["step"] == 9
+
+
+def test_a_relative_folder_is_the_same_run(pets, tmp_path, monkeypatch):
+    um.recipe.images(folder=str(pets), **TINY).fit(tmp_path / "run", device="cpu", quiet=True)
+    monkeypatch.chdir(pets.parent)
+    um.recipe.images(folder="pets", **{**TINY, "steps": 7}).fit(tmp_path / "run", device="cpu", quiet=True)
+    shutil.copytree(pets, tmp_path / "others")
+    with pytest.raises(um.UsageError, match="folder is .*pets.* there, .*others.* here"):
+        um.recipe.images(folder="others", **TINY).fit(tmp_path / "run", device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_without_classes(tmp_path, channels):
+    for k in range(6):
+        photograph(tmp_path / "faces" / f"{k}.png", seed=k)
+    given = {**TINY, "channels": channels, "held_out": 0.4}
+    model = um.recipe.images(folder=tmp_path / "faces", **given).fit(tmp_path / "run", device="cpu", quiet=True)
+    assert model.classes == ()
+    again = um.load(tmp_path / "run")
+    assert again.sample(2, steps=2).shape == (2, channels, 8, 8)
+    with pytest.raises(um.UsageError, match="without classes"):
+        again.sample(2, label=0)
+    scores = model.evaluate(steps=2)
+    assert "judge_accuracy" not in scores
+    assert np.isfinite(scores["frechet"])
+    again.picture(steps=2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_tiny_folder(tmp_path, count):
+    """Too few to keep any aside: said so, and how to go on."""
+    for k in range(count):
+        photograph(tmp_path / "few" / f"{k}.png", seed=k)
+    if count == 5:
+        um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.2})
+    with pytest.raises(um.UsageError, match=rf"held_out=0.1.* of {count} items leaves one side empty; .*more items"):
+        um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.1})
+
+
+def test_too_few_to_judge_by(tmp_path, capsys):
+    for k in range(5):
+        photograph(tmp_path / "few" / f"{k}.png", seed=k)
+    um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.2}).fit(tmp_path / "run", quiet=True)
+    assert main(["eval", str(tmp_path / "run"), "--steps", "2"]) == 2
+    assert "at least 2 of each" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"width": 6}, "width=6"),
+        ({"size": 0}, "size=0"),
+        ({"blocks": 0}, "blocks=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"held_out": 0.0}, "held_out=0.0"),
+        ({"held_out": float("nan")}, "held_out=nan"),
+        ({"drop": 2.0}, "drop=2.0"),
+    ],
+    ids=str,
+)
+def test_images_settings_that_cannot_be(pets, wrong, said):
+    with pytest.raises(um.UsageError, match=said):
+        um.recipe.images(folder=pets, **{**TINY, "held_out": 0.34, **wrong})
+
+
+@pytest.mark.parametrize("size", [4, 6, 7, 13])
+def test_images_of_any_size(pets, size):
+    model = um.recipe.images(folder=pets, **{**TINY, "held_out": 0.34, "size": size, "steps": 1})
+    assert model.fit(device="cpu", quiet=True).sample(1, steps=2).shape == (1, 3, size, size)

@@ -1,0 +1,279 @@
+"""The facade: one seed is one sample, whatever it is asked with; a saved model is the model."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import config
+
+import unmelt as um
+from unmelt import model as facade
+
+
+def ring(**settings):
+    return um.recipe.ring(**{"width": 8, "depth": 1, "modes": 3, "steps": 40, "batch": 32, **settings})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "ring"
+    ring().fit(folder, device="cpu", quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return um.load(folder, device="cpu")
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As people run it: types are not checked for us."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+
+
+def close(a, b):
+    """Equal up to what a matrix product differs by when a row has other company: BLAS sums in another order."""
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+# Seeds
+
+
+def test_one_seed_is_one_model_and_one_sample(model):
+    again = ring().fit(device="cpu", quiet=True)
+    assert all(torch.equal(a, b) for a, b in zip(model.denoiser.parameters(), again.denoiser.parameters(), strict=True))
+    for given in ({"seed": 3}, {"seed": 3, "label": 1}, {"label": [0, 1, 2, 0], "guidance": 2.0}):
+        assert torch.equal(model.sample(4, steps=5, **given), again.sample(4, steps=5, **given))
+    other = ring(seed=1).fit(device="cpu", quiet=True)
+    assert not torch.equal(model.sample(4, steps=5), other.sample(4, steps=5))
+
+
+def test_a_seed_is_a_sample_whatever_was_drawn_before(model):
+    first = model.sample(4, steps=5, seed=1)
+    torch.manual_seed(99)
+    model.sample(3, steps=2, seed=8)
+    assert torch.equal(model.sample(4, steps=5, seed=1), first)
+    assert not torch.equal(model.sample(4, steps=5, seed=2), first)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    model.sample(2, steps=2)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_row_is_the_same_in_a_batch_of_any_size(model, monkeypatch):
+    whole = model.sample(13, steps=6, seed=5)
+    for rows in (1, 2, 4, 5, 12):
+        close(model.sample(rows, steps=6, seed=5), whole[:rows])
+    monkeypatch.setattr(facade, "CHUNK", 4)  # 13 rows are then made as 4 + 4 + 4 + 1
+    close(model.sample(13, steps=6, seed=5), whole)
+    labels = [k % 3 for k in range(13)]
+    parts = model.sample(13, label=labels, steps=6, seed=5, guidance=2.0)
+    monkeypatch.setattr(facade, "CHUNK", 512)
+    close(parts, model.sample(13, label=labels, steps=6, seed=5, guidance=2.0))
+
+
+def test_across_the_real_boundary_between_chunks(model):
+    rows = facade.CHUNK + 3
+    many = model.sample(rows, steps=2, seed=5, label=1)
+    assert many.shape == (rows, 2)
+    close(many[:5], model.sample(5, steps=2, seed=5, label=1))
+    seeds = [um.rng.fold(5, row) for row in range(facade.CHUNK - 1, rows)]
+    close(many[facade.CHUNK - 1 :], model.sample(4, steps=2, seed=seeds, label=1))
+
+
+def test_a_seed_for_each_row(model):
+    rows = model.sample(4, steps=5, seed=[7, 8, 7, 9])
+    assert not torch.equal(rows[0], rows[1])
+    close(rows[0], rows[2])
+    close(rows[3], model.sample(1, steps=5, seed=[9])[0])
+    for seeds in ([1, 2, 3], [1, 2, 3, 4, 5], []):
+        with pytest.raises(um.UsageError, match=f"{len(seeds)} seeds for 4 rows"):
+            model.sample(4, steps=5, seed=seeds)
+
+
+# Labels and guidance
+
+
+def test_a_label_in_every_form(model):
+    expected = model.sample(3, label=1, steps=4)
+    for label in ("mode 1", [1, 1, 1], ("mode 1", "mode 1", "mode 1"), torch.tensor(1), torch.tensor([1, 1, 1])):
+        assert torch.equal(model.sample(3, label=label, steps=4), expected)
+    mixed = model.sample(3, label=["mode 2", "mode 0", "mode 1"], steps=4)
+    close(mixed, model.sample(3, label=[2, 0, 1], steps=4))
+    close(mixed[2], expected[2])
+    assert not torch.equal(model.sample(3, label=0, steps=4), expected)
+    assert not torch.equal(model.sample(3, steps=4), expected)
+
+
+def test_numpy_labels(model, unchecked):
+    expected = model.sample(3, label=1, steps=4)
+    assert torch.equal(model.sample(3, label=np.int64(1), steps=4), expected)
+    assert torch.equal(model.sample(3, label=np.array([1, 1, 1]), steps=4), expected)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (3, "no class 3; a class from 0 to 2"),
+        (-1, "no class -1"),
+        ([0, 1, 3], "no class 3"),
+        ("mode 7", "no class 'mode 7'.*mode 0, mode 1, mode 2"),
+        (["mode 0", "x", "mode 1"], "no class 'x'"),
+        ([0, 1], "2 labels for 3 rows"),
+        ([], "0 labels for 3 rows"),
+        (1.5, "label=1.5"),
+        (torch.tensor([0.5, 1.0, 2.0]), "label=0.5"),
+        ([[0], [1], [2]], r"label=\[0\]"),
+        (None, "guidance=2.0 without a label"),
+    ],
+)
+def test_a_label_that_cannot_be(model, unchecked, label, said):
+    for verb in (model.sample, model.trajectory):
+        with pytest.raises(um.UsageError, match=said):
+            verb(3, label=label, guidance=2.0, steps=2)
+
+
+def test_a_model_without_classes(tmp_path):
+    with um.rng.seeded(0):
+        backbone = um.backbone.MLP(shape=(2,), width=8, depth=1)
+    made = um.Model(
+        denoiser=um.denoiser.Network(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,)),
+        codec=um.codec.Affine(),
+        sampler=um.sampler.DDIM(),
+        grid=um.grid.uniform(4),
+    )
+    assert made.sample(3).shape == (3, 2)
+    with pytest.raises(um.UsageError, match="without classes"):
+        made.sample(3, label=0)
+    for verb in (made.fit, made.evaluate):
+        with pytest.raises(um.UsageError, match="without data"):
+            verb()
+    made.save(tmp_path)
+    assert torch.equal(um.load(tmp_path).sample(3), made.sample(3))
+    assert made.picture().size[0] > 50
+
+
+def test_guidance_of_one_is_none(model):
+    given = {"label": [0, 1, 2, 0], "steps": 5, "seed": 4}
+    plain = model.sample(4, **given)
+    assert torch.equal(model.sample(4, guidance=1.0, **given), plain)
+    assert torch.equal(model.sample(4, guidance=1.0, interval=(0.2, 0.7), **given), plain)
+    assert not torch.equal(model.sample(4, guidance=1.5, **given), plain)
+    close(model.sample(4, guidance=0.0, **given), model.sample(4, steps=5, seed=4))
+
+
+@pytest.mark.parametrize("rows", [0, -1, 2.0, True, facade.MOST_ROWS + 1])
+def test_rows_that_cannot_be(model, unchecked, rows):
+    for verb in (model.sample, model.trajectory):
+        with pytest.raises(um.UsageError, match="rows="):
+            verb(rows)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"steps": 10**9}, {"guidance": float("nan"), "label": 0}, {"interval": (0.9, 0.1), "guidance": 2.0}],
+)
+def test_a_mistake_is_said_at_the_call_and_not_at_the_first_frame(model, wrong):
+    with pytest.raises(um.UsageError):
+        model.trajectory(3, **{"label": 0, **wrong})
+
+
+# Trajectories
+
+
+def test_a_trajectory_ends_in_the_sample(model):
+    given = {"label": 2, "guidance": 1.5, "steps": 6, "seed": 3}
+    frames = list(model.trajectory(4, **given))
+    assert torch.equal(frames[-1].x, model.sample(4, **given))
+    times = [frame.t for frame in frames]
+    assert (times[0], times[-1], len(times)) == (1.0, 0.0, 7)
+    assert all(late > early for late, early in itertools.pairwise(times))
+    assert frames[0].x.std() > 20  # sigma_max = 80 in model space
+    torch.testing.assert_close(frames[-1].x, frames[-1].x0, rtol=0, atol=1e-3)
+
+
+def test_a_sampler_and_a_grid_of_ones_own(model):
+    given = {"sampler": um.sampler.Heun(), "grid": um.grid.log_snr(3)}
+    assert len(list(model.trajectory(2, **given))) == 4
+    assert not torch.equal(model.sample(2, **given), model.sample(2, steps=3))
+
+
+def test_dropout_is_for_training_only(tmp_path):
+    """A model is in evaluation mode from the first, also while a trajectory is read half and another begun."""
+    made = um.recipe.digits(width=4, steps=2, batch=4)
+    backbone = um.backbone.UNet(
+        channels=1, width=4, multipliers=(1,), blocks=1, attention=(False,), classes=10, dropout=0.9
+    )
+    torch.nn.init.normal_(backbone.out.weight)
+    for block in [*backbone.down, *backbone.up, backbone.middle]:
+        torch.nn.init.normal_(block.second.weight)
+    fresh = um.Model(
+        denoiser=um.denoiser.Network(
+            backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), made.source.shape, data_sd=0.5
+        ),
+        codec=made.codec,
+        sampler=um.sampler.DDIM(),
+        grid=um.grid.uniform(2),
+        classes=made.classes,
+    )
+    next(iter(fresh.trajectory(2)))  # and no further
+    a, b = fresh.sample(2), fresh.sample(2)
+    assert torch.equal(a, b)
+    assert not fresh.denoiser.training
+
+
+# Keeping
+
+
+def test_saved_and_loaded_it_is_the_same_model(folder, model, tmp_path):
+    model.save(tmp_path / "copy")
+    again = um.load(tmp_path / "copy")
+    assert again.describe() == model.describe()
+    for given in ({}, {"label": 1, "guidance": 2.0}, {"label": "mode 2", "steps": 3}):
+        assert torch.equal(again.sample(5, **given), model.sample(5, **given))
+    assert (tmp_path / "copy/model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert again.steps_done == 40
+    assert again.origin["settings"]["modes"] == 3
+    assert again.classes == ("mode 0", "mode 1", "mode 2")
+
+
+def test_a_loaded_model_can_be_given_data_and_judged(folder):
+    again, fresh = um.load(folder), ring()
+    with pytest.raises(um.UsageError, match="without data"):
+        again.evaluate()
+    again.source, again.held_out = fresh.source, fresh.held_out
+    scores = again.evaluate(steps=3)
+    assert scores == again.evaluate(steps=3)
+    assert scores["energy"] > 10 * scores["energy_floor"]  # 40 steps teach nothing
+    assert (scores["samples"], scores["steps"], scores["guidance"], scores["seed"]) == (2000, 3, 1.0, 0)
+
+
+def test_an_unknown_device():
+    for name in ("tpu", "cuda:99", "", "CPU"):
+        with pytest.raises(um.UsageError, match="device"):
+            facade.device_named(name)
+    assert facade.device_named(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_pictures(model, tmp_path):
+    cloud = model.picture(tmp_path / "deep" / "a.png", steps=2)
+    assert (tmp_path / "deep" / "a.png").is_file()
+    assert cloud.size[0] > 100
+    model.draw(model.sample(5, steps=2), path=tmp_path / "b.png")
+    assert (tmp_path / "b.png").is_file()
+
+
+def test_a_picture_of_many_classes_stays_small(monkeypatch):
+    """Of images of 500 classes 128 samples are drawn, not 4000."""
+    asked = []
+    made = um.recipe.digits(width=4, steps=1, batch=2)
+    made.classes = tuple(str(k) for k in range(500))
+    monkeypatch.setattr(
+        made, "sample", lambda rows, **given: asked.append(given["label"]) or torch.zeros(rows, 1, 8, 8)
+    )
+    made.picture()
+    assert len(asked[0]) == facade.MOST_TILES
+    assert asked[0].max() >= 490
