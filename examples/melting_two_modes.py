@@ -42,7 +42,7 @@ def main(points: int = 300, seed: int = 0, out: Path = Path("runs/melting.png"))
             "noise": (x_t - alpha * x0).std().item(),
             "noise_exact": (1 - alpha**2) ** 0.5,
         }
-        print("{t:5.2f}   {separation:10.3f}   {separation_exact:7.3f}   {noise:8.3f}   {noise_exact:17.3f}".format(**row))
+        print("{:5.2f}   {:10.3f}   {:7.3f}   {:8.3f}   {:17.3f}".format(*row.values()))
         rows.append(row)
         panels.append(um.picture.Panel(f"t = {time}", x_t, labels))
     um.picture.scatter(panels, ("left", "right"), out)

@@ -1,6 +1,6 @@
-"""Six clusters on a ring dissolve, and come back: the exact reverse of an exact process, then one class guided out of it.
+"""Six clusters on a ring dissolve, and come back: an exact process reversed exactly, then one class guided out of it.
 
-    python examples/ring.py [--out runs/ring.png]
+python examples/ring.py [--out runs/ring.png]
 """
 
 from pathlib import Path
@@ -37,9 +37,7 @@ def main(points: int = 2000, steps: int = 20, seed: int = 0, out: Path = Path("r
     for time in (0.6, 0.3, 0.0):
         frame = frames[int((times - time).abs().argmin())]
         back.append(um.picture.Panel(f"coming back, t = {frame.t[0]:.2f}", frame.x))
-    guided = um.sample(
-        um.guidance.CFG(ring, scale=2.0), rows=points, label=1, sampler=sampler, grid=grid, seed=seed
-    )
+    guided = um.sample(um.guidance.CFG(ring, scale=2.0), rows=points, label=1, sampler=sampler, grid=grid, seed=seed)
     back.append(um.picture.Panel("class 1, guidance 2", guided))
     um.picture.scatter(melted, path=out)
     um.picture.scatter([um.picture.Panel("data", x0), *back], path=out.with_stem(out.stem + "_back"))

@@ -136,7 +136,7 @@ def test_a_users_own_part_is_saved_and_loaded(tmp_path):
 
 def test_what_could_not_be_saved_is_said_before_training(tmp_path):
     model = user_model(Stranger())
-    with pytest.raises(um.UsageError, match="Stranger.*config.register"):
+    with pytest.raises(um.UsageError, match=r"Stranger.*config\.register"):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
     assert not (tmp_path / "x").exists()
     config.register(Stranger)

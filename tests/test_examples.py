@@ -78,6 +78,7 @@ def test_own_folder(tmp_path, classes, capsys):
     assert "16 images used" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_digits(tmp_path, monkeypatch, capsys):
     """Before anything is learned the demo is honest about it."""
     monkeypatch.setattr(config, "jaxtyping_disable", True)

@@ -89,7 +89,7 @@ def train(args: Sequence[str]) -> None:
             f"one of {', '.join(RECIPES)}",
             f"unmelt train {nearest(name, RECIPES)} --out runs/{nearest(name, RECIPES)}",
         )
-    settings = vars(tyro.cli(_form(name), prog=f"unmelt train {name}", args=list(rest)))
+    settings = dict(vars(tyro.cli(_form(name), prog=f"unmelt train {name}", args=list(rest))))
     out, device = settings.pop("out"), settings.pop("device")
 
     device_named(device)

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from unmelt import backbone, codec, objective, process, sampler, schedule
-from unmelt.denoiser import Network, prediction
+from unmelt.denoiser import Network, Refined, Wiener, prediction
 from unmelt.errors import UsageError, nearest
 from unmelt.sampler import grid
 from unmelt.train import Training
@@ -34,7 +34,8 @@ def _list(name: str, module: ModuleType) -> None:
 
 for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler):
     _list(_module.__name__.rpartition(".")[2], _module)
-for _name, _class in (("denoiser.Network", Network), ("train.Training", Training)):
+for _class in (Network, Refined, Wiener, Training):
+    _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from unmelt import config, metric, picture, run
 from unmelt.codec import Codec
 from unmelt.data import Source
-from unmelt.denoiser import Network
+from unmelt.denoiser import Network, Refined
 from unmelt.errors import UsageError, nearest
 from unmelt.guidance import CFG
 from unmelt.objective import Objective
@@ -89,7 +89,7 @@ class Model:
     def __init__(
         self,
         *,
-        denoiser: Network,
+        denoiser: Network | Refined,
         codec: Codec,
         sampler: Sampler,
         grid: Grid,
@@ -183,7 +183,7 @@ class Model:
             raise UsageError(f"there is no class {number}", f"a class from 0 to {last}", f"label={last}")
         return number
 
-    def guided(self, guidance: float, interval: tuple[float, float] = (0.0, 1.0)) -> Network | CFG:
+    def guided(self, guidance: float, interval: tuple[float, float] = (0.0, 1.0)) -> Network | Refined | CFG:
         """The denoiser, with classifier-free guidance unless the scale is 1."""
         return self.denoiser if guidance == 1 else CFG(self.denoiser, guidance, interval)
 

@@ -134,7 +134,7 @@ def test_a_relative_folder_is_the_same_run(pets, tmp_path, monkeypatch):
     monkeypatch.chdir(pets.parent)
     um.recipe.images(folder="pets", **{**TINY, "steps": 7}).fit(tmp_path / "run", device="cpu", quiet=True)
     shutil.copytree(pets, tmp_path / "others")
-    with pytest.raises(um.UsageError, match="folder is .*pets.* there, .*others.* here"):
+    with pytest.raises(um.UsageError, match=r"folder is .*pets.* there, .*others.* here"):
         um.recipe.images(folder="others", **TINY).fit(tmp_path / "run", device="cpu", quiet=True)
 
 

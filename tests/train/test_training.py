@@ -87,6 +87,12 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """As people run it, and three times faster: shapes and types were checked once, in `whole`."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+
+
 @pytest.mark.parametrize("stops", [(0,), (6, 7), (24,), (25,), (3, 31), (STEPS - 1,)], ids=str)
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, whole, stops):
     """Ctrl-C comes while batch number `stop` is being made: that step is finished, saved, and not taken again."""
@@ -108,14 +114,14 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, whole, stops
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, whole):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill():
-        raise Killed
+        raise KilledError
 
     cut = model(at=33, do=kill, save_every=10)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         cut.fit(tmp_path, device="cpu", quiet=True)
     assert um.load(tmp_path).steps_done == 30
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [25]
@@ -273,7 +279,7 @@ def test_dropout_is_at_work(whole, tmp_path):
 
 
 def test_the_average_is_its_closed_form():
-    """average_n = sum over k of (1 - d_k) (d_(k+1) ... d_n) w_k + (d_1 ... d_n) w_0, with d_k = min(decay, k / (k + 10))."""
+    """average_n = sum over k of (1 - d_k) d_(k+1) ... d_n w_k, with d_k = min(decay, k / (k + 10)) and w_0 = 0."""
     weight = torch.zeros(3, dtype=torch.float64)
     ema, decay = EMA([weight], 0.6), 0.6
     values = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -325,8 +331,7 @@ def test_the_optimizer_follows_the_learning_rate():
     ],
     ids=str,
 )
-def test_settings_that_cannot_be(wrong, monkeypatch):
-    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as people run it: the types are not checked for us
+def test_settings_that_cannot_be(wrong):
     with pytest.raises(um.UsageError, match=f"^{next(iter(wrong))}="):
         Training(**{"steps": 10, **wrong})
 

@@ -1,12 +1,9 @@
 """Handwritten digits: real images, from nothing to samples in a minute."""
 
-from typing import Literal
-
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
-from unmelt.denoiser import Network
-from unmelt.denoiser.prediction import Preconditioned
+from unmelt.denoiser import Refined, Wiener
 from unmelt.model import Model
 from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -16,54 +13,62 @@ from unmelt.sampler import DPMpp, grid
 from unmelt.schedule import VarianceExploding
 from unmelt.train import Training
 
+SD = 0.75
+"""Standard deviation of the pixels in [-1, 1]."""
+
 
 @recorded
 def digits(
     *,
-    width: int = 32,
-    steps: int = 800,
-    batch: int = 128,
+    width: int = 16,
+    shrink: float = 0.5,
+    steps: int = 1200,
+    batch: int = 96,
     lr: float = 4e-3,
     ema: float = 0.99,
-    drop: float = 0.1,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    drop: float = 0.05,
     seed: int = 0,
-    save_every: int = 500,
+    save_every: int = 300,
     picture_every: int = 0,
 ) -> Model:
     """The ten digits of scikit-learn, 8 x 8 pixels, one class each.
 
+    A U-Net refines the belief of a Gaussian fitted to each class, which already knows what digits look like through
+    heavy noise: half the training for the same loss.
+
     Args:
-        width: Channels of the U-Net on its finest level.
+        width: Channels of the U-Net on its finest level; a multiple of 4.
+        shrink: How far, from 0 to 1, the covariance of each class is drawn towards the one they share.
         steps: Training steps.
         batch: Images a step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
         drop: Share of rows that learn without their class, for guidance.
-        precision: Of matrix products.
         seed: Of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between sample pictures; 0 for none.
     """
     real = data.digits(seed=seed)
+    codec = Affine.images(levels=17)
+    process = Gaussian(VarianceExploding(0.02, 80.0))
+    x, labels = real.all()
+    base = Wiener(process, real.shape, classes=len(real.classes), shrink=shrink).fit(codec.encode(x), labels)
     with seeded(seed):
         backbone = UNet(
-            channels=1, width=width, multipliers=(1, 2), blocks=1, attention=(False, False), classes=len(real.classes)
+            channels=2, width=width, multipliers=(1, 4), blocks=1, attention=(False, True), classes=len(real.classes)
         )
     return Model(
-        denoiser=Network(
-            backbone, Gaussian(VarianceExploding(0.02, 80.0)), Preconditioned(0.75), real.shape, data_sd=0.75
-        ),
-        codec=Affine.images(),
+        denoiser=Refined(backbone, base, data_sd=SD, residual_sd=0.4),
+        codec=codec,
         sampler=DPMpp(order=2),
         grid=grid.karras(20, sigma_min=0.02),
-        objective=Regression(times=Stratified(LogNormalSigma(mean=-0.8, sd=1.2)), weight=EDM(0.75), drop=drop),
+        objective=Regression(times=Stratified(LogNormalSigma(mean=-0.9, sd=0.9)), weight=EDM(SD), drop=drop),
         training=Training(
             steps=steps,
             batch=batch,
             lr=lr,
             ema=ema,
-            precision=precision,
+            warmup=max(1, steps // 20),
             seed=seed,
             save_every=save_every,
             picture_every=picture_every,
