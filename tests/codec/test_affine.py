@@ -35,7 +35,9 @@ def test_decode_undoes_encode_and_the_default_changes_nothing():
     assert torch.equal(Affine().decode(x), x)
 
 
-@pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"scale": -1.0}, {"shift": float("nan")}, {"clamp": (1.0, 0.0)}, {"levels": 17}])
+@pytest.mark.parametrize(
+    "wrong", [{"scale": 0.0}, {"scale": -1.0}, {"shift": float("nan")}, {"clamp": (1.0, 0.0)}, {"levels": 17}]
+)
 def test_mistakes_are_told(wrong):
     with pytest.raises(UsageError):
         Affine(**wrong)

@@ -188,7 +188,7 @@ def run(
     """The state at the last of `times`, from x at the first."""
     rng = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64)) if rng is None else rng
     start = sampler.init(x, full(len(x), times[0]), rng, condition)
-    return [start, *unmelt.sampler.walk(model, sampler, start, times)][-1]
+    return [start, *unmelt.sampler.walk(model, sampler, start, [t.expand(len(start)) for t in times[1:]])][-1]
 
 
 def deterministic(sampler: Sampler) -> bool:

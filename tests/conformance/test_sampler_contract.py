@@ -169,7 +169,7 @@ def test_steps_can_be_differentiated(deterministic_sampler):
     model, x = tilted(COS), torch.randn(3, 2, dtype=F64)
     times = column(0.9, 0.5, 0.2, 0.0).requires_grad_()
     start = deterministic_sampler.init(x, times[0].expand(3), Rows.of(0, 3))
-    *_, state = walk(model, deterministic_sampler, start, times)
+    *_, state = walk(model, deterministic_sampler, start, [t.expand(len(start)) for t in times[1:]])
     (slope,) = torch.autograd.grad(state.x.square().sum(), times)
     assert torch.isfinite(slope[:3]).all()
     assert (slope[1:3] != 0).all()

@@ -49,5 +49,5 @@ class Network(nn.Module):
     ) -> Point:
         level = self.process.level(t)
         scaled = unit_scale(x_t, level, self.data_sd)
-        output = self.backbone(scaled, noise_level(level).to(x_t.dtype), condition)
+        output = self.backbone(scaled, noise_level(level, x_t.dtype), condition)
         return Point(self.prediction.mean(output.to(x_t.dtype), x_t, t, self.process))

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.process.gaussian import Level, over
+from unmelt.process.gaussian import Level, spread
+from unmelt.remember import remembered
 
 EDGE = 10.0
 """|log(sigma / alpha)| beyond which a network could not tell the difference: signal or noise is below 5e-5."""
@@ -18,10 +19,19 @@ EDGE = 10.0
 
 def unit_scale(x_t: Float[Tensor, "rows *shape"], level: Level, data_sd: float) -> Float[Tensor, "rows *shape"]:
     """x_t divided by its standard deviation, the data having standard deviation `data_sd`."""
-    alpha, sigma = level
-    return x_t * over(torch.rsqrt((alpha * data_sd) ** 2 + sigma**2), x_t)
+    return x_t * _unit(*level, data_sd, x_t.dtype, x_t.ndim)
 
 
-def noise_level(level: Level) -> Float[Tensor, " rows"]:
+@remembered
+def _unit(alpha: Tensor, sigma: Tensor, data_sd: float, dtype: torch.dtype, ndim: int) -> Tensor:
+    return spread(torch.rsqrt((alpha * data_sd) ** 2 + sigma**2), dtype, ndim)
+
+
+def noise_level(level: Level, dtype: torch.dtype) -> Float[Tensor, " rows"]:
     """log(sigma / alpha) / 4, finite at both ends of time."""
-    return torch.log(level.sigma / level.alpha).clamp(-EDGE, EDGE) / 4
+    return _log_ratio(*level, dtype)
+
+
+@remembered
+def _log_ratio(alpha: Tensor, sigma: Tensor, dtype: torch.dtype) -> Tensor:
+    return (torch.log(sigma / alpha).clamp(-EDGE, EDGE) / 4).to(dtype)

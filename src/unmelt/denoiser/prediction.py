@@ -7,20 +7,32 @@ With x_t = alpha x0 + sigma noise, each of these fixes all the others:
     v = alpha noise - sigma x0                F of EDM  = (x0 - c_skip x_t) / c_out
 
 (Ho et al., 2020; Salimans and Ho, 2022; Lipman et al., 2023; Karras et al., 2022, equation 7 and table 1, here for any
-alpha.) Each class gives the map to x0 (`mean`), the map back (`output`, which is also the training target), and how
-strongly its output amplifies an error in x0 (`gain`, whose square turns a loss on x0 into a loss on the output).
+alpha.) All are the same sentence with other coefficients,
+
+    x0 = keep(t) x_t + take(t) output
+
+which read backwards gives the output that stands for an x0, hence the training target; and 1 / |take| is how strongly
+the output amplifies an error in x0, whose square turns a loss on x0 into a loss on the output.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.process.gaussian import Gaussian, Level, over
+from unmelt.process.gaussian import Gaussian, over, spread
+from unmelt.remember import remembered
 from unmelt.schedule import Schedule
+
+
+class Coefficients(NamedTuple):
+    """x0 = keep x_t + take output."""
+
+    keep: Float[Tensor, " rows"]
+    take: Float[Tensor, " rows"]
 
 
 class Prediction(ABC):
@@ -30,6 +42,10 @@ class Prediction(ABC):
     """True where x0 cannot be had from the output once alpha is 0."""
 
     @abstractmethod
+    def coefficients(self, t: Float[Tensor, " rows"], schedule: Schedule) -> Coefficients:
+        """keep and take at each time."""
+
+    @final
     def mean(
         self,
         output: Float[Tensor, "rows *shape"],
@@ -38,8 +54,10 @@ class Prediction(ABC):
         process: Gaussian,
     ) -> Float[Tensor, "rows *shape"]:
         """x0 from the output."""
+        keep, take = _spread_coefficients(self, process.schedule, t, x_t.dtype, x_t.ndim)
+        return torch.addcmul(keep * x_t, take, output)
 
-    @abstractmethod
+    @final
     def output(
         self,
         mean: Float[Tensor, "rows *shape"],
@@ -48,10 +66,21 @@ class Prediction(ABC):
         process: Gaussian,
     ) -> Float[Tensor, "rows *shape"]:
         """The output that stands for this x0."""
+        keep, take = self.coefficients(t, process.schedule)
+        return (mean - over(keep, x_t) * x_t) / over(take, x_t)
 
-    @abstractmethod
+    @final
     def gain(self, t: Float[Tensor, " rows"], schedule: Schedule) -> Float[Tensor, " rows"]:
         """|d output / d x0| at fixed x_t."""
+        return 1 / self.coefficients(t, schedule).take.abs()
+
+
+@remembered
+def _spread_coefficients(
+    prediction: Prediction, schedule: Schedule, t: Tensor, dtype: torch.dtype, ndim: int
+) -> tuple[Tensor, Tensor]:
+    keep, take = prediction.coefficients(t, schedule)
+    return spread(keep, dtype, ndim), spread(take, dtype, ndim)
 
 
 @final
@@ -59,14 +88,8 @@ class Prediction(ABC):
 class X0(Prediction):
     """The clean data itself."""
 
-    def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        return output
-
-    def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        return mean
-
-    def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return torch.ones_like(t)
+    def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
+        return Coefficients(torch.zeros_like(t), torch.ones_like(t))
 
 
 @final
@@ -76,15 +99,9 @@ class Noise(Prediction):
 
     needs_signal: ClassVar[bool] = True
 
-    def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = (over(part, x_t) for part in process.level(t))
-        return (x_t - sigma * output) / alpha
-
-    def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        return process.noise(x_t, mean, t)
-
-    def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return schedule.alpha(t) / schedule.sigma(t)
+    def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return Coefficients(1 / alpha, -sigma / alpha)
 
 
 @final
@@ -94,15 +111,9 @@ class Score(Prediction):
 
     needs_signal: ClassVar[bool] = True
 
-    def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = (over(part, x_t) for part in process.level(t))
-        return (x_t + sigma**2 * output) / alpha
-
-    def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        return -process.noise(x_t, mean, t) / over(process.level(t).sigma, x_t)
-
-    def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return schedule.alpha(t) / schedule.sigma(t) ** 2
+    def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return Coefficients(1 / alpha, sigma**2 / alpha)
 
 
 @final
@@ -110,16 +121,10 @@ class Score(Prediction):
 class V(Prediction):
     """alpha noise - sigma x0: well scaled at both ends of time."""
 
-    def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = (over(part, x_t) for part in process.level(t))
-        return (alpha * x_t - sigma * output) / (alpha**2 + sigma**2)
-
-    def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        alpha, sigma = (over(part, x_t) for part in process.level(t))
-        return alpha * process.noise(x_t, mean, t) - sigma * mean
-
-    def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return (schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2) / schedule.sigma(t)
+    def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        size = alpha**2 + sigma**2
+        return Coefficients(alpha / size, -sigma / size)
 
 
 @final
@@ -127,20 +132,11 @@ class V(Prediction):
 class Velocity(Prediction):
     """dx_t / dt along the path from x0 to noise: what flow matching regresses on."""
 
-    def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        schedule = process.schedule
-        alpha, sigma = process.level(t)
+    def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         turn = alpha * schedule.sigma_rate(t) - schedule.alpha_rate(t) * sigma
         keep = torch.where(sigma > 0, schedule.sigma_rate(t) / turn, 1.0)  # its limit, where the rate is infinite
-        return over(keep, x_t) * x_t - over(sigma / turn, x_t) * output
-
-    def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        schedule = process.schedule
-        alpha_rate, sigma_rate = over(schedule.alpha_rate(t), x_t), over(schedule.sigma_rate(t), x_t)
-        return alpha_rate * mean + sigma_rate * process.noise(x_t, mean, t)
-
-    def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        return (schedule.alpha(t) * schedule.sigma_rate(t) / schedule.sigma(t) - schedule.alpha_rate(t)).abs()
+        return Coefficients(keep, -sigma / turn)
 
 
 @final
@@ -153,19 +149,7 @@ class Preconditioned(Prediction):
 
     data_sd: float = 0.5
 
-    def _skip_and_out(self, level: Level) -> tuple[Tensor, Tensor]:
-        alpha, sigma = level
+    def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         variance = (alpha * self.data_sd) ** 2 + sigma**2
-        return alpha * self.data_sd**2 / variance, sigma * self.data_sd * torch.rsqrt(variance)
-
-    def mean(self, output: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        skip, out = self._skip_and_out(process.level(t))
-        return torch.addcmul(over(skip, x_t) * x_t, over(out, x_t), output)
-
-    def output(self, mean: Tensor, x_t: Tensor, t: Tensor, process: Gaussian) -> Tensor:
-        skip, out = self._skip_and_out(process.level(t))
-        return (mean - over(skip, x_t) * x_t) / over(out, x_t)
-
-    def gain(self, t: Tensor, schedule: Schedule) -> Tensor:
-        _, out = self._skip_and_out(Level(schedule.alpha(t), schedule.sigma(t)))
-        return 1 / out
+        return Coefficients(alpha * self.data_sd**2 / variance, sigma * self.data_sd * torch.rsqrt(variance))

@@ -44,7 +44,7 @@ class Refined(nn.Module):
         level = self.process.level(t)
         base = self.base(x_t, t, condition).mean
         seen = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)
-        output = self.backbone(seen, noise_level(level).to(x_t.dtype), condition)[:, : x_t.shape[1]]
+        output = self.backbone(seen, noise_level(level, x_t.dtype), condition)[:, : x_t.shape[1]]
         alpha, sigma = level
         scale = sigma * self.residual_sd * torch.rsqrt((alpha * self.residual_sd) ** 2 + sigma**2)
         return Point(base + over(scale, x_t) * output.to(x_t.dtype))

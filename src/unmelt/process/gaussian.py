@@ -11,7 +11,6 @@ coefficient finite at t = 1 with alpha = 0 and at s = 0 with sigma = 0.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, final
 
 import torch
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.posterior import Point
+from unmelt.remember import remembered
 from unmelt.rng import Random
 from unmelt.schedule import Schedule
 
@@ -30,14 +30,27 @@ class Level(NamedTuple):
     sigma: Float[Tensor, " rows"]
 
 
-@lru_cache(maxsize=8)
-def _known_level(schedule: Schedule, t: Tensor, version: int) -> Level:
+@remembered
+def _level(schedule: Schedule, t: Tensor) -> Level:
     return Level(schedule.alpha(t), schedule.sigma(t))
+
+
+@remembered
+def _ratio_and_pull(schedule: Schedule, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int) -> tuple[Tensor, Tensor]:
+    """x_s = ratio x_t + pull mean, the noise being kept."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = _level(schedule, t), _level(schedule, s)
+    ratio = sigma_s / sigma_t
+    return spread(ratio, dtype, ndim), spread(alpha_s - alpha_t * ratio, dtype, ndim)
+
+
+def spread(values: Float[Tensor, " rows"], dtype: torch.dtype, ndim: int) -> Tensor:
+    """One number a row, shaped to multiply rows of `ndim` dimensions in all."""
+    return values.to(dtype).view(-1, *(1,) * (ndim - 1))
 
 
 def over(values: Float[Tensor, " rows"], x: Float[Tensor, "rows *shape"]) -> Tensor:
     """One number a row, in x's precision and shaped to multiply x."""
-    return values.to(x.dtype).view(-1, *(1,) * (x.ndim - 1))
+    return spread(values, x.dtype, x.ndim)
 
 
 @final
@@ -48,10 +61,8 @@ class Gaussian:
     schedule: Schedule
 
     def level(self, t: Float[Tensor, " rows"]) -> Level:
-        """alpha and sigma at t. One tensor of times is asked about many times in a step, and remembered."""
-        if t.requires_grad or t.is_inference():
-            return Level(self.schedule.alpha(t), self.schedule.sigma(t))
-        return _known_level(self.schedule, t, t._version)
+        """alpha and sigma at t."""
+        return _level(self.schedule, t)
 
     def prior(
         self,
@@ -93,10 +104,8 @@ class Gaussian:
         The probability-flow ODE is linear in x_t once the belief is fixed, and this is its exact solution. What
         a better solver adds is a better `mean` to carry along.
         """
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
-        ratio = sigma_s / sigma_t
-        pull = alpha_s - alpha_t * ratio
-        return torch.addcmul(over(ratio, x_t) * x_t, over(pull, x_t), mean)
+        ratio, pull = _ratio_and_pull(self.schedule, t, s, x_t.dtype, x_t.ndim)
+        return torch.addcmul(ratio * x_t, pull, mean)
 
     def straighten(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"]

@@ -8,7 +8,7 @@ from unmelt.sampler.euler import Euler
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.heun import Heun
 from unmelt.sampler.langevin import Langevin
-from unmelt.sampler.loop import advance, sample, trajectory, walk
+from unmelt.sampler.loop import advance, knots, sample, trajectory, walk
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -24,6 +24,7 @@ __all__ = [
     "State",
     "advance",
     "grid",
+    "knots",
     "sample",
     "trajectory",
     "walk",

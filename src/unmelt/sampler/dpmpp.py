@@ -16,10 +16,12 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import spread
+from unmelt.remember import remembered
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
+from unmelt.schedule import Schedule
 
 
 @final
@@ -36,15 +38,22 @@ class DPMpp(Sampler):
     def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         if self.order == 1:
             return State.start(x, t, rng, condition)
-        return State.start(x, t, rng, condition, log_snr=torch.full_like(t, torch.inf))
+        return State.start(x, t, rng, condition, before=t)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = denoiser.process
         x0 = denoiser(state.x, state.t, state.condition).mean
         if self.order == 1:
             return state.moved(process.carry(state.x, x0, state.t, s), s, x0)
-        now, then, before = process.schedule.log_snr(state.t), process.schedule.log_snr(s), state.memory["log_snr"]
-        known = (before < now) & torch.isfinite(then)
-        weight = 0.5 * torch.where(known, then - now, 0.0) / torch.where(known, now - before, 1.0)
-        extrapolated = x0 + over(weight, x0) * (x0 - state.x0)
-        return state.moved(process.carry(state.x, extrapolated, state.t, s), s, x0, log_snr=now)
+        weight = _weight(process.schedule, state.memory["before"], state.t, s, x0.dtype, x0.ndim)
+        extrapolated = torch.addcmul(x0, weight, x0 - state.x0)
+        return state.moved(process.carry(state.x, extrapolated, state.t, s), s, x0, before=state.t)
+
+
+@remembered
+def _weight(schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int) -> Tensor:
+    """h / (2 h'); 0 where there is no last belief, or the step is infinite."""
+    last, now, then = schedule.log_snr(before), schedule.log_snr(t), schedule.log_snr(s)
+    known = (t < before) & torch.isfinite(last) & torch.isfinite(then)
+    weight = 0.5 * torch.where(known, then - now, 0.0) / torch.where(known, now - last, 1.0)
+    return spread(weight, dtype, ndim)

@@ -1,19 +1,21 @@
 """The one loop that drives every sampler: the notebook, the server, `sample` and `trajectory` are all this."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
+from unmelt.remember import remembered
 from unmelt.rng import Rows
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
+from unmelt.schedule import Schedule
 
 
 def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor, " rows"]) -> State:
@@ -24,10 +26,20 @@ def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor,
     return state.put(moves, sampler.step(denoiser, state[moves], s[moves])) if moves.any() else state
 
 
-def walk(denoiser: Denoiser, sampler: Sampler, state: State, times: Float64[Tensor, " knots"]) -> Iterator[State]:
-    """Drive `state` through times[1:], yielding after every step; differentiable."""
-    for s in times[1:].to(state.t.device).unbind():
-        state = sampler.step(denoiser, state, s.expand(len(state)))
+@remembered
+def knots(
+    grid: Grid, schedule: Schedule, rows: int, device: torch.device | str = "cpu"
+) -> tuple[Float[Tensor, " rows"], ...]:
+    """The times of a grid, each as the one time of all rows."""
+    return tuple(time.expand(rows) for time in grid(schedule).to(device).unbind())
+
+
+def walk(
+    denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, " rows"]]
+) -> Iterator[State]:
+    """Drive `state` through these times, yielding after every step; differentiable."""
+    for s in times:
+        state = sampler.step(denoiser, state, s)
         yield state
 
 
@@ -65,16 +77,15 @@ def trajectory(
             raise UsageError("both a label and a condition", "one of them", "condition=Condition(label=...)")
         condition = Condition(label=torch.as_tensor(label, dtype=torch.int64).expand(rows))
     with torch.no_grad():
-        times = grid(denoiser.process.schedule)
-        if times[0] != 1:
+        if grid.start != 1:
             raise UsageError(
-                f"a grid that starts at t = {times[0]:.4g}, where there is no prior to start from",
+                f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
                 "a grid from t = 1, or rows that stand at its start",
                 "um.sampler.walk(denoiser, sampler, sampler.init(x_t, t, rng), times)",
             )
+        start, *times = knots(grid, denoiser.process.schedule, rows, device)
         rng = Rows.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
-        start = times[0].to(device).expand(rows)
         condition = None if condition is None else condition.to(device)
         state = sampler.init(x, start, rng.advance(), condition)
     yield state
