@@ -170,6 +170,7 @@ def sample(
 def evaluate(
     folder: RunFolder,
     /,
+    samples: int | None = None,
     steps: int | None = None,
     guidance: float = 1.0,
     seed: int = 0,
@@ -179,6 +180,7 @@ def evaluate(
     """Judge samples of a trained model against held-out data.
 
     Args:
+        samples: How many; as many as there are training data if not given, and at least 10,000 images.
         steps: Network evaluations, about; the model's own number if not given.
         guidance: Scale of classifier-free guidance; 1 is none.
         seed: Of the samples.
@@ -195,7 +197,7 @@ def evaluate(
         )
     fresh = RECIPES[name](**model.origin["settings"])
     model.source, model.held_out = fresh.source, fresh.held_out
-    scores = model.evaluate(steps=steps, guidance=guidance, seed=seed)
+    scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
     if json:
         _print_json(scores)
     else:

@@ -6,6 +6,7 @@ It owns no mathematics. Each verb hands its parts to the rooms that do the work.
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from jaxtyping import Float, Int64
 from PIL.Image import Image
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from unmelt import config, metric, picture, run
@@ -25,11 +28,14 @@ from unmelt.errors import UsageError, nearest
 from unmelt.guidance import CFG
 from unmelt.objective import Objective
 from unmelt.rng import fold
-from unmelt.sampler import Grid, Sampler, trajectory
+from unmelt.sampler import Grid, Sampler, State, trajectory
 from unmelt.train import Record, Trainer, Training, read_metrics
 
 CHUNK = 512
 """Rows sampled at a time: enough to keep a processor busy, few enough to fit."""
+
+FEW_SAMPLES = 10_000
+"""Fewer images than this say more about the draw than about the model."""
 
 MOST_ROWS = 1_000_000
 
@@ -203,15 +209,29 @@ class Model:
         grid: Grid | None = None,
     ) -> Iterator[Frame]:
         """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
+        states = self._states(rows, self._labels(rows, label), guidance, interval, steps, seed, sampler, grid)
+        decode = self.codec.decode
+        return (Frame(decode(state.x).cpu(), state.t[0].item(), decode(state.x0).cpu()) for state in states)
+
+    def _states(
+        self,
+        rows: int,
+        labels: Tensor | None,
+        guidance: float,
+        interval: tuple[float, float],
+        steps: int | None,
+        seed: int | Sequence[int],
+        sampler: Sampler | None,
+        grid: Grid | None,
+    ) -> Iterator[State]:
         check_rows(rows)
-        labels = self._labels(rows, label)
         if labels is None and guidance != 1:
             raise UsageError(
                 f"guidance={guidance} without a label",
                 "something to guide towards",
                 "model.sample(16, label=3, guidance=2.0)",
             )
-        states = trajectory(
+        return trajectory(
             self.guided(guidance, interval),
             rows=rows,
             sampler=sampler or self.sampler,
@@ -220,8 +240,6 @@ class Model:
             label=labels,
             device=next(self.denoiser.parameters()).device,
         )
-        decode = self.codec.decode
-        return (Frame(decode(state.x).cpu(), state.t[0].item(), decode(state.x0).cpu()) for state in states)
 
     def sample(
         self,
@@ -248,32 +266,40 @@ class Model:
         if len(seeds) != rows:
             raise UsageError(f"{len(seeds)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
         parts = []
-        for first in range(0, rows, CHUNK):
+        chunks = range(0, rows, CHUNK)
+        bar = Console(stderr=True)
+        for first in track(
+            chunks, "sampling", console=bar, transient=True, disable=len(chunks) == 1 or not bar.is_terminal
+        ):
             chunk = slice(first, min(first + CHUNK, rows))
-            frames = self.trajectory(
-                chunk.stop - first,
-                label=None if labels is None else labels[chunk],
-                guidance=guidance,
-                interval=interval,
-                steps=steps,
-                seed=seeds[chunk],
-                sampler=sampler,
-                grid=grid,
-            )
-            parts.append(deque(frames, maxlen=1).pop().x)
+            labelled = None if labels is None else labels[chunk]
+            states = self._states(chunk.stop - first, labelled, guidance, interval, steps, seeds[chunk], sampler, grid)
+            parts.append(self.codec.decode(deque(states, maxlen=1).pop().x).cpu())
         return torch.cat(parts)
 
     # Judging
 
-    def evaluate(self, *, steps: int | None = None, guidance: float = 1.0, seed: int = 0) -> dict[str, Any]:
-        """How good samples are beside held-out data, with the same figures of real training data as a floor."""
+    def evaluate(
+        self, *, samples: int | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0
+    ) -> dict[str, Any]:
+        """How good samples are beside held-out data, with the same figures of real training data as a floor.
+
+        samples   how many to make, their classes as in the training data; if not given, that data's own number,
+                  several times over for images if they are few
+        """
         if self.source is None or self.held_out is None:
             raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
         real, held_out = metric.sheet(self.source), metric.sheet(self.held_out)
-        label = real.labels if self.classes else None
-        made = metric.Sheet(self.sample(len(real.x), label=label, steps=steps, guidance=guidance, seed=seed), label)
+        if samples is None:
+            times = math.ceil(FEW_SAMPLES / len(real.x)) if real.x.ndim == 4 else 1
+            samples = times * len(real.x)
+        check_rows(samples)
+        label = None
+        if real.labels is not None:
+            label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
+        made = metric.Sheet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
         scores = metric.score(made, real, held_out)
-        return {**scores, "samples": len(made.x), "steps": self._grid(steps).steps, "guidance": guidance, "seed": seed}
+        return {**scores, "samples": samples, "steps": self._grid(steps).steps, "guidance": guidance, "seed": seed}
 
     def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:
         """Samples of every class as a person would want to see them: rows of images, or a cloud of points."""

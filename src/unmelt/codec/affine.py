@@ -21,16 +21,13 @@ from unmelt.errors import UsageError
 class Affine:
     """One shift and one scale for all numbers.
 
-    clamp    (low, high) in data space: decoded numbers beyond are set to it. A model's samples overshoot a little
-             where data have hard ends, as pixels do. Encoding never clamps.
-    levels   how many evenly spaced values from low to high the data can have, where they are whole numbers in
-             disguise: decoded numbers go to the nearest. 0 for any value
+    clamp   (low, high) in data space: decoded numbers beyond are set to it. A model's samples overshoot a little
+            where data have hard ends, as pixels do. Encoding never clamps.
     """
 
     shift: float = 0.0
     scale: float = 1.0
     clamp: tuple[float, float] | None = None
-    levels: int = 0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.shift) and math.isfinite(self.scale) and self.scale > 0):
@@ -44,27 +41,14 @@ class Affine:
                 f"Affine was given clamp={self.clamp}", "(low, high)", "Affine(0.5, 0.5, clamp=(0.0, 1.0))"
             )
 
-        if self.levels and (self.clamp is None or self.levels < 2):
-            raise UsageError(
-                f"Affine was given levels={self.levels}, clamp={self.clamp}",
-                "at least two levels, and the range they span",
-                "Affine(0.5, 0.5, clamp=(0.0, 1.0), levels=256)",
-            )
-
     @classmethod
-    def images(cls, levels: int = 0) -> Affine:
+    def images(cls) -> Affine:
         """Pixels in [0, 1] to [-1, 1]; decoded pixels are never out of range."""
-        return cls(shift=0.5, scale=0.5, clamp=(0.0, 1.0), levels=levels)
+        return cls(shift=0.5, scale=0.5, clamp=(0.0, 1.0))
 
     def encode(self, x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return (x - self.shift) / self.scale
 
     def decode(self, z: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         x = self.shift + self.scale * z
-        if self.clamp is None:
-            return x
-        low, high = self.clamp
-        if not self.levels:
-            return x.clamp(low, high)
-        step = (high - low) / (self.levels - 1)
-        return low + step * ((x - low) / step).round().clamp(0, self.levels - 1)
+        return x if self.clamp is None else x.clamp(*self.clamp)

@@ -49,7 +49,7 @@ def digits(
         picture_every: Steps between sample pictures; 0 for none.
     """
     real = data.digits(seed=seed)
-    codec = Affine.images(levels=17)
+    codec = Affine.images()
     process = Gaussian(VarianceExploding(0.02, 80.0))
     x, labels = real.all()
     base = Wiener(process, real.shape, classes=len(real.classes), shrink=shrink).fit(codec.encode(x), labels)

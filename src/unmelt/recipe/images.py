@@ -32,7 +32,7 @@ def images(
     ema: float = 0.999,
     drop: float = 0.1,
     dropout: float = 0.0,
-    precision: Literal["float32", "bfloat16"] = "bfloat16",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
     save_every: int = 1000,
     picture_every: int = 1000,
@@ -52,7 +52,7 @@ def images(
         ema: Decay of the averaged weights.
         drop: Share of rows that learn without their class, for guidance.
         dropout: Of features in training; raise it for small folders.
-        precision: Of matrix products.
+        precision: Of matrix products; auto is bfloat16 where the device has it.
         seed: Of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between sample pictures; 0 for none.

@@ -18,7 +18,8 @@ class Training:
     weight_decay    AdamW's
     clip            largest norm of the gradient; longer ones are scaled down to it
     ema             decay of the averaged weights, which are the ones that are saved and sampled
-    precision       what matrix products are computed in; weights stay float32
+    precision       what matrix products are computed in, "auto" being bfloat16 where the device has it; weights stay
+                    float32
     seed            of the order of the data, the noise and the first weights
     save_every      steps between checkpoints; an interrupted run goes on from where it stopped
     picture_every   steps between sample pictures; 0 for none
@@ -32,7 +33,7 @@ class Training:
     warmup: int = 100
     clip: float = 1.0
     ema: float = 0.999
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     save_every: int = 1000
     picture_every: int = 1000
@@ -48,8 +49,8 @@ class Training:
                 raise UsageError(f"{name}={value}", "a positive number", f"{name}=0.001")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema={self.ema}", "a decay of at least 0 and below 1", "ema=0.999")
-        if self.precision not in ("float32", "bfloat16"):
-            raise UsageError(f"precision={self.precision!r}", "float32 or bfloat16", "precision='bfloat16'")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise UsageError(f"precision={self.precision!r}", "auto, float32 or bfloat16", "precision='bfloat16'")
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""

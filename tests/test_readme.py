@@ -1,0 +1,28 @@
+"""The README's Python runs as it stands there; only the training is cut short."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_readme_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert code.count("recipe.digits()") == 1
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code.replace("recipe.digits()", "recipe.digits(steps=3)"), names)
+    assert capsys.readouterr().out.count("sd ") == 33  # every time of a 32-step grid
+    assert (tmp_path / "runs" / "digits" / "config.json").exists()
+    x, ring = names["x"], names["ring"]
+    assert x.shape == (1000, 2)
+    angle = x.mean(0)
+    assert (angle - 2 * ring.means[1] / ring.means[1].norm()).norm() < 0.3  # guided to mode 1, and a little beyond
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    said = set(re.findall(r"(?m)(?:^ {6}|(?<= {5}))(\w+(?:\.py|/))", README.read_text()))
+    package = README.parent / "src" / "unmelt"
+    there = {f"{p.name}/" if p.is_dir() else p.name for p in package.iterdir() if not p.name.startswith("_")}
+    assert there <= said | {"py.typed"}
+    assert all((package / name.rstrip("/")).exists() for name in said)
