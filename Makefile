@@ -35,7 +35,7 @@ check: .venv/.dev
 	$(BIN)/lint-imports
 
 bench: .venv/.bench
-	@for script in bench/*.py; do case $$script in bench/_*) ;; *) $(BIN)/python $$script || exit 1 ;; esac; done
+	@for name in overhead training; do $(BIN)/python bench/$$name.py --save || exit 1; done
 
 clean:
 	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import peers
+import subject
 import timing
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class Watched(nn.Module):
 
 def digits() -> tuple[um.Model, Watched]:
     """The digits model, its network watched. Untrained, but with no layer left at zero: a real output takes part."""
-    model = um.recipe.digits()
+    model = subject.digits()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.denoiser.parameters():

@@ -1,6 +1,6 @@
 """What our training step costs: beside a bare loop written by hand, and beside diffusers' own parts.
 
-The digits recipe: its U-Net, batch 128, float32, AdamW, gradient clipping, averaged weights, all images in memory.
+The U-Net of the digits recipe, its batch, float32, AdamW, gradient clipping, averaged weights, all images in memory.
 Blocks of steps in turns; every ratio is to the bare loop's block of the same round.
 
     bare PyTorch           the same network and loss (EDM, classes dropped one time in ten) in the fewest lines: fused
@@ -19,6 +19,7 @@ from itertools import count
 from typing import Any
 
 import peers
+import subject
 import timing
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ Step = Callable[[], Any]
 
 
 def unmelt() -> Step:
-    model = um.recipe.digits()
+    model = subject.digits()
     assert model.source is not None
     assert model.objective is not None
     assert model.training is not None
@@ -42,7 +43,7 @@ def unmelt() -> Step:
 
 def _data() -> tuple[Tensor, Tensor]:
     """All training digits in [-1, 1], and their classes."""
-    source = um.recipe.digits().source
+    source = subject.digits().source
     assert isinstance(source, um.data.Arrays)
     x, labels = source.all()
     assert labels is not None
@@ -50,7 +51,7 @@ def _data() -> tuple[Tensor, Tensor]:
 
 
 def _network() -> tuple[nn.Module, um.train.Training]:
-    model = um.recipe.digits()
+    model = subject.digits()
     assert model.training is not None
     return model.denoiser.backbone.train(), model.training
 

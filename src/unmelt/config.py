@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from unmelt import backbone, codec, objective, process, sampler, schedule
-from unmelt.denoiser import Network, Refined, Wiener, prediction
+from unmelt.denoiser import Fitted, Network, Refined, prediction
 from unmelt.errors import UsageError, nearest
 from unmelt.sampler import grid
 from unmelt.train import Training
@@ -26,7 +26,7 @@ def _list(name: str, module: ModuleType) -> None:
     for cls in vars(module).values():
         if not inspect.isclass(cls) or not cls.__module__.startswith(module.__name__) or cls in _NAMES:
             continue
-        if cls is sampler.State:  # what samplers work on, and no part
+        if cls is sampler.State or issubclass(cls, tuple):  # what parts work on and answer with
             continue
         if not inspect.isabstract(cls) and not getattr(cls, "_is_protocol", False):
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
@@ -34,7 +34,7 @@ def _list(name: str, module: ModuleType) -> None:
 
 for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler):
     _list(_module.__name__.rpartition(".")[2], _module)
-for _class in (Network, Refined, Wiener, Training):
+for _class in (Network, Refined, Fitted, Training):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
 

@@ -3,8 +3,8 @@
 from unmelt.denoiser import prediction
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.exact import Mixture
+from unmelt.denoiser.fitted import Fitted
 from unmelt.denoiser.network import Network
 from unmelt.denoiser.refined import Refined
-from unmelt.denoiser.wiener import Wiener
 
-__all__ = ["Denoiser", "Mixture", "Network", "Refined", "Wiener", "prediction"]
+__all__ = ["Denoiser", "Fitted", "Mixture", "Network", "Refined", "prediction"]

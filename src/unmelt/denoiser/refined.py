@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.condition import Condition
+from unmelt.denoiser.fitted import Fitted
 from unmelt.denoiser.precondition import noise_level, unit_scale
-from unmelt.denoiser.wiener import Wiener
 from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian, over
 
@@ -26,7 +26,7 @@ class Refined(nn.Module):
     residual_sd   r above
     """
 
-    def __init__(self, backbone: nn.Module, base: Wiener, data_sd: float = 1.0, residual_sd: float = 0.5) -> None:
+    def __init__(self, backbone: nn.Module, base: Fitted, data_sd: float = 1.0, residual_sd: float = 0.5) -> None:
         super().__init__()
         self.backbone, self.base, self.data_sd, self.residual_sd = backbone, base, data_sd, residual_sd
 

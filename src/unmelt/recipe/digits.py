@@ -3,7 +3,7 @@
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
-from unmelt.denoiser import Refined, Wiener
+from unmelt.denoiser import Fitted, Refined
 from unmelt.model import Model
 from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -21,9 +21,10 @@ SD = 0.75
 def digits(
     *,
     width: int = 16,
+    components: int = 3,
     shrink: float = 0.5,
-    steps: int = 1200,
-    batch: int = 96,
+    steps: int = 900,
+    batch: int = 128,
     lr: float = 4e-3,
     ema: float = 0.99,
     drop: float = 0.05,
@@ -33,12 +34,13 @@ def digits(
 ) -> Model:
     """The ten digits of scikit-learn, 8 x 8 pixels, one class each.
 
-    A U-Net refines the belief of a Gaussian fitted to each class, which already knows what digits look like through
-    heavy noise: half the training for the same loss.
+    A U-Net refines the belief of a mixture of Gaussians fitted to each class, which already knows what digits look
+    like through heavy noise.
 
     Args:
         width: Channels of the U-Net on its finest level; a multiple of 4.
-        shrink: How far, from 0 to 1, the covariance of each class is drawn towards the one they share.
+        components: Gaussians fitted to each class.
+        shrink: How far, from 0 to 1, their covariances are drawn towards the one they share.
         steps: Training steps.
         batch: Images a step.
         lr: Peak learning rate.
@@ -52,17 +54,17 @@ def digits(
     codec = Affine.images()
     process = Gaussian(VarianceExploding(0.02, 80.0))
     x, labels = real.all()
-    base = Wiener(process, real.shape, classes=len(real.classes), shrink=shrink).fit(codec.encode(x), labels)
+    base = Fitted(process, real.shape, len(real.classes), components, shrink).fit(codec.encode(x), labels)
     with seeded(seed):
         backbone = UNet(
-            channels=2, width=width, multipliers=(1, 4), blocks=1, attention=(False, True), classes=len(real.classes)
+            channels=2, width=width, multipliers=(1, 3), blocks=1, attention=(False, True), classes=len(real.classes)
         )
     return Model(
-        denoiser=Refined(backbone, base, data_sd=SD, residual_sd=0.4),
+        denoiser=Refined(backbone, base, data_sd=SD, residual_sd=0.5),
         codec=codec,
         sampler=DPMpp(order=2),
         grid=grid.karras(20, sigma_min=0.02),
-        objective=Regression(times=Stratified(LogNormalSigma(mean=-0.9, sd=0.9)), weight=EDM(SD), drop=drop),
+        objective=Regression(times=Stratified(LogNormalSigma(mean=-0.8, sd=1.2)), weight=EDM(SD), drop=drop),
         training=Training(
             steps=steps,
             batch=batch,
