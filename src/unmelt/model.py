@@ -27,6 +27,7 @@ from unmelt.denoiser import Network, Refined
 from unmelt.errors import UsageError, nearest
 from unmelt.guidance import CFG
 from unmelt.objective import Objective
+from unmelt.process.gaussian import over
 from unmelt.rng import fold
 from unmelt.sampler import Grid, Sampler, State, trajectory
 from unmelt.train import Record, Trainer, Training, read_metrics
@@ -55,7 +56,7 @@ Label: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor
 class Frame(NamedTuple):
     """One moment of a trajectory, in data space.
 
-    x    the rows as they are at time t
+    x    the rows as they are at time t, brought to the size of data so that they can be looked at
     x0   what the model believes they will become
     """
 
@@ -210,8 +211,13 @@ class Model:
     ) -> Iterator[Frame]:
         """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
         states = self._states(rows, self._labels(rows, label), guidance, interval, steps, seed, sampler, grid)
+        return (self._frame(state) for state in states)
+
+    def _frame(self, state: State) -> Frame:
+        alpha, sigma = self.denoiser.process.level(state.t)
+        size = over(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
         decode = self.codec.decode
-        return (Frame(decode(state.x).cpu(), state.t[0].item(), decode(state.x0).cpu()) for state in states)
+        return Frame(decode(state.x / size).cpu(), state.t[0].item(), decode(state.x0).cpu())
 
     def _states(
         self,
