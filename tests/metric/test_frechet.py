@@ -8,7 +8,7 @@ import torch
 
 from unmelt.data import digits
 from unmelt.errors import UsageError
-from unmelt.metric import Margins, Pixels, frechet
+from unmelt.metric import Margins, Pixels, endless, frechet
 
 
 def _exactly(mean, root, rows, seed=0):
@@ -100,3 +100,14 @@ def test_margins_have_a_name_and_a_number_for_each_pair(judge):
     features = Margins(judge)
     assert features.name == "margins"
     assert features(digits(held_out=True).all()[0][:7]).shape == (7, 45)
+
+
+def test_endless_takes_the_bias_of_few_samples_away():
+    """Two samples of one law: the distance to a large one is all bias, c / n, and extrapolation removes nearly all."""
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randn(200_000, 16, generator=rng, dtype=torch.float64)
+    few = [torch.randn(400, 16, generator=rng, dtype=torch.float64) for _ in range(12)]
+    plain = sum(frechet(x, real) for x in few) / 12
+    extrapolated = sum(endless(x, real) for x in few) / 12
+    assert plain > 0.15
+    assert abs(extrapolated) < 0.15 * plain

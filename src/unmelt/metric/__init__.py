@@ -2,7 +2,7 @@
 
 from unmelt.metric.energy import energy
 from unmelt.metric.features import Features, Margins, Pixels
-from unmelt.metric.frechet import frechet
+from unmelt.metric.frechet import endless, frechet
 from unmelt.metric.judge import Judge
 from unmelt.metric.nearest import Nearest, nearest
 from unmelt.metric.score import Sheet, score, sheet
@@ -15,6 +15,7 @@ __all__ = [
     "Nearest",
     "Pixels",
     "Sheet",
+    "endless",
     "energy",
     "frechet",
     "nearest",

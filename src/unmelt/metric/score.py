@@ -2,7 +2,8 @@
 
 Images     frechet        Fréchet distance of the samples to held-out images, over pixels; `frechet_floor` is that of
                           the real training images. A finite sample adds to the distance as 1 / n: take many samples,
-                          as one does for an FID. `frechet_equal` is over as many as there are training images
+                          as one does for an FID. `frechet_equal` is over as many as there are training images,
+                          `frechet_endless` what it would come to without end
            nearest_train  median distance of a sample to its nearest training image; `nearest_floor` is that of held-out
                           images, and a model that copies falls far below it
            judge_accuracy share of samples that a classifier fitted to the training images takes for what they should
@@ -21,7 +22,7 @@ from torch import Tensor
 from unmelt.data import Arrays, Source
 from unmelt.metric.energy import energy
 from unmelt.metric.features import Pixels
-from unmelt.metric.frechet import frechet
+from unmelt.metric.frechet import endless, frechet
 from unmelt.metric.judge import Judge
 from unmelt.metric.nearest import nearest
 from unmelt.metric.sliced import sliced
@@ -61,6 +62,7 @@ def _images(made: Sheet, real: Sheet, held_out: Sheet) -> dict[str, Any]:
         "features": features.name,
         "frechet": frechet(features(made.x), aim),
         "frechet_equal": frechet(features(made.x[: len(real.x)]), aim),
+        "frechet_endless": endless(features(made.x), aim),
         "frechet_floor": frechet(features(real.x), aim),
         "nearest_train": nearest(made.x, real.x).distance.median().item(),
         "nearest_floor": nearest(held_out.x, real.x).distance.median().item(),
