@@ -94,7 +94,7 @@ def test_images_from_a_folder_to_its_end(pets, tmp_path, monkeypatch, capsys):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)  # the folder is known in full
-    assert main(["eval", str(out), "--steps", "2", "--json"]) == 0
+    assert main(["eval", str(out), "--samples", "8", "--steps", "2", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["samples"] == 8
     assert 0 <= scores["judge_accuracy"] <= 1
