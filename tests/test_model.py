@@ -191,7 +191,7 @@ def test_a_trajectory_ends_in_the_sample(model):
     times = [frame.t for frame in frames]
     assert (times[0], times[-1], len(times)) == (1.0, 0.0, 7)
     assert all(late > early for late, early in itertools.pairwise(times))
-    assert 0.7 < frames[0].x.std() / model.codec.scale < 1.4  # noise of sd 80, brought to the size of data
+    assert 0.3 < frames[0].x.std() / model.codec.scale < 3  # noise of sd 80, brought to the size of data
     torch.testing.assert_close(frames[-1].x, frames[-1].x0, rtol=0, atol=1e-3)
 
 
