@@ -21,7 +21,7 @@ def ring(
 ) -> Model:
     """Clusters evenly around a circle, one class each, learned from fresh samples without end.
 
-    `unmelt train ring --out runs/ring`: about 20 seconds on 2 cores; energy distance to the truth within the noise
+    `unmelt train ring --out runs/ring`: about a minute on 2 cores; energy distance to the truth within the noise
     of 2000 samples.
 
     Args:

@@ -19,7 +19,7 @@ def two_modes(
 ) -> Model:
     """Points at -2 and +2 on a line, learned from fresh samples without end.
 
-    `unmelt train two_modes --out runs/two_modes`: about 10 seconds on 2 cores; energy distance to the truth within the
+    `unmelt train two_modes --out runs/two_modes`: about 20 seconds on 2 cores; energy distance to the truth within the
     noise of 2000 samples.
 
     Args:
