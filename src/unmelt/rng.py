@@ -102,6 +102,7 @@ class Rows:
         return Rows(self.seeds, self.draws + 1)
 
     def __getitem__(self, rows: slice | Tensor) -> Rows:
+        rows = rows.cpu() if isinstance(rows, Tensor) else rows  # seeds stay on the CPU, whatever is chosen by
         return Rows(self.seeds[rows], self.draws[rows])
 
     @staticmethod
