@@ -50,11 +50,7 @@ class Condition:
 
     def null(self) -> Condition:
         """The same condition with every row made null."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                return replace(self, given=torch.zeros(len(value), dtype=torch.bool, device=value.device))
-        return self
+        return self.drop(self._every_row(True)) if len(self) else self
 
     def to(self, device: torch.device | str) -> Condition:
         return self._each(lambda value: value.to(device))
@@ -66,7 +62,7 @@ class Condition:
     def join(parts: Sequence[Condition]) -> Condition:
         """Rows of several conditions, one after the other; parts must know the same kinds of things."""
         if any(part.given is not None for part in parts):
-            parts = [part if part.given is not None else part.drop(part._none()) for part in parts]
+            parts = [part if part.given is not None else part.drop(part._every_row(False)) for part in parts]
         columns = {}
         for field in fields(Condition):
             values = [getattr(part, field.name) for part in parts]
@@ -76,8 +72,6 @@ class Condition:
             columns[field.name] = torch.cat(known) if known else None
         return Condition(**columns)
 
-    def _none(self) -> Bool[Tensor, " rows"]:
-        return torch.zeros(len(self), dtype=torch.bool, device=self._device())
-
-    def _device(self) -> torch.device:
-        return next(v.device for f in fields(self) if (v := getattr(self, f.name)) is not None)
+    def _every_row(self, value: bool) -> Bool[Tensor, " rows"]:
+        device = next(v.device for f in fields(self) if (v := getattr(self, f.name)) is not None)
+        return torch.full((len(self),), value, device=device)
