@@ -34,8 +34,11 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.bench
-	@for name in overhead training; do $(BIN)/python bench/$$name.py --save || exit 1; done
+runs/digits/config.json: | .venv/.demo
+	$(BIN)/unmelt train digits --out runs/digits
+
+bench: .venv/.bench runs/digits/config.json
+	@for name in overhead training solvers solvers_digits guidance inverse; do $(BIN)/python bench/$$name.py --save || exit 1; done
 
 clean:
 	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

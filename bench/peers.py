@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
-PACKAGES = ("unmelt", "torch", "numpy", "diffusers", "accelerate", "k-diffusion")
+PACKAGES = ("unmelt", "torch", "numpy", "diffusers", "accelerate", "k-diffusion", "azula", "torchdiffeq")
 EMPTY = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 
 
@@ -95,3 +95,13 @@ def diffusers_training() -> tuple[Any, Any, Any]:
     wanted = ("diffusers", "diffusers.training_utils", "accelerate")
     library, helpers, accelerate = _import("diffusers and accelerate", *wanted)
     return library, helpers, accelerate
+
+
+def azula() -> tuple[Any, Any, Any]:
+    """`azula.sample`, `azula.noise` and `azula.denoise`."""
+    sample, noise, denoise = _import("azula", "azula.sample", "azula.noise", "azula.denoise")
+    return sample, noise, denoise
+
+
+def torchdiffeq() -> Any:
+    return _import("torchdiffeq", "torchdiffeq")[0]

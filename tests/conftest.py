@@ -25,9 +25,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 ARGUMENTS = {
     "any_schedule": "SCHEDULES",
+    "plain_schedule": "PLAIN",
     "any_prediction": "PREDICTIONS",
     "any_sampler": "SAMPLERS",
     "deterministic_sampler": "DETERMINISTIC",
+    "stepped_sampler": "STEPPED",
     "stochastic_sampler": "STOCHASTIC",
     "any_times": "TIMES",
     "any_weight": "WEIGHTS",

@@ -354,3 +354,25 @@ def test_a_mistake_as_a_process(tmp_path):
     assert (running.returncode, out) == (2, "")
     assert err.splitlines()[0] == "unmelt: lr=nan"
     assert not (tmp_path / "x").exists()
+
+
+def test_tune_teaches_a_run_to_sample_in_few_steps(ring, capsys):
+    assert unmelt("tune", ring, "--steps", 3, "--rows", 64, "--rounds", 3, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["steps"] == 3
+    assert scores["tuned_error"] < scores["stock_error"]
+    assert unmelt("show", ring, "--json") == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["tuned"][0]["part"] == "sampler.Tuned"
+    assert um.load(ring).way()[1].steps == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(("--steps", 1), "2 to 30"), (("--rows", 3), "at least 16"), (("--guidance", "nan"), "finite")],
+)
+def test_tuning_that_cannot_be(ring, capsys, given, said):
+    before = (ring / "config.json").read_bytes()
+    assert unmelt("tune", ring, *given) == 2
+    assert said in capsys.readouterr().err
+    assert (ring / "config.json").read_bytes() == before

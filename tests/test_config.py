@@ -155,7 +155,7 @@ def test_what_could_not_be_saved_is_said_before_training(tmp_path):
         ({"part": "os.system", "command": "true"}, "'os.system'"),
         ({"part": None}, "None"),
         ({}, "None"),
-        ({"part": "schedule.VarianceExploding"}, "exactly"),
+        ({"part": "process.Gaussian"}, "exactly"),
         ({"part": "schedule.Cosine", "extra": 1}, "exactly"),
         ({"part": "sampler.DPMpp", "order": 7}, "order"),
         ({"part": "schedule.VarianceExploding", "sigma_min": "a", "sigma_max": 80.0}, "cannot take"),

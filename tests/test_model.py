@@ -1,6 +1,7 @@
 """The facade: one seed is one sample, whatever it is asked with; a saved model is the model."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from jaxtyping import config
 
 import unmelt as um
 from unmelt import model as facade
+from unmelt.device import device_named
 
 
 def ring(**settings):
@@ -254,8 +256,8 @@ def test_a_loaded_model_can_be_given_data_and_judged(folder):
 def test_an_unknown_device():
     for name in ("tpu", "cuda:99", "", "CPU"):
         with pytest.raises(um.UsageError, match="device"):
-            facade.device_named(name)
-    assert facade.device_named(torch.device("cpu")) == torch.device("cpu")
+            device_named(name)
+    assert device_named(torch.device("cpu")) == torch.device("cpu")
 
 
 def test_pictures(model, tmp_path):
@@ -277,3 +279,83 @@ def test_a_picture_of_many_classes_stays_small(monkeypatch):
     made.picture()
     assert len(asked[0]) == facade.MOST_TILES
     assert asked[0].max() >= 490
+
+
+class TestWhatCameLater:
+    """Tuning, editing, likelihood and guidance of any kind, through the facade."""
+
+    @pytest.fixture(scope="class")
+    def run(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("later") / "ring"
+        settings = {"modes": 3, "steps": 300, "width": 32, "depth": 2, "batch": 128}
+        um.recipe.ring(**settings).fit(folder, quiet=True)
+        return folder
+
+    @pytest.fixture
+    def trained(self, run, tmp_path):
+        shutil.copytree(run, tmp_path / "ring")
+        return um.load(tmp_path / "ring")
+
+    def test_what_was_tuned_is_used_and_kept(self, trained, tmp_path):
+        before = trained.sample(8, label=1, seed=3)
+        lesson = trained.tune(steps=4, rows=96, rounds=6, quiet=True)
+        assert lesson.tuned < lesson.stock
+        after = trained.sample(8, label=1, seed=3)
+        assert not torch.equal(before, after)
+        assert torch.equal(after, trained.sample(8, label=1, seed=3, steps=4))
+        assert len(list(trained.trajectory(2, label=1))) == 5
+        again = um.load(tmp_path / "ring")
+        assert again.tuned == trained.tuned
+        assert torch.equal(after, again.sample(8, label=1, seed=3))
+        assert torch.equal(before, again.sample(8, label=1, seed=3, steps=trained.grid.steps))
+
+    def test_tuned_for_one_guidance_is_not_used_for_another(self, trained):
+        trained.tune(steps=4, guidance=2.0, rows=64, rounds=3, quiet=True)
+        assert trained.way(None, 2.0)[1].steps == 4
+        assert trained.way(None, 1.0) == (trained.sampler, trained.grid)
+        assert trained.way(4, 1.0)[0] == trained.sampler
+
+    def test_tuning_again_replaces(self, trained):
+        for rounds in (1, 2):
+            trained.tune(steps=3, rows=64, rounds=rounds, quiet=True)
+        assert len(trained.tuned) == 1
+
+    def test_training_on_forgets(self, trained, tmp_path):
+        trained.tune(steps=3, rows=64, rounds=1, quiet=True)
+        settings = {"modes": 3, "width": 32, "depth": 2, "batch": 128}
+        assert um.recipe.ring(**settings, steps=300).fit(tmp_path / "ring", quiet=True).tuned == trained.tuned
+        assert um.recipe.ring(**settings, steps=310).fit(tmp_path / "ring", quiet=True).tuned == ()
+
+    def test_any_wrapping_of_a_denoiser_guides(self, trained):
+        plain = trained.sample(4, label=0, seed=1)
+        same = trained.sample(4, label=0, seed=1, guidance=lambda d: um.guidance.CFG(d, 2.0))
+        assert torch.equal(same, trained.sample(4, label=0, seed=1, guidance=2.0))
+        assert not torch.equal(plain, same)
+
+    def test_edit_keeps_what_is_coarser_than_the_noise(self, trained):
+        x, _ = um.data.Ring(modes=3, radius=2.0, sd=0.15, seed=0).batch(0, 64)
+        little, much = (trained.edit(x, strength=strength, label=0, seed=1) for strength in (0.1, 1.0))
+        assert (little - x).norm(dim=1).median() < 0.1
+        assert (much - x).norm(dim=1).median() > 0.5
+
+    def test_the_density_of_data_sums_to_one(self, trained, unchecked):
+        """On a lattice around one cluster: the codec's scale is accounted for."""
+        side, reach = 31, 1.2
+        line = torch.linspace(-reach, reach, side)
+        x = torch.cartesian_prod(line, line) + torch.tensor([2.0, 0.0])
+        found = trained.log_likelihood(x, label=0)
+        assert not found.error.any()
+        cell = (2 * reach / (side - 1)) ** 2
+        assert found.value.exp().sum().item() * cell == pytest.approx(1, abs=0.1)
+
+    def test_bad_input(self, trained):
+        with pytest.raises(um.UsageError, match="rows of shape"):
+            trained.edit(torch.zeros(3, 5), strength=0.5)
+        with pytest.raises(um.UsageError, match="strength"):
+            trained.edit(torch.zeros(3, 2), strength=0.0)
+        with pytest.raises(um.UsageError, match="2 to 30"):
+            trained.tune(steps=1, rows=64)
+        with pytest.raises(um.UsageError, match="rows of shape"):
+            trained.log_likelihood(torch.zeros(3, 1))
+        with pytest.raises(um.UsageError, match="scale"):
+            trained.sample(2, label=0, guidance=float("nan"))

@@ -5,7 +5,8 @@ order of the book:
 
     schedule, posterior, condition, process   how data melts, and what can be believed about it
     backbone, denoiser, objective             networks, what their output means, what training minimises
-    sampler, grid, guidance                   the way back, and steering on it
+    sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
+    likelihood                                how probable
     codec, data, train, metric, picture       around it: files in, scores and pictures out
     Model, recipe, load                       all of it together
 """
@@ -16,7 +17,10 @@ from unmelt import (
     config,
     data,
     denoiser,
+    diagnose,
     guidance,
+    inverse,
+    likelihood,
     metric,
     objective,
     picture,
@@ -50,8 +54,11 @@ __all__ = [
     "config",
     "data",
     "denoiser",
+    "diagnose",
     "grid",
     "guidance",
+    "inverse",
+    "likelihood",
     "load",
     "metric",
     "objective",

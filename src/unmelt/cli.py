@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | sample | eval | show`.
+"""The command line: `unmelt recipes | train | sample | tune | eval | curve | show`.
 
 A mistake gets one message and exit code 2; Ctrl-C gets 130 and leaves a run that resumes. With --json, one JSON object
 and nothing else goes to standard output.
@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unmelt import run
+from unmelt import diagnose, run
+from unmelt.device import device_named
 from unmelt.errors import UsageError, nearest
-from unmelt.model import Model, check_rows, device_named
+from unmelt.model import Model, check_rows
 from unmelt.recipe import RECIPES
 from unmelt.recipe.recorded import Folder
 from unmelt.train import read_metrics
@@ -167,6 +168,53 @@ def sample(
     _tell(f"{rows} samples: {out}")
 
 
+def tune(
+    folder: RunFolder,
+    /,
+    steps: int = 5,
+    guidance: float = 1.0,
+    rows: int = 512,
+    rounds: int = 12,
+    seed: int = 0,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Teach a trained model to sample in few steps; the run keeps what was learned and samples with it from then on.
+
+    Args:
+        steps: Network evaluations of a sample.
+        guidance: Scale of classifier-free guidance that it will be used with; 1 is none.
+        rows: Of noise to learn from; a quarter of them judges.
+        rounds: Of learning.
+        seed: Of the noise.
+        device: What to compute on: auto, cpu or cuda.
+        json: Print one JSON object.
+    """
+    model = Model.load(folder, device)
+    run.writable(folder)
+    lesson = model.tune(steps, guidance=guidance, rows=rows, rounds=rounds, seed=seed)
+    scores = {"steps": steps, "guidance": guidance, "stock_error": lesson.stock, "tuned_error": lesson.tuned}
+    if json:
+        _print_json(scores)
+    else:
+        _table(scores, f"{folder}: end-point error on noise it has not seen")
+
+
+def _with_data(folder: Path, device: str) -> Model:
+    """The model of a run, with the data that its recipe learned from."""
+    model = Model.load(folder, device)
+    name = model.origin.get("recipe")
+    if name not in RECIPES:
+        raise UsageError(
+            f"{folder} was not made by a recipe, so there are no data to judge it by",
+            "a run of a recipe",
+            "model.evaluate() in Python, on a model that has its data",
+        )
+    fresh = RECIPES[name](**model.origin["settings"])
+    model.source, model.held_out = fresh.source, fresh.held_out
+    return model
+
+
 def evaluate(
     folder: RunFolder,
     /,
@@ -187,21 +235,49 @@ def evaluate(
         device: What to compute on: auto, cpu or cuda.
         json: Print one JSON object.
     """
-    model = Model.load(folder, device)
-    name = model.origin.get("recipe")
-    if name not in RECIPES:
-        raise UsageError(
-            f"{folder} was not made by a recipe, so there are no data to judge it by",
-            "a run of a recipe",
-            "model.evaluate() in Python, on a model that has its data",
-        )
-    fresh = RECIPES[name](**model.origin["settings"])
-    model.source, model.held_out = fresh.source, fresh.held_out
+    model = _with_data(folder, device)
     scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
     if json:
         _print_json(scores)
     else:
         _table(scores, str(folder))
+
+
+def curve(
+    folder: RunFolder,
+    /,
+    steps: tuple[int, ...] = diagnose.STEPS,
+    rows: int = 256,
+    guidance: float = 1.0,
+    seed: int = 0,
+    out: Path | None = None,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Draw quality against evaluations, samples on their way, and how straight their paths are.
+
+    Args:
+        steps: Numbers of evaluations to try.
+        rows: Of noise, the same for every sampler.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        seed: Of the noise.
+        out: Where the pictures go; the run folder if not given.
+        device: What to compute on: auto, cpu or cuda.
+        json: Print one JSON object.
+    """
+    model = _with_data(folder, device)
+    out = out or folder
+    run.writable(out)
+    found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
+    if json:
+        _print_json(found.json())
+        return
+    for name, values in (("end-point error", found.error), (found.measure, found.distance)):
+        rows_of = {sampler: "  ".join(f"{n}: {x:.4f}" for n, x in each.items()) for sampler, each in values.items()}
+        if rows_of:
+            _table(rows_of, f"{name} by evaluations")
+    _table({"S": found.straightness, "detour": found.detour}, "straightness of paths (0 is straight)")
+    _tell(f"pictures: {', '.join(str(out / f'{name}.png') for name in ('curve', 'straightness', 'trajectory'))}")
 
 
 def _spark(values: Sequence[float], width: int = 60) -> str:
@@ -257,7 +333,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": recipes,
     "train": train,
     "sample": sample,
+    "tune": tune,
     "eval": evaluate,
+    "curve": curve,
     "show": show,
 }
 
@@ -266,7 +344,9 @@ HELP = """usage: unmelt COMMAND
   recipes        what can be trained, and every setting
   train RECIPE   train it; goes on where it was interrupted
   sample RUN     make new data with a trained model
+  tune RUN       learn to sample it in few steps
   eval RUN       judge samples against held-out data
+  curve RUN      quality against evaluations, and paths, as pictures
   show RUN       what a run folder holds
 
 unmelt COMMAND --help says more."""

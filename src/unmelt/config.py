@@ -84,7 +84,8 @@ def build(description: Any) -> Any:
         raise UsageError(f"a part called {name!r}", "one that is known here", repr(nearest(name, _PARTS)))
     cls = _PARTS[name]
     given = {argument: build(value) for argument, value in description.items() if argument != "part"}
-    if set(given) != set(_arguments(cls)):
+    needed = {p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty}
+    if not needed <= set(given) <= set(_arguments(cls)):  # an argument added since has its default
         raise UsageError(
             f"{name} described with {sorted(given)}", f"exactly {sorted(_arguments(cls))}", "the file as it was saved"
         )

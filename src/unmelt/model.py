@@ -9,7 +9,7 @@ import dataclasses
 import math
 import operator
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,15 +21,18 @@ from rich.progress import track
 from torch import Tensor
 
 from unmelt import config, metric, picture, run
-from unmelt.codec import Codec
+from unmelt.codec import Affine, Codec
+from unmelt.condition import Condition
 from unmelt.data import Source
-from unmelt.denoiser import Network, Refined
+from unmelt.denoiser import Denoiser, Network, Refined
+from unmelt.device import device_named
 from unmelt.errors import UsageError, nearest
 from unmelt.guidance import CFG
+from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.objective import Objective
 from unmelt.process.gaussian import over
-from unmelt.rng import fold
-from unmelt.sampler import Grid, Sampler, State, trajectory
+from unmelt.rng import Rows, fold
+from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, edit, trajectory, tune
 from unmelt.train import Record, Trainer, Training, read_metrics
 
 CHUNK = 512
@@ -46,11 +49,14 @@ ACROSS, MOST_TILES, MANY_POINTS = 8, 128, 2000
 PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
 """What a model is made of, and a run folder describes."""
 
-FREE = ("steps", "save_every", "picture_every")
-"""What may change when a run goes on: how far it goes, how often it is saved and shown."""
+FEW_DIMENSIONS = 16
+"""Rows of up to this many numbers have their divergence worked out exactly; longer ones, by probes."""
 
 Label: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor
 """A class by its number or its name, or one for each row."""
+
+Guide: TypeAlias = float | Callable[[Denoiser], Denoiser]
+"""A scale of classifier-free guidance, or any wrapping of a denoiser: `lambda d: um.guidance.APG(d, 4.0)`."""
 
 
 class Frame(NamedTuple):
@@ -63,17 +69,6 @@ class Frame(NamedTuple):
     x: Float[Tensor, "rows *shape"]
     t: float
     x0: Float[Tensor, "rows *shape"]
-
-
-def device_named(name: str | torch.device) -> torch.device:
-    """A device to compute on; "auto" is a GPU where there is one."""
-    known = ["auto", "cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    name = str(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in known and not (name == "cuda" and torch.cuda.is_available()):
-        raise UsageError(f"device {name!r}", f"one of {', '.join(known)}", "--device cpu")
-    return torch.device(name)
 
 
 def check_rows(rows: int) -> None:
@@ -91,6 +86,8 @@ class Model:
     source     what to learn from; held_out is what to be judged by
     origin     the name and the settings of the recipe, for the record
     notes      what became of the data on the way in
+    tuned      samplers that were learned for this model, the newest last
+    folder     the run folder that it lives in, if it lives in one
     """
 
     def __init__(
@@ -107,12 +104,14 @@ class Model:
         held_out: Source | None = None,
         origin: dict[str, Any] | None = None,
         notes: str = "",
+        tuned: Sequence[Tuned] = (),
+        folder: str | Path | None = None,
     ) -> None:
         self.denoiser, self.codec, self.sampler, self.grid = denoiser, codec, sampler, grid
         self.objective, self.training = objective, training
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
-        self.origin, self.notes = origin or {}, notes
-        self.steps_done = 0
+        self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
+        self.steps_done, self.folder = 0, None if folder is None else Path(folder)
         self.denoiser.eval()
 
     # Learning
@@ -121,14 +120,17 @@ class Model:
         """Train to the end, or go on from where an interrupted run in `out` stopped. Returns itself, fitted."""
         if self.source is None or self.objective is None or self.training is None:
             raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
-        folder = None if out is None else Path(out)
+        self.folder = folder = None if out is None else Path(out)
+        self.tuned = ()  # to weights that are no longer there
         trainer = Trainer(self.denoiser, self.source, self.codec, self.objective, self.training, device_named(device))
         if folder is not None:
             mine = self.describe()  # before anything else: what cannot be described could not be saved
             run.prepare(folder)
             if (folder / run.CONFIG).exists():
-                _check_same(folder, mine)
+                run.check_same(folder, mine)
                 trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINT)
+                if trainer.done == self.training.steps:
+                    self.tuned = config.build(run.read_about(folder).get("tuned", []))
                 if trainer.done > self.training.steps:
                     raise UsageError(
                         f"steps={self.training.steps} for the run in {folder}, which has taken {trainer.done}",
@@ -190,19 +192,29 @@ class Model:
             raise UsageError(f"there is no class {number}", f"a class from 0 to {last}", f"label={last}")
         return number
 
-    def guided(self, guidance: float, interval: tuple[float, float] = (0.0, 1.0)) -> Network | Refined | CFG:
-        """The denoiser, with classifier-free guidance unless the scale is 1."""
+    def guided(self, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
+        """The denoiser, wrapped as asked; with classifier-free guidance of that scale unless it is 1."""
+        if callable(guidance):
+            return guidance(self.denoiser)
         return self.denoiser if guidance == 1 else CFG(self.denoiser, guidance, interval)
 
-    def _grid(self, steps: int | None) -> Grid:
-        return self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
+    def way(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
+        """What samples when nothing else is said: what was tuned for this, or the model's own sampler and grid.
+
+        Without a number of steps the newest tuned sampler for this guidance counts, if there is one; without a
+        guidance none does.
+        """
+        for one in reversed(self.tuned):
+            if one.guidance == guidance and steps in (None, one.steps):
+                return one, one.grid
+        return self.sampler, self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
 
     def trajectory(
         self,
         rows: int = 16,
         *,
         label: Label | None = None,
-        guidance: float = 1.0,
+        guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
         seed: int | Sequence[int] = 0,
@@ -211,9 +223,10 @@ class Model:
     ) -> Iterator[Frame]:
         """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
         states = self._states(rows, self._labels(rows, label), guidance, interval, steps, seed, sampler, grid)
-        return (self._frame(state) for state in states)
+        return (self.frame(state) for state in states)
 
-    def _frame(self, state: State) -> Frame:
+    def frame(self, state: State) -> Frame:
+        """A sampler's state in data space."""
         alpha, sigma = self.denoiser.process.level(state.t)
         size = over(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
         decode = self.codec.decode
@@ -223,7 +236,7 @@ class Model:
         self,
         rows: int,
         labels: Tensor | None,
-        guidance: float,
+        guidance: Guide,
         interval: tuple[float, float],
         steps: int | None,
         seed: int | Sequence[int],
@@ -237,14 +250,15 @@ class Model:
                 "something to guide towards",
                 "model.sample(16, label=3, guidance=2.0)",
             )
+        own_sampler, own_grid = self.way(steps, guidance if sampler is None and grid is None else None)
         return trajectory(
             self.guided(guidance, interval),
             rows=rows,
-            sampler=sampler or self.sampler,
-            grid=grid or self._grid(steps),
+            sampler=sampler or own_sampler,
+            grid=grid or own_grid,
             seed=seed,
             label=labels,
-            device=next(self.denoiser.parameters()).device,
+            device=self._device,
         )
 
     def sample(
@@ -252,7 +266,7 @@ class Model:
         rows: int = 16,
         *,
         label: Label | None = None,
-        guidance: float = 1.0,
+        guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
         seed: int | Sequence[int] = 0,
@@ -262,8 +276,8 @@ class Model:
         """New data, in data space.
 
         label      a class by number or by name, or one for each row; none for the null condition
-        guidance   scale of classifier-free guidance, within `interval` of t; 1 is none
-        steps      of the model's own grid; `grid` replaces it, `sampler` the algorithm
+        guidance   scale of classifier-free guidance, within `interval` of t; 1 is none. Or any wrapping of a denoiser
+        steps      of what was tuned for that many, or else of the model's own grid; `grid` and `sampler` replace both
         seed       one for all, or one for each row; the same seed gives the same row in any batch
         """
         check_rows(rows)
@@ -282,6 +296,80 @@ class Model:
             states = self._states(chunk.stop - first, labelled, guidance, interval, steps, seeds[chunk], sampler, grid)
             parts.append(self.codec.decode(deque(states, maxlen=1).pop().x).cpu())
         return torch.cat(parts)
+
+    def edit(
+        self,
+        x: Float[Tensor, "rows *shape"],
+        *,
+        strength: float,
+        label: Label | None = None,
+        guidance: Guide = 1.0,
+        steps: int | None = None,
+        seed: int | Sequence[int] = 0,
+    ) -> Float[Tensor, "rows *shape"]:
+        """Data melted to t = strength and walked back: what is finer than the noise is made anew (SDEdit)."""
+        labels = self._labels(len(x), label)
+        x0, device = self._encoded(x), self._device
+        condition = None if labels is None else Condition(label=labels.to(device))
+        sampler, grid = self.way(steps, None)
+        settings = {"sampler": sampler, "grid": grid, "seed": seed, "condition": condition}
+        states = edit(self.guided(guidance), x0, strength=strength, **settings)  # type: ignore[arg-type]
+        return self.codec.decode(deque(states, maxlen=1).pop().x).cpu()
+
+    def tune(
+        self,
+        steps: int = 5,
+        *,
+        guidance: float = 1.0,
+        rows: int = 512,
+        rounds: int = 12,
+        seed: int = 0,
+        quiet: bool = False,
+    ) -> Lesson:
+        """Learn to sample in few steps: times and coefficients fitted to the model's own accurate paths.
+
+        From then on `sample` uses what was learned, with this many steps or with none given, and the run folder keeps
+        it. Classes are learned in turn.
+
+        rows     of noise, a quarter of which judges
+        rounds   of learning
+        """
+        check_rows(rows)
+        device = self._device
+        noise = self.denoiser.process.prior((rows, *self.denoiser.shape), Rows.of(fold(seed, 1), rows), device=device)
+        condition = None
+        if self.classes:
+            condition = Condition(label=torch.arange(rows, device=device) % len(self.classes))
+        bar = Console(stderr=True)
+        with bar.status(f"tuning {steps} steps") as status:
+            lesson = tune(
+                self.guided(guidance),
+                steps,
+                noise,
+                condition,
+                rounds,
+                progress=None if quiet else lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
+            )
+        learned = dataclasses.replace(lesson.sampler, guidance=guidance)
+        others = [one for one in self.tuned if (one.steps, one.guidance) != (steps, guidance)]
+        self.tuned = (*others, learned)
+        if self.folder is not None:
+            self.save(self.folder)
+        return lesson._replace(sampler=learned)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    def _encoded(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *shape"]:
+        """Data in model space, where the denoiser is."""
+        if tuple(x.shape[1:]) != self.denoiser.shape:
+            raise UsageError(
+                f"data of shape {tuple(x.shape)}",
+                f"rows of shape {self.denoiser.shape}",
+                f"torch.rand(16, {', '.join(map(str, self.denoiser.shape))})",
+            )
+        return self.codec.encode(x.to(self._device))
 
     # Judging
 
@@ -305,7 +393,30 @@ class Model:
             label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
         made = metric.Sheet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
         scores = metric.score(made, real, held_out)
-        return {**scores, "samples": samples, "steps": self._grid(steps).steps, "guidance": guidance, "seed": seed}
+        taken = self.way(steps, guidance)[1].steps
+        return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, x: Float[Tensor, "rows *shape"], *, label: Label | None = None, probes: int = 8, seed: int = 0
+    ) -> Estimate:
+        """log p(x) of each row in nats, by the probability-flow ODE, as densities in data space; with standard errors.
+
+        Exact in the divergence for rows of few numbers, by `probes` random directions for longer ones.
+        """
+        labels = self._labels(len(x), label)
+        z = self._encoded(x)
+        condition = None if labels is None else Condition(label=labels.to(z.device))
+        size = math.prod(self.denoiser.shape)
+        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(Rows.of(seed, len(z)), probes)
+        found = log_likelihood(self.denoiser, z, condition, divergence=divergence)
+        if not isinstance(self.codec, Affine):
+            raise UsageError(
+                f"a likelihood through a {type(self.codec).__name__}",
+                "a codec that is a shift and a scale",
+                "unmelt.likelihood.log_likelihood(model.denoiser, z) in model space",
+            )
+        return found._replace(value=found.value + self.codec.log_det(size))
 
     def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:
         """Samples of every class as a person would want to see them: rows of images, or a cloud of points."""
@@ -340,6 +451,7 @@ class Model:
             "steps_done": self.steps_done,
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
             "model": {name: config.describe(getattr(self, name)) for name in PARTS},
+            "tuned": config.describe(self.tuned),
         }
 
     def save(self, folder: str | Path) -> None:
@@ -353,6 +465,7 @@ class Model:
         try:
             parts = {name: config.build(about["model"][name]) for name in PARTS}
             known = {name: about[name] for name in ("classes", "origin", "notes")}
+            known |= {"tuned": config.build(about.get("tuned", [])), "folder": folder}
             done = int(about["steps_done"])
             model = cls(**parts, **known)
         except (KeyError, TypeError, AttributeError) as error:
@@ -372,31 +485,3 @@ class Model:
             ) from None
         model.denoiser.to(device_named(device)).eval()
         return model
-
-
-def _check_same(folder: Path, mine: dict[str, Any]) -> None:
-    """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
-    before = run.read_about(folder)
-    differs = _differences(before["origin"], mine["origin"])
-    for part in ("denoiser", "codec", "objective", "training"):
-        if not differs:
-            differs = _differences(before["model"][part], mine["model"][part], part)
-    if differs:
-        raise UsageError(
-            f"{folder} holds another run: {'; '.join(differs[:5])}",
-            "the settings it was started with, or an empty folder",
-            f"--out {folder}-new",
-        )
-
-
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Every value that is not the same, as "name is this there, that here"."""
-    if isinstance(before, dict) and isinstance(now, dict) and before.get("part") == now.get("part"):
-        names = [key for key in {**before, **now} if key not in FREE]
-        return [line for key in names for line in _differences(before.get(key), now.get(key), f"{name}.{key}")]
-    name = name.removeprefix(".").removeprefix("settings.")
-    return [] if before == now else [f"{name} is {_brief(before)} there, {_brief(now)} here"]
-
-
-def _brief(value: Any) -> str:
-    return str(value["part"]) if isinstance(value, dict) and "part" in value else repr(value)

@@ -24,6 +24,10 @@ FORMAT = 1
 CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "model.safetensors", "metrics.jsonl", "checkpoint.safetensors"
 
 
+FREE = ("steps", "save_every", "picture_every")
+"""What may change when a run goes on: how far it goes, how often it is saved and shown."""
+
+
 class Run(NamedTuple):
     """What a run folder holds."""
 
@@ -113,3 +117,31 @@ def read_run(folder: Path) -> Run:
             "a copy of them, or training again",
         )
     return Run(about, weights)
+
+
+def check_same(folder: Path, mine: dict[str, Any]) -> None:
+    """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
+    before = read_about(folder)
+    differs = _differences(before["origin"], mine["origin"])
+    for part in ("denoiser", "codec", "objective", "training"):
+        if not differs:
+            differs = _differences(before["model"][part], mine["model"][part], part)
+    if differs:
+        raise UsageError(
+            f"{folder} holds another run: {'; '.join(differs[:5])}",
+            "the settings it was started with, or an empty folder",
+            f"--out {folder}-new",
+        )
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Every value that is not the same, as "name is this there, that here"."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.get("part") == now.get("part"):
+        names = [key for key in {**before, **now} if key not in FREE]
+        return [line for key in names for line in _differences(before.get(key), now.get(key), f"{name}.{key}")]
+    name = name.removeprefix(".").removeprefix("settings.")
+    return [] if before == now else [f"{name} is {_brief(before)} there, {_brief(now)} here"]
+
+
+def _brief(value: Any) -> str:
+    return str(value["part"]) if isinstance(value, dict) and "part" in value else repr(value)

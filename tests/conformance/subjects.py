@@ -23,7 +23,22 @@ from unmelt.denoiser import Mixture, prediction
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
 from unmelt.rng import Rows
-from unmelt.sampler import DDIM, DPMpp, Langevin, Sampler, State, grid
+from unmelt.sampler import (
+    DDIM,
+    DEIS,
+    LMS,
+    Adams,
+    Adaptive,
+    DPMpp,
+    DPMppSingle,
+    Langevin,
+    Sampler,
+    SASolver,
+    State,
+    Tuned,
+    UniPC,
+    grid,
+)
 
 F64 = torch.float64
 
@@ -34,7 +49,14 @@ MORE: dict[type, list[Any]] = {
     schedule.Straight: [schedule.Straight(shift=3.0), schedule.Straight(shift=0.3)],
     prediction.Preconditioned: [prediction.Preconditioned(data_sd=1.7)],
     DDIM: [DDIM(eta=0.5), DDIM(eta=1.0)],
-    DPMpp: [DPMpp(order=1)],
+    Adams: [Adams(order=2), Adams(order=4), Adams(order=5), Adams(order=6)],
+    DEIS: [DEIS(order=1), DEIS(order=2), DEIS(order=4)],
+    DPMpp: [DPMpp(order=1), DPMpp(order=3), DPMpp(order=2, eta=1.0), DPMpp(order=3, eta=1.0)],
+    DPMppSingle: [DPMppSingle(eta=1.0)],
+    LMS: [LMS(order=2)],
+    SASolver: [SASolver(order=2, eta=0.5)],
+    Tuned: [Tuned((1.0, 0.7, 0.4, 0.0), ((), (-0.4,), (-0.5, 0.1)), (0.0, 0.01, -0.02))],
+    UniPC: [UniPC(order=1), UniPC(order=2)],
     Langevin: [Langevin(walks=3, size=0.2)],
 }
 
@@ -65,6 +87,9 @@ def name(one: Any) -> str:
 
 
 SCHEDULES: list[schedule.Schedule] = instances(schedule, schedule.Schedule)
+PLAIN = [on for at, on in enumerate(SCHEDULES) if type(on) not in map(type, SCHEDULES[:at])]
+"""One schedule of each kind."""
+
 PREDICTIONS: list[prediction.Prediction] = instances(prediction, prediction.Prediction)
 SAMPLERS: list[Sampler] = instances(unmelt.sampler, Sampler)
 TIMES: list[unmelt.objective.Times] = instances(unmelt.objective, unmelt.objective.Times)
@@ -203,6 +228,9 @@ def deterministic(sampler: Sampler) -> bool:
 
 
 DETERMINISTIC = [one for one in SAMPLERS if deterministic(one)]
+STEPPED = [one for one in DETERMINISTIC if not isinstance(one, Adaptive | Tuned)]
+"""Those whose error is that of the steps they are told to take."""
+
 STOCHASTIC = [one for one in SAMPLERS if one not in DETERMINISTIC]
 
 

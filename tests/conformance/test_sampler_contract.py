@@ -175,8 +175,8 @@ def test_steps_can_be_differentiated(deterministic_sampler):
     assert (slope[1:3] != 0).all()
 
 
-def test_order_is_stated(deterministic_sampler):
-    assert stated_order(deterministic_sampler) >= 1
+def test_order_is_stated(stepped_sampler):
+    assert stated_order(stepped_sampler) >= 1
 
 
 def test_any_shape(any_sampler):

@@ -69,7 +69,7 @@ def test_bad_starts_are_refused(start):
     [
         lambda: DDIM(eta=1.5),
         lambda: DDIM(eta=math.nan),
-        lambda: DPMpp(order=3),
+        lambda: DPMpp(order=4),
         lambda: DPMpp(order=0),
         lambda: Langevin(walks=0),
         lambda: Langevin(size=2.0),

@@ -49,6 +49,10 @@ class Affine:
     def encode(self, x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return (x - self.shift) / self.scale
 
+    def log_det(self, dim: int) -> float:
+        """log |dz / dx| of rows of `dim` numbers: what a log density gains when it is stated in data space."""
+        return -dim * math.log(self.scale)
+
     def decode(self, z: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         x = self.shift + self.scale * z
         return x if self.clamp is None else x.clamp(*self.clamp)

@@ -11,7 +11,9 @@ from unmelt.denoiser.precondition import noise_level, unit_scale
 from unmelt.denoiser.prediction import Prediction
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
-from unmelt.process.gaussian import Gaussian
+from unmelt.process.gaussian import Gaussian, Level, spread
+from unmelt.remember import remembered
+from unmelt.schedule import Schedule
 
 
 class Network(nn.Module):
@@ -47,7 +49,17 @@ class Network(nn.Module):
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Point:
-        level = self.process.level(t)
-        scaled = unit_scale(x_t, level, self.data_sd)
-        output = self.backbone(scaled, noise_level(level, x_t.dtype), condition)
-        return Point(self.prediction.mean(output.to(x_t.dtype), x_t, t, self.process))
+        unit, level, keep, take = _numbers(self.prediction, self.process.schedule, self.data_sd, t, x_t.dtype, x_t.ndim)
+        output = self.backbone(x_t * unit, level, condition)
+        return Point(torch.addcmul(keep * x_t, take, output.to(x_t.dtype)))
+
+
+@remembered
+def _numbers(
+    prediction: Prediction, schedule: Schedule, data_sd: float, t: Tensor, dtype: torch.dtype, ndim: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All that a call needs of its times, in one look-up: what x_t is scaled by, the network's level, keep and take."""
+    level = Level(schedule.alpha(t), schedule.sigma(t))
+    keep, take = prediction.coefficients(t, schedule)
+    unit = unit_scale(torch.ones_like(t), level, data_sd)
+    return spread(unit, dtype, ndim), noise_level(level, dtype), spread(keep, dtype, ndim), spread(take, dtype, ndim)

@@ -5,6 +5,7 @@ from unmelt.metric.features import Features, Margins, Pixels
 from unmelt.metric.frechet import endless, frechet
 from unmelt.metric.judge import Judge
 from unmelt.metric.nearest import Nearest, nearest
+from unmelt.metric.paths import Straightness, straightness
 from unmelt.metric.score import Sheet, score, sheet
 from unmelt.metric.sliced import sliced
 
@@ -15,6 +16,7 @@ __all__ = [
     "Nearest",
     "Pixels",
     "Sheet",
+    "Straightness",
     "endless",
     "energy",
     "frechet",
@@ -22,4 +24,5 @@ __all__ = [
     "score",
     "sheet",
     "sliced",
+    "straightness",
 ]

@@ -29,11 +29,12 @@ def curve(
     path: str | Path | None = None,
     title: str = "",
     quantity: str = "loss",
+    along: str = "step",
 ) -> Image.Image:
     """Losses against steps, written to `path` (PNG) where one is given.
 
     lines      name -> (steps, values): {"training": (steps, losses), "held out": (steps, losses)}
-    quantity   what the values are, for the axis
+    quantity   what the values are, for the axis; `along`, what they are against
 
     The vertical axis is logarithmic where values are positive and span more than a factor of 10. Values that are not
     finite are left out.
@@ -48,7 +49,7 @@ def curve(
     for (name, (x, y)), colour in zip(data.items(), colours(len(data)), strict=True):
         _line(axis, name, x, y, colour)
     _choose_scale(axis, np.concatenate([y for _, y in data.values()]))
-    axis.set_xlabel("step", fontsize=9, color=INK)
+    axis.set_xlabel(along, fontsize=9, color=INK)
     axis.set_ylabel(quantity, fontsize=9, color=INK)
     axis.grid(True, which="major", axis="y", color="#e6e6e6", linewidth=0.6)
     axis.set_axisbelow(True)

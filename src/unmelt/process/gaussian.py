@@ -92,6 +92,16 @@ class Gaussian:
         noise = rng.normal(x0.shape, x0.dtype, x0.device)
         return self.mix(x0, noise, t), noise
 
+    def melt(
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], s: Float[Tensor, " rows"], rng: Random
+    ) -> Float[Tensor, "rows *shape"]:
+        """A sample of q(x_s | x_t) for s >= t: the forward process from where it stands."""
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
+        ratio = torch.where(s > t, alpha_s / alpha_t, 1.0)  # where it is 0 / 0, at t = 1, there is nowhere to go
+        added = torch.sqrt((sigma_s**2 - (ratio * sigma_t) ** 2).clamp_min(0))
+        noise = rng.normal(x_t.shape, x_t.dtype, x_t.device)
+        return torch.addcmul(over(ratio, x_t) * x_t, over(added, x_t), noise)
+
     def carry(
         self,
         x_t: Float[Tensor, "rows *shape"],

@@ -1,31 +1,66 @@
 """The way back."""
 
 from unmelt.sampler import grid
+from unmelt.sampler.adams import Adams
+from unmelt.sampler.adaptive import Adaptive
 from unmelt.sampler.ancestral import Ancestral
+from unmelt.sampler.churn import Churn
+from unmelt.sampler.corrected import Corrected
 from unmelt.sampler.ddim import DDIM
+from unmelt.sampler.deis import DEIS
 from unmelt.sampler.dpmpp import DPMpp
+from unmelt.sampler.dpmpp_single import DPMppSingle
+from unmelt.sampler.edit import edit
 from unmelt.sampler.euler import Euler
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.heun import Heun
+from unmelt.sampler.invert import invert
 from unmelt.sampler.langevin import Langevin
+from unmelt.sampler.leapfrog import Leapfrog
+from unmelt.sampler.lms import LMS
 from unmelt.sampler.loop import advance, knots, sample, trajectory, walk
+from unmelt.sampler.restart import Restart
+from unmelt.sampler.rk4 import RK4
 from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.sasolver import SASolver
 from unmelt.sampler.state import State
+from unmelt.sampler.stock import stock
+from unmelt.sampler.tune import Lesson, tune
+from unmelt.sampler.tuned import Tuned
+from unmelt.sampler.unipc import UniPC
 
 __all__ = [
     "DDIM",
+    "DEIS",
+    "LMS",
+    "RK4",
+    "Adams",
+    "Adaptive",
     "Ancestral",
+    "Churn",
+    "Corrected",
     "DPMpp",
+    "DPMppSingle",
     "Euler",
     "Grid",
     "Heun",
     "Langevin",
+    "Leapfrog",
+    "Lesson",
+    "Restart",
+    "SASolver",
     "Sampler",
     "State",
+    "Tuned",
+    "UniPC",
     "advance",
+    "edit",
     "grid",
+    "invert",
     "knots",
     "sample",
+    "stock",
     "trajectory",
+    "tune",
     "walk",
 ]

@@ -1,10 +1,13 @@
-"""DPM-Solver++ (Lu et al., 2022b, algorithm 2): carry a belief extrapolated from the last two.
+"""DPM-Solver++ (Lu et al., 2022b), multistep: 2M is algorithm 2, 3M the same polynomial one degree up.
 
-With lambda = log(alpha / sigma), h = lambda_s - lambda_t and h' = lambda_t - lambda_before,
+With lambda = log(alpha / sigma), h = lambda_s - lambda_t and h' = lambda_t - lambda_before, 2M carries an extrapolated
+belief with an order-1 step,
 
-    D = x0_t + h / (2 h') (x0_t - x0_before),      x_s = carry(x_t, D)
+    D = x0_t + h / (2 h') (x0_t - x0_before)
 
-Where there is no last belief, or the step spans an infinite range of lambda (from pure noise, to clean data), D = x0_t.
+and 3M integrates the polynomial through three beliefs exactly. eta > 0 adds fresh noise and is their SDE form (2M SDE,
+3M SDE). Where there is no last belief, or the step spans an infinite range of lambda (from pure noise, to clean data),
+a step is of order 1.
 """
 
 from dataclasses import dataclass
@@ -15,10 +18,11 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.errors import UsageError
 from unmelt.process.gaussian import spread
 from unmelt.remember import remembered
 from unmelt.rng import Rows
+from unmelt.sampler import multistep
+from unmelt.sampler.frame import Data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -27,33 +31,40 @@ from unmelt.schedule import Schedule
 @final
 @dataclass(frozen=True)
 class DPMpp(Sampler):
-    """Order 1 or 2 (multistep); one evaluation a step."""
+    """Orders 1 to 3 (multistep); one evaluation a step. eta = 0 is the ODE, eta = 1 the SDE."""
 
     order: int = 2
+    eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2):
-            raise UsageError(f"DPMpp of order {self.order!r}", "order 1 or 2", "DPMpp(order=2)")
+        multistep.check_order(self, self.order, 1, 3)
+        multistep.check_eta(self, self.eta)
 
     def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
-        if self.order == 1:
-            return State.start(x, t, rng, condition)
-        return State.start(x, t, rng, condition, before=t)
+        if self.order == 2:
+            return State.start(x, t, rng, condition, before=t)
+        return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        process = denoiser.process
+        if self.order != 2:
+            return multistep.step(Data(self.eta), self.order, denoiser, state, s)
+        process, frame = denoiser.process, Data(self.eta)
         x0 = denoiser(state.x, state.t, state.condition).mean
-        if self.order == 1:
-            return state.moved(process.carry(state.x, x0, state.t, s), s, x0)
-        weight = _weight(process.schedule, state.memory["before"], state.t, s, x0.dtype, x0.ndim)
-        extrapolated = torch.addcmul(x0, weight, x0 - state.x0)
-        return state.moved(process.carry(state.x, extrapolated, state.t, s), s, x0, before=state.t)
+        keep, now, past = _shares(frame, process.schedule, state.recall("before"), state.t, s, x0.dtype, x0.ndim)
+        x = torch.addcmul(torch.addcmul(keep * state.x, now, x0), past, state.x0)
+        x, rng = multistep.refresh(frame, process, x, state, s)
+        return state.moved(x, s, x0, rng, before=state.t)
 
 
 @remembered
-def _weight(schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int) -> Tensor:
-    """h / (2 h'); 0 where there is no last belief, or the step is infinite."""
-    last, now, then = schedule.log_snr(before), schedule.log_snr(t), schedule.log_snr(s)
+def _shares(
+    frame: Data, schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_s = keep x_t + now x0_t + past x0_before; past is 0 where there is no last belief, or the step is infinite."""
+    last, at, then = schedule.log_snr(before), schedule.log_snr(t), schedule.log_snr(s)
     known = (t < before) & torch.isfinite(last) & torch.isfinite(then)
-    weight = 0.5 * torch.where(known, then - now, 0.0) / torch.where(known, now - last, 1.0)
-    return spread(weight, dtype, ndim)
+    weight = 0.5 * torch.where(known, then - at, 0.0) / torch.where(known, at - last, 1.0)
+    left = schedule.alpha(t) * schedule.sigma(s) / (schedule.alpha(s) * schedule.sigma(t))
+    keep = schedule.sigma(s) / schedule.sigma(t) * left**frame.eta**2
+    take = schedule.alpha(s) - schedule.alpha(t) * keep
+    return spread(keep, dtype, ndim), spread(take * (1 + weight), dtype, ndim), spread(-take * weight, dtype, ndim)

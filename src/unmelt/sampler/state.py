@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -54,6 +54,16 @@ class State:
         """The same rows one step on."""
         return State(x, s, x0, rng or self.rng, self.condition, {**self.memory, **memory} if memory else self.memory)
 
+    def recall(self, name: str) -> Tensor:
+        """Something from memory; a state that has no such thing was begun by another sampler."""
+        if name not in self.memory:
+            raise UsageError(
+                f"a state from another sampler, which remembers {sorted(self.memory) or 'nothing'}",
+                f"one that remembers {name!r}",
+                "the state that this sampler's own init gives",
+            )
+        return self.memory[name]
+
     def put(self, rows: Bool[Tensor, " rows"], part: State) -> State:
         """These rows replaced by those of `part`, in order."""
         at = rows.nonzero()[:, 0]
@@ -65,7 +75,11 @@ class State:
             placed(self.x, part.x),
             placed(self.t, part.t),
             placed(self.x0, part.x0),
-            Rows(placed(self.rng.seeds, part.rng.seeds), placed(self.rng.draws, part.rng.draws)),
+            replace(
+                self.rng,
+                seeds=placed(self.rng.seeds, part.rng.seeds),
+                draws=placed(self.rng.draws, part.rng.draws),
+            ),
             self.condition,
             {name: placed(value, part.memory[name]) for name, value in self.memory.items()},
         )

@@ -1,0 +1,170 @@
+"""What an evaluation buys on a trained network: digits in 4, 6, 8 and 10 evaluations, beside what 200 make of them.
+
+Every sampler drives the same trained digits model from the same noise, with the classes of the training images. Two
+figures: the Fréchet distance over pixels to the held-out digits, as a share of that of 200 steps, and the root mean
+square distance of the end points from those of 200 steps. Peers' samplers are those of bench/solvers.py, all of them
+tried on a few rows; of each library the few that end nearest are run on all rows, and its best distance counts.
+"""
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import solvers_peers
+import timing
+import torch
+from problems import Problem, SpentError
+from solvers import walked
+from solvers_peers import Contestant
+from torch import Tensor
+
+import unmelt as um
+
+EVALUATIONS = (4, 6, 8, 10)
+STEPS, TIMES, TRIAL, FINALISTS = 200, 3, 24, 3
+"""Of the accurate paths; samples for each training image; rows of the trial; of each library and cell."""
+
+LEARNED, ROUNDS, SEED, CHUNK = 384, 12, 99, 512
+WITHIN = 1.05
+"""How near the tuned sampler must come at 6 evaluations."""
+
+
+class Asked:
+    """The model's denoiser for rows of flat float64 numbers that know their class; counts what it is asked."""
+
+    def __init__(self, model: um.Model, labels: Tensor) -> None:
+        self.model, self.labels = model, labels
+        self.process, self.shape = model.denoiser.process, (math.prod(model.denoiser.shape),)
+        self.spent = self.allowed = 0
+
+    def allow(self, evaluations: int) -> None:
+        self.spent, self.allowed = 0, evaluations
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: um.Condition | None = None) -> um.posterior.Point:
+        if self.spent >= self.allowed:
+            raise SpentError
+        self.spent += 1
+        images, means = x_t.float().view(-1, *self.model.denoiser.shape), []
+        for first in range(0, len(images), CHUNK):
+            part = slice(first, min(first + CHUNK, len(images)))
+            known = um.Condition(label=self.labels[part])
+            means.append(self.model.denoiser(images[part], t[:1].expand(part.stop - first), known).mean)
+        return um.posterior.Point(torch.cat(means).flatten(1).double())
+
+
+def problem(model: um.Model, labels: Tensor) -> Problem:
+    """The digits as a problem like the exact ones; the truth is the model's own, from many steps."""
+    denoiser, sd = Asked(model, labels), model.denoiser.data_sd
+    noise = um.rng.Rows.of(0, len(labels)).normal((len(labels), *denoiser.shape), torch.float64)
+    high = denoiser.process.schedule.sigma(torch.ones((), dtype=torch.float64)).item()
+    known = {"denoiser": denoiser, "noise": noise, "truth": noise, "doubt": 0.0, "high": high, "sd": sd}
+    made = Problem(data="digits", name="digits", ranges=((0.02, high), (0.002, high)), **known)  # type: ignore[arg-type]
+    denoiser.allow(STEPS)
+    made.truth.copy_(walked(made, um.sampler.Adams(3), um.grid.balanced(STEPS)))
+    return made
+
+
+def lessons(model: um.Model) -> dict[int, um.sampler.Tuned]:
+    """A tuned sampler for each number of evaluations, learned on noise of other seeds."""
+    noise = model.denoiser.process.prior((LEARNED, *model.denoiser.shape), um.rng.Rows.of(SEED, LEARNED))
+    known = um.Condition(label=torch.arange(LEARNED) % len(model.classes))
+    found = {}
+    for evaluations in EVALUATIONS:
+        start = time.perf_counter()
+        lesson = um.sampler.tune(model.denoiser, evaluations, noise, known, rounds=ROUNDS)
+        found[evaluations] = lesson.sampler
+        seconds = time.perf_counter() - start
+        said = f"error {lesson.stock:.4f} -> {lesson.tuned:.4f} on noise it has not seen"
+        print(f"{evaluations} steps learned in {seconds:.0f} s: {said}", file=sys.stderr)
+    return found
+
+
+def ended(contestant: Contestant, problem: Problem, evaluations: int) -> Tensor | None:
+    """Where it ends; None if it cannot do it."""
+    problem.denoiser.allow(evaluations)
+    try:
+        x = contestant.run(problem, evaluations)
+    except (SpentError, ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError):
+        return None
+    return x if x is not None and x.isfinite().all() else None
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--save", action="store_true", help="also write bench/results/solvers_digits.*")
+    parser.add_argument("--run", type=Path, default=Path("runs/digits"), help="the run folder of a digits model")
+    options = parser.parse_args()
+    options.rounds = 1
+    start = time.perf_counter()
+    solvers_peers.quiet()
+    model = um.load(options.run, device="cpu")
+    real, held_out = um.data.digits(), um.data.digits(held_out=True)
+    _, labels = real.all()
+    digits = problem(model, labels.repeat(TIMES))
+    features = um.metric.Pixels()
+    wanted = features(held_out.all()[0])
+
+    def distance(x: Tensor) -> float:
+        images = model.codec.decode(x.float().view(-1, *model.denoiser.shape))
+        return um.metric.frechet(features(images), wanted)
+
+    accurate = distance(digits.truth)
+    found, notes = solvers_peers.contestants(digits)
+    trial = digits.first(TRIAL)
+    tuned = lessons(model)
+    rows: list[dict[str, Any]] = []
+    for evaluations in EVALUATIONS:
+        tried: dict[str, list[tuple[float, Contestant]]] = {}
+        for contestant in found:
+            x = ended(contestant, trial, evaluations)
+            if x is not None:
+                tried.setdefault(contestant.library, []).append((trial.error(x), contestant))
+        finalists = [one for each in tried.values() for _, one in sorted(each, key=lambda pair: pair[0])[:FINALISTS]]
+        sampler = tuned[evaluations]
+        ours = {"stock": um.sampler.stock(evaluations), "tuned": (sampler, sampler.grid)}
+        for name, way in ours.items():
+            finalists.append(Contestant("unmelt", name, lambda p, n, way=way: walked(p, *way), free=False))
+        best: dict[str, dict[str, Any]] = {}
+        for contestant in finalists:
+            x = ended(contestant, digits, evaluations)
+            if x is None:
+                continue
+            frechet = distance(x)
+            row = {"evaluations": evaluations, "library": contestant.library, "sampler": contestant.name}
+            row |= {"frechet": frechet, "ratio": frechet / accurate, "error": digits.error(x)}
+            key = contestant.name if contestant.library == "unmelt" else contestant.library
+            if key not in best or frechet < best[key]["frechet"]:
+                best[key] = row
+        rows += sorted(best.values(), key=lambda row: row["frechet"])
+        print(f"{evaluations} evaluations: {sum(map(len, tried.values()))} peers' samplers tried", file=sys.stderr)
+    reached = next(row["ratio"] for row in rows if row["evaluations"] == 6 and row["sampler"] == "tuned")
+    report = timing.Report(
+        "solvers_digits",
+        "Digits in few evaluations of a trained network",
+        [
+            ("evaluations", "evaluations", "d"),
+            ("library", "library", ""),
+            ("sampler", "solver and grid", ""),
+            ("frechet", "Fréchet", ".4f"),
+            ("ratio", "of that of 200 steps", ".3f"),
+            ("error", "rms from 200 steps", ".4f"),
+        ],
+        rows,
+        {"200 steps": accurate, "tuned at 6, of that": reached, f"at most {WITHIN}": reached <= WITHIN},
+        [
+            *notes,
+            f"{len(digits.noise)} samples with the classes of the training images; {STEPS} steps have {accurate:.4f}",
+            f"tuned at 6 evaluations: {reached:.3f} of that (target {WITHIN})",
+            f"peers' samplers are tried on {TRIAL} rows, the {FINALISTS} nearest of each library run on all",
+        ],
+    )
+    timing.publish(report, options, time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What people look at to choose a sampler: quality against evaluations, paths, and how straight they are."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from unmelt import metric, picture
+from unmelt.errors import UsageError
+from unmelt.model import Model, check_rows
+from unmelt.rng import fold
+from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, grid, stock, trajectory
+
+ACCURATE = 160
+"""Steps of the paths that all others are held against."""
+
+STEPS = (4, 6, 8, 10, 15, 20, 40)
+SHOWN, MOMENTS, POINTS = 8, 9, 1000
+"""Paths of images in a picture, and moments of them; points in a picture of points."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Errors and distances by sampler and number of evaluations.
+
+    error        root mean square distance of end points from those of accurate paths, in model space
+    distance     Fréchet (images) or energy (points) distance of the samples to held-out data; empty without data
+    floor        the same for as many real training data
+    straightness of the accurate paths; 0 is straight
+    """
+
+    rows: int
+    measure: str
+    error: dict[str, dict[int, float]]
+    distance: dict[str, dict[int, float]]
+    floor: float | None
+    straightness: float
+    detour: float
+    bend: dict[float, float]
+
+    def json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def curve(
+    model: Model,
+    steps: Sequence[int] = STEPS,
+    *,
+    rows: int = 256,
+    guidance: float = 1.0,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> Curve:
+    """Measure, and with `out` also draw: curve.png, straightness.png and trajectory.png in that folder.
+
+    rows   of noise, the same for every sampler, their classes as in the training data
+    """
+    check_rows(rows)
+    if rows < 2:
+        raise UsageError(f"rows={rows}", "at least two", "rows=256")
+    ways = {(name, n): way for n in sorted(set(steps)) for name, way in _ways(model, n, guidance).items()}
+    labels = _labels(model, rows)
+    denoiser, device = model.guided(guidance), next(model.denoiser.parameters()).device
+    settings: Any = {"rows": rows, "seed": fold(seed, 0), "label": labels, "device": device}
+    # Each path is a list of states; only the accurate one is kept whole.
+    paths = list(trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings))
+    wanted = paths[-1].x
+    measure, distance_of, floor = _distance(model, rows)
+    error: dict[str, dict[int, float]] = {}
+    distance: dict[str, dict[int, float]] = {}
+    console = Console(stderr=True)
+    for (name, n), (sampler, on) in track(ways.items(), "sampling", console=console, transient=True):
+        x = deque(trajectory(denoiser, sampler=sampler, grid=on, **settings), maxlen=1).pop().x
+        error.setdefault(name, {})[n] = (x - wanted).double().square().mean().sqrt().item()
+        if distance_of is not None:
+            distance.setdefault(name, {})[n] = distance_of(model.codec.decode(x).cpu())
+    straight = metric.straightness(paths, model.denoiser.process)
+    bend = dict(zip(straight.u.tolist(), straight.bend.tolist(), strict=True))
+    found = Curve(rows, measure, error, distance, floor, straight.s, straight.detour, bend)
+    if out is not None:
+        _draw(found, model, paths, labels, Path(out))
+    return found
+
+
+def _ways(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
+    """What is compared at this number of evaluations."""
+    karras = model.grid if isinstance(model.grid.spacing, grid.Karras) else grid.karras(steps)
+    ways: dict[str, tuple[Sampler, Grid]] = {
+        "Euler": (Euler(), grid.Grid(karras.spacing, steps)),
+        "DPM-Solver++(2M)": (DPMpp(2), grid.Grid(karras.spacing, steps)),
+        "stock": stock(steps),
+    }
+    for one in model.tuned:
+        if one.steps == steps and one.guidance == guidance:
+            ways["tuned"] = one, one.grid
+    return ways
+
+
+def _labels(model: Model, rows: int) -> Tensor | None:
+    """Classes in the proportions of the training data, or else in turn."""
+    if not model.classes:
+        return None
+    real = None if model.source is None else metric.sheet(model.source).labels
+    return torch.arange(rows) % len(model.classes) if real is None else real.repeat(-(-rows // len(real)))[:rows]
+
+
+def _distance(model: Model, rows: int) -> tuple[str, Any, float | None]:
+    """The name of a distance to held-out data, the distance, and what as many training data have."""
+    if model.source is None or model.held_out is None:
+        return "", None, None
+    real, held_out = metric.sheet(model.source).x[:rows], metric.sheet(model.held_out).x
+    if real.ndim != 4:
+        return "energy distance", lambda x: metric.energy(x, held_out), metric.energy(real, held_out)
+    features = metric.Pixels()
+    aim = features(held_out)
+    return "Fréchet distance", lambda x: metric.frechet(features(x), aim), metric.frechet(features(real), aim)
+
+
+def _draw(found: Curve, model: Model, paths: Sequence[State], labels: Tensor | None, out: Path) -> None:
+    def lines(values: dict[str, dict[int, float]]) -> dict[str, Any]:
+        return {name: (list(each), list(each.values())) for name, each in values.items()}
+
+    title = f"{found.rows} rows, the same noise for all"
+    picture.curve(lines(found.error), out / "curve.png", title, "end-point error", "evaluations")
+    if found.distance:
+        shown = lines(found.distance)
+        steps = sorted({n for each in found.distance.values() for n in each})
+        shown["training data"] = (steps, [found.floor] * len(steps))
+        picture.curve(shown, out / "quality.png", title, found.measure, "evaluations")
+    bent = {"accurate paths": (list(found.bend), list(found.bend.values()))}
+    title = f"S = {found.straightness:.3f}, detour {100 * found.detour:.1f} %"
+    picture.curve(bent, out / "straightness.png", title, "distance from the chord", "u: data 0, noise 1")
+    moments = [paths[round(k * (len(paths) - 1) / (MOMENTS - 1))] for k in range(MOMENTS)]
+    frames = [model.frame(state) for state in moments]
+    if frames[0].x.ndim == 4:
+        each = torch.arange(SHOWN) if labels is None else _one_of_each(labels)
+        x = [frame.x[each] for frame in frames]
+        picture.strip(x, [frame.t for frame in frames], MOMENTS, out / "trajectory.png")
+        return
+    few = slice(0, POINTS)
+    last = [frames[-1], *frames[:-1:2]]  # the first panel sets the axes
+    panels = [
+        picture.Panel(f"t = {frame.t:.2f}", frame.x[few], None if labels is None else labels[few]) for frame in last
+    ]
+    picture.scatter(panels, model.classes if labels is not None else (), out / "trajectory.png")
+
+
+def _one_of_each(labels: Tensor) -> Tensor:
+    """The first row of every class, up to ten."""
+    return torch.stack([(labels == one).nonzero()[0, 0] for one in labels.unique()[:10]])

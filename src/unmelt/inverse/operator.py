@@ -1,0 +1,150 @@
+"""What is measured of the data: y = A x0 + noise, A linear.
+
+An operator says how to measure; its adjoint A', by which <A x, y> = <x, A' y>, follows from that by automatic
+differentiation (the derivative of a linear map is the map itself), so the two cannot disagree.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unmelt.errors import UsageError
+
+
+class Operator(ABC):
+    """A linear map from data to measurements, row by row."""
+
+    @abstractmethod
+    def forward(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *measured"]:
+        """A x0."""
+
+    @final
+    def adjoint(self, y: Float[Tensor, "rows *measured"], shape: Sequence[int]) -> Float[Tensor, "rows *shape"]:
+        """A' y, in the `shape` that a row of data has."""
+        pull = torch.func.vjp(self.forward, y.new_zeros(len(y), *shape))[1]
+        return pull(y)[0]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Mask(Operator):
+    """The numbers at which `known` is True, in order; [rows, how many]."""
+
+    known: Shaped[Tensor, "*shape"]
+
+    def __post_init__(self) -> None:
+        check_known(self.known)
+
+    def forward(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows measured"]:
+        if x0.shape[1:] != self.known.shape:
+            raise UsageError(
+                f"a mask of shape {list(self.known.shape)} for rows of shape {list(x0.shape[1:])}",
+                "a mask for one row, of its shape",
+                f"Mask(known.expand({list(x0.shape[1:])}))",
+            )
+        return x0.flatten(1)[:, self.known.flatten().to(x0.device)]
+
+
+def check_known(known: Tensor) -> None:
+    """Refuse a mask that is none."""
+    if known.dtype != torch.bool or not known.any():
+        raise UsageError(
+            f"a mask of {known.dtype} with {int(known.count_nonzero())} entries that are not 0",
+            "booleans, True where the data are known, and at least one of them True",
+            "known = torch.ones(1, 8, 8, dtype=torch.bool)",
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Downsample(Operator):
+    """The mean of every block of `factor` pixels in each direction; [rows, channels, *space / factor]."""
+
+    factor: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.factor, bool) or not isinstance(self.factor, int) or self.factor < 1:
+            raise UsageError(f"Downsample({self.factor!r})", "a whole number of pixels, at least 1", "Downsample(2)")
+
+    def forward(self, x0: Float[Tensor, "rows channels *space"]) -> Float[Tensor, "rows channels *less"]:
+        space = _space(x0)
+        if any(size % self.factor for size in space):
+            raise UsageError(
+                f"Downsample({self.factor}) of space {space}", "sizes that the factor divides", "Downsample(2)"
+            )
+        blocks = x0.reshape(*x0.shape[:2], *(part for size in space for part in (size // self.factor, self.factor)))
+        return blocks.mean(tuple(range(3, 3 + 2 * len(space), 2)))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Blur(Operator):
+    """Every channel convolved with one odd-sized `kernel`, the border repeated beyond the edge; the same size."""
+
+    kernel: Float[Tensor, "*width"]
+
+    def __post_init__(self) -> None:
+        sizes = list(self.kernel.shape)
+        if not 1 <= len(sizes) <= 3 or any(size % 2 == 0 for size in sizes):
+            raise UsageError(
+                f"a kernel of shape {sizes}", "one to three dimensions of odd size", "Blur.gaussian(sd=1.5, dims=2)"
+            )
+
+    @classmethod
+    def gaussian(cls, sd: float, dims: int = 2) -> "Blur":
+        """A Gaussian kernel of this standard deviation in pixels, cut at 3 sd, summing to 1."""
+        if not (math.isfinite(sd) and sd > 0):
+            raise UsageError(f"a blur of sd={sd}", "a positive number of pixels", "Blur.gaussian(sd=1.5)")
+        reach = math.ceil(3 * sd)
+        one = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sd) ** 2)
+        kernel = torch.ones((), dtype=torch.float64)
+        for _ in range(dims):
+            kernel = kernel[..., None] * one / one.sum()
+        return cls(kernel)
+
+    def forward(self, x0: Float[Tensor, "rows channels *space"]) -> Float[Tensor, "rows channels *space"]:
+        space, sizes = _space(x0), self.kernel.shape
+        if len(space) != len(sizes):
+            raise UsageError(
+                f"a kernel of {len(sizes)} dimensions for space {space}",
+                "as many as space has",
+                f"Blur.gaussian(sd=1.5, dims={len(space)})",
+            )
+        beyond = [size // 2 for size in reversed(sizes) for _ in range(2)]
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(space) - 1]
+        alone = F.pad(x0.reshape(-1, 1, *space), beyond, mode="replicate")
+        return convolve(alone, self.kernel.to(x0)[None, None]).view_as(x0)
+
+
+def _space(x0: Tensor) -> list[int]:
+    """The sizes of space, of rows with channels."""
+    if not 3 <= x0.ndim <= 5:
+        raise UsageError(
+            f"rows of shape {list(x0.shape[1:])}", "[channels, *space] with one to three dimensions of space", "Matrix"
+        )
+    return list(x0.shape[2:])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Matrix(Operator):
+    """Any linear map, written out: `matrix` times the row laid out flat."""
+
+    matrix: Float[Tensor, "measured dim"]
+
+    def forward(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows measured"]:
+        flat = x0.flatten(1)
+        if flat.shape[1] != self.matrix.shape[1]:
+            raise UsageError(
+                f"a matrix of shape {list(self.matrix.shape)} for rows of {flat.shape[1]} numbers",
+                "a column for each number",
+                f"Matrix(torch.randn(3, {flat.shape[1]}))",
+            )
+        return flat @ self.matrix.T.to(x0)

@@ -1,0 +1,9 @@
+"""How probable: what a denoiser thinks of given data, in nats."""
+
+from unmelt.likelihood.bits import bits_per_dim
+from unmelt.likelihood.bound import bound
+from unmelt.likelihood.divergence import Divergence, Exact, Hutchinson
+from unmelt.likelihood.estimate import START, Estimate
+from unmelt.likelihood.flow import log_likelihood
+
+__all__ = ["START", "Divergence", "Estimate", "Exact", "Hutchinson", "bits_per_dim", "bound", "log_likelihood"]

@@ -1,0 +1,86 @@
+"""The trace of a belief's Jacobian, tr dD/dx: exactly, or by probes.
+
+    tr J = sum_i e_i . J e_i  =  E[v . J v]      for any v with E[v v^T] = I
+
+The second is Hutchinson's estimator (1989); with signs +-1 for v, only what is off the diagonal makes it vary. A probe
+is kept for a whole flow (Grathwohl et al., 2019, section 3.1): its slope is then as smooth as the flow, and the totals
+of different probes along the flow are independent estimates, whose scatter is the standard error.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.rng import Random
+
+
+class Divergence(ABC):
+    """How the trace is had from products of a vector and the Jacobian."""
+
+    @abstractmethod
+    def draw(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows probes dim"]:
+        """What each row keeps for the whole flow."""
+
+    @abstractmethod
+    def traces(
+        self, belief: Float[Tensor, "rows dim"], x: Float[Tensor, "rows dim"], probes: Float[Tensor, "rows probes dim"]
+    ) -> Float[Tensor, "rows estimates"]:
+        """Unbiased estimates of tr d belief / d x, in the precision of x; differentiable where autograd is on."""
+
+
+def standard_error(estimates: Float[Tensor, "rows estimates"]) -> Float[Tensor, " rows"]:
+    """Of their mean; 0 where there is a single one, which is exact."""
+    count = estimates.shape[1]
+    return estimates.std(1) / count**0.5 if count > 1 else torch.zeros_like(estimates[:, 0])
+
+
+def _pull(belief: Tensor, x: Tensor, v: Tensor) -> Tensor:
+    """v . J for each row, the rows being independent."""
+    (product,) = torch.autograd.grad(belief, x, v, retain_graph=True, create_graph=torch.is_grad_enabled())
+    return product
+
+
+@final
+@dataclass(frozen=True)
+class Exact(Divergence):
+    """One backward pass for each dimension: for small data."""
+
+    def draw(self, x0: Tensor) -> Tensor:
+        return x0.flatten(1)[:, None][:, :0]  # nothing
+
+    def traces(self, belief: Tensor, x: Tensor, probes: Tensor) -> Tensor:
+        units = torch.eye(belief.shape[1], dtype=belief.dtype, device=belief.device)
+        diagonal = [_pull(belief, x, unit.expand_as(belief))[:, i] for i, unit in enumerate(units)]
+        return torch.stack(diagonal, 1).sum(1, keepdim=True)
+
+
+@final
+@dataclass(frozen=True)
+class Hutchinson(Divergence):
+    """One backward pass for each probe; two at least, so that they can say how far they are off.
+
+    rng    a `Rows` gives a row the same probes in any batch
+    """
+
+    rng: Random
+    probes: int = 8
+
+    def __post_init__(self) -> None:
+        if isinstance(self.probes, bool) or not isinstance(self.probes, int) or self.probes < 2:
+            raise UsageError(
+                f"{self.probes!r} probes", "at least 2, to tell a standard error", "Hutchinson(rng, probes=8)"
+            )
+        if not isinstance(self.rng, Random):
+            raise UsageError(f"rng={self.rng!r}", "a source of random numbers", "Hutchinson(Stream(0), probes=8)")
+
+    def draw(self, x0: Tensor) -> Tensor:
+        u = self.rng.uniform((len(x0), self.probes, x0[0].numel()), device=x0.device)
+        return torch.where(u < 0.5, -1.0, 1.0).to(x0.dtype)
+
+    def traces(self, belief: Tensor, x: Tensor, probes: Tensor) -> Tensor:
+        return torch.stack([(_pull(belief, x, v) * v).sum(1) for v in probes.unbind(1)], 1)

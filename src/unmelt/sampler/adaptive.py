@@ -1,0 +1,82 @@
+"""As many evaluations as each row needs: the Bogacki-Shampine pair of orders 3 and 2, with a step size for every row.
+
+    error = rms over a row of |w_3 - w_2| / (tolerance (1 + |w|)),      h <- h min(4, max(1/4, 0.9 error^(-1/3)))
+
+in straight coordinates (Bogacki and Shampine, 1989; Hairer, Norsett and Wanner, 1993, section II.4). Library solvers
+share one step among all rows, so that a row depends on its batch; here each goes its own way and waits at s.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.process.gaussian import over
+from unmelt.rng import Rows
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+from unmelt.sampler.straight import Path
+
+MOST_TRIES = 10_000
+
+
+@final
+@dataclass(frozen=True)
+class Adaptive(Sampler):
+    """Order 3, in steps of its own: those that its tolerance asks for. The grid only says where to be seen.
+
+    tolerance   largest error of a step, relative to 1 + |w|; the error at the end is about ten times that
+    """
+
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < math.inf:
+            raise UsageError(f"tolerance={self.tolerance}", "a positive number", "Adaptive(tolerance=1e-3)")
+
+    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return State.start(x, t, rng, condition, size=torch.full_like(t, 0.05))
+
+    def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
+        path = Path(denoiser, state.condition)
+        w, u = path.enter(state.x, state.t)
+        end, size, x0 = path.clock(s), state.recall("size"), state.x0
+        for _ in range(MOST_TRIES):
+            going = u > end
+            if not going.any():
+                return state.moved(path.leave(w, s), s, x0, size=size)
+            part = Path(denoiser, None if state.condition is None else state.condition[going])
+            h = torch.minimum(size[going], u[going] - end[going])
+            to = torch.where(h < u[going] - end[going], u[going] - h, end[going])
+            moved, error, seen = self._try(part, w[going], u[going], to)
+            good = error <= 1
+            at = going.nonzero()[:, 0]
+            w = w.index_copy(0, at, torch.where(over(good.to(u), moved) > 0, moved, w[going]))
+            x0 = x0.index_copy(0, at, seen)
+            u = u.index_copy(0, at, torch.where(good, to, u[going]))
+            grown = h * (0.9 * error.clamp_min(1e-9) ** (-1 / 3)).clamp(0.25, 4)
+            size = size.index_copy(
+                0, at, torch.where(good & (h < size[going]), torch.maximum(grown, size[going]), grown)
+            )
+        raise UsageError(
+            f"a path that {MOST_TRIES} steps within tolerance={self.tolerance} did not finish",
+            "a belief that is finite and smooth, or a looser tolerance",
+            "Adaptive(tolerance=1e-3)",
+        )
+
+    def _try(self, path: Path, w: Tensor, u: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(w at end, its error over what is tolerated, x0 at u)."""
+        h = over(end - u, w)
+        k1, x0 = path.slope(w, u)
+        k2, _ = path.slope(w + h / 2 * k1, (u + end) / 2)
+        k3, _ = path.slope(w + 3 / 4 * h * k2, u + 3 / 4 * (end - u))
+        third = w + h * (2 / 9 * k1 + 1 / 3 * k2 + 4 / 9 * k3)
+        # the pair's own fourth slope is at the end, which may be u = 0: the second-order mate here is the midpoint rule
+        second = w + h * k2
+        scaled = (third - second) / (self.tolerance * (1 + torch.maximum(w.abs(), third.abs())))
+        return third, scaled.double().square().flatten(1).mean(1).sqrt(), x0

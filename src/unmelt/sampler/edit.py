@@ -1,0 +1,54 @@
+"""SDEdit (Meng et al., 2022): melt what there is part of the way, and walk back.
+
+    x_t = alpha(t) x0 + sigma(t) noise  at t = strength,  then any sampler from t to 0
+
+What is coarser than the noise is kept, what is finer is made anew: a sketch becomes a picture, a picture of one thing
+one of another. Strength 1 is sampling anew, where the schedule leaves no signal; near 0 nothing changes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.rng import Rows
+from unmelt.sampler.grid import Grid
+from unmelt.sampler.loop import knots, walk
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+
+
+def edit(
+    denoiser: Denoiser,
+    x0: Float[Tensor, "rows *shape"],
+    *,
+    strength: float,
+    sampler: Sampler,
+    grid: Grid,
+    seed: int | Sequence[int] = 0,
+    condition: Condition | None = None,
+) -> Iterator[State]:
+    """Yield the state at every time of the grid, which starts at t = strength: melted data first, edited data last.
+
+    Seeds, steps and frames are as in `trajectory`; all steps of the grid are taken, within the shorter way.
+    """
+    if not 0 < strength <= 1:
+        raise UsageError(f"strength={strength}", "above 0 (nothing changed) and at most 1 (all anew)", "strength=0.5")
+    with torch.no_grad():
+        start, *times = knots(replace(grid, start=float(strength)), denoiser.process.schedule, len(x0), x0.device)
+        rng = Rows.of(seed, len(x0))
+        x_t, _ = denoiser.process.corrupt(x0, start, rng)
+        state = sampler.init(x_t, start, rng.advance(), condition)
+    yield state
+    steps = walk(denoiser, sampler, state, times)
+    while True:
+        with torch.no_grad():
+            frame = next(steps, None)
+        if frame is None:
+            return
+        yield frame

@@ -1,0 +1,34 @@
+"""Linear multistep (Adams-Bashforth) on EDM's form of the ODE, d(x / alpha) / dr = noise with r = sigma / alpha.
+
+The `lms` of k-diffusion, on every schedule. From pure noise, where r is infinite, its step is Euler's.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.rng import Rows
+from unmelt.sampler import multistep
+from unmelt.sampler.frame import Ratio
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+
+
+@final
+@dataclass(frozen=True)
+class LMS(Sampler):
+    """Orders 1 to 4 (multistep); one evaluation a step."""
+
+    order: int = 4
+
+    def __post_init__(self) -> None:
+        multistep.check_order(self, self.order, 1, 4)
+
+    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return multistep.start(x, t, rng, condition, slopes=self.order - 1)
+
+    def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
+        return multistep.step(Ratio(), self.order, denoiser, state, s)

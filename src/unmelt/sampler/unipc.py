@@ -1,0 +1,36 @@
+"""UniPC (Zhao et al., 2023): predict with past beliefs, correct with the one the prediction led to, in log SNR.
+
+A predictor of order p and its corrector of order p + 1, both polynomials of the belief x0 integrated exactly (the
+paper's variant with varying coefficients); the corrected x is what the next step starts from, its belief being reused.
+Where log SNR is infinite, from pure noise or to clean data, a step is Euler's.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.rng import Rows
+from unmelt.sampler import multistep
+from unmelt.sampler.frame import Data
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+
+
+@final
+@dataclass(frozen=True)
+class UniPC(Sampler):
+    """Orders 1 to 3 of the predictor (multistep); one evaluation a step."""
+
+    order: int = 3
+
+    def __post_init__(self) -> None:
+        multistep.check_order(self, self.order, 1, 3)
+
+    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return multistep.start(x, t, rng, condition, slopes=self.order, corrected=True)
+
+    def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
+        return multistep.step(Data(), self.order, denoiser, state, s)

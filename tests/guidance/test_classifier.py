@@ -1,0 +1,86 @@
+import pytest
+import torch
+from conformance.subjects import F64, levels
+from kinds import Counted, batch, classes
+
+from unmelt import schedule
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.guidance import CFG, Classifier
+from unmelt.rng import Stream
+from unmelt.sampler import DPMpp, grid, sample
+
+COS = schedule.Cosine()
+
+
+def rows(on, count=40):
+    """x_t as it would be, at every noise level."""
+    t = levels(on, count, widest=5.0)
+    x, _ = classes(on).process.corrupt(batch(count)[0], t, Stream(1))
+    return x, t, Condition(label=torch.arange(count) % 2)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 3.0, 8.0])
+def test_an_exact_classifier_is_classifier_free_guidance(any_schedule, scale):
+    """Bayes' rule, at the same scale."""
+    (x, t, condition), base = rows(any_schedule), Counted(classes(any_schedule))
+    free = CFG(base, scale)(x, t, condition).mean
+    torch.testing.assert_close(
+        Classifier(base, base.log_probability, scale)(x, t, condition).mean, free, rtol=1e-8, atol=1e-8
+    )
+
+
+def test_around_a_denoiser_that_was_not_told_scale_2_is_bayes_rule(any_schedule):
+    (x, t, condition), base = rows(any_schedule), Counted(classes(any_schedule))
+
+    class Untold:
+        process, shape = base.process, base.shape
+
+        def __call__(self, x_t, t, condition=None):
+            return base(x_t, t)
+
+    told = base(x, t, condition).mean
+    bayes = Classifier(Untold(), base.log_probability, 2.0)(x, t, condition).mean
+    torch.testing.assert_close(bayes, told, rtol=1e-8, atol=1e-8)
+
+
+def test_whole_samples_agree(any_schedule):
+    """But for the first step where that starts without any signal: there the classifier has nothing to say."""
+    base = Counted(classes(any_schedule))
+    settings = {"rows": 4, "label": 1, "sampler": DPMpp(2), "grid": grid.karras(30), "seed": 0, "dtype": F64}
+    free = sample(CFG(base, 2.0), **settings)
+    by_classifier = sample(Classifier(base, base.log_probability, 2.0), **settings)
+    pure = any_schedule.alpha(torch.ones(1, dtype=F64)).item() == 0
+    torch.testing.assert_close(by_classifier, free, rtol=0, atol=0.05 if pure else 1e-6)
+
+
+def test_gradients_flow_through_it():
+    """The Jacobian of the guided belief is that of classifier-free guidance, to the second derivative of log p."""
+    base = Counted(classes(COS))
+    x, t, condition = rows(COS, 5)
+    weights = torch.randn(5, 3, dtype=F64)
+
+    def pulled_back(guided):
+        leaf = x.clone().requires_grad_()
+        return torch.autograd.grad((guided(leaf, t, condition).mean * weights).sum(), leaf)[0]
+
+    torch.testing.assert_close(
+        pulled_back(Classifier(base, base.log_probability, 3.0)), pulled_back(CFG(base, 3.0)), rtol=1e-7, atol=1e-7
+    )
+    with torch.no_grad():
+        assert not Classifier(base, base.log_probability, 3.0)(x, t, condition).mean.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda x, t, condition: x.sum(), r"gave \[\] for 4 rows"),
+        (lambda x, t, condition: x, r"gave \[4, 3\] for 4 rows"),
+        (lambda x, t, condition: x.sum(1, keepdim=True), r"gave \[4, 1\] for 4 rows"),
+        (lambda x, t, condition: x.sum(1).detach(), "no gradient"),
+    ],
+)
+def test_classifiers_that_answer_otherwise_are_refused(wrong, says):
+    x, t, condition = batch(4)
+    with pytest.raises(UsageError, match=says):
+        Classifier(classes(COS), wrong, 2.0)(x, t, condition)

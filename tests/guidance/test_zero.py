@@ -1,0 +1,70 @@
+import pytest
+import torch
+from conformance.subjects import F64, column, run
+from kinds import Counted, batch, classes
+
+from unmelt import schedule
+from unmelt.denoiser.prediction import Velocity
+from unmelt.errors import UsageError
+from unmelt.guidance import CFG, CFGZero, Still
+from unmelt.sampler import Euler, grid, sample
+
+
+def velocities(shift):
+    """Conditional, null and guided velocities of flow matching, by the prediction that networks are trained on."""
+    on = schedule.Straight(shift)
+    model, (x, t, condition) = classes(on), batch()
+    x, t, condition = x[1:-1], t[1:-1], condition[1:-1]
+    guided = CFGZero(model, 3.0)
+    return [
+        Velocity().output(belief.mean, x, t, model.process) / on.sigma_rate(t)[:, None]
+        for belief in (model(x, t, condition), model(x, t, condition.null()), guided(x, t, condition))
+    ]
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_it_is_the_paper_on_straight_lines(shift):
+    conditional, null, guided = velocities(shift)
+    share = ((conditional * null).sum(1) / null.square().sum(1))[:, None]
+    wanted = (1 - 3.0) * share * null + 3.0 * conditional
+    torch.testing.assert_close(guided, wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_no_other_share_explains_more():
+    """The share that it used, read back from what it answered, leaves the smallest residual."""
+    conditional, null, guided = velocities(1.0)
+    used = (guided - 3.0 * conditional) / (1 - 3.0)  # share * null
+    residual = (conditional - used).square().sum(1)
+    for share in torch.linspace(-3, 3, 601, dtype=F64):
+        assert (residual <= (conditional - share * null).square().sum(1) + 1e-12).all()
+    torch.testing.assert_close(
+        ((conditional - used) * null).sum(1), torch.zeros(len(null), dtype=F64), rtol=0, atol=1e-9
+    )
+
+
+def test_still_rows_keep_their_noise(any_schedule):
+    """In straight coordinates they do not move; the network is not asked."""
+    times = column(1.0, 0.99, 0.97)
+    base = Counted(classes(any_schedule))
+    x, _, condition = batch(4)
+    x = x * any_schedule.sigma(times[:1])
+    state = run(Euler(), Still(CFG(base, 3.0), after=0.96), x, times, condition=condition)
+    before, after = (base.process.straighten(*at)[0] for at in ((x, times[0].expand(4)), (state.x, state.t)))
+    torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
+    assert base.calls == 0
+
+
+def test_still_only_above_its_time():
+    model, (x, t, condition) = classes(schedule.Cosine()), batch()
+    belief = Still(model, after=0.5)(x, t, condition).mean
+    asked = t <= 0.5
+    assert torch.equal(belief[asked], model(x, t, condition).mean[asked])
+    assert torch.equal(belief[~asked], model.process.straighten(x, t)[0][~asked])
+    made = sample(Still(CFGZero(model, 2.0)), rows=3, label=1, sampler=Euler(), grid=grid.uniform(30), seed=0)
+    assert torch.isfinite(made).all()
+
+
+@pytest.mark.parametrize("after", [0.0, 1.1, -0.5, float("nan")])
+def test_times_to_wait_for_that_mean_nothing_are_refused(after):
+    with pytest.raises(UsageError, match="Still"):
+        Still(classes(schedule.Cosine()), after)

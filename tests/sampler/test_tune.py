@@ -1,0 +1,104 @@
+"""A tuned sampler: better than the stock one on noise it has not seen, and right whatever was learned."""
+
+import pytest
+import torch
+from conformance.subjects import F64, Silent, column, full, ring, tilted, unchecked
+
+from unmelt import UsageError, schedule
+from unmelt.condition import Condition
+from unmelt.denoiser import Mixture
+from unmelt.guidance import CFG
+from unmelt.process import Gaussian
+from unmelt.sampler import Adams, Tuned, grid, knots, stock, tune, walk
+from unmelt.sampler.tune import _sampler, _start
+
+
+def noise(on, rows, dim=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return on.sigma(column(1.0)) * torch.randn(rows, dim, dtype=F64, generator=generator)
+
+
+def ends(model, sampler, on_grid, x, condition=None):
+    silent = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64))
+    start, *times = knots(on_grid, model.process.schedule, len(x))
+    with torch.no_grad(), unchecked():
+        return [*walk(model, sampler, sampler.init(x, start, silent, condition), times)][-1].x
+
+
+def rms(x):
+    return x.square().mean().sqrt().item()
+
+
+def test_it_learns_the_ring_and_keeps_what_it_learned_on_new_noise(plain_schedule):
+    model = ring(plain_schedule)
+    with unchecked():
+        lesson = tune(model, 4, noise(plain_schedule, 256), rounds=12)
+    fresh = noise(plain_schedule, 400, seed=1)
+    wanted = ends(model, Adams(6), grid.balanced(96), fresh)
+    stocked = rms(ends(model, *stock(4), fresh) - wanted)
+    tuned = rms(ends(model, lesson.sampler, lesson.sampler.grid, fresh) - wanted)
+    assert tuned < stocked / 4
+    assert lesson.tuned < lesson.stock / 4
+    assert lesson.stock == pytest.approx(stocked, rel=0.5)
+
+
+def test_it_learns_under_guidance():
+    on = schedule.Cosine()
+    model, label = CFG(tilted(on), scale=3.0), torch.arange(256) % 2
+    with unchecked():
+        lesson = tune(model, 4, noise(on, 256), Condition(label=label))
+    assert lesson.tuned < lesson.stock / 2
+
+
+def test_learning_starts_from_the_stock_sampler():
+    """Before the first round it is Adams' predictor, to the extent that a mixture of beliefs can say it."""
+    on = schedule.Straight()
+    model, x = tilted(on), noise(on, 50)
+    begun = _sampler(_start(6, on), 6, on)
+    torch.testing.assert_close(column(*begun.times), grid.balanced(6)(on))
+    wanted = ends(model, Adams(6), grid.balanced(96), x)
+    assert rms(ends(model, begun, begun.grid, x) - wanted) < 3 * rms(ends(model, *stock(6), x) - wanted)
+
+
+def test_any_weights_are_exact_on_a_point(plain_schedule):
+    point = column(0.7, -1.3)
+    model = Mixture.gaussian(point, torch.zeros(2, 2, dtype=F64), Gaussian(plain_schedule))
+    wild = Tuned((1.0, 0.6, 0.3, 0.0), ((), (-3.0,), (7.0, -2.0)), (0.0, 0.2, -0.3))
+    assert (ends(model, wild, wild.grid, noise(plain_schedule, 5)) - point).abs().max() < 1e-9
+
+
+def test_a_row_that_joins_late_has_no_past():
+    """It begins in the middle with a step of order 1, as any sampler would."""
+    on = schedule.Cosine()
+    sampler = Tuned((1.0, 0.6, 0.3, 0.0), ((), (-0.4,), (-0.5, 0.2)), (0.0, 0.0, 0.0))
+    model, x = tilted(on), noise(on, 3)
+    silent = Silent(torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+    state = sampler.step(model, sampler.init(x, full(3, 0.3), silent), full(3, 0.1))
+    carried = model.process.carry(x, model(x, full(3, 0.3)).mean, full(3, 0.3), full(3, 0.1))
+    torch.testing.assert_close(state.x, carried)
+
+
+@pytest.mark.parametrize("steps", [1, 0, 31])
+def test_steps_it_does_not_learn(steps):
+    with pytest.raises(UsageError, match="2 to 30"):
+        tune(ring(schedule.Cosine()), steps, noise(schedule.Cosine(), 64))
+
+
+def test_too_few_rows():
+    with pytest.raises(UsageError, match="at least 16"):
+        tune(ring(schedule.Cosine()), 4, noise(schedule.Cosine(), 8))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ((1.0, 0.5, 0.6, 0.0), ((), (0.1,), (0.1,)), (0.0, 0.0, 0.0)),
+        ((1.0, 0.5, 0.1), ((), (0.1,)), (0.0, 0.0)),
+        ((1.0, 0.5, 0.0), ((), (0.1, 0.2)), (0.0, 0.0)),
+        ((1.0, 0.5, 0.0), ((), (float("nan"),)), (0.0, 0.0)),
+        ((1.0, 0.5, 0.0), ((),), (0.0, 0.0)),
+    ],
+)
+def test_what_is_no_sampler(settings):
+    with pytest.raises(UsageError, match="Tuned"):
+        Tuned(*settings)
