@@ -23,7 +23,7 @@ demo: .venv/.demo
 	$(BIN)/python examples/digits.py
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

@@ -179,7 +179,7 @@ def test_a_header_that_claims_more_than_there_is(folder, capsys):
     [
         (lambda about: about["model"]["sampler"].update(part="sampler.Magic"), "'sampler.Magic'"),
         (lambda about: about["model"]["sampler"].update(part="subprocess.run"), "'subprocess.run'"),
-        (lambda about: about["model"]["codec"].pop("scale"), "codec.Affine described with"),
+        (lambda about: about["model"]["denoiser"].pop("backbone"), "denoiser.Network described with"),
         (lambda about: about["model"]["codec"].update(scale=-1.0), "scale=-1.0"),
         (lambda about: about["model"]["grid"].update(steps=10**9), "1000000000 steps"),
         (lambda about: about["model"].pop("codec"), "does not describe a model"),

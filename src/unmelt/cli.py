@@ -277,7 +277,9 @@ def curve(
         if rows_of:
             _table(rows_of, f"{name} by evaluations")
     _table({"S": found.straightness, "detour": found.detour}, "straightness of paths (0 is straight)")
-    _tell(f"pictures: {', '.join(str(out / f'{name}.png') for name in ('curve', 'straightness', 'trajectory'))}")
+    _tell(
+        f"pictures: {', '.join(str(out / f'{name}.png') for name in ('curve', 'quality', 'straightness', 'trajectory'))}"
+    )
 
 
 def _spark(values: Sequence[float], width: int = 60) -> str:

@@ -135,9 +135,9 @@ def test_finished_rows_stay_even_if_belief_breaks_down(any_sampler):
     assert not torch.equal(after.x[1], state.x[1])
 
 
-def test_float32_works_from_noise_to_data(any_schedule, any_sampler):
+def test_float32_works_from_noise_to_data(plain_schedule, any_sampler):
     with unchecked():
-        made = sample(ring(any_schedule), rows=3, sampler=any_sampler, grid=grid.karras(6), seed=0)
+        made = sample(ring(plain_schedule), rows=3, sampler=any_sampler, grid=grid.karras(6), seed=0)
     assert made.dtype == torch.float32
     assert torch.isfinite(made).all()
     assert made.norm(dim=1).max() < 100

@@ -62,40 +62,42 @@ def test_the_fit_can_tell_orders_apart():
         assert slope(3.0 / steps.double() ** order, steps) == pytest.approx(order, abs=1e-9)
 
 
-def test_no_noise_is_left_of_a_point(any_schedule, any_sampler):
+def test_no_noise_is_left_of_a_point(plain_schedule, any_sampler):
     """A point mass: whatever the sampler, schedule and grid, every row ends on it."""
     point = torch.tensor([0.7, -1.3], dtype=F64)
-    model = Mixture.gaussian(point, torch.zeros(2, 2, dtype=F64), Gaussian(any_schedule))
+    model = Mixture.gaussian(point, torch.zeros(2, 2, dtype=F64), Gaussian(plain_schedule))
     for make in SPACINGS.values():
         with unchecked():
-            times = make(3)(any_schedule)
-            x = any_schedule.sigma(times[0]) * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+            times = make(3)(plain_schedule)
+            x = plain_schedule.sigma(times[0]) * torch.randn(
+                4, 2, dtype=F64, generator=torch.Generator().manual_seed(0)
+            )
             end = run(any_sampler, model, x, times, Fast.many(4))
         assert end.t.tolist() == [0.0] * 4
         assert (end.x - point).abs().max() < 1e-6  # 1e-12 but where knots crowd at t = 1, as nodes a hair apart do
 
 
-def test_a_narrow_gaussian_keeps_its_width(any_schedule, deterministic_sampler):
+def test_a_narrow_gaussian_keeps_its_width(plain_schedule, deterministic_sampler):
     sd, rows = 1e-3, 256
-    model = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), Gaussian(any_schedule))
+    model = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), Gaussian(plain_schedule))
     noise = torch.randn(rows, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     with unchecked():
-        times = grid.log_snr(24, sigma_min=1e-5)(any_schedule)
-        end = run(deterministic_sampler, model, any_schedule.sigma(times[0]) * noise, times).x
+        times = grid.log_snr(24, sigma_min=1e-5)(plain_schedule)
+        end = run(deterministic_sampler, model, plain_schedule.sigma(times[0]) * noise, times).x
     assert (end.std() / sd - 1).abs() < 0.35
     assert torch.corrcoef(torch.stack([end.flatten(), noise.flatten()]))[0, 1] > 0.999
 
 
-def test_more_steps_are_better_from_noise_to_data(any_schedule, stepped_sampler):
+def test_more_steps_are_better_from_noise_to_data(plain_schedule, stepped_sampler):
     """The whole way, t = 1 to exactly 0, against the closed form."""
     truth, noise = Anisotropic.make(), torch.randn(32, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
-    x = any_schedule.sigma(column(1.0)) * noise
-    wanted = truth.flow(x, any_schedule, column(1.0), column(0.0))
+    x = plain_schedule.sigma(column(1.0)) * noise
+    wanted = truth.flow(x, plain_schedule, column(1.0), column(0.0))
     errors = []
     with unchecked():
         for steps in (6, 18, 54):
-            times = grid.log_snr(steps, sigma_min=1e-4 / steps, sigma_max=1e4)(any_schedule)
-            end = run(stepped_sampler, truth.denoiser(any_schedule), x, times).x
+            times = grid.log_snr(steps, sigma_min=1e-4 / steps, sigma_max=1e4)(plain_schedule)
+            end = run(stepped_sampler, truth.denoiser(plain_schedule), x, times).x
             assert torch.isfinite(end).all()
             errors.append((end - wanted).square().mean().sqrt().item())
     assert errors[2] < errors[0]

@@ -54,7 +54,8 @@ def curve(
     axis.grid(True, which="major", axis="y", color="#e6e6e6", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.margins(x=0.01)
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if max(x.max(initial=0) for x, _ in data.values()) >= 1000:
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     if len(data) > 1:
         axis.legend(frameon=False, fontsize=8, labelcolor=INK)
     return finish(drawn, path)
