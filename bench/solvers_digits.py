@@ -24,10 +24,10 @@ from torch import Tensor
 import unmelt as um
 
 EVALUATIONS = (4, 6, 8, 10)
-STEPS, TIMES, TRIAL, FINALISTS = 200, 3, 24, 3
+STEPS, TIMES, TRIAL, FINALISTS = 200, 2, 12, 2
 """Of the accurate paths; samples for each training image; rows of the trial; of each library and cell."""
 
-LEARNED, ROUNDS, SEED, CHUNK = 384, 12, 99, 512
+LEARNED, ROUNDS, SEED, CHUNK = 256, 6, 99, 512
 WITHIN = 1.05
 """How near the tuned sampler must come at 6 evaluations."""
 

@@ -277,9 +277,7 @@ def curve(
         if rows_of:
             _table(rows_of, f"{name} by evaluations")
     _table({"S": found.straightness, "detour": found.detour}, "straightness of paths (0 is straight)")
-    _tell(
-        f"pictures: {', '.join(str(out / f'{name}.png') for name in ('curve', 'quality', 'straightness', 'trajectory'))}"
-    )
+    _tell(f"pictures: curve, quality, straightness and trajectory.png in {out}")
 
 
 def _spark(values: Sequence[float], width: int = 60) -> str:
