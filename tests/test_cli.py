@@ -340,7 +340,15 @@ def test_ctrl_c_leaves_a_run_that_ends_as_if_nothing_had_been(tmp_path, monkeypa
     assert steps[0] == steps[1] == list(range(25, 251, 25))
 
 
-def test_ctrl_c_while_sampling_promises_nothing(ring, tmp_path, capsys):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, as in a person's shell; workers that run tests ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_sampling_promises_nothing(ring, tmp_path, capsys, interruptible):
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     assert unmelt("sample", ring, "--rows", 100_000, "--steps", 1000, "--out", tmp_path / "new/a.npy") == 130
     out, err = capsys.readouterr()

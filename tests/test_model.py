@@ -285,7 +285,8 @@ class TestWhatCameLater:
     """Tuning, editing, likelihood and guidance of any kind, through the facade."""
 
     @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory):
+    @classmethod
+    def run(cls, tmp_path_factory):
         folder = tmp_path_factory.mktemp("later") / "ring"
         settings = {"modes": 3, "steps": 300, "width": 32, "depth": 2, "batch": 128}
         um.recipe.ring(**settings).fit(folder, quiet=True)

@@ -49,14 +49,14 @@ MORE: dict[type, list[Any]] = {
     schedule.Straight: [schedule.Straight(shift=3.0), schedule.Straight(shift=0.3)],
     prediction.Preconditioned: [prediction.Preconditioned(data_sd=1.7)],
     DDIM: [DDIM(eta=0.5), DDIM(eta=1.0)],
-    Adams: [Adams(order=2), Adams(order=4), Adams(order=5), Adams(order=6)],
-    DEIS: [DEIS(order=1), DEIS(order=2), DEIS(order=4)],
-    DPMpp: [DPMpp(order=1), DPMpp(order=3), DPMpp(order=2, eta=1.0), DPMpp(order=3, eta=1.0)],
+    Adams: [Adams(order=6)],
+    DEIS: [DEIS(order=4)],
+    DPMpp: [DPMpp(order=1), DPMpp(order=3), DPMpp(order=2, eta=1.0)],
     DPMppSingle: [DPMppSingle(eta=1.0)],
     LMS: [LMS(order=2)],
     SASolver: [SASolver(order=2, eta=0.5)],
     Tuned: [Tuned((1.0, 0.7, 0.4, 0.0), ((), (-0.4,), (-0.5, 0.1)), (0.0, 0.01, -0.02))],
-    UniPC: [UniPC(order=1), UniPC(order=2)],
+    UniPC: [UniPC(order=1)],
     Langevin: [Langevin(walks=3, size=0.2)],
 }
 
@@ -229,6 +229,7 @@ def deterministic(sampler: Sampler) -> bool:
 
 DETERMINISTIC = [one for one in SAMPLERS if deterministic(one)]
 STEPPED = [one for one in DETERMINISTIC if not isinstance(one, Adaptive | Tuned)]
+STEPPED += [*map(Adams, (2, 4, 5)), *map(DEIS, (1, 2)), LMS(3), UniPC(2)]
 """Those whose error is that of the steps they are told to take."""
 
 STOCHASTIC = [one for one in SAMPLERS if one not in DETERMINISTIC]

@@ -88,7 +88,7 @@ def test_a_narrow_gaussian_keeps_its_width(plain_schedule, deterministic_sampler
     assert torch.corrcoef(torch.stack([end.flatten(), noise.flatten()]))[0, 1] > 0.999
 
 
-def test_more_steps_are_better_from_noise_to_data(plain_schedule, stepped_sampler):
+def test_more_steps_are_better_from_noise_to_data(plain_schedule, deterministic_sampler):
     """The whole way, t = 1 to exactly 0, against the closed form."""
     truth, noise = Anisotropic.make(), torch.randn(32, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
     x = plain_schedule.sigma(column(1.0)) * noise
@@ -97,7 +97,7 @@ def test_more_steps_are_better_from_noise_to_data(plain_schedule, stepped_sample
     with unchecked():
         for steps in (6, 18, 54):
             times = grid.log_snr(steps, sigma_min=1e-4 / steps, sigma_max=1e4)(plain_schedule)
-            end = run(stepped_sampler, truth.denoiser(plain_schedule), x, times).x
+            end = run(deterministic_sampler, truth.denoiser(plain_schedule), x, times).x
             assert torch.isfinite(end).all()
             errors.append((end - wanted).square().mean().sqrt().item())
     assert errors[2] < errors[0]
