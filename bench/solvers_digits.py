@@ -2,8 +2,9 @@
 
 Every sampler drives the same trained digits model from the same noise, with the classes of the training images. Two
 figures: the Fréchet distance over pixels to the held-out digits, as a share of that of 200 steps, and the root mean
-square distance of the end points from those of 200 steps. Of the peers' samplers those take part that did best on the ring in
-bench/results/solvers.json, whose noise levels are these; of each library its best distance counts, cell by cell.
+square distance of the end points from those of 200 steps. Of the peers' samplers those take part that did best on the
+ring in bench/results/solvers.json, whose noise levels are these; of each library its best distance counts, cell by
+cell.
 """
 
 import argparse
