@@ -8,13 +8,14 @@ negative scale says what should not be seen.
 """
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance.guidance import check_scale
@@ -22,7 +23,7 @@ from unmelt.posterior import Point
 
 
 @final
-class Composition:
+class Composition(Around):
     """A denoiser told several things at once; one network call for each, and one for the null belief.
 
     conditions   each of one row, which is meant for all rows
@@ -40,14 +41,6 @@ class Composition:
             if len(condition) != 1:
                 raise UsageError(f"a condition of {len(condition)} rows to compose", "one row, for all rows", instead)
         self.denoiser, self.conditions, self.scales = denoiser, tuple(conditions), tuple(scales)
-
-    @property
-    def process(self) -> Any:
-        return self.denoiser.process
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.denoiser.shape  # type: ignore[attr-defined]
 
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.process.gaussian import over
@@ -27,7 +28,7 @@ def check_scale(scale: float) -> None:
         raise UsageError(f"a guidance scale of {scale}", "a finite number", "guidance=2.0")
 
 
-class Guidance(ABC):
+class Guidance(Around, ABC):
     """A denoiser made of denoisers.
 
     scale      1 unguided, above 1 guided, 0 the worse belief
@@ -48,14 +49,6 @@ class Guidance(ABC):
         self, belief: Any, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
     ) -> Any:
         """The belief to move away from, given the denoiser's own; finite at every t."""
-
-    @property
-    def process(self) -> Any:
-        return self.denoiser.process
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.denoiser.shape  # type: ignore[attr-defined]
 
     @final
     def __call__(

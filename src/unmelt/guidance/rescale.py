@@ -7,13 +7,14 @@ of each row, is brought back towards that of the belief before guidance. The pap
 this is done to the belief of x0, and so means the same whatever the network was trained to output.
 """
 
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.denoiser.around import Around
 from unmelt.errors import UsageError
 from unmelt.guidance.guidance import Guidance
 from unmelt.posterior import Point
@@ -21,35 +22,28 @@ from unmelt.process.gaussian import over
 
 
 @final
-class Rescale:
+class Rescale(Around):
     """Any guidance, at no further call of a network.
 
     share   0 leaves the guidance as it is, 1 keeps the standard deviation wholly; the paper's phi, 0.7
     """
 
-    def __init__(self, guided: Guidance, share: float = 0.7) -> None:
+    def __init__(self, denoiser: Guidance, share: float = 0.7) -> None:
         if not 0 <= share <= 1:
             raise UsageError(f"Rescale with share={share}", "a share from 0 to 1", "Rescale(guided, share=0.7)")
-        if not isinstance(guided, Guidance):
+        if not isinstance(denoiser, Guidance):
             raise UsageError(
-                f"Rescale around a {type(guided).__name__}, which is not guided",
+                f"Rescale around a {type(denoiser).__name__}, which is not guided",
                 "a guidance with a scale",
                 "Rescale(CFG(denoiser, scale=3.0))",
             )
-        self.guided, self.share = guided, share
-
-    @property
-    def process(self) -> Any:
-        return self.guided.process
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.guided.shape
+        self.denoiser: Guidance = denoiser
+        self.share = share
 
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
-        plain, guided = self.guided.beliefs(x_t, t, condition)
+        plain, guided = self.denoiser.beliefs(x_t, t, condition)
         before, after = (_deviation(belief.mean) for belief in (plain, guided))
         ratio = torch.where(after > 0, before / after, 1.0)
         return guided.lerp(Point(guided.mean * over(ratio, x_t)), self.share)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
@@ -19,7 +20,7 @@ from unmelt.process.gaussian import over
 
 
 @final
-class Still:
+class Still(Around):
     """A denoiser, guided or not, that is only asked from `after` on.
 
     after   the time above which nothing moves; 1 waits for nothing. The paper's 4 % of equal steps are 0.96
@@ -29,14 +30,6 @@ class Still:
         if not 0 < after <= 1:
             raise UsageError(f"Still after {after}", "a time above 0 and at most 1", "Still(denoiser, after=0.96)")
         self.denoiser, self.after = denoiser, after
-
-    @property
-    def process(self) -> Any:
-        return self.denoiser.process
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.denoiser.shape  # type: ignore[attr-defined]
 
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None

@@ -18,12 +18,13 @@ which is Kalman's gain (1960), and exact where the data are one Gaussian. The me
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.inverse.operator import Operator
@@ -32,7 +33,7 @@ from unmelt.posterior import Point
 
 
 @dataclass(frozen=True, eq=False)
-class Measured(ABC):
+class Measured(Around, ABC):
     """A denoiser that also believes a measurement; itself a denoiser.
 
     operator   A
@@ -56,14 +57,6 @@ class Measured(ABC):
             raise UsageError(f"{method} with far={self.far}", "a finite noise-to-signal ratio above 0", "far=10.0")
         if not self.y.isfinite().all():
             raise UsageError("a measurement with numbers that are not finite", "only what was measured", "Mask(known)")
-
-    @property
-    def process(self) -> Any:
-        return self.denoiser.process
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.denoiser.shape  # type: ignore[attr-defined]
 
     @abstractmethod
     def explain(

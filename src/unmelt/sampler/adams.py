@@ -16,7 +16,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Angle
+from unmelt.sampler.frame import ANGLE
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -35,4 +35,4 @@ class Adams(Sampler):
         return multistep.start(x, t, rng, condition, slopes=self.order - 1, corrected=True)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        return multistep.step(Angle(), self.order - 1, denoiser, state, s)
+        return multistep.step(ANGLE, self.order - 1, denoiser, state, s)

@@ -13,7 +13,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Noise
+from unmelt.sampler.frame import NOISE
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -32,4 +32,4 @@ class DEIS(Sampler):
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        return multistep.step(Noise(), self.order, denoiser, state, s)
+        return multistep.step(NOISE, self.order, denoiser, state, s)

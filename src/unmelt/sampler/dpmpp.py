@@ -22,7 +22,7 @@ from unmelt.process.gaussian import spread
 from unmelt.remember import remembered
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Data
+from unmelt.sampler.frame import Frame, data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -47,8 +47,8 @@ class DPMpp(Sampler):
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         if self.order != 2:
-            return multistep.step(Data(self.eta), self.order, denoiser, state, s)
-        process, frame = denoiser.process, Data(self.eta)
+            return multistep.step(data(self.eta), self.order, denoiser, state, s)
+        process, frame = denoiser.process, data(self.eta)
         x0 = denoiser(state.x, state.t, state.condition).mean
         keep, now, past = _shares(frame, process.schedule, state.recall("before"), state.t, s, x0.dtype, x0.ndim)
         x = torch.addcmul(torch.addcmul(keep * state.x, now, x0), past, state.x0)
@@ -58,7 +58,7 @@ class DPMpp(Sampler):
 
 @remembered
 def _shares(
-    frame: Data, schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int
+    frame: Frame, schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_s = keep x_t + now x0_t + past x0_before; past is 0 where there is no last belief, or the step is infinite."""
     last, at, then = schedule.log_snr(before), schedule.log_snr(t), schedule.log_snr(s)

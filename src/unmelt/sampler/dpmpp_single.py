@@ -23,7 +23,7 @@ from unmelt.process.gaussian import over, spread
 from unmelt.remember import remembered
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Data
+from unmelt.sampler.frame import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -43,7 +43,7 @@ class DPMppSingle(Sampler):
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        process, frame = denoiser.process, Data(self.eta)
+        process, frame = denoiser.process, data(self.eta)
         x0 = denoiser(state.x, state.t, state.condition).mean
         half, share, finite = _half_way(process.schedule, self.eta, state.t, s, x0.dtype, x0.ndim)
         x, rng = multistep.predict(frame, process, state, state.x, x0, half, 1)

@@ -18,7 +18,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.rng import Rows
 from unmelt.sampler.grid import Grid
-from unmelt.sampler.loop import knots, walk
+from unmelt.sampler.loop import frames, knots
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -44,11 +44,4 @@ def edit(
         rng = Rows.of(seed, len(x0))
         x_t, _ = denoiser.process.corrupt(x0, start, rng)
         state = sampler.init(x_t, start, rng.advance(), condition)
-    yield state
-    steps = walk(denoiser, sampler, state, times)
-    while True:
-        with torch.no_grad():
-            frame = next(steps, None)
-        if frame is None:
-            return
-        yield frame
+    yield from frames(denoiser, sampler, state, times)

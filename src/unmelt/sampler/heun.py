@@ -1,8 +1,6 @@
 """Heun's method on the probability-flow ODE, in straight coordinates (w, u) where dw/du = (w - x0) / u.
 
-An Euler step to s, a second belief there, and the mean of the two slopes. Said as a belief to carry:
-
-    D = w_t - u_t (slope_t + slope_s) / 2
+An Euler step to s, a second belief there, and the mean of the two slopes.
 
 EDM (Karras et al., 2022, algorithm 1) does the same with x / alpha against sigma / alpha, where first steps from high
 noise are far more curved. A step to s = 0 is Euler's, as the slope there is 0 / 0.
@@ -20,6 +18,7 @@ from unmelt.process.gaussian import over
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
+from unmelt.sampler.straight import Path
 
 
 @final
@@ -31,14 +30,13 @@ class Heun(Sampler):
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        process, x, t = denoiser.process, state.x, state.t
-        x0 = denoiser(x, t, state.condition).mean
-        euler = process.carry(x, x0, t, s)
-        if not (s > 0).any():
-            return state.moved(euler, s, x0)
-        there = denoiser(euler, s, state.condition).mean
-        w_t, u_t = process.straighten(x, t)
-        w_s, u_s = process.straighten(euler, s)
-        slope = ((w_t - x0) / over(u_t, x) + (w_s - there) / over(u_s, x)) / 2
-        mean = torch.where(over(s, x) > 0, w_t - over(u_t, x) * slope, x0)
-        return state.moved(process.carry(x, mean, t, s), s, x0)
+        path = Path(denoiser, state.condition)
+        w, u = path.enter(state.x, state.t)
+        end = path.clock(s)
+        first, x0 = path.slope(w, u)
+        step, last = over(end - u, w), over(end, w) == 0
+        if last.all():
+            return state.moved(path.leave(w + step * first, s), s, x0)
+        second, _ = path.slope(w + step * first, torch.where(end > 0, end, u))  # not asked for at 0
+        slope = torch.where(last, first, (first + second) / 2)
+        return state.moved(path.leave(w + step * slope, s), s, x0)

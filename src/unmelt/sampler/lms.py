@@ -12,7 +12,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Ratio
+from unmelt.sampler.frame import RATIO
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -31,4 +31,4 @@ class LMS(Sampler):
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        return multistep.step(Ratio(), self.order, denoiser, state, s)
+        return multistep.step(RATIO, self.order, denoiser, state, s)

@@ -43,6 +43,20 @@ def walk(
         yield state
 
 
+def frames(
+    denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, " rows"]]
+) -> Iterator[State]:
+    """`walk` as people watch it: the state it starts from first, and no autograd, whatever they do in between."""
+    yield state
+    steps = walk(denoiser, sampler, state, times)
+    while True:
+        with torch.no_grad():
+            frame = next(steps, None)
+        if frame is None:
+            return
+        yield frame
+
+
 def trajectory(
     denoiser: Denoiser,
     *,
@@ -88,14 +102,7 @@ def trajectory(
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
         condition = None if condition is None else condition.to(device)
         state = sampler.init(x, start, rng.advance(), condition)
-    yield state
-    steps = walk(denoiser, sampler, state, times)
-    while True:
-        with torch.no_grad():
-            frame = next(steps, None)
-        if frame is None:
-            return
-        yield frame
+    yield from frames(denoiser, sampler, state, times)
 
 
 def sample(

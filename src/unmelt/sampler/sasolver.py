@@ -15,7 +15,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Data
+from unmelt.sampler.frame import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -36,4 +36,4 @@ class SASolver(Sampler):
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        return multistep.step(Data(self.eta), self.order, denoiser, state, s)
+        return multistep.step(data(self.eta), self.order, denoiser, state, s)

@@ -28,7 +28,7 @@ class Path(NamedTuple):
 
     def time(self, u: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """The times of these u."""
-        return self.denoiser.process.schedule.time(2 * torch.log((1 - u) / u))
+        return self.denoiser.process.schedule.time(2 * torch.log((1 - u) / u)).clamp(0, 1)  # 1 + 2e-16 is no time
 
     def enter(
         self, x: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"]

@@ -14,7 +14,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Data
+from unmelt.sampler.frame import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -33,4 +33,4 @@ class UniPC(Sampler):
         return multistep.start(x, t, rng, condition, slopes=self.order, corrected=True)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        return multistep.step(Data(), self.order, denoiser, state, s)
+        return multistep.step(data(), self.order, denoiser, state, s)
