@@ -31,20 +31,10 @@ class SpentError(Exception):
 
 
 class Counted:
-    """A mixture's denoiser that counts how often it is asked, and refuses when `allowed` is used up.
+    """A belief that counts how often it is asked, and refuses when `allowed` is used up."""
 
-    Its answers are those of `um.denoiser.Mixture`, worked out for rows that are all at one time, which is several
-    times faster. `check` says how far the two are apart.
-    """
-
-    def __init__(self, mixture: um.denoiser.Mixture) -> None:
-        self.mixture, self.process, self.shape = mixture, mixture.process, mixture.shape
-        components, dim = mixture.means.shape
-        self.basis = mixture.basis.transpose(0, 1).reshape(dim, -1)
-        self.centre = torch.einsum("kd,kde->ke", mixture.means, mixture.basis).flatten()
-        self.spread = mixture.spread.flatten()
-        self.add = torch.eye(components, dtype=torch.float64).repeat_interleave(dim, 0)
-        self.log_weights = mixture.weights.log()
+    def __init__(self, process: um.process.Gaussian, shape: tuple[int, ...]) -> None:
+        self.process, self.shape = process, shape
         self.spent = self.allowed = 0
 
     def allow(self, evaluations: int) -> None:
@@ -55,6 +45,24 @@ class Counted:
             raise SpentError
         self.spent += 1
         return um.posterior.Point(self.mean(x_t, t[:1]))
+
+
+class OfMixture(Counted):
+    """A mixture's denoiser.
+
+    Its answers are those of `um.denoiser.Mixture`, worked out for rows that are all at one time, which is several
+    times faster. `check` says how far the two are apart.
+    """
+
+    def __init__(self, mixture: um.denoiser.Mixture) -> None:
+        super().__init__(mixture.process, mixture.shape)
+        self.mixture = mixture
+        components, dim = mixture.means.shape
+        self.basis = mixture.basis.transpose(0, 1).reshape(dim, -1)
+        self.centre = torch.einsum("kd,kde->ke", mixture.means, mixture.basis).flatten()
+        self.spread = mixture.spread.flatten()
+        self.add = torch.eye(components, dtype=torch.float64).repeat_interleave(dim, 0)
+        self.log_weights = mixture.weights.log()
 
     def mean(self, x: Tensor, t: Tensor) -> Tensor:
         """E[x0 | x], all rows at one time."""
@@ -152,7 +160,7 @@ def ring(rows: int) -> Problem:
     """Six round modes in the plane, from sigma 80 (Karras et al., 2022) to data."""
     radius, width, high = 2.0, 0.15, 80.0
     process = um.process.Gaussian(um.schedule.VarianceExploding(0.002, high))
-    denoiser = Counted(um.denoiser.Mixture.ring(6, radius, width, process))
+    denoiser = OfMixture(um.denoiser.Mixture.ring(6, radius, width, process))
     noise = torch.randn(rows, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     truth, doubt = ends(denoiser, noise * high / (1 + high), high / (1 + high))
     sd = math.sqrt(radius**2 / 2 + width**2)
@@ -179,8 +187,8 @@ def mixtures(rows: int) -> list[Problem]:
     noise = normal(rows, 8)
     ranges = ((0.002, 80.0), (0.01, 80.0), (0.0292, 14.6))  # of EDM, k-diffusion's recipes, Stable Diffusion
 
-    def under(schedule: um.schedule.Schedule) -> Counted:
-        return Counted(um.denoiser.Mixture(means, covariances, um.process.Gaussian(schedule), weights))
+    def under(schedule: um.schedule.Schedule) -> OfMixture:
+        return OfMixture(um.denoiser.Mixture(means, covariances, um.process.Gaussian(schedule), weights))
 
     cosine, straight = under(um.schedule.Cosine()), under(um.schedule.Straight())
     truth, doubt = ends(straight, noise, 1.0)

@@ -18,7 +18,7 @@ from typing import Any
 import solvers_peers
 import timing
 import torch
-from problems import Problem, SpentError
+from problems import Counted, Problem, SpentError
 from solvers import walked
 from solvers_peers import Contestant
 from torch import Tensor
@@ -34,32 +34,25 @@ WITHIN = 1.05
 """How near the tuned sampler must come at 6 evaluations."""
 
 
-class Asked:
-    """The model's denoiser for rows of flat float64 numbers that know their class; counts what it is asked."""
+class OfModel(Counted):
+    """The model's denoiser for rows of flat float64 numbers that know their class."""
 
     def __init__(self, model: um.Model, labels: Tensor) -> None:
+        super().__init__(model.denoiser.process, (math.prod(model.denoiser.shape),))
         self.model, self.labels = model, labels
-        self.process, self.shape = model.denoiser.process, (math.prod(model.denoiser.shape),)
-        self.spent = self.allowed = 0
 
-    def allow(self, evaluations: int) -> None:
-        self.spent, self.allowed = 0, evaluations
-
-    def __call__(self, x_t: Tensor, t: Tensor, condition: um.Condition | None = None) -> um.posterior.Point:
-        if self.spent >= self.allowed:
-            raise SpentError
-        self.spent += 1
-        images, means = x_t.float().view(-1, *self.model.denoiser.shape), []
+    def mean(self, x: Tensor, t: Tensor) -> Tensor:
+        images, means = x.float().view(-1, *self.model.denoiser.shape), []
         for first in range(0, len(images), CHUNK):
             part = slice(first, min(first + CHUNK, len(images)))
             known = um.Condition(label=self.labels[part])
-            means.append(self.model.denoiser(images[part], t[:1].expand(part.stop - first), known).mean)
-        return um.posterior.Point(torch.cat(means).flatten(1).double())
+            means.append(self.model.denoiser(images[part], t.expand(part.stop - first), known).mean)
+        return torch.cat(means).flatten(1).double()
 
 
 def problem(model: um.Model, labels: Tensor) -> Problem:
     """The digits as a problem like the exact ones; the truth is the model's own, from many steps."""
-    denoiser, sd = Asked(model, labels), model.denoiser.data_sd
+    denoiser, sd = OfModel(model, labels), model.denoiser.data_sd
     noise = um.rng.Rows.of(0, len(labels)).normal((len(labels), *denoiser.shape), torch.float64)
     high = denoiser.process.schedule.sigma(torch.ones((), dtype=torch.float64)).item()
     known = {

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import field, make_dataclass
+from dataclasses import asdict, field, make_dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -270,7 +270,7 @@ def curve(
     run.writable(out)
     found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
     if json:
-        _print_json(found.json())
+        _print_json(asdict(found))
         return
     for name, values in (("end-point error", found.error), (found.measure, found.distance)):
         rows_of = {sampler: "  ".join(f"{n}: {x:.4f}" for n, x in each.items()) for sampler, each in values.items()}

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,6 @@ class Curve:
     detour: float
     bend: dict[float, float]
 
-    def json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def curve(
     model: Model,
@@ -57,7 +54,7 @@ def curve(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Curve:
-    """Measure, and with `out` also draw: curve.png, straightness.png and trajectory.png in that folder.
+    """Measure, and with `out` also draw: curve.png, quality.png (with data), straightness.png and trajectory.png.
 
     rows   of noise, the same for every sampler, their classes as in the training data
     """
@@ -66,9 +63,8 @@ def curve(
         raise UsageError(f"rows={rows}", "at least two", "rows=256")
     ways = {(name, n): way for n in sorted(set(steps)) for name, way in _ways(model, n, guidance).items()}
     labels = _labels(model, rows)
-    denoiser, device = model.guided(guidance), next(model.denoiser.parameters()).device
+    denoiser, device = model.guided(guidance), model.device
     settings: Any = {"rows": rows, "seed": fold(seed, 0), "label": labels, "device": device}
-    # Each path is a list of states; only the accurate one is kept whole.
     paths = list(trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings))
     wanted = paths[-1].x
     measure, distance_of, floor = _distance(model, rows)
@@ -90,10 +86,10 @@ def curve(
 
 def _ways(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
     """What is compared at this number of evaluations."""
-    karras = model.grid if isinstance(model.grid.spacing, grid.Karras) else grid.karras(steps)
+    own = model.way(steps, None)[1]
     ways: dict[str, tuple[Sampler, Grid]] = {
-        "Euler": (Euler(), grid.Grid(karras.spacing, steps)),
-        "DPM-Solver++(2M)": (DPMpp(2), grid.Grid(karras.spacing, steps)),
+        "Euler": (Euler(), own),
+        "DPM-Solver++(2M)": (DPMpp(2), own),
         "stock": stock(steps),
     }
     for one in model.tuned:

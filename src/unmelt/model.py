@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from PIL.Image import Image
 from rich.console import Console
 from rich.progress import track
@@ -26,8 +25,9 @@ from unmelt.condition import Condition
 from unmelt.data import Source
 from unmelt.denoiser import Denoiser, Network, Refined
 from unmelt.device import device_named
-from unmelt.errors import UsageError, nearest
+from unmelt.errors import UsageError
 from unmelt.guidance import CFG
+from unmelt.label import Label, labels_of
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.objective import Objective
 from unmelt.process.gaussian import over
@@ -51,9 +51,6 @@ PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
 
 FEW_DIMENSIONS = 16
 """Rows of up to this many numbers have their divergence worked out exactly; longer ones, by probes."""
-
-Label: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor
-"""A class by its number or its name, or one for each row."""
 
 Guide: TypeAlias = float | Callable[[Denoiser], Denoiser]
 """A scale of classifier-free guidance, or any wrapping of a denoiser: `lambda d: um.guidance.APG(d, 4.0)`."""
@@ -114,6 +111,11 @@ class Model:
         self.steps_done, self.folder = 0, None if folder is None else Path(folder)
         self.denoiser.eval()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.denoiser.parameters()).device
+
     # Learning
 
     def fit(self, out: str | Path | None = None, device: str | torch.device = "auto", quiet: bool = False) -> Model:
@@ -163,35 +165,6 @@ class Model:
 
     # Generating
 
-    def _labels(self, rows: int, label: Label | None) -> Int64[Tensor, " rows"] | None:
-        """The class of each row; None where there is none to give."""
-        if label is None:
-            return None
-        if not self.classes:
-            raise UsageError(f"label={label!r} for a model without classes", "no label", "model.sample(16)")
-        each = label.tolist() if hasattr(label, "tolist") else label  # of torch or numpy
-        if isinstance(each, str) or not isinstance(each, Sequence):
-            return torch.tensor(self._number(each)).expand(rows)
-        if len(each) != rows:
-            raise UsageError(f"{len(each)} labels for {rows} rows", "one label, or one for each row", "label=3")
-        return torch.tensor([self._number(one) for one in each])
-
-    def _number(self, label: int | str) -> int:
-        """The number of a class, given by number or by name."""
-        if isinstance(label, str):
-            if label in self.classes:
-                return self.classes.index(label)
-            needed, meant = f"one of {', '.join(self.classes)}", nearest(label, self.classes)
-            raise UsageError(f"there is no class {label!r}", needed, f"label={meant!r}")
-        try:
-            number = operator.index(label)
-        except TypeError:
-            raise UsageError(f"label={label!r}", "the number or the name of a class", "label=3") from None
-        if not 0 <= number < len(self.classes):
-            last = len(self.classes) - 1
-            raise UsageError(f"there is no class {number}", f"a class from 0 to {last}", f"label={last}")
-        return number
-
     def guided(self, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
         """The denoiser, wrapped as asked; with classifier-free guidance of that scale unless it is 1."""
         if callable(guidance):
@@ -222,7 +195,9 @@ class Model:
         grid: Grid | None = None,
     ) -> Iterator[Frame]:
         """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
-        states = self._states(rows, self._labels(rows, label), guidance, interval, steps, seed, sampler, grid)
+        states = self._states(
+            rows, labels_of(rows, label, self.classes), guidance, interval, steps, seed, sampler, grid
+        )
         return (self.frame(state) for state in states)
 
     def frame(self, state: State) -> Frame:
@@ -250,7 +225,8 @@ class Model:
                 "something to guide towards",
                 "model.sample(16, label=3, guidance=2.0)",
             )
-        own_sampler, own_grid = self.way(steps, guidance if sampler is None and grid is None else None)
+        plain = sampler is None and grid is None and tuple(interval) == (0, 1)
+        own_sampler, own_grid = self.way(steps, guidance if plain else None)
         return trajectory(
             self.guided(guidance, interval),
             rows=rows,
@@ -258,7 +234,7 @@ class Model:
             grid=grid or own_grid,
             seed=seed,
             label=labels,
-            device=self._device,
+            device=self.device,
         )
 
     def sample(
@@ -281,7 +257,7 @@ class Model:
         seed       one for all, or one for each row; the same seed gives the same row in any batch
         """
         check_rows(rows)
-        labels = self._labels(rows, label)
+        labels = labels_of(rows, label, self.classes)
         seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
         if len(seeds) != rows:
             raise UsageError(f"{len(seeds)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
@@ -308,8 +284,8 @@ class Model:
         seed: int | Sequence[int] = 0,
     ) -> Float[Tensor, "rows *shape"]:
         """Data melted to t = strength and walked back: what is finer than the noise is made anew (SDEdit)."""
-        labels = self._labels(len(x), label)
-        x0, device = self._encoded(x), self._device
+        labels = labels_of(len(x), label, self.classes)
+        x0, device = self._encoded(x), self.device
         condition = None if labels is None else Condition(label=labels.to(device))
         sampler, grid = self.way(steps, None)
         settings = {"sampler": sampler, "grid": grid, "seed": seed, "condition": condition}
@@ -335,20 +311,21 @@ class Model:
         rounds   of learning
         """
         check_rows(rows)
-        device = self._device
+        if guidance != 1 and not self.classes:
+            raise UsageError(f"guidance={guidance} for a model without classes", "no guidance", "model.tune(steps=5)")
+        device = self.device
         noise = self.denoiser.process.prior((rows, *self.denoiser.shape), Rows.of(fold(seed, 1), rows), device=device)
         condition = None
         if self.classes:
             condition = Condition(label=torch.arange(rows, device=device) % len(self.classes))
-        bar = Console(stderr=True)
-        with bar.status(f"tuning {steps} steps") as status:
+        with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
             lesson = tune(
                 self.guided(guidance),
                 steps,
                 noise,
                 condition,
                 rounds,
-                progress=None if quiet else lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
+                progress=lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
             )
         learned = dataclasses.replace(lesson.sampler, guidance=guidance)
         others = [one for one in self.tuned if (one.steps, one.guidance) != (steps, guidance)]
@@ -356,10 +333,6 @@ class Model:
         if self.folder is not None:
             self.save(self.folder)
         return lesson._replace(sampler=learned)
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.denoiser.parameters()).device
 
     def _encoded(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *shape"]:
         """Data in model space, where the denoiser is."""
@@ -369,7 +342,7 @@ class Model:
                 f"rows of shape {self.denoiser.shape}",
                 f"torch.rand(16, {', '.join(map(str, self.denoiser.shape))})",
             )
-        return self.codec.encode(x.to(self._device))
+        return self.codec.encode(x.to(self.device))
 
     # Judging
 
@@ -404,18 +377,18 @@ class Model:
 
         Exact in the divergence for rows of few numbers, by `probes` random directions for longer ones.
         """
-        labels = self._labels(len(x), label)
-        z = self._encoded(x)
-        condition = None if labels is None else Condition(label=labels.to(z.device))
-        size = math.prod(self.denoiser.shape)
-        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(Rows.of(seed, len(z)), probes)
-        found = log_likelihood(self.denoiser, z, condition, divergence=divergence)
         if not isinstance(self.codec, Affine):
             raise UsageError(
                 f"a likelihood through a {type(self.codec).__name__}",
                 "a codec that is a shift and a scale",
                 "unmelt.likelihood.log_likelihood(model.denoiser, z) in model space",
             )
+        labels = labels_of(len(x), label, self.classes)
+        z = self._encoded(x)
+        condition = None if labels is None else Condition(label=labels.to(z.device))
+        size = math.prod(self.denoiser.shape)
+        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(Rows.of(seed, len(z)), probes)
+        found = log_likelihood(self.denoiser, z, condition, divergence=divergence)
         return found._replace(value=found.value + self.codec.log_det(size))
 
     def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:

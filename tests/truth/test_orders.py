@@ -51,7 +51,7 @@ def test_an_adaptive_solver_keeps_its_tolerance(plain_schedule):
             times = grid.cosine(steps)(plain_schedule)
             ends = [run(Adaptive(tolerance), truth.denoiser(plain_schedule), x, times).x for tolerance in tolerances]
             errors = [(end - wanted).square().mean().sqrt().item() for end in ends]
-            assert all(error < 20 * tolerance for error, tolerance in zip(errors, tolerances, strict=True))
+            assert all(error < 8 * tolerance for error, tolerance in zip(errors, tolerances, strict=True))
             assert errors[2] < errors[0] / 15
 
 

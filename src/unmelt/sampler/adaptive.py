@@ -1,9 +1,10 @@
-"""As many evaluations as each row needs: the Bogacki-Shampine pair of orders 3 and 2, with a step size for every row.
+"""As many evaluations as each row needs: Bogacki and Shampine's step of order 3, its size chosen row by row.
 
     error = rms over a row of |w_3 - w_2| / (tolerance (1 + |w|)),      h <- h min(4, max(1/4, 0.9 error^(-1/3)))
 
-in straight coordinates (Bogacki and Shampine, 1989; Hairer, Norsett and Wanner, 1993, section II.4). Library solvers
-share one step among all rows, so that a row depends on its batch; here each goes its own way and waits at s.
+in straight coordinates, w_2 being the midpoint rule from the same slopes (Bogacki and Shampine, 1989; Hairer, Norsett
+and Wanner, 1993, section II.4). Library solvers share one step among all rows, so that a row depends on its batch; here
+each goes its own way and waits at s.
 """
 
 import math
@@ -30,7 +31,7 @@ MOST_TRIES = 10_000
 class Adaptive(Sampler):
     """Order 3, in steps of its own: those that its tolerance asks for. The grid only says where to be seen.
 
-    tolerance   largest error of a step, relative to 1 + |w|; the error at the end is about ten times that
+    tolerance   largest error of a step, relative to 1 + |w|; errors at the end are 1 to 5 times that
     """
 
     tolerance: float = 1e-3
@@ -76,7 +77,7 @@ class Adaptive(Sampler):
         k2, _ = path.slope(w + h / 2 * k1, (u + end) / 2)
         k3, _ = path.slope(w + 3 / 4 * h * k2, u + 3 / 4 * (end - u))
         third = w + h * (2 / 9 * k1 + 1 / 3 * k2 + 4 / 9 * k3)
-        # the pair's own fourth slope is at the end, which may be u = 0: the second-order mate here is the midpoint rule
+        # their own mate of order 2 takes a slope at the end, which may be u = 0
         second = w + h * k2
         scaled = (third - second) / (self.tolerance * (1 + torch.maximum(w.abs(), third.abs())))
         return third, scaled.double().square().flatten(1).mean(1).sqrt(), x0

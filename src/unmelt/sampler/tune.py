@@ -72,9 +72,12 @@ def tune(
         raise UsageError(f"tuning on {rows} rows of noise", "at least 16", "rows=256")
     learn, judge = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
 
-    def residual(unknowns: np.ndarray, part: slice) -> np.ndarray:
+    def residual(unknowns: np.ndarray) -> np.ndarray:
         sampler = _sampler(unknowns, steps, schedule)
-        return (end(sampler, sampler.grid, part) - wanted[part]).double().flatten().cpu().numpy()
+        return missed(sampler, sampler.grid, learn)
+
+    def missed(sampler: Sampler, grid: Grid, part: slice) -> np.ndarray:
+        return (end(sampler, grid, part) - wanted[part]).double().flatten().cpu().numpy()
 
     def end(sampler: Sampler, grid: Grid, part: slice) -> Tensor:
         return _end(denoiser, sampler, grid, noise[part], None if condition is None else condition[part])
@@ -82,16 +85,14 @@ def tune(
     schedule = denoiser.process.schedule
     wanted = end(*stock(teacher), slice(None))
     learned = least_squares(
-        lambda unknowns: residual(unknowns, learn),
+        residual,
         _start(steps, schedule),
-        jac=lambda unknowns: _differences(lambda moved: residual(moved, learn), unknowns, progress),
+        jac=lambda unknowns: _differences(residual, unknowns, progress),
         x_scale="jac",
         max_nfev=rounds,
     ).x
-    plain = (end(*stock(steps), judge) - wanted[judge]).double()
-    return Lesson(
-        _sampler(learned, steps, schedule), plain.square().mean().sqrt().item(), _rms(residual(learned, judge))
-    )
+    tuned = _sampler(learned, steps, schedule)
+    return Lesson(tuned, _rms(missed(*stock(steps), judge)), _rms(missed(tuned, tuned.grid, judge)))
 
 
 def _differences(
