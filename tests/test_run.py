@@ -150,18 +150,18 @@ def test_weights_that_are_missing_or_too_many(folder, capsys):
         refused(folder, capsys, "do not fit the network")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "checkpoint.safetensors", "config.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "checkpoints/000000002.safetensors", "config.json"])
 def test_a_pickle_is_never_opened(folder, tmp_path, capsys, name):
     trace = tmp_path / "trace"
     for content in (pickle.dumps(Trap(trace)), pickle.dumps(Trap(trace), protocol=0)):
         (folder / name).write_bytes(content)
-        if name == "checkpoint.safetensors":
+        if name == "checkpoints/000000002.safetensors":
             with pytest.raises(um.UsageError, match="checkpoint"):
                 um.recipe.ring(width=8, depth=1, modes=2, steps=3, batch=4).fit(folder, device="cpu", quiet=True)
         else:
             refused(folder, capsys, name)
     torch.save(Trap(trace), folder / name)
-    if name != "checkpoint.safetensors":
+    if name != "checkpoints/000000002.safetensors":
         refused(folder, capsys, name)
     assert not trace.exists()
     pickle.loads(pickle.dumps(Trap(trace)))

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, field, make_dataclass
+from dataclasses import fields as dataclass_fields
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +28,8 @@ from unmelt.errors import UsageError, nearest
 from unmelt.model import Model, check_rows
 from unmelt.recipe import RECIPES
 from unmelt.recipe.recorded import Folder
-from unmelt.train import read_metrics
-from unmelt.train.checkpoint import write
+from unmelt.train import Engine, processes, read_metrics
+from unmelt.train.files import write
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")]
 
@@ -91,7 +92,8 @@ def train(args: Sequence[str]) -> None:
             f"unmelt train {nearest(name, RECIPES)} --out runs/{nearest(name, RECIPES)}",
         )
     settings = dict(vars(tyro.cli(_form(name), prog=f"unmelt train {name}", args=list(rest))))
-    out, device = settings.pop("out"), settings.pop("device")
+    out, device, watch = settings.pop("out"), settings.pop("device"), settings.pop("watch")
+    engine = Engine(**{name: settings.pop(name) for name in [one.name for one in dataclass_fields(Engine)]})
 
     device_named(device)
     run.writable(out)
@@ -99,9 +101,15 @@ def train(args: Sequence[str]) -> None:
     if model.notes:
         _tell(model.notes)
     try:
-        model.fit(out, device=device)
+        model.fit(out, device=device, engine=engine, watch=watch)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on from here") from None
+    except SystemExit:
+        _tell("told to end: saved, and the same command goes on from here")
+        raise
+    if not processes.first():
+        return
+    model = Model.load(out, device)  # whole, whatever it was spread over
     picture = out / "samples.png"
     model.picture(picture)
     _tell(f"trained: {out} (samples in {picture}, losses in {out / 'loss.png'})")
@@ -109,7 +117,8 @@ def train(args: Sequence[str]) -> None:
 
 def _form(name: str) -> type:
     """What the command line asks for to run a recipe: where, on what, and the recipe's own settings."""
-    fields: list[Any] = [("out", Path), ("device", str, field(default="auto"))]
+    fields: list[Any] = [("out", Path), ("device", str, field(default="auto")), ("watch", str, field(default="auto"))]
+    fields += [(one.name, type(one.default), field(default=one.default)) for one in dataclass_fields(Engine)]
     for p in inspect.signature(RECIPES[name]).parameters.values():
         kind = Path if p.annotation == Folder else p.annotation
         fields.append((p.name, kind) if p.default is p.empty else (p.name, kind, field(default=p.default)))
@@ -117,6 +126,11 @@ def _form(name: str) -> type:
     form.__doc__ = inspect.cleandoc(RECIPES[name].__doc__ or "") + (
         "\n    out: The run folder to write; an interrupted run in it goes on."
         "\n    device: What to compute on: auto, cpu or cuda."
+        "\n    watch: Who else is told: tensorboard, wandb, trackio, none, or auto: TensorBoard where it is installed."
+        "\n    accumulate: Parts that a batch is worked through in, where all of it does not fit."
+        "\n    recompute: Work activations out again for the gradient rather than keep them."
+        "\n    compile: Let torch compile the network."
+        "\n    shard: Of several processes, each keeps a part of weights and optimizer (FSDP2)."
     )
     return form
 

@@ -13,7 +13,8 @@ from unmelt import backbone, codec, objective, process, sampler, schedule
 from unmelt.denoiser import Fitted, Network, Refined, prediction
 from unmelt.errors import UsageError, nearest
 from unmelt.sampler import grid
-from unmelt.train import Training
+from unmelt.train import AdamW, Muon, Training, rate
+from unmelt.train.processes import kind
 
 Part = TypeVar("Part", bound=type)
 
@@ -32,9 +33,9 @@ def _list(name: str, module: ModuleType) -> None:
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
 
 
-for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler):
+for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler, rate):
     _list(_module.__name__.rpartition(".")[2], _module)
-for _class in (Network, Refined, Fitted, Training):
+for _class in (Network, Refined, Fitted, Training, AdamW, Muon):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
 
@@ -56,21 +57,22 @@ def describe(part: Any) -> Any:
         return part
     if isinstance(part, list | tuple):
         return [describe(value) for value in part]
-    name = _NAMES.get(type(part))
+    cls = kind(part)
+    name = _NAMES.get(cls)
     if name is None:
         raise UsageError(
-            f"a {type(part).__name__}, which is not one of unmelt's parts",
+            f"a {cls.__name__}, which is not one of unmelt's parts",
             "a class that a run folder can name",
             "@um.config.register on the class",
         )
-    lost = [argument for argument in _arguments(type(part)) if not hasattr(part, argument)]
+    lost = [argument for argument in _arguments(cls) if not hasattr(part, argument)]
     if lost:
         raise UsageError(
-            f"a {type(part).__name__} without the attribute {lost[0]!r}",
+            f"a {cls.__name__} without the attribute {lost[0]!r}",
             "every argument of its constructor, kept under the same name",
             f"self.{lost[0]} = {lost[0]}",
         )
-    return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(type(part))}
+    return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(cls)}
 
 
 def build(description: Any) -> Any:

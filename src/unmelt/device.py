@@ -1,5 +1,8 @@
 """What to compute on."""
 
+import resource
+import sys
+
 import torch
 
 from unmelt.errors import UsageError
@@ -14,3 +17,11 @@ def device_named(name: str | torch.device) -> torch.device:
     if name not in known and not (name == "cuda" and torch.cuda.is_available()):
         raise UsageError(f"device {name!r}", f"one of {', '.join(known)}", "--device cpu")
     return torch.device(name)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use: of the GPU's memory, or else of this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

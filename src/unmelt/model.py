@@ -33,7 +33,7 @@ from unmelt.objective import Objective
 from unmelt.process.gaussian import over
 from unmelt.rng import Rows, fold
 from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, edit, trajectory, tune
-from unmelt.train import Record, Trainer, Training, read_metrics
+from unmelt.train import Engine, Record, Trainer, Training, processes, read_metrics, watches
 
 CHUNK = 512
 """Rows sampled at a time: enough to keep a processor busy, few enough to fit."""
@@ -118,45 +118,74 @@ class Model:
 
     # Learning
 
-    def fit(self, out: str | Path | None = None, device: str | torch.device = "auto", quiet: bool = False) -> Model:
-        """Train to the end, or go on from where an interrupted run in `out` stopped. Returns itself, fitted."""
+    def fit(
+        self,
+        out: str | Path | None = None,
+        device: str | torch.device = "auto",
+        quiet: bool = False,
+        engine: Engine | None = None,
+        watch: str = "none",
+    ) -> Model:
+        """Train to the end, or go on from where an interrupted run in `out` stopped. Returns itself, fitted.
+
+        engine   how it is computed: compiled, in parts, sharded
+        watch    who else is told: "tensorboard", "wandb", "trackio", several with commas, or "auto"
+
+        Started by torchrun or `accelerate launch`, every process works on its share of each batch.
+        """
         if self.source is None or self.objective is None or self.training is None:
             raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
-        self.folder = folder = None if out is None else Path(out)
+        self.folder = None if out is None else Path(out)
         self.tuned = ()  # to weights that are no longer there
-        trainer = Trainer(self.denoiser, self.source, self.codec, self.objective, self.training, device_named(device))
+        with processes.joined(device_named(device)) as own:
+            parts = (self.denoiser, self.source, self.codec, self.objective, self.training)
+            self._train(Trainer(*parts, own, engine), quiet or processes.rank() > 0, watch)
+        return self
+
+    def _train(self, trainer: Trainer, quiet: bool, watch: str) -> None:
+        folder, first, training = self.folder, processes.rank() == 0, trainer.training
         if folder is not None:
-            mine = self.describe()  # before anything else: what cannot be described could not be saved
-            run.prepare(folder)
-            if (folder / run.CONFIG).exists():
-                run.check_same(folder, mine)
-                trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINT)
-                if trainer.done == self.training.steps:
-                    self.tuned = config.build(run.read_about(folder).get("tuned", []))
-                if trainer.done > self.training.steps:
-                    raise UsageError(
-                        f"steps={self.training.steps} for the run in {folder}, which has taken {trainer.done}",
-                        "as many or more",
-                        f"steps={trainer.done}",
-                    )
-        record = Record(folder and folder / run.METRICS, trainer.done, self.training.steps, self.training.batch, quiet)
+            self._go_on(trainer, folder, quiet)
+        others = watches(watch, folder) if folder is not None and first else []
+        metrics = folder / run.METRICS if folder is not None and first else None
+        record = Record(metrics, trainer.done, training.steps, training.batch, quiet, others, trainer.device)
 
         def save() -> None:
             if folder is not None:
-                trainer.checkpoint.save(folder / run.CHECKPOINT, trainer.done)
+                trainer.checkpoint.save(folder / run.CHECKPOINTS, trainer.done)
                 self.steps_done = trainer.done
                 with trainer.averaged():
                     self.save(folder)
 
         def look(step: int) -> None:
             if folder is not None:
-                self.picture(folder / "samples" / f"{step:06d}.png")
+                path = folder / "samples" / f"{step:06d}.png"
+                self.picture(path if first else None)
+                for one in others:
+                    one.picture(step, path)
 
         trainer.run(record, save, look)
         self.steps_done = trainer.done
-        if folder is not None:
+        if folder is not None and first:
             self._draw_loss(folder)
-        return self
+
+    def _go_on(self, trainer: Trainer, folder: Path, quiet: bool) -> None:
+        """Bring the trainer to where the run in this folder stopped, if there is one."""
+        mine = self.describe()  # before anything else: what cannot be described could not be saved
+        run.prepare(folder)
+        if not (folder / run.CONFIG).exists():
+            return
+        run.check_same(folder, mine)
+        console = Console(stderr=True, quiet=quiet)
+        trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINTS, tell=console.print)
+        if trainer.done == trainer.training.steps:
+            self.tuned = config.build(run.read_about(folder).get("tuned", []))
+        if trainer.done > trainer.training.steps:
+            raise UsageError(
+                f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",
+                "as many or more",
+                f"steps={trainer.done}",
+            )
 
     def _draw_loss(self, folder: Path) -> None:
         lines = read_metrics(folder / run.METRICS)
@@ -429,7 +458,9 @@ class Model:
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder that `load` needs nothing else than."""
-        run.write_run(Path(folder), self.describe(), self.denoiser.state_dict())
+        weights = {name: processes.whole(value) for name, value in self.denoiser.state_dict().items()}
+        if processes.rank() == 0:
+            run.write_run(Path(folder), self.describe(), weights)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "auto") -> Model:

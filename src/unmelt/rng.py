@@ -1,13 +1,14 @@
 """Randomness, always explicit.
 
-Training draws from one `Stream`. Sampling draws from `Rows`: every row has its own seed and counts its own
-draws, so that a row comes out the same whatever shares its batch, wherever it is paused, split or joined.
+Training draws from one `Stream`, or from a `Part` of it where a batch is divided. Sampling draws from `Rows`: every row
+has its own seed and counts its own draws, so that a row comes out the same whatever shares its batch, wherever it is
+paused, split or joined.
 `Rows` draws on the CPU and moves, so that a seed means the same sample on every device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -45,6 +46,9 @@ class Random(Protocol):
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = ..., device: torch.device | str = ...) -> Tensor:
         """Independent numbers from [0, 1) of this shape."""
 
+    def place(self, rows: int) -> tuple[int, int]:
+        """(the number of the first of these rows, how many there are) in the batch that they are part of."""
+
 
 class Stream:
     """One generator for whole batches: what training draws from. It lives on the device it is to serve."""
@@ -63,6 +67,38 @@ class Stream:
     ) -> Tensor:
         own = self.generator.device
         return torch.rand(tuple(shape), generator=self.generator, dtype=dtype, device=own).to(device)
+
+    def place(self, rows: int) -> tuple[int, int]:
+        return 0, rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part number `part` of `parts` equal ones of what a stream draws for a whole batch.
+
+    However a batch is divided, its rows draw the same numbers: all are drawn, and some are kept.
+    """
+
+    of: Stream
+    part: int
+    parts: int
+
+    def _kept(self, draw: Callable[..., Tensor], shape: Sequence[int], *where: object) -> Tensor:
+        rows, *rest = shape
+        return draw((self.parts * rows, *rest), *where)[self.part * rows : (self.part + 1) * rows]
+
+    def normal(
+        self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        return self._kept(self.of.normal, shape, dtype, device)
+
+    def uniform(
+        self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        return self._kept(self.of.uniform, shape, dtype, device)
+
+    def place(self, rows: int) -> tuple[int, int]:
+        return self.part * rows, self.parts * rows
 
 
 @dataclass(frozen=True)
@@ -96,6 +132,9 @@ class Rows:
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
         return self._draw("uniform_", shape, dtype, device)
+
+    def place(self, rows: int) -> tuple[int, int]:
+        return 0, rows
 
     def advance(self) -> Rows:
         """The same rows, one draw on."""

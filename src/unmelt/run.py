@@ -3,7 +3,8 @@
     config.json         what the model is made of, how it was made, and a digest of both files
     model.safetensors   the averaged weights
     metrics.jsonl       the losses
-    checkpoint.safetensors, samples/, loss.png
+    checkpoints/        what an interrupted run goes on from, the newest two
+    samples/, loss.png
 
 A folder that is cut short, changed by hand, or written by another version says so when it is opened.
 """
@@ -18,10 +19,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.train.checkpoint import read_tensors, write_json, write_tensors
+from unmelt.train.files import read_tensors, write_json, write_tensors
 
 FORMAT = 1
-CONFIG, WEIGHTS, METRICS, CHECKPOINT = "config.json", "model.safetensors", "metrics.jsonl", "checkpoint.safetensors"
+CONFIG, WEIGHTS, METRICS, CHECKPOINTS = "config.json", "model.safetensors", "metrics.jsonl", "checkpoints"
 
 
 FREE = ("steps", "save_every", "picture_every")

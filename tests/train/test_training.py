@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import unmelt as um
-from unmelt.train import EMA, Checkpoint, Record, Trainer, Training, read_metrics
-from unmelt.train.checkpoint import read_tensors, write, write_tensors
+from unmelt.train import EMA, AdamW, Checkpoint, Muon, Record, Trainer, Training, rate, read_metrics
+from unmelt.train.checkpoint import _checksum, chain
+from unmelt.train.files import read_tensors, write, write_tensors
 
 STEPS = 40
 
@@ -56,7 +57,15 @@ def model(at=None, do=interrupt, dropout=0.3, **training):
             channels=1, width=4, multipliers=(1,), blocks=1, attention=(False,), classes=3, dropout=dropout
         )
     process = um.process.Gaussian(um.schedule.Cosine())
-    given = {"steps": STEPS, "batch": 5, "lr": 3e-3, "warmup": 7, "ema": 0.9, "save_every": 1000, "picture_every": 0}
+    given = {
+        "steps": STEPS,
+        "batch": 5,
+        "lr": 3e-3,
+        "rate": um.train.rate.Cosine(warmup=7),
+        "ema": 0.9,
+        "save_every": 1000,
+        "picture_every": 0,
+    }
     return um.Model(
         denoiser=um.denoiser.Network(backbone, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
         codec=um.codec.Affine.images(),
@@ -73,6 +82,10 @@ def fitted(folder, **more):
     made = model(**more)
     made.fit(folder, device="cpu", quiet=True)
     return made
+
+
+def newest(folder):
+    return chain(folder / "checkpoints")[0]
 
 
 def same(one, other):
@@ -108,7 +121,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, whole, stops
     assert asked + rest.source.asked == list(range(STEPS))
     assert same(tmp_path / "model.safetensors", whole / "model.safetensors")
     assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    assert same(tmp_path / "checkpoint.safetensors", whole / "checkpoint.safetensors")
+    assert same(newest(tmp_path), newest(whole))
     steps, expected = ([line["step"] for line in read_metrics(f / "metrics.jsonl")] for f in (tmp_path, whole))
     assert steps == expected == [25, STEPS]
 
@@ -208,7 +221,7 @@ def test_another_run_in_the_folder_is_named(whole, change, named):
 
 def test_a_checkpoint_that_is_gone_or_damaged_is_said(tmp_path):
     fitted(tmp_path, steps=3)
-    path = tmp_path / "checkpoint.safetensors"
+    path = newest(tmp_path)
     content = path.read_bytes()
     for damaged in (content[:-5], content[:100], b"", b"\x80\x04N."):
         path.write_bytes(damaged)
@@ -217,7 +230,8 @@ def test_a_checkpoint_that_is_gone_or_damaged_is_said(tmp_path):
     path.unlink()
     with pytest.raises(um.UsageError, match="checkpoint"):
         fitted(tmp_path, steps=6)
-    write_tensors(path, {"weights.x": torch.zeros(2)}, {"step": "3", "updates": "3"})
+    other = {"weights.x": torch.zeros(2)}
+    write_tensors(path, other, {"step": "3", "updates": "3", "checksum": str(_checksum(other))})
     with pytest.raises(um.UsageError, match="not a checkpoint of this network"):
         fitted(tmp_path, steps=6)
     path.write_bytes(content)
@@ -232,24 +246,50 @@ class Poisoned(Watched):
         return (x * math.inf if step >= self.at else x), condition
 
 
-@pytest.mark.parametrize("save_every", [10, 1000])
+class Bad(Watched):
+    """One batch of numbers that no network can bear."""
+
+    def batch(self, step, rows):
+        x, condition = super().batch(step, rows)
+        return (x * math.nan if step == self.at else x), condition
+
+
+@pytest.mark.parametrize("save_every", [100, 1000])
 def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_every):
     fitted(tmp_path, save_every=10, steps=10)
-    before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.suffix in (".safetensors", ".jsonl", ".json")}
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.suffix in (".safetensors", ".json")}
     made = model(save_every=save_every)
     made.source = Poisoned(made.source, at=12, do=lambda: None)
-    with pytest.raises(um.UsageError, match=r"no longer finite at step (20|25).* Try: lr=0.00075"):
+    with pytest.raises(um.UsageError, match=r"no gradient .* last 28 steps, up to step 40.* Try: lr=0.00075"):
         made.fit(tmp_path, device="cpu", quiet=True)
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
     assert fitted(tmp_path, steps=15).steps_done == 15
 
 
-def test_ctrl_c_saves_no_run_that_has_diverged(tmp_path):
-    made = model(at=3)
-    made.source = Poisoned(made.source, at=2, do=lambda: None)
-    with pytest.raises(um.UsageError, match="no longer finite at step 4"):
-        made.fit(tmp_path, device="cpu", quiet=True)
-    assert not (tmp_path / "config.json").exists()
+@pytest.mark.parametrize("optimizer", [AdamW(), Muon()], ids=str)
+def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer):
+    """A batch that no network can bear moves neither weights nor moments: only its turn in the average is taken."""
+    made = model(optimizer=optimizer, rate=rate.Cosine(warmup=0))
+    trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
+    for _ in range(3):
+        trainer.step()
+    before = dict(trainer.checkpoint._tensors())
+    before = {name: value.clone() for name, value in before.items() if not name.startswith("average")}
+    trainer.source = Poisoned(made.source, at=3, do=lambda: None)
+    assert not trainer.step().isfinite()
+    after = dict(trainer.checkpoint._tensors())
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert trainer.skipped.tolist() == [1, 1]
+    trainer.source = made.source
+    assert trainer.step().isfinite()
+    assert trainer.skipped.tolist() == [1, 0]
+
+    made = model(optimizer=optimizer)
+    made.source = Bad(made.source, at=7, do=lambda: None)
+    made.fit(tmp_path, device="cpu", quiet=True)
+    assert [line["skipped"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 0]
+    assert all(math.isfinite(line["loss"]) for line in read_metrics(tmp_path / "metrics.jsonl"))
+    assert all(value.isfinite().all() for value in load_file(tmp_path / "model.safetensors").values())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -299,14 +339,14 @@ def test_the_average_is_its_closed_form():
 
 def test_learning_rate():
     """Up in a straight line, at the peak once, down as half a cosine, and never back up."""
-    training = Training(steps=100, lr=2.0, warmup=20)
+    training = Training(steps=100, lr=2.0, rate=rate.Cosine(warmup=20))
     assert [training.lr_at(step) for step in (0, 9, 19, 20)] == pytest.approx([0.1, 1.0, 2.0, 2.0])
     assert training.lr_at(60) == pytest.approx(1.0)
     assert training.lr_at(40) == pytest.approx(1 + math.cos(math.pi / 4))
     assert training.lr_at(100) == training.lr_at(500) == pytest.approx(0.0, abs=1e-15)
     assert 0 < training.lr_at(99) < 0.01
-    assert Training(steps=10, lr=1.0, warmup=0).lr_at(0) == 1.0
-    assert Training(steps=10, lr=1.0, warmup=50).lr_at(9) == pytest.approx(0.2)
+    assert Training(steps=10, lr=1.0, rate=rate.Cosine(warmup=0)).lr_at(0) == 1.0
+    assert Training(steps=10, lr=1.0, rate=rate.Cosine(warmup=50)).lr_at(9) == pytest.approx(0.2)
 
 
 def test_the_optimizer_follows_the_learning_rate():
@@ -314,7 +354,7 @@ def test_the_optimizer_follows_the_learning_rate():
     trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
     for step in range(10):
         trainer.step()
-        assert trainer.optimizer.param_groups[0]["lr"] == made.training.lr_at(step)
+        assert trainer.optimizers[0].param_groups[0]["lr"] == made.training.lr_at(step)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +365,6 @@ def test_the_optimizer_follows_the_learning_rate():
         *({name: 0.0} for name in ("lr", "clip")),
         *({"lr": value} for value in (math.nan, math.inf, -1.0)),
         *({"ema": value} for value in (1.0, 1.5, -0.1, math.nan)),
-        {"warmup": -1},
         {"picture_every": -1},
         {"precision": "float16"},
     ],
@@ -354,9 +393,10 @@ def test_a_checkpoint_comes_back(tmp_path):
             network = nn.Linear(3, 2)
         ema = EMA(network.parameters(), 0.9)
         optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
-        return network, ema, optimizer
+        return network, ema, [optimizer]
 
-    def step(network, ema, optimizer):
+    def step(network, ema, optimizers):
+        optimizer = optimizers[0]
         network(torch.ones(4, 3)).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -365,20 +405,24 @@ def test_a_checkpoint_comes_back(tmp_path):
     first, second = parts(0), parts(1)
     for _ in range(3):
         step(*first)
-    Checkpoint(*first).save(tmp_path / "c.safetensors", 3)
-    assert Checkpoint(*second).load(tmp_path / "c.safetensors") == 3
+    Checkpoint(*first).save(tmp_path, 3)
+    assert Checkpoint(*second).load(tmp_path) == 3
     step(*first)
     step(*second)
     assert torch.equal(first[0].weight, second[0].weight)
     assert all(torch.equal(a, b) for a, b in zip(first[1].average, second[1].average, strict=True))
     assert first[1].updates == second[1].updates == 4
-    assert read_tensors(tmp_path / "c.safetensors")[1] == {"step": "3", "updates": "3"}
+    about = read_tensors(chain(tmp_path)[0])[1]
+    assert about.keys() == {"step", "updates", "checksum"}
+    assert (about["step"], about["updates"]) == ("3", "3")
 
 
 @pytest.mark.parametrize("line", ["{", "5", "[]", "null", "{}", '{"step": 3}', "\xff\xfe"])
 def test_a_damaged_line_of_metrics(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
-    good = json.dumps({"step": 25, "loss": 0.5, "lr": 0.1, "rows_per_second": 3.0, "seconds": 1.0})
+    good = json.dumps(
+        {"step": 25, "loss": 0.5, "lr": 0.1, "rows_per_second": 3.0, "seconds": 1.0, "skipped": 0, "memory": 9}
+    )
     path.write_text(f"{good}\n{line}", encoding="latin-1")
     assert [found["step"] for found in read_metrics(path)] == [25]
     path.write_text(f"{line}\n{good}\n", encoding="latin-1")

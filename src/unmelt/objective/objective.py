@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.rng import Stream
+from unmelt.rng import Random
 
 
 @runtime_checkable
@@ -14,5 +14,5 @@ class Objective(Protocol):
     """A loss for each row; the training loop takes the mean."""
 
     def __call__(
-        self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Stream
+        self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Random
     ) -> Float[Tensor, " rows"]: ...

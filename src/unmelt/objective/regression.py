@@ -17,7 +17,7 @@ from unmelt.errors import UsageError
 from unmelt.objective.couplings import Coupling, Independent
 from unmelt.objective.times import Stratified, Times, Uniform
 from unmelt.objective.weights import Flat, Weight
-from unmelt.rng import Stream
+from unmelt.rng import Random
 
 
 @final
@@ -41,7 +41,7 @@ class Regression:
             raise UsageError(f"Regression with drop={self.drop}", "a share from 0 to 1", "Regression(drop=0.1)")
 
     def __call__(
-        self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Stream
+        self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Random
     ) -> Float[Tensor, " rows"]:
         process, rows = denoiser.process, len(x0)
         t = self.times.draw(rows, process.schedule, rng).to(x0.device)

@@ -104,7 +104,7 @@ class LogNormalSigma(Times):
 @final
 @dataclass(frozen=True)
 class Stratified(Times):
-    """Another distribution, one draw from each of `rows` equal slices of it."""
+    """Another distribution, one draw from each of as many equal slices of it as the batch has rows."""
 
     of: Times
 
@@ -115,5 +115,6 @@ class Stratified(Times):
         return self.of.density(t, schedule)
 
     def draw(self, rows: int, schedule: Schedule, rng: Random) -> Float64[Tensor, " rows"]:
-        u = (torch.arange(rows, dtype=torch.float64) + _open_uniform(rows, rng)) / rows
+        first, count = rng.place(rows)
+        u = (torch.arange(first, first + rows, dtype=torch.float64) + _open_uniform(rows, rng)) / count
         return self.of.quantile(u, schedule)

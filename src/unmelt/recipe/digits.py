@@ -11,7 +11,8 @@ from unmelt.recipe.recorded import recorded
 from unmelt.rng import seeded
 from unmelt.sampler import DPMpp, grid
 from unmelt.schedule import VarianceExploding
-from unmelt.train import Training
+from unmelt.train import Muon, Training
+from unmelt.train.rate import Cosine
 
 SD = 0.75
 """Standard deviation of the pixels in [-1, 1]."""
@@ -73,7 +74,8 @@ def digits(
             batch=batch,
             lr=lr,
             ema=ema,
-            warmup=max(1, steps // 20),
+            rate=Cosine(warmup=max(1, steps // 20)),
+            optimizer=Muon(),
             seed=seed,
             save_every=save_every,
             picture_every=picture_every,

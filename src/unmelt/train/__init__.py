@@ -1,9 +1,26 @@
 """Learning."""
 
+from unmelt.train import processes, rate
 from unmelt.train.checkpoint import Checkpoint
 from unmelt.train.ema import EMA
+from unmelt.train.engine import Engine
 from unmelt.train.loop import Trainer
+from unmelt.train.optimizer import AdamW, Muon
 from unmelt.train.record import Record, read_metrics
 from unmelt.train.training import Training
+from unmelt.train.watch import watches
 
-__all__ = ["EMA", "Checkpoint", "Record", "Trainer", "Training", "read_metrics"]
+__all__ = [
+    "EMA",
+    "AdamW",
+    "Checkpoint",
+    "Engine",
+    "Muon",
+    "Record",
+    "Trainer",
+    "Training",
+    "processes",
+    "rate",
+    "read_metrics",
+    "watches",
+]

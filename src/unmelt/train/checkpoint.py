@@ -1,98 +1,98 @@
-"""Files that are whole or absent: written beside their place, flushed to disk, and only then put there.
+"""Everything a run needs to go on as if it had never stopped, kept as a chain: the newest and those before it.
 
-Tensors are safetensors, everything else is JSON; nothing is ever unpickled.
+Data and noise are functions of the step number, so weights, their average, the optimizer's moments and that number
+are all there is. A checkpoint holds whole tensors, whatever they were spread over, and a checksum: one that is damaged
+is passed over for the one before it.
 """
 
-import json
-import os
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from unmelt.errors import UsageError
+from unmelt.train import processes
 from unmelt.train.ema import EMA
-
-
-def write(path: Path, content: bytes) -> None:
-    """Replace the file by `content`, atomically."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written ({error.strerror})",
-            "a folder with room that can be written to",
-            "--out runs/new",
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()  # gone already, unless something went wrong; a Ctrl-C may have
-
-
-def write_json(path: Path, value: Any) -> None:
-    write(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write(path, save(whole, metadata))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata); a file that is missing, cut short or not safetensors is a `UsageError`."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({error})", "the whole file as it was saved", "a copy of it, or training again"
-        ) from None
+from unmelt.train.files import read_tensors, write_tensors
 
 
 class Checkpoint:
-    """Everything a run needs to go on as if it had never stopped.
+    """The state of these parts.
 
-    Data and noise are functions of the step number, so weights, their average, the optimizer's moments and that number
-    are all there is.
+    keep   how many checkpoints stay
     """
 
-    def __init__(self, network: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:
-        self.network, self.ema, self.optimizer = network, ema, optimizer
-        self.names = [name for name, _ in network.named_parameters()]
-        self.parameters = list(network.parameters())
+    def __init__(self, network: nn.Module, ema: EMA, optimizers: list[torch.optim.Optimizer], keep: int = 2) -> None:
+        self.network, self.ema, self.optimizers, self.keep = network, ema, optimizers, keep
+        self.named = dict(network.named_parameters())
+        self.owner = {each: one for one in optimizers for group in one.param_groups for each in group["params"]}
 
-    def save(self, path: Path, step: int) -> None:
-        tensors = {f"weights.{name}": value for name, value in self.network.state_dict().items()}
-        for name, average, parameter in zip(self.names, self.ema.average, self.parameters, strict=True):
-            tensors[f"average.{name}"] = average
-            for moment, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{moment}.{name}"] = value
-        write_tensors(path, tensors, {"step": str(step), "updates": str(self.ema.updates)})
+    def save(self, folder: Path, step: int) -> None:
+        """Write a checkpoint, and only then remove the oldest. Every process must call; the first one writes."""
+        tensors = {name: processes.whole(value).detach() for name, value in self._tensors()}
+        if processes.rank() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            about = {"step": step, "updates": self.ema.updates, "checksum": _checksum(tensors)}
+            write_tensors(folder / f"{step:09d}.safetensors", tensors, {name: str(x) for name, x in about.items()})
+            for old in [*chain(folder)[self.keep :], *folder.glob(".*.safetensors.*")]:  # the latter of a killed run
+                old.unlink()
+        if processes.count() > 1:
+            dist.barrier()
 
-    def load(self, path: Path) -> int:
-        """Restore everything from the file; returns the number of steps already taken."""
-        tensors, metadata = read_tensors(path)
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from ((f"weights.{name}", value) for name, value in self.network.state_dict().items())
+        for (name, parameter), average in zip(self.named.items(), self.ema.average, strict=True):
+            yield f"average.{name}", processes.like(average, parameter)
+            for moment, value in self.owner[parameter].state[parameter].items():
+                yield f"optimizer.{moment}.{name}", value
+
+    def load(self, folder: Path, tell: Callable[[str], None] = print) -> int:
+        """Restore the newest checkpoint that is whole; returns the number of steps it had taken.
+
+        tell   is told of each that is not. If none is, the newest one's `UsageError` is raised.
+        """
+        found = chain(folder)
+        if not found:
+            raise UsageError(
+                f"no checkpoint in {folder}", "the checkpoints that training wrote", "a copy of them, or another --out"
+            )
+        errors = []
+        for path in found:
+            try:
+                step = self._restore(path)
+            except UsageError as error:
+                errors.append(error)
+                continue
+            if errors:
+                tell(f"{errors[0].given}; going on from step {step}, the checkpoint before it")
+            return step
+        raise errors[0]
+
+    def _restore(self, path: Path) -> int:
+        tensors, about = read_tensors(path)
+        if about.get("checksum") != str(_checksum(tensors)):
+            raise UsageError(
+                f"{path} was damaged after it was written", "the file as it was saved", "a copy of it, or another --out"
+            )
         try:
-            weights = {n.removeprefix("weights."): v for n, v in tensors.items() if n.startswith("weights.")}
-            self.network.load_state_dict(weights)
-            state = self.optimizer.state
-            for name, average, parameter in zip(self.names, self.ema.average, self.parameters, strict=True):
-                average.copy_(tensors[f"average.{name}"])
-                state[parameter] = {
-                    moment: self._placed(tensors[f"optimizer.{moment}.{name}"], parameter)
-                    for moment in ("step", "exp_avg", "exp_avg_sq")
+            weights = self.network.state_dict()
+            if extra := {name for name in tensors if name.startswith("weights.")} - {f"weights.{n}" for n in weights}:
+                raise KeyError(min(extra))
+            restored = {name: tensors[f"weights.{name}"] for name in weights}
+            moments = {name.split(".", 2)[1] for name in tensors if name.startswith("optimizer.")}
+            self.network.load_state_dict({n: processes.placed(v, weights[n]) for n, v in restored.items()})
+            for (name, parameter), average in zip(self.named.items(), self.ema.average, strict=True):
+                average.copy_(processes.local(processes.placed(tensors[f"average.{name}"], parameter)))
+                self.owner[parameter].state[parameter] = {
+                    moment: self._moment(tensors[f"optimizer.{moment}.{name}"], parameter)
+                    for moment in moments
+                    if f"optimizer.{moment}.{name}" in tensors
                 }
-            self.ema.updates = int(metadata["updates"])
-            return int(metadata["step"])
+            self.ema.updates = int(about["updates"])
+            return int(about["step"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"{path} is not a checkpoint of this network ({error})",
@@ -100,5 +100,18 @@ class Checkpoint:
                 "the run's own settings, or another --out",
             ) from None
 
-    def _placed(self, value: Tensor, parameter: Tensor) -> Tensor:
-        return value.to(parameter.device) if value.ndim else value
+    def _moment(self, value: Tensor, parameter: Tensor) -> Tensor:
+        return processes.placed(value, parameter) if value.ndim else value
+
+
+def chain(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, newest first."""
+    return sorted(folder.glob("[0-9]*.safetensors"), reverse=True)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    total = 0
+    for name in sorted(tensors):
+        content = tensors[name].cpu().contiguous().flatten().view(torch.uint8).numpy()
+        total = zlib.crc32(content.data, total)
+    return total

@@ -10,25 +10,28 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from unmelt.train.processes import local
+
 
 class EMA:
-    """Exponential moving average of some tensors, kept beside them."""
+    """Exponential moving average of some tensors, kept beside them; of shards, each process keeps its own."""
 
     def __init__(self, weights: Iterable[Tensor], decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.weights = list(weights)
-        self.average = [weight.detach().clone() for weight in self.weights]
+        self.average = [local(weight.detach()).clone() for weight in self.weights]
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
-        torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - decay)
+        torch._foreach_lerp_(self.average, [local(w.detach()) for w in self.weights], 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange weights and average; a second call changes them back."""
         for weight, average in zip(self.weights, self.average, strict=True):
-            held = weight.clone()
-            weight.copy_(average)
+            here = local(weight.detach())
+            held = here.clone()
+            here.copy_(average)
             average.copy_(held)

@@ -1,7 +1,9 @@
-"""The training loop: plain, fast, and the same whether it was interrupted or not.
+"""The training loop: plain, fast, and the same whether it was interrupted or not, and whatever it was spread over.
 
 Step n sees batch n of the source and draws its noise from fold(seed, n). What a step does depends on nothing but its
-number and the weights, so a resumed run is the uninterrupted run, bit for bit.
+number and the weights, so a resumed run is the uninterrupted run, bit for bit. A batch may be divided among processes,
+and each one's share worked through in parts: part k holds the rows that it would hold in the whole batch, draws the
+numbers that they would draw, and the gradient is the mean over parts.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,19 +12,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from unmelt.codec import Codec
 from unmelt.data import Source
 from unmelt.errors import UsageError
 from unmelt.objective import Objective
-from unmelt.rng import Stream, fold
+from unmelt.rng import Part, Stream, fold
+from unmelt.train import processes
 from unmelt.train.checkpoint import Checkpoint
 from unmelt.train.ema import EMA
+from unmelt.train.engine import Engine, blocks
 from unmelt.train.interrupt import Interrupt
 from unmelt.train.record import Record
 from unmelt.train.training import Training
 
 LOG_EVERY = 25
+"""Steps between looks at the losses: only then does the loop wait for the device."""
+
+ASK_EVERY = 5
+"""Steps between asking the other processes whether one of them was told to stop."""
 
 
 class Trainer:
@@ -31,6 +40,7 @@ class Trainer:
     denoiser    an nn.Module that is a denoiser
     source      where batches come from, in data space
     codec       from data space to model space
+    engine      how it is computed
     """
 
     def __init__(
@@ -41,17 +51,26 @@ class Trainer:
         objective: Objective,
         training: Training,
         device: torch.device | str = "cpu",
+        engine: Engine | None = None,
     ) -> None:
         self.denoiser = denoiser.to(device).train()
         self.source, self.codec, self.objective, self.training = source, codec, objective, training
-        self.device = torch.device(device)
+        self.device, self.engine = torch.device(device), engine or Engine()
+        self.parts = self.engine.accumulate * processes.count()
+        if training.batch % self.parts:
+            raise UsageError(
+                f"batch={training.batch} in {self.parts} parts (accumulate times processes)",
+                "a batch that can be divided evenly",
+                f"batch={self.parts * max(1, training.batch // self.parts)}",
+            )
+        if self.engine.shard and processes.count() > 1:
+            processes.shard(denoiser, blocks(denoiser))
         self.done = 0
         self.parameters = list(denoiser.parameters())
         self.ema = EMA(self.parameters, training.ema)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, training.lr, training.betas, weight_decay=training.weight_decay, fused=True
-        )
-        self.checkpoint = Checkpoint(denoiser, self.ema, self.optimizer)
+        self.optimizers = training.optimizer.of(denoiser, training.lr)
+        self.checkpoint = Checkpoint(denoiser, self.ema, self.optimizers)
+        self.skipped = torch.zeros(2, device=self.device)  # since the last report, and in a row
 
     def _precision(self) -> AbstractContextManager[Any]:
         wanted = self.training.precision
@@ -59,48 +78,71 @@ class Trainer:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    def loss(self, step: int) -> Tensor:
-        """The mean loss of batch number `step`."""
-        x, condition = self.source.batch(step, self.training.batch)
+    def loss(self, step: int, part: int = 0) -> Tensor:
+        """The mean loss of this part of batch number `step`."""
+        x, condition = self.source.batch(step * self.parts + part, self.training.batch // self.parts)
         x0 = self.codec.encode(x.to(self.device, non_blocking=True))
         condition = None if condition is None else condition.to(self.device)
-        rng = Stream(fold(self.training.seed, step), self.device)
+        stream = Stream(fold(self.training.seed, step), self.device)
+        rng = stream if self.parts == 1 else Part(stream, part, self.parts)
         with self._precision():
             return self.objective(self.denoiser, x0, condition, rng).mean()
 
     def step(self) -> Tensor:
-        """One optimizer step; returns the loss, still on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.training.lr_at(self.done)
-        torch.manual_seed(fold(self.training.seed, self.done))  # for dropout, which draws from the global generator
-        loss = self.loss(self.done)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        """One optimizer step; returns the loss over the whole batch, still on the device.
+
+        A step whose gradient is not finite is left out, and counted in `skipped`.
+        """
+        training, engine = self.training, self.engine
+        lr, seed = training.lr_at(self.done), fold(training.seed, self.done)
+        first, total = processes.rank() * engine.accumulate, torch.zeros((), device=self.device)
+        for part in range(first, first + engine.accumulate):
+            # for dropout, which draws from the global generator
+            torch.manual_seed(seed if part == 0 else fold(seed, part))
+            loss = self.loss(self.done, part) / engine.accumulate
+            loss.backward()
+            total += loss.detach()
+        gradients = [each.grad for each in self.parameters if each.grad is not None]
+        processes.average([total, *gradients])
+        norm = processes.whole(get_total_norm(gradients))
+        clip_grads_with_norm_(self.parameters, training.clip, norm)
+        self._move(lr, ~norm.isfinite())
         self.ema.update()
         self.done += 1
-        return loss.detach()
+        return total
+
+    def _move(self, lr: float, lost: Tensor) -> None:
+        """The optimizers' step, which they leave out on the device itself where the gradient is lost."""
+        self.skipped = torch.stack([self.skipped[0] + lost, (self.skipped[1] + 1) * lost])
+        for optimizer in self.optimizers:
+            optimizer.found_inf = lost.float()  # type: ignore[attr-defined]
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
     def run(self, record: Record, save: Callable[[], None], look: Callable[[int], None]) -> None:
         """Go on to the last step; afterwards, however it ended, the denoiser holds the averaged weights.
 
         record   is told the losses
-        save     is called every `save_every` steps, at the end, and on Ctrl-C, which then goes on as KeyboardInterrupt
+        save     is called every `save_every` steps, at the end, and on Ctrl-C or SIGTERM, which then go on as
+                 KeyboardInterrupt and SystemExit(0)
         look     is called every `picture_every` steps, the averaged weights being in place
         """
         training, losses = self.training, []
         try:
-            with torch.random.fork_rng(devices=[]), Interrupt() as interrupt, record:
+            with (
+                torch.random.fork_rng(devices=[]),
+                Interrupt() as interrupt,
+                record,
+                self.engine.prepared(self.denoiser),
+            ):
                 while self.done < training.steps:
                     losses.append(self.step())
-                    asked, last = interrupt.asked, self.done == training.steps
-                    log = last or self.done % LOG_EVERY == 0
+                    asked, last = self._asked(interrupt), self.done == training.steps
                     keep = asked or (self.done % training.save_every == 0 and not last)
-                    if log or keep:
-                        self._check_finite()
-                    if log:
-                        record.add(self.done, torch.stack(losses).mean().item(), training.lr_at(self.done - 1))
+                    if last or self.done % LOG_EVERY == 0:
+                        self._report(record, torch.stack(losses))
                         losses.clear()
                     if training.picture_every and self.done % training.picture_every == 0 and not asked:
                         with self.averaged():
@@ -108,11 +150,30 @@ class Trainer:
                     if keep:
                         save()
                     if asked:
-                        raise KeyboardInterrupt
+                        raise interrupt.outcome()
                 save()
         finally:
             self.ema.swap()
             self.denoiser.eval()
+
+    def _asked(self, interrupt: Interrupt) -> bool:
+        """Whether to stop now: every process at the same step."""
+        if processes.count() == 1:
+            return interrupt.asked is not None
+        return self.done % ASK_EVERY == 0 and processes.any_of(interrupt.asked is not None)
+
+    def _report(self, record: Record, losses: Tensor) -> None:
+        """Tell the record; stop if nothing has been learned for a while."""
+        (skipped, in_a_row), finite = self.skipped.int().tolist(), losses[losses.isfinite()]
+        self.skipped[0] = 0
+        if in_a_row >= min(LOG_EVERY, self.training.steps):
+            raise UsageError(
+                f"training diverged: no gradient was finite in the last {in_a_row} steps, up to step {self.done}",
+                "numbers that stay finite; what was last saved is untouched",
+                f"lr={self.training.lr / 4:g}",
+            )
+        if len(finite):
+            record.add(self.done, finite.mean().item(), self.training.lr_at(self.done - 1), skipped)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -124,15 +185,6 @@ class Trainer:
         finally:
             self.ema.swap()
             self.denoiser.train()
-
-    def _check_finite(self) -> None:
-        """Refuse to go on, and above all to save, once a weight is not a number: it never becomes one again."""
-        if not torch.stack([weight.detach().isfinite().all() for weight in self.parameters]).all():
-            raise UsageError(
-                f"training diverged: a weight is no longer finite at step {self.done}",
-                "numbers that stay finite; what was last saved is untouched",
-                f"lr={self.training.lr / 4:g}",
-            )
 
 
 def has_bfloat16(device: torch.device) -> bool:

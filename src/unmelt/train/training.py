@@ -1,10 +1,12 @@
-"""How a network is fitted: the numbers, and nothing else."""
+"""What a network learns by: the numbers that make a run the run it is, and nothing else."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal, final
 
 from unmelt.errors import UsageError
+from unmelt.train.optimizer import AdamW, Optimizer
+from unmelt.train.rate import Cosine, Rate
 
 
 @final
@@ -12,10 +14,10 @@ from unmelt.errors import UsageError
 class Training:
     """
     steps           optimizer steps in all
-    batch           rows a step
-    lr              peak learning rate of AdamW, reached after `warmup` steps, falling to 0 as a cosine
-    betas           AdamW's memory of the gradient and of its square
-    weight_decay    AdamW's
+    batch           rows a step, whatever they are spread over
+    lr              peak learning rate
+    rate            its course over the run
+    optimizer       how gradients become steps
     clip            largest norm of the gradient; longer ones are scaled down to it
     ema             decay of the averaged weights, which are the ones that are saved and sampled
     precision       what matrix products are computed in, "auto" being bfloat16 where the device has it; weights stay
@@ -28,9 +30,8 @@ class Training:
     steps: int
     batch: int = 128
     lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    warmup: int = 100
+    rate: Rate = Cosine()
+    optimizer: Optimizer = AdamW()
     clip: float = 1.0
     ema: float = 0.999
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -39,7 +40,7 @@ class Training:
     picture_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("save_every", 1), ("picture_every", 0)):
+        for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("picture_every", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UsageError(f"{name}={value!r}", f"a whole number of at least {least}", f"{name}={max(least, 1)}")
@@ -54,7 +55,4 @@ class Training:
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return self.lr * self.rate(step, self.steps)

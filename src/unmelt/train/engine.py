@@ -1,0 +1,59 @@
+"""How a run is computed: what changes its speed and its memory, but not what it learns.
+
+A run may be interrupted on one engine and go on with another: any number of processes, parts, or none of it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from unmelt.errors import UsageError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """
+    accumulate   parts that a batch is worked through in, one after the other, where all of it does not fit
+    recompute    keep only what goes in and out of each block, and work out the rest again for the gradient
+    compile      let torch compile the network: a minute or more at the start, faster steps on a GPU
+    shard        with several processes, each keeps a part of weights and optimizer (FSDP2) in place of all of them
+    """
+
+    accumulate: int = 1
+    recompute: bool = False
+    compile: bool = False
+    shard: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise UsageError(f"accumulate={self.accumulate!r}", "a whole number of at least 1", "accumulate=4")
+
+    @contextmanager
+    def prepared(self, network: nn.Module) -> Iterator[None]:
+        """Inside, the network is compiled, or recomputes, as asked; afterwards it is as it was."""
+        if self.recompute:
+            for block in blocks(network):
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        body = getattr(network, "backbone", network)
+        if self.compile:
+            body.compile()
+        try:
+            yield
+        finally:
+            body._compiled_call_impl = None
+            if self.recompute:
+                for block in blocks(network):
+                    del block.forward
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """The repeated parts of a network: the members of its lists of modules."""
+    if isinstance(network, nn.ModuleList):
+        return list(network)
+    return [block for child in network.children() for block in blocks(child)]

@@ -1,0 +1,130 @@
+"""How gradients become steps: AdamW for everything, or Muon for the matrices and AdamW for the rest.
+
+Muon (Jordan et al., 2024) replaces the averaged gradient of a matrix by its orthogonal factor, all singular values one:
+
+    M <- momentum M + (1 - momentum) G,      X = U V' where  (1 - momentum) G + momentum M = U S V'
+
+by five Newton-Schulz steps, and moves by .2 sqrt(max(rows, columns)) X, which has the root mean square of an AdamW
+step, so that both halves share one learning rate (Liu et al., 2025, section 2.2). A convolution is the matrix of its
+output channels. Matrices of one shape are worked on together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast, final, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmelt.errors import UsageError
+
+SMALLEST = 8
+"""The smaller side of what counts as a matrix: less is a projection in or out, which AdamW does better."""
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Of a Newton-Schulz step, chosen to bring small singular values to about one quickly (Jordan et al., 2024)."""
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """A part that makes torch optimizers for a network."""
+
+    def of(self, network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+        """Optimizers that together own every parameter once, each group at learning rate `lr`."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """betas: memory of the gradient and of its square."""
+
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, self.betas, self.weight_decay)
+
+    def of(self, network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+        return [torch.optim.AdamW(network.parameters(), lr, self.betas, weight_decay=self.weight_decay, fused=True)]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    """momentum: memory of a matrix's gradient; betas: AdamW's, for what is not a matrix."""
+
+    momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, (self.momentum, *self.betas), self.weight_decay)
+
+    def of(self, network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+        chosen = matrices(network)
+        known = {id(each) for each in chosen}
+        rest = [each for each in network.parameters() if id(each) not in known]
+        made: list[torch.optim.Optimizer] = []
+        if rest:
+            made.append(torch.optim.AdamW(rest, lr, self.betas, weight_decay=self.weight_decay, fused=True))
+        if chosen:
+            made.append(_Orthogonal(chosen, lr, self.momentum, self.weight_decay))
+        return made
+
+
+def _check(part: object, memories: tuple[float, ...], decay: float) -> None:
+    if not all(0 <= each < 1 for each in memories) or not 0 <= decay < float("inf"):
+        name = type(part).__name__
+        raise UsageError(f"{part}", "memories of at least 0 and below 1, a weight decay of at least 0", f"{name}()")
+
+
+def matrices(network: nn.Module) -> list[nn.Parameter]:
+    """Weights of linear and convolution layers whose smaller side is not too small; never look-up tables."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    weights = [cast(nn.Parameter, module.weight) for module in network.modules() if isinstance(module, kinds)]
+    return [weight for weight in weights if min(weight.shape[0], weight[0].numel()) >= SMALLEST]
+
+
+def orthogonal(G: Float[Tensor, "many rows columns"], steps: int = 5) -> Float[Tensor, "many rows columns"]:
+    """U V' of each matrix U S V', with singular values between about 0.7 and 1.2 in place of ones."""
+    a, b, c = QUINTIC
+    flip = G.shape[1] > G.shape[2]
+    X = G.mT if flip else G
+    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        A = X @ X.mT
+        X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
+    return X.mT if flip else X
+
+
+class _Orthogonal(torch.optim.Optimizer):
+    """Muon's half."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+        for each in parameters:
+            self.alike.setdefault((each.shape[0], each[0].numel()), []).append(each)
+            self.state[each]["momentum"] = torch.zeros_like(each)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        group = self.param_groups[0]
+        lr, momentum = group["lr"], group["momentum"]
+        lost = getattr(self, "found_inf", torch.zeros(()))  # told in the way that torch's fused optimizers are
+        for shape, every in self.alike.items():
+            weights: list[Tensor] = [each for each in every if each.grad is not None]
+            if not weights:
+                continue
+            memory = [self.state[each]["momentum"] for each in weights]
+            M, G = torch.stack(memory), torch.stack([each.grad for each in weights if each.grad is not None])
+            G = torch.where(lost > 0, M, G)
+            M = M.lerp(G, 1 - momentum)
+            torch._foreach_copy_(memory, list(M))
+            ahead = G.lerp(M, momentum).view(-1, *shape)
+            unit = orthogonal(ahead.bfloat16() if ahead.is_cuda else ahead).to(ahead.dtype)
+            counts = (1 - lost).to(G.dtype)
+            moved = (-0.2 * max(shape) ** 0.5 * lr * counts * unit).view(G.shape)
+            torch._foreach_mul_(weights, 1 - lr * group["weight_decay"] * counts)
+            torch._foreach_add_(weights, list(moved))

@@ -1,0 +1,121 @@
+"""Several processes, one run: each works through its own rows of every batch, and gradients are averaged.
+
+Started as torchrun or accelerate start them (RANK, WORLD_SIZE and the address in the environment); alone, all of this
+is nothing. Gradients are averaged once they are there, not by hooks on the way, so that any objective will do: several
+forward passes, Jacobian-vector products, two networks.
+
+Weights may be sharded (FSDP2: Zhao et al., 2023): tensors are then DTensors, whose own part is `local` and of which all
+is `whole`, wherever it is asked for by every process together.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+BUCKET = 1 << 24
+"""Numbers sent at a time."""
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Inside, this process is one of those that the environment speaks of; gives the device that is its own."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Which of the processes this is; the first is 0, and writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def first() -> bool:
+    """Whether this process, before or after `joined`, is the one that speaks for all."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def count() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is true in any process; every process must ask."""
+    if count() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    told = torch.tensor(float(flag), device=device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return bool(told)
+
+
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each by its mean over the processes. Shards have been averaged on the way, and are left alone."""
+    plain = [each for each in tensors if not isinstance(each, DTensor)]
+    if count() == 1 or not plain:
+        return
+    for bucket in _buckets(plain):
+        flat = torch.cat([each.flatten() for each in bucket])
+        dist.all_reduce(flat)
+        flat /= count()
+        parts = flat.split([each.numel() for each in bucket])
+        torch._foreach_copy_(bucket, [part.view_as(each) for part, each in zip(parts, bucket, strict=True)])
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for each in tensors:
+        if bucket and (sum(x.numel() for x in bucket) + each.numel() > BUCKET or each.dtype != bucket[0].dtype):
+            yield bucket
+            bucket = []
+        bucket.append(each)
+    yield bucket
+
+
+def shard(network: nn.Module, blocks: Sequence[nn.Module]) -> None:
+    """Let each process keep its own part of every weight, gathered block by block while it is needed."""
+    for each in (*blocks, network):
+        fully_shard(each)
+
+
+def kind(part: object) -> type:
+    """Its class, which sharding has changed for one of its own."""
+    return type(part).__bases__[1] if isinstance(part, FSDPModule) else type(part)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of it, sharing memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of it; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def placed(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor laid out as another: on its device, and sharded if that is."""
+    tensor = tensor.to(like.device)
+    return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
+
+
+def like(part: Tensor, other: Tensor) -> Tensor:
+    """This process's part of something that is laid out as `other`, as that something."""
+    if not isinstance(other, DTensor):
+        return part
+    return DTensor.from_local(part, other.device_mesh, other.placements, shape=other.shape, stride=other.stride())

@@ -1,0 +1,88 @@
+"""Others who watch a run: TensorBoard, which needs no network, Weights & Biases and trackio.
+
+Each is told of the same numbers as `metrics.jsonl`, and of the sample pictures.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, final, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from unmelt.errors import UsageError, nearest
+
+KNOWN = ("tensorboard", "wandb", "trackio", "auto", "none")
+
+
+@runtime_checkable
+class Watch(Protocol):
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers at a step, by name."""
+
+    def picture(self, step: int, path: Path) -> None:
+        """A picture of samples at a step."""
+
+    def close(self) -> None:
+        """The run has ended, for now."""
+
+
+def watches(names: str, folder: Path) -> list[Watch]:
+    """Those named, with commas between; "auto" is TensorBoard where it is installed, "none" is nobody."""
+    if names == "auto":
+        names = "tensorboard" if find_spec("tensorboard") else "none"
+    if names == "none":
+        return []
+    for name in names.split(","):
+        if name not in KNOWN:
+            raise UsageError(f"watch={name!r}", f"one of {', '.join(KNOWN)}", f"watch={nearest(name, KNOWN)!r}")
+    return [TensorBoard(folder) if name == "tensorboard" else Service(name, folder) for name in names.split(",")]
+
+
+def _installed(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError:
+        package = "tensorboard" if name.startswith("torch") else name
+        raise UsageError(f"{package} is not installed", "what is to watch the run", f"pip install {package}") from None
+
+
+@final
+class TensorBoard:
+    """Event files in `tensorboard/` of the run folder: `tensorboard --logdir runs`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = _installed("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(f"training/{name}", value, step)
+
+    def picture(self, step: int, path: Path) -> None:
+        with Image.open(path) as image:
+            self.writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+@final
+class Service:
+    """wandb, or trackio, which has the same interface. WANDB_MODE=offline keeps wandb on this machine."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.library = _installed(name)
+        where = {"dir": str(folder)} if name == "wandb" else {}
+        self.run = self.library.init(project="unmelt", name=folder.name, **where)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values), step=step)
+
+    def picture(self, step: int, path: Path) -> None:
+        self.run.log({"samples": self.library.Image(str(path))}, step=step)
+
+    def close(self) -> None:
+        self.run.finish()

@@ -1,0 +1,100 @@
+"""What a process of tests/train/test_processes.py runs: `torchrun spread.py OUT KIND STEPS [SETTINGS]`.
+
+Trains on arrays in float64 and prints, from the first process, one JSON list of losses.
+"""
+
+import json
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import unmelt as um
+from unmelt.config import register
+from unmelt.train import Engine, Training, processes, rate
+
+
+@register
+@dataclass(frozen=True)
+class Directional:
+    """The squared change of the belief along the noise, by a Jacobian-vector product, and the regression beside it."""
+
+    def __call__(self, denoiser, x0, condition, rng):
+        t = 0.1 + 0.8 * rng.uniform((len(x0),), torch.float64)
+        noise = rng.normal(x0.shape, x0.dtype)
+        x_t = denoiser.process.mix(x0, noise, t)
+        weights = dict(denoiser.named_parameters())
+
+        def belief(x):
+            return functional_call(denoiser, weights, (x, t, condition)).mean
+
+        with sdpa_kernel(SDPBackend.MATH):  # the only attention that has forward derivatives
+            mean, change = jvp(belief, (x_t,), (noise,))
+        return (mean - x0).square().flatten(1).mean(1) + 0.1 * change.square().flatten(1).mean(1)
+
+
+@register
+@dataclass(frozen=True)
+class Wide:
+    """In float64, so that equal means equal to rounding."""
+
+    def encode(self, x):
+        return (2 * x - 1).double()
+
+    def decode(self, z):
+        return (z + 1) / 2
+
+
+def made(kind, steps, save_every):
+    images = torch.rand(37, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    source = um.data.Arrays(images, [k % 3 for k in range(37)])
+    with um.rng.seeded(1):
+        body = um.backbone.DiT(channels=1, size=(4, 4), width=16, depth=2, heads=2, classes=3)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for each in body.parameters():  # a real output, from the first step on
+            each.add_(0.05 * torch.randn(each.shape, generator=generator))
+    process = um.process.Gaussian(um.schedule.Cosine())
+    return um.Model(
+        denoiser=um.denoiser.Network(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double(),
+        codec=Wide(),
+        sampler=um.sampler.DDIM(),
+        grid=um.grid.uniform(3),
+        objective=Directional() if kind == "jvp" else um.objective.Regression(drop=0.2),
+        training=Training(
+            steps=steps,
+            batch=8,
+            lr=3e-3,
+            rate=rate.Cosine(warmup=3),
+            ema=0.9,
+            precision="float32",
+            save_every=save_every,
+            picture_every=0,
+        ),
+        classes=("a", "b", "c"),
+        source=source,
+    )
+
+
+if __name__ == "__main__":
+    out, kind, steps, stop, shard = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "shard"
+    torch.set_num_threads(1)
+    model = made(kind, steps, stop)
+    losses = []
+    step = um.train.Trainer.step
+
+    def watched(self):
+        if self.done == stop < steps and losses:
+            raise KeyboardInterrupt
+        losses.append(step(self).item())
+        return torch.tensor(losses[-1])
+
+    um.train.Trainer.step = watched
+    with suppress(KeyboardInterrupt):
+        model.fit(out, device="cpu", quiet=True, engine=Engine(shard=shard))
+    if processes.first():
+        Path(out, "losses.json").write_text(json.dumps(losses))

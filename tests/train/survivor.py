@@ -1,0 +1,60 @@
+"""A run for tests/train/test_survival.py to kill: small, with everything that could break a resumed one."""
+
+import os
+import time
+
+import torch
+
+import unmelt as um
+from unmelt.train import Muon, Training, rate
+
+STEPS, EVERY = 120, 7
+
+
+class Slow:
+    """A source that takes its time, so that there is something to interrupt."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+    def batch(self, step, rows):
+        time.sleep(0.004)
+        return self.source.batch(step, rows)
+
+
+def survivor():
+    images = torch.rand(37, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with um.rng.seeded(1):
+        body = um.backbone.UNet(
+            channels=1, width=8, multipliers=(1,), blocks=1, attention=(False,), classes=3, dropout=0.3
+        )
+    process = um.process.Gaussian(um.schedule.Cosine())
+    return um.Model(
+        denoiser=um.denoiser.Network(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
+        codec=um.codec.Affine.images(),
+        sampler=um.sampler.DDIM(),
+        grid=um.grid.uniform(3),
+        objective=um.objective.Regression(drop=0.2),
+        training=Training(
+            steps=STEPS,
+            batch=5,
+            rate=rate.Cosine(warmup=7),
+            optimizer=Muon(),
+            ema=0.9,
+            precision="float32",
+            save_every=EVERY,
+            picture_every=0,
+        ),
+        classes=("a", "b", "c"),
+        source=Slow(um.data.Arrays(images, [k % 3 for k in range(37)])),
+    )
+
+
+def live(out):
+    """Train to the end, or for as long as one lives."""
+    torch.set_num_threads(1)
+    os.setpgrp()
+    survivor().fit(out, device="cpu", quiet=True)

@@ -1,0 +1,58 @@
+"""Several processes are one run: the same losses, and checkpoints that go on with any number of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).with_name("spread.py")
+
+
+def losses(out, processes, kind="regression", steps=50, stop=1000, shard=False):
+    """The losses of a run, or of what is left of it, and the weights it ends with."""
+    command = [sys.executable, str(SCRIPT)]
+    if processes > 1:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command = [*torchrun, str(SCRIPT)]
+    arguments = [str(out), kind, str(steps), str(stop), "shard" if shard else "plain"]
+    done = subprocess.run(
+        [*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((out / "losses.json").read_text())
+
+
+def same(one, other):
+    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=1e-6) for name in a)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return {kind: (folder := tmp_path_factory.mktemp(kind), losses(folder, 1, kind)) for kind in ("regression", "jvp")}
+
+
+@pytest.mark.parametrize("kind", ["regression", "jvp"])
+def test_two_processes_are_one(tmp_path, alone, kind):
+    """At the same global batch: 50 losses and the weights after them; also by Jacobian-vector products."""
+    folder, wanted = alone[kind]
+    found = losses(tmp_path, 2, kind)
+    assert len(found) == 50
+    assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 1e-5
+    assert same(tmp_path, folder)
+
+
+@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_shards_go_on_with_any_number_of_processes(tmp_path, alone, after):
+    """FSDP2 over two processes up to step 20, then one process or two: the losses of one all the way."""
+    folder, wanted = alone["regression"]
+    first = losses(tmp_path, 2, stop=20, shard=True)
+    rest = losses(tmp_path, after, shard=after > 1)
+    assert (len(first), len(rest)) == (20, 30)
+    assert max(abs(a - b) for a, b in zip(first + rest, wanted, strict=True)) < 1e-5
+    assert same(tmp_path, folder)
