@@ -36,7 +36,8 @@ def test_a_service_is_told_by_its_own_interface(tmp_path, monkeypatch):
     """A library of wandb's shape, which trackio's is too, that keeps what it is told."""
     told, ended = [], []
     run = types.SimpleNamespace(log=lambda values, step: told.append((step, values)), finish=lambda: ended.append(1))
-    library = types.SimpleNamespace(init=lambda project, name: run, Image=lambda path: path)
+    library = types.ModuleType("trackio")
+    library.init, library.Image = lambda project, name: run, lambda path: path
     monkeypatch.setitem(sys.modules, "trackio", library)
     fitted(tmp_path, "trackio")
     losses = [(step, values["loss"]) for step, values in told if "loss" in values]
