@@ -206,6 +206,9 @@ class Given:
     def uniform(self, shape: Any, dtype: torch.dtype = torch.float32, device: Any = "cpu") -> Tensor:
         raise AssertionError("only normal numbers were expected")
 
+    def place(self, rows: int) -> tuple[int, int]:
+        return 0, rows
+
 
 def run(
     sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: Rows | None = None, condition: Any = None
