@@ -155,6 +155,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _device() -> str:
+    own = f"CPU, {_processor()}, {os.cpu_count()} cores"
+    return f"{torch.cuda.get_device_name()}; {own}" if torch.cuda.is_available() else own
+
+
 def _commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
@@ -170,7 +175,7 @@ def made() -> dict[str, Any]:
     """Command, device, threads, versions, commit, date; nothing that says whose machine it was."""
     return {
         "command": shlex.join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "device": f"CPU, {_processor()}, {os.cpu_count()} cores",
+        "device": _device(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": peers.versions(),

@@ -212,7 +212,11 @@ def test_help_lists_every_setting_with_its_default(capsys):
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         for setting in inspect.signature(recipe).parameters.values():
             after = shown.split(f"--{setting.name.replace('_', '-')} ", 1)[1]
-            default = "(required)" if setting.default is setting.empty else f"(default: {setting.default})"
+            default = (
+                "(required)"
+                if setting.default is setting.empty
+                else f"(default: {setting.default or repr(setting.default)})"
+            )
             assert re.search(r"\((required|default: [^)]*)\)", after)[0] == default
             assert not re.match(r"\S+ \((required|default)", after), f"{setting.name} is not explained"
 

@@ -146,6 +146,7 @@ def sample(
     /,
     rows: int = 64,
     label: str | None = None,
+    caption: str | None = None,
     guidance: float = 1.0,
     steps: int | None = None,
     seed: int = 0,
@@ -157,6 +158,7 @@ def sample(
     Args:
         rows: How many.
         label: The class of all of them, by name or by number; every class in turn if not given.
+        caption: What all of them should show, in words; for models that learned captions.
         guidance: Scale of classifier-free guidance; 1 is none.
         steps: Network evaluations, about; the model's own number if not given.
         seed: The same seed gives the same samples.
@@ -171,7 +173,7 @@ def sample(
     run.writable(out.parent)
     each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
     which = _class(label, model.classes) if each is None else each
-    x = model.sample(rows, label=which, guidance=guidance, steps=steps, seed=seed)
+    x = model.sample(rows, label=which, caption=caption, guidance=guidance, steps=steps, seed=seed)
     run.prepare(out.parent)
     if out.suffix == ".npy":
         array = BytesIO()

@@ -23,6 +23,7 @@ from unmelt import config, metric, picture, run
 from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
 from unmelt.data import Source
+from unmelt.data.words import WIDTH, words
 from unmelt.denoiser import Denoiser, Network, Refined
 from unmelt.device import device_named
 from unmelt.errors import UsageError
@@ -38,7 +39,7 @@ from unmelt.train import Engine, Record, Trainer, Training, processes, read_metr
 CHUNK = 512
 """Rows sampled at a time: enough to keep a processor busy, few enough to fit."""
 
-FEW_SAMPLES = 10_000
+FEW_SAMPLES = 20_000
 """Fewer images than this say more about the draw than about the model."""
 
 MOST_ROWS = 1_000_000
@@ -194,6 +195,25 @@ class Model:
 
     # Generating
 
+    def known(
+        self, rows: int, label: Label | None = None, caption: str | Sequence[str] | None = None
+    ) -> Condition | None:
+        """What is known of so many rows, said as people say it; None where that is nothing."""
+        labels = labels_of(rows, label, self.classes)
+        if caption is None:
+            return None if labels is None else Condition(label=labels.to(self.device))
+        if getattr(self.denoiser.backbone, "sequence_width", 0) != WIDTH:
+            raise UsageError(
+                f"caption={caption!r} for a model that learned none",
+                "one that was trained with captions",
+                'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")',
+            )
+        captions = [caption] * rows if isinstance(caption, str) else list(caption)
+        if len(captions) != rows:
+            raise UsageError(f"{len(captions)} captions for {rows} rows", "one, or one for each row", 'caption="a cat"')
+        sequence, mask = words(captions)
+        return Condition(label=labels, sequence=sequence, sequence_mask=mask).to(self.device)
+
     def guided(self, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
         """The denoiser, wrapped as asked; with classifier-free guidance of that scale unless it is 1."""
         if callable(guidance):
@@ -216,6 +236,7 @@ class Model:
         rows: int = 16,
         *,
         label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
@@ -224,9 +245,9 @@ class Model:
         grid: Grid | None = None,
     ) -> Iterator[Frame]:
         """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
-        states = self._states(
-            rows, labels_of(rows, label, self.classes), guidance, interval, steps, seed, sampler, grid
-        )
+        check_rows(rows)
+        known = self.known(rows, label, caption)
+        states = self._states(rows, known, guidance, interval, steps, seed, sampler, grid)
         return (self.frame(state) for state in states)
 
     def frame(self, state: State) -> Frame:
@@ -239,7 +260,7 @@ class Model:
     def _states(
         self,
         rows: int,
-        labels: Tensor | None,
+        known: Condition | None,
         guidance: Guide,
         interval: tuple[float, float],
         steps: int | None,
@@ -247,10 +268,9 @@ class Model:
         sampler: Sampler | None,
         grid: Grid | None,
     ) -> Iterator[State]:
-        check_rows(rows)
-        if labels is None and guidance != 1:
+        if known is None and guidance != 1:
             raise UsageError(
-                f"guidance={guidance} without a label",
+                f"guidance={guidance} without a label or a caption",
                 "something to guide towards",
                 "model.sample(16, label=3, guidance=2.0)",
             )
@@ -262,7 +282,7 @@ class Model:
             sampler=sampler or own_sampler,
             grid=grid or own_grid,
             seed=seed,
-            label=labels,
+            condition=known,
             device=self.device,
         )
 
@@ -271,6 +291,7 @@ class Model:
         rows: int = 16,
         *,
         label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
@@ -281,12 +302,13 @@ class Model:
         """New data, in data space.
 
         label      a class by number or by name, or one for each row; none for the null condition
+        caption    what it should show, in words, or one for each row; for models that learned captions
         guidance   scale of classifier-free guidance, within `interval` of t; 1 is none. Or any wrapping of a denoiser
         steps      of what was tuned for that many, or else of the model's own grid; `grid` and `sampler` replace both
         seed       one for all, or one for each row; the same seed gives the same row in any batch
         """
         check_rows(rows)
-        labels = labels_of(rows, label, self.classes)
+        known = self.known(rows, label, caption)
         seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
         if len(seeds) != rows:
             raise UsageError(f"{len(seeds)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
@@ -297,8 +319,8 @@ class Model:
             chunks, "sampling", console=bar, transient=True, disable=len(chunks) == 1 or not bar.is_terminal
         ):
             chunk = slice(first, min(first + CHUNK, rows))
-            labelled = None if labels is None else labels[chunk]
-            states = self._states(chunk.stop - first, labelled, guidance, interval, steps, seeds[chunk], sampler, grid)
+            of = None if known is None else known[chunk]
+            states = self._states(chunk.stop - first, of, guidance, interval, steps, seeds[chunk], sampler, grid)
             parts.append(self.codec.decode(deque(states, maxlen=1).pop().x).cpu())
         return torch.cat(parts)
 
@@ -308,14 +330,13 @@ class Model:
         *,
         strength: float,
         label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
         guidance: Guide = 1.0,
         steps: int | None = None,
         seed: int | Sequence[int] = 0,
     ) -> Float[Tensor, "rows *shape"]:
         """Data melted to t = strength and walked back: what is finer than the noise is made anew (SDEdit)."""
-        labels = labels_of(len(x), label, self.classes)
-        x0, device = self._encoded(x), self.device
-        condition = None if labels is None else Condition(label=labels.to(device))
+        x0, condition = self._encoded(x), self.known(len(x), label, caption)
         sampler, grid = self.way(steps, None)
         settings = {"sampler": sampler, "grid": grid, "seed": seed, "condition": condition}
         states = edit(self.guided(guidance), x0, strength=strength, **settings)  # type: ignore[arg-type]
@@ -400,7 +421,13 @@ class Model:
 
     @torch.no_grad()
     def log_likelihood(
-        self, x: Float[Tensor, "rows *shape"], *, label: Label | None = None, probes: int = 8, seed: int = 0
+        self,
+        x: Float[Tensor, "rows *shape"],
+        *,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        probes: int = 8,
+        seed: int = 0,
     ) -> Estimate:
         """log p(x) of each row in nats, by the probability-flow ODE, as densities in data space; with standard errors.
 
@@ -412,9 +439,7 @@ class Model:
                 "a codec that is a shift and a scale",
                 "unmelt.likelihood.log_likelihood(model.denoiser, z) in model space",
             )
-        labels = labels_of(len(x), label, self.classes)
-        z = self._encoded(x)
-        condition = None if labels is None else Condition(label=labels.to(z.device))
+        z, condition = self._encoded(x), self.known(len(x), label, caption)
         size = math.prod(self.denoiser.shape)
         divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(Rows.of(seed, len(z)), probes)
         found = log_likelihood(self.denoiser, z, condition, divergence=divergence)

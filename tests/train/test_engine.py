@@ -118,3 +118,14 @@ def test_a_batch_that_cannot_be_divided():
         trainer(Engine(accumulate=5))
     with pytest.raises(um.UsageError, match="accumulate"):
         Engine(accumulate=0)
+
+
+def test_looking_ahead_asks_for_nothing_that_is_not_used(monkeypatch):
+    monkeypatch.setattr("unmelt.train.processes.count", lambda: 2)
+    monkeypatch.setattr("unmelt.train.processes.rank", lambda: 1)
+    run = trainer(Engine(accumulate=3))
+    wanted = [step * 6 + part for step in range(4) for part in (3, 4, 5)]
+    followed = [wanted[0]]
+    while len(followed) < len(wanted):
+        followed.append(run._after(followed[-1]))
+    assert followed == wanted

@@ -146,7 +146,8 @@ class DiT(nn.Module):
             )
         seen, vector, tokens = self.told(x, level, condition)
         steering = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
-        h = self.into(to_patches(seen, self.patch)) + self.position
+        h = self.into(to_patches(seen, self.patch))
+        h = h + self.position.to(h)  # in low precision if products are: half the memory to move
         for i, block in enumerate(self.blocks):
             h = block(h, steering[6 * i : 6 * i + 6], tokens)
         scale, shift = steering[-2:]

@@ -1,11 +1,13 @@
 """How files become batches."""
 
+from unmelt.data.ahead import Ahead
 from unmelt.data.digits import digits
-from unmelt.data.folder import Report, folder
+from unmelt.data.images import Report, images
 from unmelt.data.source import Arrays, Source
 from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
 
 __all__ = [
+    "Ahead",
     "Arrays",
     "Checkerboard",
     "Moons",
@@ -16,5 +18,5 @@ __all__ = [
     "Toy",
     "TwoModes",
     "digits",
-    "folder",
+    "images",
 ]

@@ -12,6 +12,7 @@ on as if nothing had happened. Every item comes exactly once an epoch, and no ba
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol, final, runtime_checkable
 
@@ -21,6 +22,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.data.words import words
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
@@ -43,12 +45,13 @@ class Source(Protocol):
 
 @final
 class Arrays:
-    """A finite source held in memory.
+    """A finite source, in memory or in a mapped file.
 
     values    [n, *shape]; bytes become floats in [0, 1], floats become float32, int64 tokens stay what they are
     labels    [n], 0 to K - 1, or none
     classes   K names; the numbers themselves if labels come without names
     seed      of the order in which items come
+    captions  n, None for an item without one; a batch has them as tokens, or none where no item has any
 
     Labels out of range, counts that differ, no items at all, and numbers that are not finite are `UsageError`s.
     """
@@ -59,19 +62,31 @@ class Arrays:
         labels: Shaped[Tensor, " n"] | np.ndarray | Sequence[int] | None = None,
         classes: Sequence[str] = (),
         seed: int = 0,
+        captions: Sequence[str | None] | None = None,
     ) -> None:
-        self.values = _storable(torch.as_tensor(values))
+        self._stored = _storable(torch.as_tensor(values))
+        self._which = torch.arange(len(self._stored))  # items of what is stored, which may be too large to copy
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
-        self.classes = _named(len(self.values), self.labels, tuple(classes))
+        self.classes = _named(len(self), self.labels, tuple(classes))
         self.seed = seed
+        self.captions = None if captions is None else list(captions)
+        if self.captions is not None and len(self.captions) != len(self):
+            raise UsageError(
+                f"{len(self.captions)} captions for {len(self)} items", "one for each, or None", "captions"
+            )
         self._orders: dict[int, Tensor] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape[1:])
+        return tuple(self._stored.shape[1:])
+
+    @property
+    def values(self) -> Shaped[Tensor, "n *shape"]:
+        """All items as they are stored; a copy, if they are part of a larger source."""
+        return self._stored if len(self) == len(self._stored) else self._stored[self._which]
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self._which)
 
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch not in self._orders:
@@ -98,8 +113,14 @@ class Arrays:
                 "batch(0, 64)",
             )
         items = self._items(step, rows)
-        condition = None if self.labels is None else Condition(label=self.labels[items])
-        return _numbers(self.values.index_select(0, items)), condition
+        return _numbers(self._stored.index_select(0, self._which[items])), self._known(items)
+
+    def _known(self, items: Int64[Tensor, " rows"]) -> Condition | None:
+        label = None if self.labels is None else self.labels[items]
+        if self.captions is None:
+            return None if label is None else Condition(label=label)
+        sequence, mask = words([self.captions[item] for item in items.tolist()])
+        return Condition(label=label, sequence=sequence, sequence_mask=mask)
 
     def all(self) -> tuple[Shaped[Tensor, "n *shape"], Int64[Tensor, " n"] | None]:
         """Every item once, in the order they were given, and the labels."""
@@ -123,16 +144,20 @@ class Arrays:
                 "at least one item on each side",
                 "more items, or another share",
             )
-        return self._only(~out), self._only(out)
+        return self.only((~out).nonzero()[:, 0]), self.only(out.nonzero()[:, 0])
 
     def _groups(self) -> list[Int64[Tensor, " items"]]:
         if self.labels is None:
             return [torch.arange(len(self))]
         return [torch.nonzero(self.labels == label).flatten() for label in range(len(self.classes))]
 
-    def _only(self, items: Tensor) -> Arrays:
-        labels = None if self.labels is None else self.labels[items]
-        return Arrays(self.values[items], labels, self.classes, self.seed)
+    def only(self, items: Int64[Tensor, " items"]) -> Arrays:
+        """A source of these items alone, sharing what is stored."""
+        part = copy.copy(self)
+        part._which, part._orders = self._which[items], {}
+        part.labels = None if self.labels is None else self.labels[items]
+        part.captions = None if self.captions is None else [self.captions[item] for item in items.tolist()]
+        return part
 
 
 def _storable(values: Tensor) -> Tensor:

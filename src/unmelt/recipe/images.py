@@ -1,10 +1,11 @@
-"""A folder of your own images."""
+"""Your own images."""
 
 from typing import Literal
 
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
+from unmelt.data.words import WIDTH
 from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.model import Model
@@ -23,6 +24,8 @@ def images(
     folder: Folder,
     size: int = 32,
     channels: Literal[1, 3] = 3,
+    label: str = "auto",
+    caption: str = "",
     held_out: float = 0.1,
     width: int = 64,
     blocks: int = 2,
@@ -37,12 +40,14 @@ def images(
     save_every: int = 1000,
     picture_every: int = 1000,
 ) -> Model:
-    """Images of any sizes and kinds, cropped to squares; subfolders are classes.
+    """Images of any sizes and kinds, cropped to squares; subfolders are classes, or a column is.
 
     Args:
-        folder: Where the images are.
+        folder: Where the images are: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
         size: Side of the squares to learn, in pixels; a multiple of 4.
         channels: 3 for colour, 1 for grey.
+        label: Column of classes, where there are columns; auto for a usual name, nothing for no classes.
+        caption: Column of captions; auto for a usual name or a .txt beside each image, nothing for none.
         held_out: Share of the images kept aside to judge by.
         width: Channels of the U-Net on its finest level.
         blocks: Residual blocks on each level, each way.
@@ -50,14 +55,14 @@ def images(
         batch: Images a step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        drop: Share of rows that learn without their class, for guidance.
+        drop: Share of rows that learn without their class and caption, for guidance.
         dropout: Of features in training; raise it for small folders.
         precision: Of matrix products; auto is bfloat16 where the device has it.
         seed: Of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between sample pictures; 0 for none.
     """
-    everything, report = data.folder(folder, size, channels, seed)
+    everything, report = data.images(folder, size, channels, seed, label=label, caption=caption)
     real, aside = everything.split(held_out)
     with seeded(seed):
         backbone = UNet(
@@ -68,6 +73,7 @@ def images(
             attention=(False, False, True),
             dropout=dropout,
             classes=len(real.classes),
+            sequence_width=WIDTH if caption else 0,
         )
     return Model(
         denoiser=Network(
@@ -77,7 +83,9 @@ def images(
         sampler=DPMpp(order=2),
         grid=grid.karras(20),
         objective=Regression(
-            times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)), weight=EDM(0.5), drop=drop if real.classes else 0.0
+            times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)),
+            weight=EDM(0.5),
+            drop=drop if real.classes or caption else 0.0,
         ),
         training=Training(
             steps=steps,

@@ -12,7 +12,7 @@ from unmelt.model import Model
 P = ParamSpec("P")
 
 Folder: TypeAlias = str | Path
-"""A setting that is a place on disk; kept in full, so that it is the same place from everywhere."""
+"""A setting that is a place on disk; kept in full, so that it is the same place from everywhere; or hf:owner/name."""
 
 
 def recorded(make: Callable[P, Model]) -> Callable[P, Model]:
@@ -35,7 +35,7 @@ def recorded(make: Callable[P, Model]) -> Callable[P, Model]:
         bound = signature.bind_partial(**settings)
         bound.apply_defaults()
         for setting, value in bound.arguments.items():
-            if signature.parameters[setting].annotation == Folder:
+            if signature.parameters[setting].annotation == Folder and not str(value).startswith("hf:"):
                 bound.arguments[setting] = Path(value).expanduser().absolute()
         for setting in signature.parameters:
             if setting not in bound.arguments:

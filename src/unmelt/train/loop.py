@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from unmelt.codec import Codec
-from unmelt.data import Source
+from unmelt.data import Ahead, Source
 from unmelt.errors import UsageError
 from unmelt.objective import Objective
 from unmelt.rng import Part, Stream, fold
@@ -54,7 +54,8 @@ class Trainer:
         engine: Engine | None = None,
     ) -> None:
         self.denoiser = denoiser.to(device).train()
-        self.source, self.codec, self.objective, self.training = source, codec, objective, training
+        self.codec, self.objective, self.training = codec, objective, training
+        self.source: Source | Ahead = source
         self.device, self.engine = torch.device(device), engine or Engine()
         self.parts = self.engine.accumulate * processes.count()
         if training.batch % self.parts:
@@ -65,6 +66,8 @@ class Trainer:
             )
         if self.engine.shard and processes.count() > 1:
             processes.shard(denoiser, blocks(denoiser))
+        if self.device.type != "cpu":  # where another processor works, this one can look ahead
+            self.source = Ahead(source, self.device, self._after)
         self.done = 0
         self.parameters = list(denoiser.parameters())
         self.ema = EMA(self.parameters, training.ema)
@@ -77,6 +80,12 @@ class Trainer:
         if wanted == "bfloat16" or (wanted == "auto" and has_bfloat16(self.device)):
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
+
+    def _after(self, number: int) -> int:
+        """The batch that this process needs after that one: its next part, or its first of the next step."""
+        accumulate = self.engine.accumulate
+        part = (number - processes.rank() * accumulate) % self.parts
+        return number + 1 if part < accumulate - 1 else number + 1 + self.parts - accumulate
 
     def loss(self, step: int, part: int = 0) -> Tensor:
         """The mean loss of this part of batch number `step`."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unmelt.data import folder
+from unmelt.data import images as folder
 from unmelt.errors import UsageError
 
 ORANGE = (200, 100, 50)

@@ -1,0 +1,160 @@
+"""Time to quality: how long until digits are good, by our recipe and by diffusers' unconditional-training recipe.
+
+Good is a judge's accuracy of 0.98 and a Fréchet distance to the held-out digits no larger than that of the real
+training images plus 2 %, over 20,132 samples. Time is processor time of the training steps alone, one thread each.
+
+    unmelt      `recipe.digits`, as `make demo` trains it, to its end
+    diffusers   what its training example does, told of classes: UNet2DModel of our network's number of weights, DDPM's
+                1000 linear steps, the loss on the noise, AdamW (.95, .999), weight decay 1e-6, a cosine after 500 steps
+                of warm-up, EMAModel, batches of 96. Sampled by DPM-Solver++(2M) in 20 steps, from averaged weights.
+                Each of four learning rates is given five times our time; the best of them, further seeds
+
+    python bench/quality.py                      all of it: hours of one core
+    python bench/quality.py --seeds 1 --rates 1e-3
+"""
+
+import argparse
+import math
+import time
+from typing import Any
+
+import peers
+import timing
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import unmelt as um
+
+RATES = (3e-4, 1e-3, 2e-3, 4e-3)
+TIMES, ACCURACY, NEAR = 5, 0.98, 1.02
+STEPS, CHUNK = 20, 512
+
+
+def ours(seed: int) -> dict[str, Any]:
+    model = um.recipe.digits(seed=seed)
+    start = time.process_time()
+    model.fit(device="cpu", quiet=True)
+    seconds = time.process_time() - start
+    scores = model.evaluate()
+    return {"library": "unmelt", "seed": seed, "lr": model.training.lr, **looked(seconds, scores)}
+
+
+def looked(seconds: float, scores: dict[str, Any]) -> dict[str, Any]:
+    ratio = scores["frechet"] / scores["frechet_floor"]
+    good = scores["judge_accuracy"] >= ACCURACY and ratio <= NEAR
+    return {"seconds": seconds, "accuracy": scores["judge_accuracy"], "frechet": ratio, "good": good}
+
+
+def theirs(seed: int, lr: float, allowed: float) -> dict[str, Any]:
+    """What it is worth after the time allowed."""
+    library, helpers, accelerate = peers.diffusers_training()
+    recipe = um.recipe.digits(seed=seed)
+    x, labels = recipe.source.all()
+    torch.manual_seed(seed)
+    network = library.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        num_class_embeds=10,
+    )
+    weights = sum(each.numel() for each in network.parameters())
+    accelerator = accelerate.Accelerator(cpu=True)
+    scheduler = library.DDPMScheduler(num_train_timesteps=1000)
+    optimizer = torch.optim.AdamW(network.parameters(), lr, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
+    pace = _pace(network, x, labels)
+    steps = max(1, int(allowed / pace))
+    rate = library.optimization.get_scheduler("cosine", optimizer, num_warmup_steps=500, num_training_steps=steps)
+    ema = helpers.EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+    network, optimizer, rate = accelerator.prepare(network, optimizer, rate)
+    start = time.process_time()
+    for _ in range(steps):
+        items = torch.randint(0, len(x), (96,))
+        clean, label = 2 * x[items] - 1, labels[items]
+        noise, timesteps = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),))
+        output = network(scheduler.add_noise(clean, noise, timesteps), timesteps, class_labels=label).sample
+        accelerator.backward(F.mse_loss(output, noise))
+        accelerator.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+        optimizer.zero_grad()
+        ema.step(network.parameters())
+    spent = time.process_time() - start
+    ema.copy_to(network.parameters())
+    row = {"library": "diffusers", "seed": seed, "lr": lr, "weights": weights, "steps": steps}
+    return row | looked(spent, _scores(library, network, recipe))
+
+
+def _pace(network: Any, x: Tensor, labels: Tensor) -> float:
+    """Seconds a step, roughly."""
+    start = time.process_time()
+    for _ in range(6):
+        network(x[:96], torch.zeros(96), class_labels=labels[:96]).sample.square().mean().backward()
+    network.zero_grad()
+    return 1.1 * (time.process_time() - start) / 6
+
+
+@torch.no_grad()
+def _scores(library: Any, network: Any, recipe: um.Model) -> dict[str, Any]:
+    real, held_out = um.metric.sheet(recipe.source), um.metric.sheet(recipe.held_out)
+    labels = real.labels.repeat(math.ceil(20_000 / len(real.x)))
+    rng, parts = um.rng.Stream(7), []
+    network.eval()
+    for first in range(0, len(labels), CHUNK):
+        label = labels[first : first + CHUNK]
+        solver = library.DPMSolverMultistepScheduler(num_train_timesteps=1000)
+        solver.set_timesteps(STEPS)
+        image = rng.normal((len(label), 1, 8, 8))
+        for t in solver.timesteps:
+            image = solver.step(network(image, t, class_labels=label).sample, t, image).prev_sample
+        parts.append(((image + 1) / 2).clamp(0, 1))
+    network.train()
+    return um.metric.score(um.metric.Sheet(torch.cat(parts), labels), real, held_out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rates", default=",".join(map(str, RATES)))
+    parser.add_argument("--rounds", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    rates = [float(each) for each in options.rates.split(",")]
+    report = timing.Report(
+        "quality",
+        "Time to quality on digits: accuracy 0.98, Fréchet distance within 2 % of real training images'",
+        [
+            ("library", "library", ""),
+            ("seed", "seed", "d"),
+            ("lr", "learning rate", "g"),
+            ("seconds", "processor seconds", ".0f"),
+            ("accuracy", "judge accuracy", ".4f"),
+            ("frechet", "Fréchet / floor", ".3f"),
+            ("good", "good", ""),
+        ],
+    )
+    mine = [ours(seed) for seed in range(options.seeds)]
+    allowed = TIMES * sum(row["seconds"] for row in mine) / len(mine)
+    report.rows += mine
+    tried = [theirs(0, lr, allowed) for lr in rates]
+    best = min(tried, key=lambda row: row["frechet"])["lr"]
+    report.rows += tried + [theirs(seed, best, allowed) for seed in range(1, options.seeds)]
+    good = [row["seconds"] for row in report.rows if row["library"] == "diffusers" and row["good"]]
+    report.found = {"our seconds": allowed / TIMES, "theirs at best": min(good, default=None), "best rate": best}
+    said = f"{min(good):.0f}" if good else f"not reached in {allowed:.0f}"
+    report.notes.append(
+        f"processor seconds to quality: {allowed / TIMES:.0f} by unmelt, {said} by diffusers at lr={best:g}"
+    )
+    timing.publish(report, options, time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Anyone's images, in whatever they are kept, as a source and a report of what became of each.
+
+    folder/                         images, in subfolders for classes
+    pets.zip  pets.tar  pets.tar.gz the same in an archive
+    shards/*.tar  s-{000..012}.tar  WebDataset's shards
+    images.npy  images.npz          arrays
+    train.parquet  folder/*.parquet a column of images
+    folder/ by `datasets`           what save_to_disk wrote; hf:owner/name where there is a hub
+
+Items that cannot be read are named in the report and left out; one bad file among thousands should not end a run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unmelt.data.archive import archive, shards
+from unmelt.data.folder import folder
+from unmelt.data.item import Listing
+from unmelt.data.metadata import AUTO
+from unmelt.data.numbers import numbers
+from unmelt.data.pack import pack
+from unmelt.data.source import Arrays
+from unmelt.data.table import dataset, parquet
+from unmelt.errors import UsageError
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of the items: how many images were used, and which could not be.
+
+    broken      (name, reason) of every item that could not be read
+    classes     how many images of each class were used; empty if there are no classes
+    loose       how many images lie beside the class folders, in no class
+    captioned   how many of those used have a caption; None if captions were not asked for
+    """
+
+    used: int
+    broken: tuple[tuple[Path, str], ...]
+    classes: dict[str, int]
+    loose: int = 0
+    captioned: int | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{_count(self.used, 'image')} used"]
+        if self.classes:
+            shown = [f"{name} {count}" for name, count in self.classes.items()]
+            parts[0] += f", in {_count(len(shown), 'class', 'classes')}: {_some(shown, 12)}"
+        if self.captioned is not None:
+            without = self.used - self.captioned
+            parts.append(f"{self.captioned:,} with captions" + (f", {without:,} without" if without else ""))
+        if self.broken:
+            shown = [f"{path.name} ({reason})" for path, reason in self.broken]
+            parts.append(f"{_count(len(shown), 'file')} could not be read: {_some(shown, 5)}")
+        if self.loose:
+            parts.append(f"{_count(self.loose, 'image')} left out, beside the class folders and in none of them")
+        return ". ".join(parts) + "."
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _some(names: list[str], most: int) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def images(
+    path: str | Path, size: int, channels: int = 3, seed: int = 0, *, label: str = AUTO, caption: str = ""
+) -> tuple[Arrays, Report]:
+    """The images as a source, and a report of what became of every one.
+
+    size       of the squares, in pixels
+    channels   3 for colour, 1 for grey
+    seed       of the order in which batches come
+    label      column of classes where there are columns; "auto" for a usual name, "" for none
+    caption    column of captions; "auto" for a usual name or a .txt beside each image, "" for none
+
+    `UsageError` if there is nothing there, or no image in it that can be read.
+    """
+    if size < 1 or channels not in (1, 3):
+        raise UsageError(
+            f"images was given size={size}, channels={channels}",
+            "a size of at least 1 pixel, and 3 channels or 1",
+            f'images("{path}", size=64, channels=3)',
+        )
+    found = _listed(path, label, caption)
+    if label == "":
+        found = found._replace(items=[item._replace(label=None) for item in found.items])
+    pixels, reasons = pack(found.items, found.stamp, size, channels)
+    kept = [item for item, reason in zip(found.items, reasons, strict=True) if reason is None]
+    broken = tuple(
+        (Path(item.name), reason) for item, reason in zip(found.items, reasons, strict=True) if reason is not None
+    )
+    if not kept:
+        raise UsageError(
+            f"none of the {_count(len(broken), 'image')} in {path} can be read"
+            f" ({_some([f'{name.name}: {reason}' for name, reason in broken], 3)})",
+            "at least one readable image",
+            "opening one of them in an image viewer to see what is wrong",
+        )
+    # A class with no readable image is no class: nothing could be learned about its label.
+    counts = dict(sorted(Counter(item.label for item in kept if item.label is not None).items()))
+    if counts and any(item.label is None for item in kept):
+        raise UsageError(
+            f"{sum(item.label is None for item in kept)} of {len(kept)} images in {path} have no class",
+            "a class for each image, or for none",
+            'label="" to learn without classes',
+        )
+    if caption and not any(item.caption for item in kept):
+        raise UsageError(
+            f"no captions in {path}",
+            "a .txt file beside each image, or a column called caption or text",
+            'caption="" to learn without captions',
+        )
+    names, good = list(counts), torch.tensor([number for number, reason in enumerate(reasons) if reason is None])
+    number = {name: k for k, name in enumerate(names)}
+    labels = [number.get(str(item.label), 0) for item in found.items] if names else None
+    source = Arrays(pixels, labels, names, seed, [item.caption for item in found.items] if caption else None)
+    report = Report(
+        used=len(kept),
+        broken=broken,
+        classes=counts,
+        loose=found.loose,
+        captioned=sum(item.caption is not None for item in kept) if caption else None,
+    )
+    return source.only(good) if broken else source, report
+
+
+def _listed(path: str | Path, label: str, caption: str) -> Listing:
+    """What kind of container it is."""
+    text = str(path)
+    if text.startswith("hf:"):
+        return dataset(text, label, caption)
+    root = Path(path).expanduser()
+    if any(mark in root.name for mark in "*{"):
+        return archive(shards(str(root)), label, caption)
+    if root.is_dir():
+        if (root / "dataset_info.json").exists() or (root / "dataset_dict.json").exists():
+            return dataset(root, label, caption)
+        for suffix, read in ((".tar", archive), (".parquet", parquet)):
+            files = [each for each in sorted(root.glob(f"*{suffix}")) if each.stem != "metadata"]
+            if files:
+                return read(files, label, caption)
+        return folder(root, label, caption)
+    if not root.exists():
+        raise UsageError(
+            f"there is no folder {root} (looked in {Path.cwd()})",
+            "a folder with images in it, or an archive, an array or a table of images",
+            'images("path/to/your/images", size=64)',
+        )
+    name = root.name.lower()
+    if name.endswith(ARCHIVES):
+        return archive([root], label, caption)
+    if name.endswith((".npy", ".npz")):
+        return numbers(root)
+    if name.endswith(".parquet"):
+        return parquet([root], label, caption)
+    raise UsageError(
+        f"{root} is a file",
+        f"a folder with images in it, or a file that ends in {', '.join((*ARCHIVES, '.npy', '.npz', '.parquet'))}",
+        'images("path/to/your/images", size=64)',
+    )
