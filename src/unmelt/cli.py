@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | sample | tune | eval | curve | show`.
+"""The command line: `unmelt recipes | train | sample | tune | eval | curve | show | push`.
 
 A mistake gets one message and exit code 2; Ctrl-C gets 130 and leaves a run that resumes. With --json, one JSON object
 and nothing else goes to standard output.
@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unmelt import diagnose, run
+from unmelt import card, diagnose, run
 from unmelt.device import device_named
 from unmelt.errors import UsageError, nearest
 from unmelt.model import Model, check_rows
 from unmelt.recipe import RECIPES
 from unmelt.recipe.recorded import Folder
 from unmelt.train import read_metrics
-from unmelt.train.checkpoint import write
+from unmelt.train.checkpoint import write, write_json
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")]
 
@@ -225,7 +225,7 @@ def evaluate(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Judge samples of a trained model against held-out data.
+    """Judge samples of a trained model against held-out data; RUN/eval.json keeps the scores.
 
     Args:
         samples: How many; as many as there are training data if not given, and at least 10,000 images.
@@ -236,7 +236,9 @@ def evaluate(
         json: Print one JSON object.
     """
     model = _with_data(folder, device)
+    run.writable(folder)
     scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
+    write_json(folder / card.SCORES, {**scores, "weights": run.read_about(folder)["weights"]})
     if json:
         _print_json(scores)
     else:
@@ -317,16 +319,29 @@ def show(folder: RunFolder, /, json: bool = False) -> None:
         str(folder),
     )
     _table(about["origin"].get("settings", {}), "\nsettings")
-    _table({name: _short(part) for name, part in about["model"].items() if name != "training"}, "\nparts")
+    _table({name: card.short(part) for name, part in about["model"].items() if name != "training"}, "\nparts")
     _table({name: f"{size:,} bytes" for name, size in sizes.items()}, "\nfiles")
 
 
-def _short(part: Any) -> str:
-    """A part's description as the call that would make it."""
-    if isinstance(part, dict):
-        inside = ", ".join(f"{name}={_short(value)}" for name, value in part.items() if name != "part")
-        return f"{part['part'].rpartition('.')[2]}({inside})"
-    return str(tuple(part)) if isinstance(part, list) else str(part)
+def push(
+    folder: RunFolder,
+    name: tyro.conf.Positional[str],
+    /,
+    private: bool = False,
+    license: str | None = None,
+    message: str | None = None,
+) -> None:
+    """Put a run onto the Hub as OWNER/NAME: description, weights, and a model card; not its checkpoint.
+
+    Args:
+        name: The repository, as OWNER/NAME.
+        private: Make a new repository private.
+        license: Of the weights, by its short name; what an earlier card said if not given.
+        message: Of the commit.
+    """
+    model = Model.load(folder, "cpu")
+    address = model.push_to_hub(name, private=private or None, commit_message=message, license=license)
+    _tell(f"pushed: {address}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -337,6 +352,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "curve": curve,
     "show": show,
+    "push": push,
 }
 
 HELP = """usage: unmelt COMMAND
@@ -348,6 +364,7 @@ HELP = """usage: unmelt COMMAND
   eval RUN       judge samples against held-out data
   curve RUN      quality against evaluations, and paths, as pictures
   show RUN       what a run folder holds
+  push RUN NAME  put it onto the Hub
 
 unmelt COMMAND --help says more."""
 

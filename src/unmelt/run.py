@@ -4,6 +4,7 @@
     model.safetensors   the averaged weights
     metrics.jsonl       the losses
     checkpoint.safetensors, samples/, loss.png
+    eval.json, once it was judged
 
 A folder that is cut short, changed by hand, or written by another version says so when it is opened.
 """
