@@ -61,7 +61,7 @@ def _handler(hub):
         def token(self):
             return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             hub.asked.append((self.command, self.path))
             match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
             if not match or match[1] not in hub.commits or (match[1] in hub.private and self.token() != TOKEN):
@@ -82,14 +82,14 @@ def _handler(hub):
 
         do_HEAD = do_GET  # noqa: N815
 
-        def do_PUT(self):  # noqa: N802
+        def do_PUT(self):
             hub.asked.append((self.command, self.path))
             content = self.body()
             assert hashlib.sha256(content).hexdigest() == self.path.rpartition("/")[2]
             hub.blobs[self.path.rpartition("/")[2]] = content
             self.answer(200)
 
-        def do_POST(self):  # noqa: N802
+        def do_POST(self):
             hub.asked.append((self.command, self.path))
             body = self.body()
             if self.path == "/api/validate-yaml":

@@ -7,16 +7,16 @@ import shutil
 import socket
 import sys
 
+import fakehub
 import pytest
 import torch
 
-import fakehub
 import unmelt as um
 from unmelt import card, hub
 from unmelt.cli import main
 
 pytest.importorskip("huggingface_hub")
-from huggingface_hub import constants  # noqa: E402
+from huggingface_hub import constants
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_only_description_and_weights_are_fetched(model, there, cache):
 def test_a_private_model_needs_a_token(model, there, cache):
     model.push_to_hub("me/secret", token=fakehub.TOKEN, private=True)
     assert there.private == {"me/secret"}
-    with pytest.raises(um.UsageError, match="no me/secret that you may see.*token"):
+    with pytest.raises(um.UsageError, match=r"no me/secret that you may see.*token"):
         um.Model.from_pretrained("me/secret", cache_dir=cache)
     assert same(model, um.Model.from_pretrained("me/secret", token=fakehub.TOKEN, cache_dir=cache, device="cpu"))
 
@@ -117,6 +117,7 @@ def test_a_revision_is_what_it_was(model, there, cache):
 
 
 def test_what_was_fetched_once_needs_no_network(model, monkeypatch, cache):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries five times, ever later
     with fakehub.running() as there:
         reach(monkeypatch, there.address)
         model.push_to_hub("me/ring", token=fakehub.TOKEN)
@@ -124,7 +125,6 @@ def test_what_was_fetched_once_needs_no_network(model, monkeypatch, cache):
     assert same(model, um.Model.from_pretrained("me/ring", cache_dir=cache, device="cpu"))
     with pytest.raises(um.UsageError, match="cannot be reached"):
         um.Model.from_pretrained("me/other", cache_dir=cache)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries five times, ever later
     with pytest.raises(um.UsageError, match="me/ring and the Hub"):
         model.push_to_hub("me/ring", token=fakehub.TOKEN)
 
@@ -169,9 +169,9 @@ def test_tampered_repositories_are_refused(model, there, cache):
     whole = there.files("me/ring")
     weights, about = whole["model.safetensors"], json.loads(whole["config.json"])
 
-    there.put("me/weights", **{"config__json": whole["config.json"], "model__safetensors": weights[:-1] + b"!"})
+    there.put("me/weights", config__json=whole["config.json"], model__safetensors=weights[:-1] + b"!")
     there.put("me/config", config__json=json.dumps({**about, "notes": "x"}).encode(), model__safetensors=weights)
-    with pytest.raises(um.UsageError, match="is not the file that config.json describes"):
+    with pytest.raises(um.UsageError, match=r"is not the file that config\.json describes"):
         um.Model.from_pretrained("me/weights", cache_dir=cache)
     with pytest.raises(um.UsageError, match="was changed"):
         um.Model.from_pretrained("me/config", cache_dir=cache)
@@ -238,7 +238,7 @@ def test_scores_of_other_weights_are_not_shown(model, tmp_path):
     assert "No score of these weights" in (tmp_path / "shared" / "README.md").read_text()
     assert not (tmp_path / "shared" / "eval.json").exists()
     (model.folder / "eval.json").write_text("{")
-    with pytest.raises(um.UsageError, match="eval.json is damaged"):
+    with pytest.raises(um.UsageError, match=r"eval\.json is damaged"):
         model.save_pretrained(tmp_path / "shared")
 
 

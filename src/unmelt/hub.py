@@ -67,16 +67,15 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
 
 
 def _most_bytes(name: str, about: dict[str, Any]) -> int:
-    """The size of the weights a description calls for, with room for the names of the tensors."""
+    """How large the weights may be that a description calls for."""
     try:
-        weights = config.build(about["model"]["denoiser"]).state_dict()
+        return run.most_bytes(config.build(about["model"]["denoiser"]).state_dict())
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{run.CONFIG} of {name} does not describe a model ({error!r})",
             "a folder that unmelt saved",
             "another model",
         ) from None
-    return sum(value.numel() * value.element_size() + 512 for value in weights.values()) + 4096
 
 
 def publish(folder: Path, name: str, private: bool | None, token: str | None, message: str | None) -> str:

@@ -46,6 +46,11 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def most_bytes(weights: Mapping[str, Tensor]) -> int:
+    """How large a file of these tensors may be, names included: one that is larger holds something else."""
+    return sum(value.numel() * value.element_size() + 512 for value in weights.values()) + 4096
+
+
 def writable(folder: Path) -> None:
     """Refuse a folder that cannot be written to or made, before any work is done for it; leaves nothing behind."""
     try:
