@@ -9,6 +9,7 @@ order of the book:
     likelihood                                how probable
     codec, data, train, metric, picture       around it: files in, scores and pictures out
     Model, recipe, load                       all of it together
+    interop                                   models of diffusers, in and out
 """
 
 from unmelt import (
@@ -19,6 +20,7 @@ from unmelt import (
     denoiser,
     diagnose,
     guidance,
+    interop,
     inverse,
     likelihood,
     metric,
@@ -57,6 +59,7 @@ __all__ = [
     "diagnose",
     "grid",
     "guidance",
+    "interop",
     "inverse",
     "likelihood",
     "load",

@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | sample | tune | eval | curve | show`.
+"""The command line: `unmelt recipes | train | sample | tune | eval | curve | show | export | push`.
 
 A mistake gets one message and exit code 2; Ctrl-C gets 130 and leaves a run that resumes. With --json, one JSON object
 and nothing else goes to standard output.
@@ -9,11 +9,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, field, make_dataclass
+from dataclasses import asdict, field, make_dataclass, replace
 from dataclasses import fields as dataclass_fields
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,14 +22,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unmelt import diagnose, run
+from unmelt import card, diagnose, run
 from unmelt.device import device_named
 from unmelt.errors import UsageError, nearest
+from unmelt.interop import to_diffusers
 from unmelt.model import Model, check_rows
 from unmelt.recipe import RECIPES
 from unmelt.recipe.recorded import Folder
+from unmelt.sampler import Euler, grid
 from unmelt.train import Engine, processes, read_metrics
-from unmelt.train.files import write
+from unmelt.train.files import write, write_json
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")]
 
@@ -241,7 +243,7 @@ def evaluate(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Judge samples of a trained model against held-out data.
+    """Judge samples of a trained model against held-out data; RUN/eval.json keeps the scores.
 
     Args:
         samples: How many; as many as there are training data if not given, and at least 10,000 images.
@@ -252,7 +254,9 @@ def evaluate(
         json: Print one JSON object.
     """
     model = _with_data(folder, device)
+    run.writable(folder)
     scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
+    write_json(folder / card.SCORES, {**scores, "weights": run.read_about(folder)["weights"]})
     if json:
         _print_json(scores)
     else:
@@ -333,16 +337,53 @@ def show(folder: RunFolder, /, json: bool = False) -> None:
         str(folder),
     )
     _table(about["origin"].get("settings", {}), "\nsettings")
-    _table({name: _short(part) for name, part in about["model"].items() if name != "training"}, "\nparts")
+    _table({name: card.short(part) for name, part in about["model"].items() if name != "training"}, "\nparts")
     _table({name: f"{size:,} bytes" for name, size in sizes.items()}, "\nfiles")
 
 
-def _short(part: Any) -> str:
-    """A part's description as the call that would make it."""
-    if isinstance(part, dict):
-        inside = ", ".join(f"{name}={_short(value)}" for name, value in part.items() if name != "part")
-        return f"{part['part'].rpartition('.')[2]}({inside})"
-    return str(tuple(part)) if isinstance(part, list) else str(part)
+def export(
+    folder: RunFolder,
+    /,
+    to: Literal["diffusers"] = "diffusers",
+    out: Path | None = None,
+    sampler: Literal["own", "euler"] = "own",
+    steps: int | None = None,
+) -> None:
+    """Write a run as another library loads it, with the same images from the same noise.
+
+    Args:
+        to: The library.
+        out: A new folder; RUN-diffusers if not given.
+        sampler: The model's own, which not every library has, or Euler's method, which all have.
+        steps: Network evaluations; the model's own number if not given.
+    """
+    model = Model.load(folder, "cpu")
+    way = (model.sampler, model.grid) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
+    taken = way[1] if steps is None else replace(way[1], steps=steps)
+    out = out or folder.with_name(f"{folder.name}-{to}")
+    to_diffusers(model, out, sampler=way[0], grid=taken)
+    _tell(f"{to}: {out}")
+
+
+def push(
+    folder: RunFolder,
+    name: tyro.conf.Positional[str],
+    /,
+    private: bool = False,
+    license: str | None = None,
+    message: str | None = None,
+) -> None:
+    """Put a run onto the Hub as OWNER/NAME: description, weights, and a model card; not its checkpoint.
+
+    Args:
+        name: The repository, as OWNER/NAME.
+        private: Make a new repository private.
+        license: Of the weights, by its short name; what an earlier card said if not given.
+        message: Of the commit.
+    """
+    model = Model.load(folder, "cpu")
+    address = model.push_to_hub(name, private=private or None, commit_message=message, license=license)
+    _tell(f"pushed: {address}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -353,6 +394,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "curve": curve,
     "show": show,
+    "export": export,
+    "push": push,
 }
 
 HELP = """usage: unmelt COMMAND
@@ -364,6 +407,8 @@ HELP = """usage: unmelt COMMAND
   eval RUN       judge samples against held-out data
   curve RUN      quality against evaluations, and paths, as pictures
   show RUN       what a run folder holds
+  export RUN     write it as diffusers loads it
+  push RUN NAME  put it onto the Hub
 
 unmelt COMMAND --help says more."""
 

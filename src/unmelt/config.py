@@ -47,6 +47,11 @@ def register(part: Part) -> Part:
     return part
 
 
+def part(name: str) -> type:
+    """The class that a description calls by this name."""
+    return _PARTS[name]
+
+
 def _arguments(cls: type) -> list[str]:
     return list(inspect.signature(cls).parameters)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from unmelt import config, metric, picture, run
+from unmelt import card, config, hub, metric, picture, run
 from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
 from unmelt.data import Source
@@ -514,3 +515,49 @@ class Model:
             ) from None
         model.denoiser.to(device_named(device)).eval()
         return model
+
+    # Sharing
+
+    def save_pretrained(self, folder: str | Path, *, license: str | None = None, name: str | None = None) -> None:
+        """`save`, made fit to be shared: with a model card, scores and a picture, without paths of this machine.
+
+        license   of the weights, by its short name; if not given, what an earlier card said, or else "unknown"
+        name      by which the card says it is loaded; that of the folder if not given
+        """
+        card.check_license(license)
+        folder = Path(folder)
+        if self.folder is not None and folder.resolve() == self.folder.resolve():
+            raise UsageError(f"{folder}, the run's own folder", "a folder to share", f"{folder}-shared")
+        run.write_run(folder, hub.public(self.describe()), self.denoiser.state_dict())
+        card.finish(folder, self.folder, name, license)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        device: str | torch.device = "auto",
+    ) -> Model:
+        """The model in a folder, or else the one that the Hub has under this name (owner/name)."""
+        if Path(name_or_folder).exists() or not hub.is_name(str(name_or_folder)):
+            return cls.load(name_or_folder, device)
+        model = cls.load(hub.fetch(str(name_or_folder), revision, token, cache_dir), device)
+        model.folder = None  # the cache is not ours to write to
+        return model
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Put the model onto the Hub as owner/name, made if there is none, and return its address."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, license=license, name=repo_id)
+            return hub.publish(Path(folder), repo_id, private, token, commit_message)

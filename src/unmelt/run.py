@@ -5,6 +5,7 @@
     metrics.jsonl       the losses
     checkpoints/        what an interrupted run goes on from, the newest two
     samples/, loss.png
+    eval.json, once it was judged
 
 A folder that is cut short, changed by hand, or written by another version says so when it is opened.
 """
@@ -44,6 +45,11 @@ def _digest(about: Mapping[str, Any]) -> str:
 def _file_digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def most_bytes(weights: Mapping[str, Tensor]) -> int:
+    """How large a file of these tensors may be, names included: one that is larger holds something else."""
+    return sum(value.numel() * value.element_size() + 512 for value in weights.values()) + 4096
 
 
 def writable(folder: Path) -> None:

@@ -1,0 +1,177 @@
+"""The model card: README.md of a folder that is shared, as the Hub shows it.
+
+Everything it says is read from the run folder: settings, steps, losses, scores that `unmelt eval` found for these very
+weights. What is not known is said to be unknown. A card that a person has made their own is left as it is.
+"""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from unmelt import run
+from unmelt.errors import UsageError
+from unmelt.train import read_metrics
+from unmelt.train.files import write
+
+CARD, SCORES, PICTURE = "README.md", "eval.json", "samples.png"
+
+OURS = "<!-- Written by unmelt, which will write it anew; without this line it is yours and stays. -->"
+
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+def finish(folder: Path, home: Path | None, name: str | None, license: str | None) -> None:
+    """Give a folder with config.json and weights its card, scores and picture; the last two are in `home`, if any.
+
+    name      by which it will be loaded; that of the folder if not given
+    license   of the weights; what an earlier card said if not given, "unknown" if there is none
+    """
+    check_license(license)
+    about = run.read_about(folder)
+    cards = [place / CARD for place in (folder, home) if place is not None and (place / CARD).is_file()]
+    if license is None:
+        license = next(filter(None, map(_license, cards)), None)
+    picture, scores, seconds = folder / PICTURE, None, None
+    if home is not None:
+        scores, lines = read_scores(home, about), read_metrics(home / run.METRICS)
+        seconds = lines[-1]["seconds"] if lines else None
+        taken = _picture(home)
+        if taken is not None and taken.absolute() != picture.absolute():
+            shutil.copyfile(taken, picture)
+        if scores is not None and home.absolute() != folder.absolute():
+            shutil.copyfile(home / SCORES, folder / SCORES)
+    own = next((card for card in cards if OURS not in card.read_text()), None)
+    text = own.read_text() if own else card(about, name or folder.name, license, seconds, scores, picture.exists())
+    write(folder / CARD, text.encode())
+
+
+def check_license(license: str | None) -> None:
+    """Refuse what the Hub does not take for the name of a licence."""
+    if license is not None and not LICENSE.fullmatch(license):
+        raise UsageError(f"license={license!r}", "the licence's short name, in small letters", 'license="apache-2.0"')
+
+
+def read_scores(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+    """What `unmelt eval` wrote about these weights; None if it wrote nothing, or it was about others."""
+    path = folder / SCORES
+    if not path.is_file():
+        return None
+    try:
+        scores = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged ({error})", "what unmelt eval wrote", f"unmelt eval {folder}") from None
+    return scores if scores.pop("weights", None) == about["weights"] else None
+
+
+def _license(card: Path) -> str | None:
+    found = re.search(rf"^license: ({LICENSE.pattern})$", card.read_text(), re.MULTILINE)
+    return found[1] if found and found[1] != "unknown" else None
+
+
+def _picture(home: Path) -> Path | None:
+    """The newest picture of samples."""
+    steps = sorted((home / "samples").glob("*.png"))
+    return next((path for path in (home / PICTURE, *reversed(steps)) if path.is_file()), None)
+
+
+def card(
+    about: dict[str, Any],
+    name: str,
+    license: str | None,
+    seconds: float | None,
+    scores: dict[str, Any] | None,
+    picture: bool,
+) -> str:
+    """The text of the card of a model that `about` (a config.json) describes."""
+    denoiser, classes, origin = about["model"]["denoiser"], about["classes"], about["origin"]
+    shape = (denoiser.get("base") or denoiser)["shape"]
+    images = len(shape) == 3
+    recipe = origin.get("recipe", "none")
+    kind = "images" if images else "points"
+    what = f"{kind} of shape {' x '.join(map(str, shape))}"
+    front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
+    front += ["pipeline_tag: unconditional-image-generation"] if images else []
+    front += ["tags:", "- unmelt", "- diffusion", "---"]
+    label = f", label={classes[-1]!r}, guidance=2.0" if classes else ""
+    body = [
+        f"# {name.rpartition('/')[2]}",
+        OURS,
+        f"A diffusion model that makes {what}, in {about['parameters']:,} parameters; unmelt's recipe `{recipe}`.",
+        *(["![Samples](samples.png)"] if picture else []),
+        "## To sample",
+        f"""```python
+# pip install "unmelt[hub]"
+import unmelt as um
+
+model = um.Model.from_pretrained("{name}")  # a folder on disk does as well
+x = model.sample(16, seed=0{label})
+model.draw(x, path="samples.png")
+```""",
+        "## What it is",
+        _table(
+            {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
+            | {part: short(about["model"][part]) for part in ("codec", "sampler", "grid", "objective")}
+            | {"classes": ", ".join(classes) or "none"}
+        ),
+        "## Data",
+        about["notes"] or "What the recipe says; the run recorded nothing further about them.",
+        "## How it was trained",
+        _trained(about, seconds),
+        "## How good it is",
+        _table(scores) if scores else "No score of these weights was recorded. `unmelt eval RUN` makes one.",
+        "## What it cannot do",
+        _limits(about, what, kind, scores),
+        "## Licence of the weights",
+        license or "Unknown: whoever shared this model did not state one.",
+    ]
+    return "\n".join(front) + "\n\n" + "\n\n".join(body) + "\n"
+
+
+def _trained(about: dict[str, Any], seconds: float | None) -> str:
+    origin, training = about["origin"], about["model"]["training"]
+    said = f"{about['steps_done']:,} steps"
+    if training:
+        said += f" of {training['steps']:,}, {training['batch']:,} rows each"
+    said += "; how long it took was not recorded." if seconds is None else f", in {seconds:,.0f} seconds."
+    said += " The weights are the running average of those of the last steps." if training else ""
+    said += " Device and versions were not recorded."
+    if "recipe" not in origin:
+        return said + " It was not made by a recipe, so there is no command that trains it again."
+    settings = [f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in origin["settings"].items()]
+    return said + " To train it again:\n\n    " + " ".join(["unmelt train", origin["recipe"], "--out RUN", *settings])
+
+
+def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] | None) -> str:
+    training, classes = about["model"]["training"], about["classes"]
+    facts = [
+        f"It makes {what}, and no others.",
+        f"It knows {len(classes)} classes and nothing else to be told."
+        if classes
+        else "It cannot be told what to make.",
+        f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
+    ]
+    if training and about["steps_done"] < training["steps"]:
+        facts.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
+    if scores is None:
+        facts.append("Nobody has recorded how good it is.")
+    return "\n".join(f"- {fact}" for fact in facts)
+
+
+def _table(values: dict[str, Any]) -> str:
+    rows = [
+        f"| {name.replace('_', ' ')} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+        for name, value in values.items()
+        if not isinstance(value, dict | list)
+    ]
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def short(part: Any) -> str:
+    """A part's description as the call that would make it."""
+    if isinstance(part, dict):
+        inside = ", ".join(f"{name}={short(value)}" for name, value in part.items() if name != "part")
+        return f"{part['part'].rpartition('.')[2]}({inside})"
+    return str(tuple(part)) if isinstance(part, list) else str(part)

@@ -1,0 +1,127 @@
+"""A diffusers checkpoint as a denoiser of ours: UNet2DModel, trained on a chain of betas.
+
+Read are unet/config.json, its safetensors and scheduler/scheduler_config.json, and nothing else: no code, no pickle.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from unmelt import run
+from unmelt.denoiser import Network, prediction
+from unmelt.errors import UsageError
+from unmelt.interop.betas import Betas
+from unmelt.interop.unet import DiffusersUNet
+from unmelt.process import Gaussian
+from unmelt.train.files import read_tensors
+
+PREDICTIONS = {"epsilon": prediction.Noise(), "sample": prediction.X0(), "v_prediction": prediction.V()}
+"""What networks are trained to output, by the names that diffusers gives it."""
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""What tensors of attention were called in the checkpoints of before 2023."""
+
+
+def from_diffusers(folder: str | Path) -> Network:
+    """The denoiser in a folder that a diffusers pipeline was saved to (`DDPMPipeline`, `DDIMPipeline`, ...).
+
+    Its images are in [-1, 1]: `um.codec.Affine.images()` is its codec. Every sampler runs on it, at any times.
+    """
+    folder = Path(folder)
+    about, scheduler = _read(folder / "unet" / "config.json"), _read(folder / "scheduler" / "scheduler_config.json")
+    if about.get("_class_name") != "UNet2DModel":
+        raise UsageError(
+            f"{folder} holds a network of class {about.get('_class_name')}", "a UNet2DModel", "another checkpoint"
+        )
+    settings = {name: value for name, value in about.items() if not name.startswith("_")}
+    channels, size = settings.get("in_channels", 3), settings.get("sample_size")
+    if settings.get("out_channels", 3) != channels:
+        raise UsageError(
+            f"a network from {channels} channels to {settings.get('out_channels', 3)}",
+            "as many out as in, without a learned variance",
+            "another checkpoint",
+        )
+    if not isinstance(size, int | list):
+        raise UsageError(f"a network with sample_size={size!r}", "the size of its images", '"sample_size": 32')
+    betas, output = chain(scheduler), PREDICTIONS.get(str(scheduler.get("prediction_type", "epsilon")))
+    if output is None:
+        raise UsageError(
+            f"prediction_type {scheduler['prediction_type']!r}",
+            f"one of {', '.join(PREDICTIONS)}",
+            "another checkpoint",
+        )
+    backbone = DiffusersUNet(betas, settings, classes=settings.get("num_class_embeds") or 0)
+    _fill(backbone, folder / "unet" / WEIGHTS)
+    shape = (channels, size, size) if isinstance(size, int) else (channels, *size)
+    return Network(backbone, Gaussian(betas), output, shape).eval()
+
+
+def chain(scheduler: dict[str, Any]) -> Betas:
+    """The betas that a scheduler_config.json states."""
+    if "beta_schedule" not in scheduler:
+        raise UsageError(
+            f"a scheduler {scheduler.get('_class_name')}, without betas",
+            "one on a chain of betas: DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler, ...",
+            "another checkpoint",
+        )
+    if scheduler.get("rescale_betas_zero_snr"):
+        raise UsageError(
+            "betas rescaled to end without any signal",
+            "a last beta below 1: where no signal is left, noise tells nothing of the image",
+            '"rescale_betas_zero_snr": false, if the network was trained so',
+        )
+    given = scheduler.get("trained_betas") or ()
+    try:
+        return Betas(
+            spacing="linear" if given else scheduler["beta_schedule"],
+            start=float(scheduler.get("beta_start", 1e-4)),
+            end=float(scheduler.get("beta_end", 0.02)),
+            steps=len(given) or int(scheduler.get("num_train_timesteps", 1000)),
+            given=tuple(map(float, given)),
+        )
+    except TypeError as error:
+        raise UsageError(f"betas that are no numbers ({error})", "numbers", "the file as it was saved") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(
+            f"there is no {path}",
+            "a folder that a diffusers pipeline was saved to, with unet/ and scheduler/",
+            "pipeline.save_pretrained(folder)",
+        )
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged ({error})", "the file as it was saved", "a copy of it") from None
+
+
+def _fill(backbone: DiffusersUNet, path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(
+            f"there is no {path}",
+            "weights as safetensors; a pickle (.bin) is never opened",
+            "pipeline.save_pretrained(folder, safe_serialization=True)",
+        )
+    most = run.most_bytes(backbone.network.state_dict())
+    if path.stat().st_size > most:
+        raise UsageError(
+            f"{path} has {path.stat().st_size:,} bytes", f"at most the {most:,} that its config.json describes", ""
+        )
+    weights, _ = read_tensors(path)
+    names = "|".join(FORMER)
+    weights = {
+        re.sub(rf"(attentions\.\d+)\.({names})\.", lambda m: f"{m[1]}.{FORMER[m[2]]}.", name): value
+        for name, value in weights.items()
+    }
+    try:
+        backbone.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} does not fit the network that config.json describes ({str(error).splitlines()[0]})",
+            "both files as they were saved together",
+            "a copy of them",
+        ) from None

@@ -1,0 +1,179 @@
+"""What leaves for diffusers makes the same images there, from the same noise; what cannot leave says so."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unmelt as um
+from unmelt.cli import main
+from unmelt.errors import UsageError
+from unmelt.interop import Betas, DiffusersUNet, from_diffusers, to_diffusers
+from unmelt.rng import Rows
+
+diffusers = pytest.importorskip("diffusers")
+
+TINY = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "layers_per_block": 1,
+    "block_out_channels": (8, 16),
+    "norm_num_groups": 4,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+}
+TOLERANCE = 1e-4
+
+
+def moved(model):
+    """Weights that are far from where they began, where much is zero."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in model.denoiser.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return moved(um.recipe.digits(width=8, steps=1))
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 12, 12, 3), dtype=np.uint8)
+    for k, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir()
+        for number in range(20):
+            Image.fromarray(pixels[k, number]).save(folder / name / f"{number}.png")
+    return moved(um.recipe.images(folder=folder, size=8, width=8, blocks=1, steps=1))
+
+
+def transformer():
+    body = um.backbone.DiT(channels=3, size=(8, 8), patch=2, width=16, depth=2, heads=2, classes=4)
+    process = um.process.Gaussian(um.schedule.Straight(3.0))
+    return moved(
+        um.Model(
+            denoiser=um.denoiser.Network(body, process, um.prediction.Velocity(), (3, 8, 8)),
+            codec=um.codec.Affine.images(),
+            sampler=um.sampler.Euler(),
+            grid=um.grid.uniform(8),
+            classes=tuple("abcd"),
+        )
+    )
+
+
+def noise_of(model, rows, seed):
+    """What unmelt starts from, brought to unit size."""
+    return Rows.of(seed, rows).normal((rows, *model.denoiser.shape))
+
+
+def there(folder, **options):
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def theirs(folder, model, rows, seed, **asked):
+    pipeline = there(folder, custom_pipeline=str(folder), trust_remote_code=True)
+    return pipeline(batch_size=rows, latents=noise_of(model, rows, seed), output_type="pt", **asked).images
+
+
+@pytest.mark.parametrize("which", ["digits", "colour", "transformer"])
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
+    model = transformer() if which == "transformer" else request.getfixturevalue(which)
+    folder = to_diffusers(model, tmp_path / "out")
+    ours = model.sample(3, label=[1, 0, 1], guidance=guidance, seed=5)
+    found = theirs(folder, model, 3, 5, class_labels=[1, 0, 1], guidance_scale=guidance)
+    assert ours.std() > 0.05
+    assert (found - ours).abs().max() <= TOLERANCE
+    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+
+
+def test_without_a_class_and_with_another_sampler(digits, tmp_path):
+    way = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(7)}
+    folder = to_diffusers(digits, tmp_path / "out", **way)
+    assert (theirs(folder, digits, 2, 1) - digits.sample(2, seed=1, **way)).abs().max() <= TOLERANCE
+
+
+def native():
+    betas = Betas("scaled_linear")
+    with um.rng.seeded(0):
+        body = DiffusersUNet(betas, TINY)
+    denoiser = um.denoiser.Network(body, um.process.Gaussian(betas), um.prediction.Noise(), (1, 8, 8))
+    parts = {"sampler": um.sampler.DDIM(), "grid": um.grid.uniform(10)}
+    return moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **parts))
+
+
+def test_a_network_of_theirs_leaves_without_code_and_comes_back(tmp_path):
+    model = native()
+    folder = to_diffusers(model, tmp_path / "out")
+    assert not list(folder.rglob("*.py"))
+    back = from_diffusers(folder)
+    for name, value in model.denoiser.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value)
+    again = um.Model(denoiser=back, codec=model.codec, sampler=model.sampler, grid=model.grid)
+    assert torch.equal(again.sample(2, seed=3), model.sample(2, seed=3))
+
+
+def test_their_own_loop_and_ours_walk_the_same_way(tmp_path):
+    model = native()
+    pipeline = there(to_diffusers(model, tmp_path / "out"))
+    x = model.denoiser.process.prior((2, 1, 8, 8), Rows.of(9, 2))
+    pipeline.scheduler.set_timesteps(10)
+    with torch.no_grad():
+        for t in pipeline.scheduler.timesteps:
+            x = pipeline.scheduler.step(pipeline.unet(x, t).sample, t, x).prev_sample
+    assert (model.codec.decode(x) - model.sample(2, seed=9)).abs().max() <= TOLERANCE
+
+
+def test_what_cannot_leave_says_so(digits, tmp_path):
+    with pytest.raises(UsageError, match="has no like of"):
+        to_diffusers(digits, tmp_path / "a", sampler=um.sampler.Heun())
+    with pytest.raises(UsageError, match="as diffusers' pipelines make"):
+        to_diffusers(um.recipe.ring(steps=1), tmp_path / "b")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="something is already"):
+        to_diffusers(digits, tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written
+
+
+def test_what_cannot_come_in_says_so(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no .*unet"):
+        from_diffusers(tmp_path)
+    folder = to_diffusers(native(), tmp_path / "out")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-40])
+    with pytest.raises(UsageError):
+        from_diffusers(folder)
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(UsageError, match="a pickle"):
+        from_diffusers(folder)
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    um.recipe.digits(width=8, steps=1).fit(tmp_path / "run", device="cpu", quiet=True)
+    assert main(["export", str(tmp_path / "run"), "--to", "diffusers", "--steps", "4"]) == 0
+    model = um.load(tmp_path / "run", device="cpu")
+    found = theirs(tmp_path / "run-diffusers", model, 2, 0, class_labels=[3, 4])
+    assert (found - model.sample(2, label=[3, 4], steps=4, seed=0)).abs().max() <= TOLERANCE
+    assert main(["export", str(tmp_path / "run")]) == 2
+    assert "something is already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spacing", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_betas_are_the_chain_of_diffusers(spacing):
+    betas = Betas(spacing)
+    scheduler = diffusers.DDPMScheduler(beta_schedule=spacing, beta_start=1e-4, beta_end=0.02)
+    t = torch.arange(1, 1001, dtype=torch.float64) / 1000
+    assert (betas.alpha(t) ** 2 - scheduler.alphas_cumprod.double()).abs().max() < 2e-6
+    assert (betas.time(betas.log_snr(t)) - t).abs().max() < 1e-9
+    inner = torch.rand(500, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.99 + 0.001
+    h = 1e-7
+    slope = (betas.alpha(inner + h) - betas.alpha(inner - h)) / (2 * h)
+    smooth = (inner * 1000 % 1 - 0.5).abs() < 0.49
+    torch.testing.assert_close(betas.alpha_rate(inner)[smooth], slope[smooth], rtol=1e-4, atol=1e-6)
