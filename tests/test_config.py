@@ -12,9 +12,15 @@ import unmelt as um
 from unmelt import config
 from unmelt.condition import Condition
 
+TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenNetwork)
+
 GIVEN = {
     "shape": (2,),
     "channels": 1,
+    "symbols": 5,
+    "vocabulary": 4,
+    "length": 6,
+    "merges": ("a b", "ab c"),
     "patch": 2,
     "size": (4, 4),
     "width": 8,
@@ -47,6 +53,9 @@ def made(name):
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
         GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1)
+    if cls in TOKENS:
+        small = um.backbone.Transformer(symbols=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
+        return cls(small, um.process.Mask(4), (6,))
     unknown = [argument for argument in needed if argument not in GIVEN]
     if unknown:
         pytest.fail(f"{name} needs {unknown}: add them to GIVEN")

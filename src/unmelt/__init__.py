@@ -8,7 +8,7 @@ order of the book:
     sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
     likelihood                                how probable
     codec, data, train, metric, picture       around it: files in, scores and pictures out
-    Model, recipe, load                       all of it together
+    Model, TextModel, recipe, load            all of it together
     interop                                   models of diffusers, in and out
 """
 
@@ -37,12 +37,10 @@ from unmelt import (
 from unmelt.condition import Condition
 from unmelt.denoiser import prediction
 from unmelt.errors import UsageError
-from unmelt.model import Frame, Model
+from unmelt.model import Frame, Model, TextFrame, TextModel, from_pretrained, load
 from unmelt.sampler import Grid, State, grid, sample, trajectory
 
 __version__ = "0.1.0"
-
-load = Model.load
 
 __all__ = [
     "Condition",
@@ -50,6 +48,8 @@ __all__ = [
     "Grid",
     "Model",
     "State",
+    "TextFrame",
+    "TextModel",
     "UsageError",
     "backbone",
     "codec",
@@ -57,6 +57,7 @@ __all__ = [
     "data",
     "denoiser",
     "diagnose",
+    "from_pretrained",
     "grid",
     "guidance",
     "interop",

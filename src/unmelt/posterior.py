@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
 @runtime_checkable
 class Posterior(Protocol):
     """A belief about x0. Guidance mixes beliefs; samplers turn them into steps."""
+
+    @property
+    def best(self) -> Tensor:
+        """The one guess to look at, of the shape of x0."""
 
     def lerp(self, other: Any, weight: float | Tensor) -> Any:
         """This belief at weight 0, the other at 1, and on along the same line beyond."""
@@ -24,5 +28,39 @@ class Point:
 
     mean: Float[Tensor, "rows *shape"]
 
+    @property
+    def best(self) -> Float[Tensor, "rows *shape"]:
+        return self.mean
+
     def lerp(self, other: Point, weight: float | Tensor) -> Point:
         return Point(torch.lerp(self.mean, other.mean, weight))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """The belief of a process on tokens: for each place, how likely every token of the vocabulary is to stand there.
+
+    Places are believed one by one, as if independent; that they are not is what many steps are for.
+    """
+
+    logits: Float[Tensor, "rows *shape vocabulary"]
+
+    @property
+    def best(self) -> Int64[Tensor, "rows *shape"]:
+        return self.logits.argmax(-1)
+
+    @property
+    def log_probabilities(self) -> Float[Tensor, "rows *shape vocabulary"]:
+        return self.logits.log_softmax(-1)
+
+    @property
+    def probabilities(self) -> Float[Tensor, "rows *shape vocabulary"]:
+        """In float64, in which a token of probability 1e-9 comes up once in a billion, and not never."""
+        return self.logits.double().softmax(-1)
+
+    def lerp(self, other: Categorical, weight: float | Tensor) -> Categorical:
+        """p^(1 - weight) other^weight, normalised; what one of the two rules out stays ruled out by it."""
+        weight = weight[..., None] if isinstance(weight, Tensor) else weight
+        mine, theirs = self.log_probabilities, other.log_probabilities
+        mixed = mine + weight * (theirs - mine)
+        return Categorical(torch.where(mine.isinf(), mine, torch.where(theirs.isinf(), theirs, mixed)))

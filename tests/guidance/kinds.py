@@ -14,6 +14,9 @@ INTERVAL = (0.3, 0.6)
 WRAPPERS = {"Composition", "Rescale", "Still"}
 """What is public and has no scale of its own; each is wrapped or wraps in test_every_guidance."""
 
+TOKENS = {"Allowed", "Nucleus", "Temperature"}
+"""What reshapes beliefs about tokens; held to the truth in truth/test_blocks_and_caches."""
+
 
 class Counted:
     """A denoiser that counts how often it was asked."""

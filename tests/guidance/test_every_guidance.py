@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from conformance.subjects import F64, levels
-from kinds import EXTRA, INTERVAL, KINDS, WRAPPERS, Counted, batch, classes, make
+from kinds import EXTRA, INTERVAL, KINDS, TOKENS, WRAPPERS, Counted, batch, classes, make
 
 from unmelt import guidance, schedule
 from unmelt.condition import Condition
@@ -32,7 +32,7 @@ every_way = pytest.mark.parametrize("build", WRAPPED.values(), ids=WRAPPED)
 
 
 def test_nothing_public_is_left_out():
-    assert {kind.__name__ for kind in KINDS} | {"Guidance", *WRAPPERS} == set(guidance.__all__)
+    assert {kind.__name__ for kind in KINDS} | {"Guidance", *WRAPPERS, *TOKENS} == set(guidance.__all__)
     assert set(EXTRA) <= {kind.__name__ for kind in KINDS}
 
 

@@ -300,9 +300,10 @@ def test_both_precisions_learn_and_keep_their_weights_in_full(tmp_path, precisio
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
-def test_bfloat16_is_really_used(whole, tmp_path):
-    fitted(tmp_path, precision="bfloat16")
-    assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
+def test_bfloat16_is_really_used(tmp_path):
+    for precision in ("bfloat16", "float32"):
+        fitted(tmp_path / precision, precision=precision)
+    assert not same(tmp_path / "bfloat16" / "model.safetensors", tmp_path / "float32" / "model.safetensors")
 
 
 def test_seeds_differ(whole, tmp_path):

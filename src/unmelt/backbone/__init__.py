@@ -2,6 +2,7 @@
 
 from unmelt.backbone.dit import DiT
 from unmelt.backbone.mlp import MLP
+from unmelt.backbone.transformer import Transformer
 from unmelt.backbone.unet import UNet
 
-__all__ = ["MLP", "DiT", "UNet"]
+__all__ = ["MLP", "DiT", "Transformer", "UNet"]

@@ -1,6 +1,9 @@
 """Between data space and model space."""
 
 from unmelt.codec.affine import Affine
+from unmelt.codec.bpe import BPE
+from unmelt.codec.bytes import Bytes
 from unmelt.codec.codec import Codec
+from unmelt.codec.tokenizer import Tokenizer
 
-__all__ = ["Affine", "Codec"]
+__all__ = ["BPE", "Affine", "Bytes", "Codec", "Tokenizer"]

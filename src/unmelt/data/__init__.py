@@ -3,13 +3,16 @@
 from unmelt.data.ahead import Ahead
 from unmelt.data.digits import digits
 from unmelt.data.images import Report, images
+from unmelt.data.python_source import python_source
 from unmelt.data.source import Arrays, Source
+from unmelt.data.text import Document, documents, packed, parted
 from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
 
 __all__ = [
     "Ahead",
     "Arrays",
     "Checkerboard",
+    "Document",
     "Moons",
     "Report",
     "Ring",
@@ -18,5 +21,9 @@ __all__ = [
     "Toy",
     "TwoModes",
     "digits",
+    "documents",
     "images",
+    "packed",
+    "parted",
+    "python_source",
 ]

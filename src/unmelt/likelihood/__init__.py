@@ -5,5 +5,16 @@ from unmelt.likelihood.bound import bound
 from unmelt.likelihood.divergence import Divergence, Exact, Hutchinson
 from unmelt.likelihood.estimate import START, Estimate
 from unmelt.likelihood.flow import log_likelihood
+from unmelt.likelihood.tokens import bound_on_tokens
 
-__all__ = ["START", "Divergence", "Estimate", "Exact", "Hutchinson", "bits_per_dim", "bound", "log_likelihood"]
+__all__ = [
+    "START",
+    "Divergence",
+    "Estimate",
+    "Exact",
+    "Hutchinson",
+    "bits_per_dim",
+    "bound",
+    "bound_on_tokens",
+    "log_likelihood",
+]

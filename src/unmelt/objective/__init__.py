@@ -1,6 +1,9 @@
 """What training minimises."""
 
+from unmelt.objective.any_order import AnyOrder
 from unmelt.objective.couplings import Coupling, Independent, OptimalTransport
+from unmelt.objective.nelbo import NELBO
+from unmelt.objective.next_token import NextToken
 from unmelt.objective.objective import Objective
 from unmelt.objective.regression import Regression
 from unmelt.objective.times import LogitNormal, LogNormalSigma, Stratified, Times, Uniform
@@ -9,12 +12,15 @@ from unmelt.objective.weights import EDM, ELBO, Flat, MinSNR, Weight
 __all__ = [
     "EDM",
     "ELBO",
+    "NELBO",
+    "AnyOrder",
     "Coupling",
     "Flat",
     "Independent",
     "LogNormalSigma",
     "LogitNormal",
     "MinSNR",
+    "NextToken",
     "Objective",
     "OptimalTransport",
     "Regression",

@@ -15,22 +15,22 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.rng import Random
-from unmelt.schedule import Schedule
+from unmelt.schedule import AnySchedule, Schedule, with_levels
 
 
 class Times(ABC):
     """A distribution over (0, 1]."""
 
     @abstractmethod
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         """The time below which a share u of the draws lies."""
 
     @abstractmethod
-    def density(self, t: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         """Probability density at t, with respect to t."""
 
     @abstractmethod
-    def draw(self, rows: int, schedule: Schedule, rng: Random) -> Float64[Tensor, " rows"]:
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         """A time for each row."""
 
 
@@ -48,13 +48,13 @@ def _normal_density(z: Tensor, sd: float) -> Tensor:
 class Uniform(Times):
     """Every time alike."""
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         return u
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         return torch.ones_like(t)
 
-    def draw(self, rows: int, schedule: Schedule, rng: Random) -> Float64[Tensor, " rows"]:
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         return _open_uniform(rows, rng)
 
 
@@ -66,13 +66,13 @@ class LogitNormal(Times):
     mean: float = 0.0
     sd: float = 1.0
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         return torch.sigmoid(self.mean + self.sd * torch.special.ndtri(u))
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         return _normal_density((torch.logit(t) - self.mean) / self.sd, self.sd) / (t * (1 - t))
 
-    def draw(self, rows: int, schedule: Schedule, rng: Random) -> Float64[Tensor, " rows"]:
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         return self.quantile(_open_uniform(rows, rng), schedule)
 
 
@@ -89,15 +89,17 @@ class LogNormalSigma(Times):
         highest = -schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2
         return torch.special.ndtr((highest - self.mean) / self.sd)
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+        schedule = with_levels(schedule, "log-normal sigma")
         log_ratio = self.mean + self.sd * torch.special.ndtri(u * self._top(schedule).to(u.device))
         return schedule.time(-2 * log_ratio).clamp_max(1)
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+        schedule = with_levels(schedule, "log-normal sigma")
         z = (-schedule.log_snr(t) / 2 - self.mean) / self.sd
         return _normal_density(z, self.sd) * -schedule.log_snr_rate(t) / 2 / self._top(schedule).to(t.device)
 
-    def draw(self, rows: int, schedule: Schedule, rng: Random) -> Float64[Tensor, " rows"]:
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         return self.quantile(_open_uniform(rows, rng), schedule)
 
 
@@ -108,13 +110,13 @@ class Stratified(Times):
 
     of: Times
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         return self.of.quantile(u, schedule)
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: Schedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         return self.of.density(t, schedule)
 
-    def draw(self, rows: int, schedule: Schedule, rng: Random) -> Float64[Tensor, " rows"]:
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         first, count = rng.place(rows)
         u = (torch.arange(first, first + rows, dtype=torch.float64) + _open_uniform(rows, rng)) / count
         return self.of.quantile(u, schedule)

@@ -1,6 +1,10 @@
 """How data melts."""
 
+from unmelt.process.blend import Blend
 from unmelt.process.gaussian import Gaussian
+from unmelt.process.mask import Mask
 from unmelt.process.process import Process
+from unmelt.process.tokens import Tokens
+from unmelt.process.uniform import Uniform
 
-__all__ = ["Gaussian", "Process"]
+__all__ = ["Blend", "Gaussian", "Mask", "Process", "Tokens", "Uniform"]

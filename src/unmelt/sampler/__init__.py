@@ -1,6 +1,6 @@
 """The way back."""
 
-from unmelt.sampler import grid
+from unmelt.sampler import grid, tokens
 from unmelt.sampler.adams import Adams
 from unmelt.sampler.adaptive import Adaptive
 from unmelt.sampler.ancestral import Ancestral
@@ -60,6 +60,7 @@ __all__ = [
     "knots",
     "sample",
     "stock",
+    "tokens",
     "trajectory",
     "tune",
     "walk",

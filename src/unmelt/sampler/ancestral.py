@@ -26,4 +26,4 @@ class Ancestral(Sampler):
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         belief = denoiser(state.x, state.t, state.condition)
         x = denoiser.process.bridge(state.x, belief, state.t, s, state.rng)
-        return state.moved(x, s, belief.mean, state.rng.advance())
+        return state.moved(x, s, belief.best, state.rng.advance())

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.schedule import Schedule
+from unmelt.schedule import AnySchedule, Schedule, with_levels
 
 MOST_STEPS = 10_000
 """More steps than this is a typing error: every sampler here has long converged."""
@@ -25,7 +25,7 @@ class Spacing(ABC):
     """How steps are spread over time."""
 
     @abstractmethod
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         """t_0 to t_{n-1}, decreasing from about `start` and above 0."""
 
 
@@ -34,7 +34,7 @@ class Spacing(ABC):
 class Uniform(Spacing):
     """Equal steps in t."""
 
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return torch.linspace(start, 0, steps + 1, dtype=torch.float64)[:-1]
 
 
@@ -43,7 +43,7 @@ class Uniform(Spacing):
 class Cosine(Spacing):
     """Equal steps of an angle: t = sin^2(angle), dense at both ends."""
 
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return start * torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
 
 
@@ -76,7 +76,8 @@ class Karras(Spacing):
     def __post_init__(self) -> None:
         _check_range(self)
 
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
+        schedule = with_levels(schedule, "Karras")
         low, high = (sigma ** (1 / self.rho) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         ratio = torch.linspace(high, low, steps, dtype=torch.float64) ** self.rho
         return schedule.time(-2 * torch.log(ratio))
@@ -93,7 +94,8 @@ class LogSNR(Spacing):
     def __post_init__(self) -> None:
         _check_range(self)
 
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
+        schedule = with_levels(schedule, "LogSNR")
         low, high = (-2 * math.log(sigma) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         return schedule.time(torch.linspace(high, low, steps, dtype=torch.float64))
 
@@ -113,7 +115,8 @@ class Balanced(Spacing):
         if not 0 < self.pivot < math.inf:
             raise UsageError(f"a balanced grid with pivot={self.pivot}", "a positive number", "grid.balanced(20)")
 
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
+        schedule = with_levels(schedule, "Balanced")
         t = torch.tensor(start, dtype=torch.float64)
         alpha, sigma = schedule.alpha(t).item(), schedule.sigma(t).item()
         share = torch.linspace(sigma / (sigma + self.pivot * alpha), 0, steps + 1, dtype=torch.float64)[:-1]
@@ -127,7 +130,7 @@ class Fixed(Spacing):
 
     knots: tuple[float, ...]
 
-    def times(self, steps: int, schedule: Schedule, start: float) -> Float64[Tensor, " steps"]:
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return torch.tensor(self.knots, dtype=torch.float64)
 
 
@@ -148,7 +151,7 @@ class Grid:
         if not 0 < self.start <= 1:
             raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
 
-    def __call__(self, schedule: Schedule) -> Float64[Tensor, " knots"]:
+    def __call__(self, schedule: AnySchedule) -> Float64[Tensor, " knots"]:
         inner = self.spacing.times(self.steps, schedule, self.start)[1:]
         times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
         if not (times.diff() < 0).all():

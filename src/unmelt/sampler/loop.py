@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -15,7 +15,7 @@ from unmelt.rng import Rows
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
-from unmelt.schedule import Schedule
+from unmelt.schedule import AnySchedule
 
 
 def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor, " rows"]) -> State:
@@ -28,7 +28,7 @@ def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor,
 
 @remembered
 def knots(
-    grid: Grid, schedule: Schedule, rows: int, device: torch.device | str = "cpu"
+    grid: Grid, schedule: AnySchedule, rows: int, device: torch.device | str = "cpu"
 ) -> tuple[Float[Tensor, " rows"], ...]:
     """The times of a grid, each as the one time of all rows."""
     return tuple(time.expand(rows) for time in grid(schedule).to(device).unbind())
@@ -117,7 +117,7 @@ def sample(
     shape: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> Float[Tensor, "rows *shape"]:
+) -> Shaped[Tensor, "rows *shape"]:
     """The last frame of `trajectory`: `rows` samples at t = 0."""
     states = trajectory(
         denoiser,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -29,9 +29,9 @@ class State:
     batches at any step.
     """
 
-    x: Float[Tensor, "rows *shape"]
+    x: Shaped[Tensor, "rows *shape"]
     t: Float[Tensor, " rows"]
-    x0: Float[Tensor, "rows *shape"]
+    x0: Shaped[Tensor, "rows *shape"]
     rng: Rows
     condition: Condition | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class State:
     @classmethod
     def start(
         cls,
-        x: Float[Tensor, "rows *shape"],
+        x: Shaped[Tensor, "rows *shape"],
         t: Float[Tensor, " rows"],
         rng: Rows,
         condition: Condition | None = None,

@@ -39,7 +39,7 @@ class Trainer:
 
     denoiser    an nn.Module that is a denoiser
     source      where batches come from, in data space
-    codec       from data space to model space
+    codec       from data space to model space; None where they are one
     engine      how it is computed
     """
 
@@ -47,7 +47,7 @@ class Trainer:
         self,
         denoiser: nn.Module,
         source: Source,
-        codec: Codec,
+        codec: Codec | None,
         objective: Objective,
         training: Training,
         device: torch.device | str = "cpu",
@@ -90,7 +90,8 @@ class Trainer:
     def loss(self, step: int, part: int = 0) -> Tensor:
         """The mean loss of this part of batch number `step`."""
         x, condition = self.source.batch(step * self.parts + part, self.training.batch // self.parts)
-        x0 = self.codec.encode(x.to(self.device, non_blocking=True))
+        x = x.to(self.device, non_blocking=True)
+        x0 = x if self.codec is None else self.codec.encode(x)
         condition = None if condition is None else condition.to(self.device)
         stream = Stream(fold(self.training.seed, step), self.device)
         rng = stream if self.parts == 1 else Part(stream, part, self.parts)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, final
 
 import torch
 from jaxtyping import Float
@@ -20,22 +19,22 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from unmelt import card, config, hub, metric, picture, run
+from unmelt import metric, picture
 from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
 from unmelt.data import Source
 from unmelt.data.words import WIDTH, words
 from unmelt.denoiser import Denoiser, Network, Refined
-from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.label import Label, labels_of
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
+from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import Objective
 from unmelt.process.gaussian import over
 from unmelt.rng import Rows, fold
 from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, edit, trajectory, tune
-from unmelt.train import Engine, Record, Trainer, Training, processes, read_metrics, watches
+from unmelt.train import Training
 
 CHUNK = 512
 """Rows sampled at a time: enough to keep a processor busy, few enough to fit."""
@@ -43,13 +42,8 @@ CHUNK = 512
 FEW_SAMPLES = 20_000
 """Fewer images than this say more about the draw than about the model."""
 
-MOST_ROWS = 1_000_000
-
 ACROSS, MOST_TILES, MANY_POINTS = 8, 128, 2000
 """How much a picture of samples shows: images of each class, images in all, points in all."""
-
-PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
-"""What a model is made of, and a run folder describes."""
 
 FEW_DIMENSIONS = 16
 """Rows of up to this many numbers have their divergence worked out exactly; longer ones, by probes."""
@@ -70,24 +64,14 @@ class Frame(NamedTuple):
     x0: Float[Tensor, "rows *shape"]
 
 
-def check_rows(rows: int) -> None:
-    """Refuse a number of rows that nobody can mean."""
-    if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
-        raise UsageError(f"rows={rows!r}", f"a whole number from 1 to {MOST_ROWS:,}", "rows=16")
+@final
+class Model(Trained):
+    """Codec, denoiser, objective, sampler and training, together; see `Trained` for the rest.
 
-
-class Model:
-    """Data, codec, denoiser, objective, sampler and training, together: a whole configuration.
-
-    A recipe returns one unfitted. `load` returns one without data, ready to sample.
-
-    classes    names of the labels; empty where there are none
-    source     what to learn from; held_out is what to be judged by
-    origin     the name and the settings of the recipe, for the record
-    notes      what became of the data on the way in
-    tuned      samplers that were learned for this model, the newest last
-    folder     the run folder that it lives in, if it lives in one
+    codec   from data to what the denoiser sees, and back
     """
+
+    PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
 
     def __init__(
         self,
@@ -106,93 +90,17 @@ class Model:
         tuned: Sequence[Tuned] = (),
         folder: str | Path | None = None,
     ) -> None:
-        self.denoiser, self.codec, self.sampler, self.grid = denoiser, codec, sampler, grid
-        self.objective, self.training = objective, training
-        self.classes, self.source, self.held_out = tuple(classes), source, held_out
-        self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
-        self.steps_done, self.folder = 0, None if folder is None else Path(folder)
-        self.denoiser.eval()
+        told = (sampler, grid, objective, training, classes, source, held_out, origin, notes, tuned, folder)
+        super().__init__(denoiser, *told)
+        self.codec = codec
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.denoiser.parameters()).device
+    def learning_codec(self) -> Codec:
+        return self.codec
 
-    # Learning
-
-    def fit(
-        self,
-        out: str | Path | None = None,
-        device: str | torch.device = "auto",
-        quiet: bool = False,
-        engine: Engine | None = None,
-        watch: str = "none",
-    ) -> Model:
-        """Train to the end, or go on from where an interrupted run in `out` stopped. Returns itself, fitted.
-
-        engine   how it is computed: compiled, in parts, sharded
-        watch    who else is told: "tensorboard", "wandb", "trackio", several with commas, or "auto"
-
-        Started by torchrun or `accelerate launch`, every process works on its share of each batch.
-        """
-        if self.source is None or self.objective is None or self.training is None:
-            raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
-        self.folder = None if out is None else Path(out)
-        self.tuned = ()  # to weights that are no longer there
-        with processes.joined(device_named(device)) as own:
-            parts = (self.denoiser, self.source, self.codec, self.objective, self.training)
-            self._train(Trainer(*parts, own, engine), quiet or processes.rank() > 0, watch)
-        return self
-
-    def _train(self, trainer: Trainer, quiet: bool, watch: str) -> None:
-        folder, first, training = self.folder, processes.rank() == 0, trainer.training
-        if folder is not None:
-            self._go_on(trainer, folder, quiet)
-        others = watches(watch, folder) if folder is not None and first else []
-        metrics = folder / run.METRICS if folder is not None and first else None
-        record = Record(metrics, trainer.done, training.steps, training.batch, quiet, others, trainer.device)
-
-        def save() -> None:
-            if folder is not None:
-                trainer.checkpoint.save(folder / run.CHECKPOINTS, trainer.done)
-                self.steps_done = trainer.done
-                with trainer.averaged():
-                    self.save(folder)
-
-        def look(step: int) -> None:
-            if folder is not None:
-                path = folder / "samples" / f"{step:06d}.png"
-                self.picture(path if first else None)
-                for one in others:
-                    one.picture(step, path)
-
-        trainer.run(record, save, look)
-        self.steps_done = trainer.done
-        if folder is not None and first:
-            self._draw_loss(folder)
-
-    def _go_on(self, trainer: Trainer, folder: Path, quiet: bool) -> None:
-        """Bring the trainer to where the run in this folder stopped, if there is one."""
-        mine = self.describe()  # before anything else: what cannot be described could not be saved
-        run.prepare(folder)
-        if not (folder / run.CONFIG).exists():
-            return
-        run.check_same(folder, mine)
-        console = Console(stderr=True, quiet=quiet)
-        trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINTS, tell=console.print)
-        if trainer.done == trainer.training.steps:
-            self.tuned = config.build(run.read_about(folder).get("tuned", []))
-        if trainer.done > trainer.training.steps:
-            raise UsageError(
-                f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",
-                "as many or more",
-                f"steps={trainer.done}",
-            )
-
-    def _draw_loss(self, folder: Path) -> None:
-        lines = read_metrics(folder / run.METRICS)
-        if lines:
-            picture.curve({"training": ([x["step"] for x in lines], [x["loss"] for x in lines])}, folder / "loss.png")
+    def show(self, path: Path | None) -> Path | None:
+        path = None if path is None else path.with_suffix(".png")
+        self.picture(path)
+        return path
 
     # Generating
 
@@ -467,97 +375,3 @@ class Model:
             real, known = self.source.batch(0, len(x))
             panels.insert(0, picture.Panel("data", real, None if known is None else known.label))
         return picture.scatter(panels, self.classes if labels is not None else (), path)
-
-    # Keeping
-
-    def describe(self) -> dict[str, Any]:
-        """Everything there is to say about this model in JSON: its origin, its parts, how far it was trained."""
-        return {
-            "origin": self.origin,
-            "notes": self.notes,
-            "classes": list(self.classes),
-            "steps_done": self.steps_done,
-            "parameters": sum(p.numel() for p in self.denoiser.parameters()),
-            "model": {name: config.describe(getattr(self, name)) for name in PARTS},
-            "tuned": config.describe(self.tuned),
-        }
-
-    def save(self, folder: str | Path) -> None:
-        """Write a run folder that `load` needs nothing else than."""
-        weights = {name: processes.whole(value) for name, value in self.denoiser.state_dict().items()}
-        if processes.rank() == 0:
-            run.write_run(Path(folder), self.describe(), weights)
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str | torch.device = "auto") -> Model:
-        """The model that a run folder holds; a damaged or foreign folder is a `UsageError`."""
-        about, weights = run.read_run(Path(folder))
-        try:
-            parts = {name: config.build(about["model"][name]) for name in PARTS}
-            known = {name: about[name] for name in ("classes", "origin", "notes")}
-            known |= {"tuned": config.build(about.get("tuned", [])), "folder": folder}
-            done = int(about["steps_done"])
-            model = cls(**parts, **known)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"{folder} does not describe a model ({error!r})",
-                "a folder that training wrote",
-                "a copy of it, or training again",
-            ) from None
-        model.steps_done = done
-        try:
-            model.denoiser.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UsageError(
-                f"the weights in {folder} do not fit the network it describes ({str(error).splitlines()[0]})",
-                "both files as they were saved together",
-                "a copy of them, or training again",
-            ) from None
-        model.denoiser.to(device_named(device)).eval()
-        return model
-
-    # Sharing
-
-    def save_pretrained(self, folder: str | Path, *, license: str | None = None, name: str | None = None) -> None:
-        """`save`, made fit to be shared: with a model card, scores and a picture, without paths of this machine.
-
-        license   of the weights, by its short name; if not given, what an earlier card said, or else "unknown"
-        name      by which the card says it is loaded; that of the folder if not given
-        """
-        card.check_license(license)
-        folder = Path(folder)
-        if self.folder is not None and folder.resolve() == self.folder.resolve():
-            raise UsageError(f"{folder}, the run's own folder", "a folder to share", f"{folder}-shared")
-        run.write_run(folder, hub.public(self.describe()), self.denoiser.state_dict())
-        card.finish(folder, self.folder, name, license)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_folder: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | None = None,
-        cache_dir: str | Path | None = None,
-        device: str | torch.device = "auto",
-    ) -> Model:
-        """The model in a folder, or else the one that the Hub has under this name (owner/name)."""
-        if Path(name_or_folder).exists() or not hub.is_name(str(name_or_folder)):
-            return cls.load(name_or_folder, device)
-        model = cls.load(hub.fetch(str(name_or_folder), revision, token, cache_dir), device)
-        model.folder = None  # the cache is not ours to write to
-        return model
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        token: str | None = None,
-        commit_message: str | None = None,
-        license: str | None = None,
-    ) -> str:
-        """Put the model onto the Hub as owner/name, made if there is none, and return its address."""
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, license=license, name=repo_id)
-            return hub.publish(Path(folder), repo_id, private, token, commit_message)

@@ -1,0 +1,35 @@
+"""Text as its bytes: 256 tokens, nothing to learn, every language alike."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from unmelt.codec.tokenizer import SPECIAL
+
+
+@final
+@dataclass(frozen=True)
+class Bytes:
+    """UTF-8."""
+
+    @property
+    def vocabulary(self) -> int:
+        return 256 + len(SPECIAL)
+
+    @property
+    def sizes(self) -> Int64[Tensor, " vocabulary"]:
+        return (torch.arange(self.vocabulary) < 256).long()
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Bytes that are no UTF-8, as a sample may have them, become replacement characters."""
+        return bytes(token for token in tokens if token < 256).decode(errors="replace")
+
+    def special(self, name: str) -> int:
+        return 256 + SPECIAL.index(name)

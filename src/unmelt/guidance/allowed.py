@@ -1,0 +1,40 @@
+"""A user's own rule of what may stand where: a belief without the tokens that are ruled out."""
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.guidance.reshaped import Reshaped
+from unmelt.posterior import Categorical
+
+
+@final
+class Allowed(Reshaped):
+    """
+    tokens   True where a token may stand: [vocabulary], or [*shape, vocabulary]; or a function of x_t that says so for
+             every row, which may look at what is written already
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tokens: Bool[Tensor, "*places vocabulary"] | Callable[[Tensor], Bool[Tensor, "*rows vocabulary"]],
+    ) -> None:
+        self.denoiser, self.tokens = denoiser, tokens
+
+    def change(self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], first: int) -> Categorical:
+        may = (self.tokens(x_t) if callable(self.tokens) else self.tokens).to(x_t.device)
+        if may.ndim > 1:
+            may = may[..., first : first + belief.logits.shape[-2], :]
+        if may.shape[-1] != belief.logits.shape[-1] or not may.any(-1).all():
+            raise UsageError(
+                f"a rule of shape {tuple(may.shape)}, under which {int((~may.any(-1)).sum())} places have no token",
+                f"at least one of {belief.logits.shape[-1]} tokens allowed everywhere",
+                "torch.ones(vocabulary, dtype=torch.bool)",
+            )
+        return Categorical(torch.where(may, belief.logits, -torch.inf))

@@ -1,0 +1,427 @@
+"""The facade for text: the same verbs, words in and words out.
+
+A row is a canvas of a fixed number of tokens, some of which are known: a prompt before, a suffix after. The model
+writes the rest, in whatever order its sampler likes. An autoregressive model does the same from left to right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from unmelt.codec import Tokenizer
+from unmelt.condition import Condition
+from unmelt.data import Arrays, Source
+from unmelt.denoiser import Autoregressive, Blockwise, Denoiser, TokenNetwork
+from unmelt.errors import UsageError
+from unmelt.guidance import Allowed, Nucleus, Temperature
+from unmelt.inverse import Infill
+from unmelt.likelihood import Estimate, bound_on_tokens
+from unmelt.model.trained import Trained, check_rows
+from unmelt.objective import Objective
+from unmelt.rng import Rows, fold
+from unmelt.sampler import Grid, Sampler, State, Tuned
+from unmelt.sampler.loop import frames, knots
+from unmelt.sampler.tokens import Unmask
+from unmelt.train import Training
+
+MELTED = "░"
+"""What stands for a mask where a person looks."""
+
+EVALUATED = 64
+"""Rows judged at a time."""
+
+SHOWN = 4
+"""Samples that are written out while a model learns."""
+
+Texts: TypeAlias = str | Sequence[str]
+Rule: TypeAlias = Tensor | Callable[[Tensor], Tensor]
+
+
+class TextFrame(NamedTuple):
+    """One moment of a trajectory.
+
+    text   each row as it is at time t, ░ standing for a mask
+    t      the time
+    x      [rows, length], the same in tokens
+    """
+
+    text: list[str]
+    t: float
+    x: Int64[Tensor, "rows length"]
+
+
+@final
+class TextModel(Trained):
+    """Tokenizer, denoiser, objective, sampler and training, together; see `Trained` for the rest.
+
+    tokenizer   text to tokens and back; what the denoiser's process melts are its tokens
+    """
+
+    PARTS = ("denoiser", "tokenizer", "sampler", "grid", "objective", "training")
+
+    def __init__(
+        self,
+        *,
+        denoiser: TokenNetwork | Autoregressive | Blockwise,
+        tokenizer: Tokenizer,
+        sampler: Sampler,
+        grid: Grid,
+        objective: Objective | None = None,
+        training: Training | None = None,
+        classes: Sequence[str] = (),
+        source: Source | None = None,
+        held_out: Source | None = None,
+        origin: dict[str, Any] | None = None,
+        notes: str = "",
+        tuned: Sequence[Tuned] = (),
+        folder: str | Path | None = None,
+    ) -> None:
+        told = (sampler, grid, objective, training, classes, source, held_out, origin, notes, tuned, folder)
+        super().__init__(denoiser, *told)
+        self.tokenizer = tokenizer
+        if tokenizer.vocabulary != self.denoiser.process.vocabulary:
+            raise UsageError(
+                f"a tokenizer of {tokenizer.vocabulary} tokens for a process on {self.denoiser.process.vocabulary}",
+                "as many tokens in both",
+                f"Mask({tokenizer.vocabulary})",
+            )
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row."""
+        return int(self.denoiser.shape[0])
+
+    def learning_codec(self) -> None:
+        return None
+
+    def show(self, path: Path | None) -> None:
+        texts = self.sample(SHOWN)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".txt").write_text(f"\n{'-' * 80}\n".join(texts))
+
+    # Generating
+
+    def sample(
+        self,
+        rows: int = 4,
+        *,
+        prompt: Texts = "",
+        suffix: Texts = "",
+        length: int | None = None,
+        steps: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        allowed: Rule | None = None,
+        seed: int | Sequence[int] = 0,
+        sampler: Sampler | None = None,
+        grid: Grid | None = None,
+    ) -> list[str]:
+        """New text between prompt and suffix, both included in what comes back.
+
+        prompt, suffix   what is known before and after, for all rows or one for each; either may be empty
+        length           tokens in all, with prompt and suffix; as many as the model can if not given
+        steps            of the grid, which are passes where the sampler's pace is the grid's
+        temperature      1 is the model's own belief; towards 0, only its likeliest token
+        top_p            the share of each belief that is kept, the likeliest tokens first
+        allowed          True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t
+        seed             one for all, or one for each row; the same seed gives the same row in any batch
+        """
+        states = self._states(rows, prompt, suffix, length, steps, temperature, top_p, allowed, seed, sampler, grid)
+        last = deque(states, maxlen=1).pop()
+        return [self._read(row, known) for row, known in zip(last.x.tolist(), self._known_of(last), strict=True)]
+
+    def trajectory(
+        self,
+        rows: int = 1,
+        *,
+        prompt: Texts = "",
+        suffix: Texts = "",
+        length: int | None = None,
+        steps: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        allowed: Rule | None = None,
+        seed: int | Sequence[int] = 0,
+        sampler: Sampler | None = None,
+        grid: Grid | None = None,
+    ) -> Iterator[TextFrame]:
+        """Yield a `TextFrame` for every time of the grid, masks first and text last. Arguments as for `sample`."""
+        states = self._states(rows, prompt, suffix, length, steps, temperature, top_p, allowed, seed, sampler, grid)
+        for state in states:
+            known = self._known_of(state)
+            texts = [self._read(row, which) for row, which in zip(state.x.tolist(), known, strict=True)]
+            yield TextFrame(texts, state.t[0].item(), state.x.cpu())
+
+    def infill(
+        self,
+        texts: Texts,
+        *,
+        marker: str = MELTED,
+        tokens: int = 1,
+        steps: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        allowed: Rule | None = None,
+        seed: int | Sequence[int] = 0,
+        sampler: Sampler | None = None,
+    ) -> list[str]:
+        """Each text with every marker replaced by so many tokens, written in view of all that stands around them.
+
+        Where a text is longer than the model, it sees what is nearest to the gaps; the whole text comes back.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_rows(len(texts))
+        seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
+        gapped = [self._gapped(text, marker, tokens) for text in texts]
+        found = [""] * len(texts)
+        for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
+            rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
+            known = torch.stack([gapped[row].known for row in rows])
+            way = self._way(known, steps, temperature, top_p, allowed, [seeds[row] for row in rows], sampler, None)
+            for row, written in zip(rows, deque(way, maxlen=1).pop().x.tolist(), strict=True):
+                found[row] = gapped[row].start + self._unmarked(written) + gapped[row].end
+        return found
+
+    def _gapped(self, text: str, marker: str, tokens: int) -> _Gapped:
+        pieces = [self.tokenizer.encode(piece) for piece in text.split(marker)] if marker else []
+        if len(pieces) < 2:
+            raise UsageError(f"text without {marker!r}", "a marker where the gap is", f"'def area(r):\\n    {marker}'")
+        first, *inner, last = pieces
+        middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
+        room = self.length - len(middle) - (3 if last and self.fills_middles else 0)
+        if tokens < 1 or room < 0:
+            raise UsageError(
+                f"gaps that take {len(middle)} tokens with what is between them",
+                f"at least 1 token a gap, and {self.length} in all",
+                "fewer tokens, or the gaps one at a time",
+            )
+        before = min(len(first), max(room // 2, room - len(last)))
+        cut, after = len(first) - before, min(len(last), room - before)
+        row = torch.tensor([*first[cut:], *middle, *last[:after]])
+        known = self._marked(row[None], before, after, len(middle))[0]
+        return _Gapped(known, self.tokenizer.decode(first[:cut]), self.tokenizer.decode(last[after:]))
+
+    def _states(
+        self,
+        rows: int,
+        prompt: Texts,
+        suffix: Texts,
+        length: int | None,
+        steps: int | None,
+        temperature: float,
+        top_p: float,
+        allowed: Rule | None,
+        seed: int | Sequence[int],
+        sampler: Sampler | None,
+        grid: Grid | None,
+    ) -> Iterator[State]:
+        check_rows(rows)
+        known = self.canvas(rows, prompt, suffix, length)
+        return self._way(known, steps, temperature, top_p, allowed, seed, sampler, grid)
+
+    def _way(
+        self,
+        known: Int64[Tensor, "rows length"],
+        steps: int | None,
+        temperature: float,
+        top_p: float,
+        allowed: Rule | None,
+        seed: int | Sequence[int],
+        sampler: Sampler | None,
+        grid: Grid | None,
+    ) -> Iterator[State]:
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=32")
+        sampler, grid = sampler or self.sampler, grid or self.grid
+        if steps is not None:
+            grid = dataclasses.replace(grid, steps=steps)
+        denoiser = self.denoiser if temperature == 1 else Temperature(self.denoiser, temperature)
+        if allowed is not None:
+            denoiser = Allowed(denoiser, allowed)
+        denoiser = denoiser if top_p == 1 else Nucleus(denoiser, top_p)
+        return self._walk(denoiser, known.to(self.device), sampler, grid, seed)
+
+    def _walk(
+        self, denoiser: Denoiser, known: Tensor, sampler: Sampler, grid: Grid, seed: int | Sequence[int]
+    ) -> Iterator[State]:
+        process, rows = self.denoiser.process, len(known)
+        rng = Rows.of(seed, rows)
+        x = process.prior(known.shape, rng, device=self.device)
+        x = torch.where(known >= 0, known, x)
+        if not isinstance(sampler, Unmask):  # which never writes where something stands
+            denoiser = Infill(denoiser)
+        start, *times = knots(grid, process.schedule, rows, self.device)
+        yield from frames(denoiser, sampler, sampler.init(x, start, rng.advance(), Condition(known=known)), times)
+
+    def canvas(
+        self, rows: int, prompt: Texts = "", suffix: Texts = "", length: int | None = None
+    ) -> Int64[Tensor, "rows length"]:
+        """Rows in which prompt and suffix are known, -1 standing everywhere else."""
+        length = self.length if length is None else length
+        prompts, suffixes = (_each(texts, rows, name) for texts, name in ((prompt, "prompt"), (suffix, "suffix")))
+        if not 1 <= length <= self.length:
+            raise UsageError(f"length={length}", f"1 to {self.length} tokens", f"length={self.length}")
+        canvas = []
+        for before, after in zip(prompts, suffixes, strict=True):
+            first, last = self.tokenizer.encode(before), self.tokenizer.encode(after)
+            gap = length - len(first) - len(last) - (3 if last and self.fills_middles else 0)
+            if gap < 1:
+                raise UsageError(
+                    f"a prompt of {len(first)} and a suffix of {len(last)} tokens",
+                    f"fewer than {length} together, for which this is a canvas",
+                    f"prompt[-{2 * length}:]" if len(first) > len(last) else "a shorter suffix",
+                )
+            row = torch.tensor([*first, *[-1] * gap, *last])
+            canvas.append(self._marked(row[None], len(first), len(last), gap)[0])
+        return torch.stack(canvas)
+
+    @property
+    def fills_middles(self) -> bool:
+        """Whether it is autoregressive and was taught to write a middle after prefix and suffix."""
+        return isinstance(self.denoiser, Autoregressive) and self.denoiser.middle
+
+    def _marked(self, rows: Tensor, before: int, after: int, gap: int) -> Tensor:
+        """The rows as the model reads them: for one that goes from left to right, with what is known put first."""
+        if not isinstance(self.denoiser, Autoregressive) or (after == 0 and (rows[:, before:] < 0).all()):
+            return rows
+        if not self.denoiser.middle or (rows[:, before : before + gap] >= 0).any():
+            raise UsageError(
+                "a suffix for a model that reads from left to right",
+                "a prompt alone, one gap for a model that was taught to fill middles, or a diffusion model",
+                "unmelt train code_ar --middle 0.5 --out runs/middle",
+            )
+        mark = [torch.full((len(rows), 1), self.tokenizer.special(name)) for name in ("prefix", "suffix", "middle")]
+        prefix, middle, suffix = rows.split([before, gap, after], dim=1)
+        return torch.cat([mark[0], prefix, mark[1], suffix, mark[2], middle], 1)[:, : self.length]
+
+    def _unmarked(self, row: list[int]) -> str:
+        """Text in the order in which it is read."""
+        first, second, third = (self.tokenizer.special(name) for name in ("prefix", "suffix", "middle"))
+        if row and row[0] == first and second in row and third in row:
+            at, then = row.index(second), row.index(third)
+            row = row[1:at] + self._cut(row[then + 1 :]) + row[at + 1 : then]
+        return self._plain(row)
+
+    def _cut(self, row: list[int]) -> list[int]:
+        """What comes before the end."""
+        end = self.tokenizer.special("end")
+        return row[: row.index(end)] if end in row else row
+
+    def _plain(self, row: list[int]) -> str:
+        """Text with a sign for every mask."""
+        mask, pieces, run = self.denoiser.process.vocabulary, [], []
+        for token in row:
+            if token < mask:
+                run.append(token)
+                continue
+            pieces += [self.tokenizer.decode(run), MELTED]
+            run = []
+        return "".join([*pieces, self.tokenizer.decode(run)])
+
+    def _known_of(self, state: State) -> list[list[int]]:
+        return state.condition.known.tolist() if state.condition is not None else []  # type: ignore[union-attr]
+
+    def _read(self, row: list[int], known: list[int]) -> str:
+        """A row as text: all of it if something is known at its end, or else up to the first end that was written."""
+        if row[0] == self.tokenizer.special("prefix") or known[-1] >= 0:
+            return self._unmarked(row)
+        start = len(known) - next((i for i, token in enumerate(reversed(known)) if token >= 0), len(known))
+        return self._plain(row[:start] + self._cut(row[start:]))
+
+    # Judging
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, texts: Texts, *, prompt: Texts = "", suffix: Texts = "", draws: int = 32, seed: int = 0
+    ) -> Estimate:
+        """log p(text | prompt, suffix) of each, in nats: exact for an autoregressive model, or else what the bound
+        says it is at least, the average over orders in which it may be written; with standard errors.
+
+        draws   of the number and the places of masks
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        prompts, suffixes = _each(prompt, len(texts), "prompt"), _each(suffix, len(texts), "suffix")
+        found = []
+        for number, (before, text, after) in enumerate(zip(prompts, texts, suffixes, strict=True)):
+            row = self._row(before, text, after)
+            found.append(self._bound(*row, draws, fold(seed, number)))
+        return Estimate(-torch.cat([each.value for each in found]), torch.cat([each.error for each in found]))
+
+    def _row(self, before: str, text: str, after: str) -> tuple[Tensor, Tensor]:
+        """(tokens, those of them that are known)."""
+        first, middle, last = (self.tokenizer.encode(each) for each in (before, text, after))
+        if not middle or len(first) + len(middle) + len(last) + (3 if last and self.fills_middles else 0) > self.length:
+            raise UsageError(
+                f"{len(first)} + {len(middle)} + {len(last)} tokens of prompt, text and suffix",
+                f"some text, and {self.length} tokens in all",
+                "shorter pieces",
+            )
+        rows = [[*first, *middle, *last], [*first, *[-1] * len(middle), *last]]
+        tokens, known = (self._marked(torch.tensor([row]), len(first), len(last), len(middle)) for row in rows)
+        return tokens.to(self.device), known.to(self.device)
+
+    def _bound(self, tokens: Tensor, known: Tensor, draws: int, seed: int) -> Estimate:
+        if self.objective is None:
+            raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
+        return bound_on_tokens(
+            self.objective, self.denoiser, tokens, Condition(known=known), draws=self._draws(draws), seed=seed
+        )
+
+    def _draws(self, draws: int) -> int:
+        return 1 if isinstance(self.denoiser, Autoregressive) else draws
+
+    @torch.no_grad()
+    def evaluate(self, *, rows: int | None = None, draws: int = 4, seed: int = 0) -> dict[str, Any]:
+        """Bits for each byte of the held-out text: exact for an autoregressive model, else the bound.
+
+        rows    of the held-out text, as many as there are if not given
+        draws   for each row
+        """
+        if not isinstance(self.held_out, Arrays) or self.objective is None:
+            raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
+        values = self.held_out.values if rows is None else self.held_out.values[:rows]
+        sizes, padding = self.tokenizer.sizes, self.tokenizer.special("padding")
+        nats, squares = 0.0, 0.0
+        for first in range(0, len(values), EVALUATED):
+            part = values[first : first + EVALUATED].to(self.device)
+            known = torch.where(part == padding, part, -1)
+            found = self._bound(part, known, draws, fold(seed, first))
+            nats, squares = nats + found.value.sum().item(), squares + found.error.square().sum().item()
+        size, tokens = int(sizes[values].sum()), int((values != padding).sum())
+        return {
+            "bits_per_byte": nats / size / math.log(2),
+            "bits_per_byte_error": math.sqrt(squares) / size / math.log(2),
+            "nats_per_token": nats / tokens,
+            "bytes": size,
+            "tokens": tokens,
+            "exact": isinstance(self.denoiser, Autoregressive),
+            "draws": self._draws(draws),
+            "seed": seed,
+        }
+
+
+class _Gapped(NamedTuple):
+    """A canvas, and the text that it has no room for before and after."""
+
+    known: Int64[Tensor, " length"]
+    start: str
+    end: str
+
+
+def _each(texts: Texts, rows: int, name: str) -> list[str]:
+    """One text for each row."""
+    if isinstance(texts, str):
+        return [texts] * rows
+    if len(texts) != rows:
+        raise UsageError(f"{len(texts)} of {name} for {rows} rows", "one, or one for each row", f"{name}='def '")
+    return list(texts)

@@ -1,0 +1,82 @@
+"""Masked diffusion counted by masks rather than by time: the average over all orders of writing.
+
+    E_k E_(k places) [ length / k * sum over those masked of -log p(x0 | the others) ],      k uniform on 1, ..., length
+
+The bound of masked diffusion is the same whatever the schedule, and this is it, with the time already integrated
+(Hoogeboom et al., 2022; Ou et al., 2025): the expected negative log-likelihood of writing the row in a random order. It
+needs a denoiser that reads no time. A `Blockwise` denoiser writes block after block, each in a random order of its own:
+the same sum, block by block, and with blocks of 1 the likelihood of autoregression.
+"""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser import Blockwise
+from unmelt.errors import UsageError
+from unmelt.objective.counted import counted
+from unmelt.objective.times import Stratified, Uniform
+from unmelt.process import Mask
+from unmelt.rng import Random
+
+GOLDEN = 0.6180339887498949
+"""Steps of this length fill a circle evenly: a row's blocks get counts that differ, each from the right law."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AnyOrder:
+    """Nats for each token of a row.
+
+    drop      the share of rows whose condition is dropped to null, for classifier-free guidance
+    padding   a token that fills rows up, if there is one: like what is known, never masked and never counted
+    """
+
+    drop: float = 0.0
+    padding: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop <= 1:
+            raise UsageError(f"AnyOrder with drop={self.drop}", "a share from 0 to 1", "AnyOrder(drop=0.1)")
+
+    def __call__(
+        self, denoiser: Any, x0: Int64[Tensor, "rows *shape"], condition: Condition | None, rng: Random
+    ) -> Float[Tensor, " rows"]:
+        process = denoiser.process
+        if not isinstance(process, Mask):
+            raise UsageError(f"AnyOrder on {type(process).__name__}", "masks", "process.Mask(256), or NELBO()")
+        process.check(x0)
+        real = counted(x0, condition, self.padding)
+        blockwise = isinstance(denoiser, Blockwise)
+        masked, weight = _masked(real, denoiser.block if blockwise else real[0].numel(), process, rng)
+        if condition is not None and self.drop > 0:
+            condition = condition.drop((rng.uniform((len(x0),)) < self.drop).to(x0.device))
+        share = masked.flatten(1).sum(1) / real.flatten(1).sum(1).clamp_min(1)
+        t, x_t = process.schedule.time(1 - share.double()), torch.where(masked, process.mask, x0)
+        belief = denoiser.informed(x_t, x0, t, condition) if blockwise else denoiser(x_t, t, condition)
+        miss = -belief.log_probabilities.gather(-1, x0[..., None])[..., 0]
+        total = (torch.where(masked, miss, 0.0) * weight.to(miss)).flatten(1).sum(1)
+        return total / real.flatten(1).sum(1).clamp_min(1)
+
+
+def _masked(
+    real: Bool[Tensor, "rows *shape"], block: int, process: Mask, rng: Random
+) -> tuple[Bool[Tensor, "rows *shape"], Float[Tensor, "rows *shape"]]:
+    """(where the masks are, tokens over masks of each one's block)."""
+    rows, size = len(real), real[0].numel()
+    blocks = -(-size // block)
+    first = Stratified(Uniform()).draw(rows, process.schedule, rng).to(real.device)
+    u = 1 - (1 - first[:, None] + GOLDEN * torch.arange(blocks, device=real.device)) % 1
+    counts = F.pad(real.flatten(1), (0, blocks * block - size)).view(rows, blocks, block)
+    length = counts.sum(2)
+    masks = (u * length).ceil().clamp_min(1)
+    chance = F.pad(rng.uniform((rows, size), torch.float64, real.device), (0, blocks * block - size))
+    rank = torch.where(counts, chance.view(rows, blocks, block), 2.0).argsort(2).argsort(2)
+    masked = (rank < masks[..., None]) & counts
+    weight = (length / masks)[..., None].expand_as(masked)
+    return masked.flatten(1)[:, :size].view_as(real), weight.flatten(1)[:, :size].view_as(real)

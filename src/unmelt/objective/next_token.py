@@ -1,0 +1,32 @@
+"""Autoregression's own objective: the negative log-likelihood of every token, given those before it."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.objective.counted import counted
+from unmelt.rng import Random
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NextToken:
+    """Nats for each token of a row, exactly; for an `Autoregressive` denoiser.
+
+    padding   a token that fills rows up, if there is one: never counted; what is known is read and not counted
+    """
+
+    padding: int | None = None
+
+    def __call__(
+        self, denoiser: Any, x0: Int64[Tensor, "rows length"], condition: Condition | None, rng: Random
+    ) -> Float[Tensor, " rows"]:
+        denoiser.process.check(x0)
+        real = counted(x0, condition, self.padding)
+        belief = denoiser(x0, torch.zeros(len(x0), dtype=torch.float64, device=x0.device), condition)
+        miss = -belief.log_probabilities.gather(-1, x0[..., None])[..., 0]
+        return torch.where(real, miss, 0.0).sum(1) / real.sum(1).clamp_min(1)

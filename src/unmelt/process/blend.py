@@ -1,0 +1,38 @@
+"""Melting to a mask or to any token: masks to fill in, and mistakes to mend (von Rütte et al., 2025; a fixed share)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.process.tokens import Tokens
+from unmelt.schedule import Linear, TokenSchedule
+
+
+@final
+@dataclass(frozen=True)
+class Blend(Tokens):
+    """masks   the share of melted tokens that become a mask; of the others, each becomes any token"""
+
+    vocabulary: int
+    schedule: TokenSchedule = Linear()
+    masks: float = 0.9
+
+    def __post_init__(self) -> None:
+        self._check()
+        if not 0 <= self.masks <= 1:
+            raise UsageError(f"Blend with masks={self.masks}", "a share from 0 to 1", "Blend(256, masks=0.9)")
+
+    @property
+    def mask(self) -> int:
+        return self.vocabulary
+
+    @cached_property
+    def limit(self) -> Float64[Tensor, " symbols"]:
+        pi = torch.full((self.vocabulary + 1,), (1 - self.masks) / self.vocabulary, dtype=torch.float64)
+        pi[self.mask] = self.masks
+        return pi

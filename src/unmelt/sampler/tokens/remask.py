@@ -1,0 +1,54 @@
+"""Remasking (Wang et al., 2025, ReMDM): what was written may be taken back, so that mistakes can be mended.
+
+    a token   becomes a mask    with probability  sigma
+    a mask    becomes a token   with probability  (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t)
+
+with sigma = min(strength (t - s), (1 - alpha_s) / alpha_t), beyond which the marginals would not be the process's.
+Strength is thus a rate: how often a token is taken back, on average, from t = 1 to 0. As steps grow many, fewer and
+fewer tokens are taken back together, and the law goes to the truth; at a share of tokens that does not shrink with the
+step it would not. Strength 0 is ancestral sampling.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unmelt.condition import Condition
+from unmelt.denoiser.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.process.tokens import draw, over_places
+from unmelt.rng import Rows
+from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.state import State
+from unmelt.sampler.tokens.masks import check_masks
+
+
+@final
+@dataclass(frozen=True)
+class Remask(Sampler):
+    """Tokens that are known come back at once: wrap the denoiser in `inverse.Infill`."""
+
+    strength: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength < math.inf:
+            raise UsageError(f"Remask({self.strength})", "a rate, not below 0", "Remask(2.0)")
+
+    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return State.start(x, t, rng, condition)
+
+    def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
+        process = check_masks(denoiser)
+        belief = denoiser(state.x, state.t, state.condition)
+        alpha_t, alpha_s = (over_places(process.schedule.alpha(each), state.x) for each in (state.t, s))
+        most = torch.where(alpha_t > 0, (1 - alpha_s) / alpha_t, 1.0)
+        sigma = torch.minimum(over_places(self.strength * (state.t - s), state.x), most.clamp(max=1))
+        written = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
+        u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
+        masked = process.masked(state.x)
+        new = torch.where(u[..., 0] < written, draw(belief.probabilities, u[..., 1]), process.mask)
+        kept = torch.where(u[..., 0] < sigma, process.mask, state.x)
+        return state.moved(torch.where(masked, new, kept), s, belief.best, state.rng.advance())

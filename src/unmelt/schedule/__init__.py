@@ -1,0 +1,37 @@
+"""Signal and noise over time: for numbers, and for tokens."""
+
+from typing import TypeAlias
+
+from unmelt.errors import UsageError
+from unmelt.schedule.gaussian import Cosine, Exponential, LinearBeta, Schedule, Straight, VarianceExploding
+from unmelt.schedule.tokens import Geometric, Linear, MaskCosine, Polynomial, TokenSchedule
+
+AnySchedule: TypeAlias = Schedule | TokenSchedule
+
+
+def with_levels(schedule: AnySchedule, wanted_by: str) -> Schedule:
+    """The schedule, if it has noise levels: tokens have none, only a share that is left."""
+    if not isinstance(schedule, Schedule):
+        raise UsageError(
+            f"{wanted_by} on the token schedule {type(schedule).__name__}",
+            "times that are spread without noise levels",
+            "objective.Uniform(), or grid.uniform(20)",
+        )
+    return schedule
+
+
+__all__ = [
+    "AnySchedule",
+    "Cosine",
+    "Exponential",
+    "Geometric",
+    "Linear",
+    "LinearBeta",
+    "MaskCosine",
+    "Polynomial",
+    "Schedule",
+    "Straight",
+    "TokenSchedule",
+    "VarianceExploding",
+    "with_levels",
+]

@@ -1,0 +1,118 @@
+"""How likely a token is to be still itself at time t.
+
+    alpha(0) = 1,      alpha falls,      alpha(1) = 0: nothing is left
+
+As in the Gaussian half a schedule is only a speed: a token melts at rate -alpha' / alpha, whatever it melts to. Times
+are float64 tensors of any shape; what comes back has that shape.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.errors import UsageError
+
+
+class TokenSchedule(ABC):
+    """The share of tokens that are left at time t."""
+
+    @abstractmethod
+    def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """Probability that a token has not melted: 1 at t = 0, falling."""
+
+    @abstractmethod
+    def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """d alpha / dt."""
+
+    @abstractmethod
+    def time(self, alpha: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """When this share is left: the exact inverse."""
+
+
+@final
+@dataclass(frozen=True)
+class Linear(TokenSchedule):
+    """alpha = 1 - t: as many tokens in each unit of time. Its total rate is -log(1 - t), hence also "log-linear"."""
+
+    def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return 1 - t
+
+    def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return -torch.ones_like(t)
+
+    def time(self, alpha: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return 1 - alpha
+
+
+@final
+@dataclass(frozen=True)
+class Polynomial(TokenSchedule):
+    """alpha = 1 - t^power (Shi et al., 2024, table 1): above 1, few tokens melt early."""
+
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power < math.inf:
+            raise UsageError(f"Polynomial with power={self.power}", "a positive number", "Polynomial(power=2.0)")
+
+    def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return 1 - t**self.power
+
+    def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return -self.power * t ** (self.power - 1)
+
+    def time(self, alpha: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return (1 - alpha) ** (1 / self.power)
+
+
+@final
+@dataclass(frozen=True)
+class MaskCosine(TokenSchedule):
+    """alpha = 1 - sin(pi t / 2): on the way back few tokens while little is known (Chang et al., 2022)."""
+
+    def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return 1 - torch.sin(math.pi / 2 * t)
+
+    def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return -math.pi / 2 * torch.cos(math.pi / 2 * t)
+
+    def time(self, alpha: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return 2 / math.pi * torch.asin(1 - alpha)
+
+
+@final
+@dataclass(frozen=True)
+class Geometric(TokenSchedule):
+    """-log alpha grows geometrically from 0 to `highest` (Lou et al., 2024, appendix C, begun at exactly 0).
+
+        -log alpha(t) = lowest ((highest / lowest + 1)^t - 1)
+
+    A little is left at t = 1: e^-highest.
+    """
+
+    lowest: float = 1e-3
+    highest: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lowest < self.highest < math.inf:
+            raise UsageError(
+                f"Geometric({self.lowest}, {self.highest})", "0 < lowest < highest", "Geometric(1e-3, 20.0)"
+            )
+
+    @property
+    def _growth(self) -> float:
+        return math.log(self.highest / self.lowest + 1)
+
+    def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return torch.exp(-self.lowest * torch.expm1(self._growth * t))
+
+    def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return -self.lowest * self._growth * torch.exp(self._growth * t) * self.alpha(t)
+
+    def time(self, alpha: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return torch.log1p(-torch.log(alpha) / self.lowest) / self._growth

@@ -1,0 +1,467 @@
+"""Token diffusion against enumeration: three tokens, four places, every sequence listed, all in float64."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import unmelt as um
+from unmelt.denoiser import Table
+from unmelt.objective.nelbo import mask_rate, rate, uniform_rate
+from unmelt.posterior import Categorical
+from unmelt.process import Blend, Mask, Uniform
+from unmelt.rng import Rows, Stream, fold
+from unmelt.sampler import Ancestral, State
+from unmelt.sampler import tokens as way
+from unmelt.schedule import Geometric, Linear, MaskCosine, Polynomial
+
+V, L = 3, 4
+SCHEDULES = [Linear(), Polynomial(2.0), MaskCosine(), Geometric(1e-3, 40.0)]
+PROCESSES = [Mask(V), Uniform(V), Blend(V, masks=0.6)]
+SEQUENCES = torch.cartesian_prod(*[torch.arange(V)] * L)
+
+
+def law(seed=0):
+    return torch.rand([V] * L, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) ** 4
+
+
+def named(part):
+    return str(part).replace("schedule=", "")
+
+
+def times(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def integral(f, count=24):
+    """Over [0, 1], by Gauss and Legendre in u with t = u^3, in which t log t is smooth enough."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    nodes, weights = (1 + nodes) / 2, weights / 2
+    return sum(w * 3 * u**2 * f(u**3) for u, w in zip(nodes, weights, strict=True))
+
+
+class Wrong:
+    """A denoiser whose beliefs fit no law: a random one for every x_t, the same at every time."""
+
+    def __init__(self, process):
+        self.process, self.shape = process, (L,)
+        count = process.symbols**L
+        self.logits = 1.5 * torch.randn(count, L, V, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+    def __call__(self, x_t, t, condition=None):
+        index = (x_t * process_powers(self.process)).sum(1)
+        return Categorical(self.logits[index])
+
+
+def process_powers(process):
+    return torch.tensor([process.symbols**k for k in range(L)])
+
+
+class Once:
+    """The same denoiser, asked once for each x_t that differs; all rows are at one time or in no need of any."""
+
+    def __init__(self, model):
+        self.model, self.process, self.shape = model, model.process, model.shape
+
+    def __call__(self, x_t, t, condition=None):
+        _, back = torch.unique((x_t * process_powers(self.process)).sum(1), return_inverse=True)
+        first = torch.zeros(int(back.max()) + 1, dtype=torch.int64).scatter(0, back, torch.arange(len(x_t)))
+        return Categorical(self.model(x_t[first], t[first], condition).logits[back])
+
+
+def states(process):
+    return torch.cartesian_prod(*[torch.arange(process.symbols)] * L)
+
+
+def walked(model, grid_of_times):
+    """The exact law of ancestral sampling, by summing over all states at every time."""
+    process = model.process
+    every = states(process)
+    now = torch.stack([process.limit[every[:, k]] for k in range(L)]).prod(0)
+    for t, s in itertools.pairwise(grid_of_times):
+        reachable = now > 0
+        part = every[reachable]
+        rows = torch.full((len(part),), t, dtype=torch.float64)
+        each = process.law(part, model(part, rows), rows, torch.full_like(rows, s))
+        step = torch.ones(len(part), len(every), dtype=torch.float64)
+        for k in range(L):
+            step *= each[:, k, every[:, k]]
+        now = now[reachable] @ step
+    return now
+
+
+def final(process, now):
+    clean = (states(process) < V).all(1)
+    assert now[~clean].sum() < 1e-12
+    return now[clean]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=named)
+def test_schedules_have_exact_ends_rates_and_inverses(schedule):
+    t = torch.linspace(0, 1, 201, dtype=torch.float64)
+    alpha = schedule.alpha(t)
+    assert alpha[0] == 1
+    assert alpha[-1] <= (1e-17 if isinstance(schedule, Geometric) else 0)
+    assert (alpha.diff() < 0).all()
+    inner = t[1:-1]
+    torch.testing.assert_close(schedule.time(schedule.alpha(inner)), inner, rtol=1e-7, atol=1e-9)
+    h = 1e-6
+    slope = (schedule.alpha(inner + h) - schedule.alpha(inner - h)) / (2 * h)
+    torch.testing.assert_close(schedule.alpha_rate(inner), slope, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES[:3], ids=named)
+@pytest.mark.parametrize("kind", [Mask, Uniform, Blend])
+def test_a_jump_is_many_steps_and_the_bridge_undoes_it(kind, schedule):
+    """q(x_s) from x0 in one jump is sum over x_t of q(x_s | x_t, x0) q(x_t | x0), for certain x0 and for believed."""
+    process = kind(V, schedule)
+    eye = torch.eye(process.symbols, dtype=torch.float64)
+    for t, s in itertools.combinations((1.0, 0.7, 0.35, 0.1, 0.0), 2):
+        for token in range(V):
+            x_t = torch.arange(process.symbols)[:, None]
+            one = torch.full((process.symbols,), 1.0, dtype=torch.float64)
+            sees = process.likelihood(x_t, one * t)[:, 0, token]
+            certain = Categorical(eye[token, :V].log().expand(process.symbols, 1, V))
+            back = process.law(x_t, certain, one * t, one * s)[:, 0]
+            there = sees > 0
+            direct = process.likelihood(x_t, one * s)[:, 0, token]
+            torch.testing.assert_close(sees[there] @ back[there], direct, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_samples_of_corrupt_melt_and_prior_follow_their_laws(process):
+    rows, token, rng = 200_000, 1, Stream(3)
+    x0 = torch.full((rows, 1), token)
+    t, s = torch.full((rows,), 0.3, dtype=torch.float64), torch.full((rows,), 0.8, dtype=torch.float64)
+    x_t, melted = process.corrupt(x0, t, rng)
+    assert abs(melted.double().mean() - 0.3) < 4 * math.sqrt(0.21 / rows)
+    for x, time in ((x_t, 0.3), (process.melt(x_t, t, s, rng), 0.8), (process.prior((rows, 1), rng), 1.0)):
+        one = torch.full((process.symbols,), time, dtype=torch.float64)
+        expected = process.likelihood(torch.arange(process.symbols)[:, None], one)[:, 0, token]
+        found = torch.bincount(x[:, 0], minlength=process.symbols) / rows
+        assert (found - expected).abs().max() < 5 * math.sqrt(0.25 / rows)
+        assert x.dtype == torch.int64
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_the_table_believes_what_bayes_says(process):
+    table = Table(law(), process)
+    x_t = states(process)
+    t = torch.full((len(x_t),), 0.6, dtype=torch.float64)
+    found = table(x_t, t).probabilities
+    seen = process.likelihood(x_t, t)
+    for row in range(0, len(x_t), 7):
+        weights = torch.stack(
+            [table.law[tuple(x0)] * math.prod(seen[row, k, int(x0[k])].item() for k in range(L)) for x0 in SEQUENCES]
+        )
+        marginal = torch.zeros(L, V, dtype=torch.float64)
+        for weight, x0 in zip(weights, SEQUENCES, strict=True):
+            for k in range(L):
+                marginal[k, x0[k]] += weight
+        torch.testing.assert_close(found[row], marginal / weights.sum(), rtol=0, atol=1e-12)
+
+
+def any_order(model):
+    """log p of every sequence written in a random order, a token a pass, and its expected negative log-likelihood."""
+    total, nll = torch.zeros(V**L, dtype=torch.float64), torch.zeros(V**L, dtype=torch.float64)
+    orders = list(itertools.permutations(range(L)))
+    for order in orders:
+        x = torch.full_like(SEQUENCES, V)
+        chance = torch.zeros(V**L, dtype=torch.float64)
+        for place in order:
+            belief = model(x, torch.full((V**L,), 0.5, dtype=torch.float64)).log_probabilities
+            chance += belief[torch.arange(V**L), place, SEQUENCES[:, place]]
+            x = x.clone()
+            x[:, place] = SEQUENCES[:, place]
+        total += chance.exp() / len(orders)
+        nll -= chance / len(orders)
+    return total, nll
+
+
+def nelbo(model, each, schedule):
+    """The bound of every sequence, integrated over t and summed over every x_t."""
+    process, every = model.process, states(model.process)
+
+    def at(t):
+        rows = torch.full((len(every),), t, dtype=torch.float64)
+        belief = model(every, rows)
+        seen = process.likelihood(every, rows)
+        out = torch.zeros(len(SEQUENCES), dtype=torch.float64)
+        for number, x0 in enumerate(SEQUENCES):
+            chance = torch.stack([seen[:, k, x0[k]] for k in range(L)]).prod(0)
+            live = chance > 0
+            part = Categorical(belief.logits[live])
+            cost = each(process, every[live], x0.expand(int(live.sum()), L), part, rows[live]).sum(1)
+            out[number] = chance[live] @ cost
+        return out
+
+    return integral(at)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), MaskCosine()], ids=named)
+def test_the_masked_bound_is_the_any_order_likelihood_by_every_formula(schedule):
+    model = Wrong(Mask(V, schedule))
+    log_p, nll = any_order(model)
+    by_time, by_entropy = nelbo(model, mask_rate, schedule), nelbo(model, rate, schedule)
+    torch.testing.assert_close(by_time, nll, rtol=1e-9, atol=0)
+    torch.testing.assert_close(by_entropy, nll, rtol=1e-9, atol=0)
+    assert (-log_p.log() <= nll + 1e-12).all()  # Jensen: on all 81
+    assert log_p.sum() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("t", [1.0, 0.99, 0.6, 0.01])
+def test_the_short_formula_of_uniform_noise_is_the_general_one(t):
+    process, every = Uniform(V), SEQUENCES
+    belief = Wrong(process)(every, None)
+    for x0 in SEQUENCES[::13]:
+        arguments = (process, every, x0.expand_as(every), belief, times(t).expand(len(every)))
+        if t < 1:
+            torch.testing.assert_close(uniform_rate(*arguments), rate(*arguments), rtol=1e-9, atol=1e-11)
+        else:  # nothing is left to tell
+            assert max(each(*arguments).abs().max() for each in (rate, uniform_rate)) < 1e-4
+
+
+def test_the_count_of_masks_gives_the_same_number():
+    model = Wrong(Mask(V))
+    _, nll = any_order(model)
+    found = torch.zeros(len(SEQUENCES), dtype=torch.float64)
+    for count in range(1, L + 1):
+        for places in itertools.combinations(range(L), count):
+            x_t = SEQUENCES.clone()
+            x_t[:, list(places)] = V
+            belief = model(x_t, times(0.5).expand(len(x_t))).log_probabilities
+            miss = -belief.gather(-1, SEQUENCES[..., None])[..., 0][:, list(places)].sum(1)
+            found += miss / count / math.comb(L, count)
+    torch.testing.assert_close(found, nll, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("objective", [um.objective.AnyOrder(), um.objective.NELBO()], ids=str)
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_objectives_estimate_the_bound(process, objective):
+    if isinstance(objective, um.objective.AnyOrder) and not isinstance(process, Mask):
+        pytest.skip("counts masks")
+    model = Wrong(process)
+    expected = nelbo(model, rate, process.schedule)
+    rows = 60_000
+    for number in (0, 40, 80):
+        x0 = SEQUENCES[number].expand(rows, L)
+        found = objective(model, x0, None, Stream(number)).double() * L
+        error = found.std() / math.sqrt(rows)
+        assert abs(found.mean() - expected[number]) < 5 * error + 1e-3 * expected[number]
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_the_bound_of_the_exact_denoiser_is_the_entropy(process):
+    """On average over data the exact beliefs leave no gap: the bound is tight, for every process."""
+    table = Table(law(), process)
+    p = table.law.flatten()
+    bound = nelbo(table, rate, process.schedule)
+    assert (bound >= -p.log() - 1e-9).all() or not isinstance(process, Mask)
+    assert p @ bound == pytest.approx(-(p @ p.log()).item(), rel=2e-4)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_the_ancestral_law_approaches_the_truth_as_steps_grow(process):
+    table = Table(law(), process)
+    distance = []
+    for steps in (1, 4, 16, 64):
+        found = final(process, walked(table, torch.linspace(1, 0, steps + 1).tolist()))
+        distance.append((found - table.law.flatten()).abs().sum().item() / 2)
+    assert distance[0] > 0.1
+    assert all(b < a / 2 for a, b in itertools.pairwise(distance))
+    assert distance[-1] < distance[-2] / 3.5  # of order 1: a factor 4 in the limit
+
+
+def test_the_ancestral_law_of_masks_approaches_the_random_order():
+    model = Wrong(Mask(V))
+    log_p, _ = any_order(model)
+    found = [
+        (final(model.process, walked(model, torch.linspace(1, 0, steps + 1).tolist())) - log_p).abs().sum() / 2
+        for steps in (1, 4, 16, 64)
+    ]
+    assert all(b < a / 2.5 for a, b in itertools.pairwise(found))
+
+
+class Crowd(Rows):
+    """All rows from one generator: for statistics over many rows, which `Rows` draws one by one."""
+
+    def _draw(self, fill, shape, dtype, device):
+        seed = fold(int(self.seeds[0]), int(self.draws.max()) * 1000 + len(shape))
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(tuple(shape), generator=generator, dtype=dtype)
+
+    def advance(self):
+        return Crowd(self.seeds, self.draws + 1)
+
+    def __getitem__(self, rows):
+        return Crowd(self.seeds[rows], self.draws[rows])
+
+
+def sampled(model, sampler, steps=0, rows=120_000, x=None, times=None):
+    rng = Crowd(torch.full((rows,), 11), torch.zeros(rows, dtype=torch.int64))
+    one, model = torch.ones(rows, dtype=torch.float64), Once(model)
+    x = model.process.prior((rows, L), rng) if x is None else x.expand(rows, L)
+    state = sampler.init(x, one, rng.advance())
+    for s in times[1:] if times else [k / steps for k in range(steps - 1, -1, -1)]:
+        state = sampler.step(model, state, one * s)
+    assert (state.x < V).all()
+    return torch.bincount((state.x * torch.tensor([V**k for k in range(L - 1, -1, -1)])).sum(1), minlength=V**L) / rows
+
+
+def far(found: Tensor, expected: Tensor) -> float:
+    return (found - expected).abs().sum().item() / 2
+
+
+NEAR = 0.02
+"""Total variation that 120,000 draws of 81 sequences may show."""
+
+
+def test_first_hitting_is_exact_on_any_grid():
+    model = Wrong(Mask(V, MaskCosine()))
+    log_p, _ = any_order(model)
+    for steps in (1, 3):
+        assert far(sampled(model, way.FirstHitting(), steps), log_p) < NEAR
+
+
+def test_one_token_a_pass_in_random_order_is_exact_and_in_reading_order_is_autoregression():
+    model = Wrong(Mask(V))
+    log_p, _ = any_order(model)
+    assert far(sampled(model, way.Unmask(way.Random()), L), log_p) < NEAR
+    x, chance = torch.full_like(SEQUENCES, V), torch.ones(V**L, dtype=torch.float64)
+    for place in range(L):
+        belief = model(x, torch.ones(V**L, dtype=torch.float64)).probabilities
+        chance = chance * belief[torch.arange(V**L), place, SEQUENCES[:, place]]
+        x = x.clone()
+        x[:, place] = SEQUENCES[:, place]
+    assert far(sampled(model, way.Unmask(way.LeftToRight()), L), chance) < NEAR
+    assert far(sampled(model, way.Unmask(way.Confidence(), block=1), L), chance) < NEAR
+    whole, free = (sampled(model, way.Unmask(way.Confidence(), block=block), 2) for block in (L, None))
+    assert torch.equal(whole, free)
+
+
+def test_remasking_of_strength_0_is_ancestral_and_of_every_strength_goes_to_the_truth():
+    table = Table(law(), Mask(V))
+    for steps in (2, 4):
+        exact = final(table.process, walked(table, torch.linspace(1, 0, steps + 1).tolist()))
+        assert far(sampled(table, way.Remask(0.0), steps), exact) < NEAR
+    few, many = (far(sampled(table, way.Remask(1.0), steps), table.law.flatten()) for steps in (4, 48))
+    assert many < NEAR + 0.01
+    assert few > 2 * many
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_mending_brings_few_steps_nearer(process):
+    table = Table(law(), process)
+    once, again = (
+        far(sampled(table, s, times=(1.0, 0.5, 0.05, 0.0)), table.law.flatten())
+        for s in (Ancestral(), way.Mended(Ancestral(), times=8, size=0.5))
+    )
+    assert again < 0.65 * once
+
+
+def test_infilling_of_masks_is_the_true_conditional():
+    table = Table(law(), Mask(V))
+    tokens, known = torch.tensor([2, 0, 1, 0]), torch.tensor([True, False, False, True])
+    x = torch.where(known, tokens, table.process.mask)
+    found = sampled(table, way.FirstHitting(), 1, x=x)
+    assert far(found, table.given(tokens, known).law.flatten()) < NEAR
+
+
+def test_unmasking_at_a_rate_of_1e_4_is_not_starved():
+    rows, process = 400_000, Mask(8)
+    belief = Categorical(torch.zeros(rows, 8, 8))
+    t = torch.ones(rows, dtype=torch.float64)
+    x = process.bridge(torch.full((rows, 8), 8), belief, t, t - 1e-4, Stream(0))
+    count = (x < 8).sum().item()
+    expected = rows * 8 * 1e-4
+    assert abs(count - expected) < 5 * math.sqrt(expected)
+
+
+def test_guidance_of_scale_1_is_none_and_mixes_logits_otherwise():
+    a, b = Categorical(torch.randn(2, 3, V).double()), Categorical(torch.randn(2, 3, V).double())
+    torch.testing.assert_close(a.lerp(b, 1.0).probabilities, b.probabilities)
+    torch.testing.assert_close(a.lerp(b, 0.0).probabilities, a.probabilities)
+    mixed = a.probabilities ** (1 - 2.5) * b.probabilities**2.5
+    torch.testing.assert_close(a.lerp(b, 2.5).probabilities, mixed / mixed.sum(-1, keepdim=True))
+    sure = Categorical(torch.tensor([[[0.0, -math.inf, 0.0]]]))
+    assert sure.lerp(Categorical(torch.zeros(1, 1, 3)), 3.0).probabilities[0, 0].tolist() == [0.5, 0, 0.5]
+
+
+def test_padding_never_melts_and_never_counts():
+    model, pad = Wrong(Mask(V)), 2
+    x0 = torch.tensor([[0, 1, pad, pad]]).expand(40_000, L)
+    seen = []
+
+    class Spy:
+        process = model.process
+
+        def __call__(self, x_t, t, condition=None):
+            seen.append(x_t)
+            return model(x_t, t, condition)
+
+    for objective in (um.objective.NELBO(padding=pad), um.objective.AnyOrder(padding=pad)):
+        loss = objective(Spy(), x0, None, Stream(0)).double()
+        assert (seen[-1][:, 2:] == pad).all()
+        orders = []
+        for order in ((0, 1), (1, 0)):
+            x, miss = torch.tensor([[V, V, pad, pad]]), 0.0
+            for place in order:
+                miss -= model(x, times(0.5)).log_probabilities[0, place, x0[0, place]].item()
+                x = x.clone()
+                x[0, place] = x0[0, place]
+            orders.append(miss)
+        assert abs(loss.mean() * 2 - sum(orders) / 2) < 5 * loss.std() * 2 / 200
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        way.FirstHitting(),
+        way.Remask(0.3),
+        *(way.Unmask(order) for order in (way.Confidence(), way.Margin(), way.Surety(), way.Random())),
+        way.Unmask(pace=way.Threshold(0.6)),
+        way.Unmask(pace=way.Bounded(0.5), block=2),
+        way.Mended(times=2),
+        Ancestral(),
+    ],
+    ids=str,
+)
+def test_rows_at_their_own_times_are_rows_alone_paused_split_and_joined(sampler):
+    model, rows = Wrong(Mask(V)), 6
+    t = times(1.0, 0.9, 0.7, 0.5, 1.0, 0.3)
+    rng = Rows.of(4, rows)
+    x, _ = model.process.corrupt(SEQUENCES[10 : 10 + rows], t, rng)
+    whole = sampler.init(x, t, rng.advance())
+    ways = [t * share for share in (0.75, 0.5, 0.25, 0.0)]
+
+    def finish(state, targets):
+        for s in targets:
+            state = um.sampler.advance(model, sampler, state, s)
+        return state
+
+    together = finish(whole, ways)
+    assert (together.x < V).all()
+    alone = State.join([finish(whole[i : i + 1], [s[i : i + 1] for s in ways]) for i in range(rows)])
+    assert torch.equal(together.x, alone.x)
+    assert torch.equal(together.rng.draws, alone.rng.draws)
+    half = finish(whole, ways[:2])
+    order = torch.tensor([5, 2, 0, 1, 4, 3])
+    mixed = finish(State.join([half[order[:4]], half[order[4:]]]), [s[order] for s in ways[2:]])
+    assert torch.equal(mixed.x, together.x[order])
+    odd = torch.tensor([True, False] * 3)
+    waited = [torch.where(odd, t, ways[0]), ways[0], *ways[1:]]
+    assert torch.equal(finish(whole, waited).x, together.x)
+
+
+def test_mistakes_are_told():
+    with pytest.raises(um.errors.UsageError, match="tokens from 0 to 7"):
+        Mask(5).corrupt(torch.tensor([[0, 7]]), times(0.5), Stream(0))
+    with pytest.raises(um.errors.UsageError, match="a process whose noise is masks"):
+        sampled(Table(law(), Uniform(V)), way.FirstHitting(), 1, rows=3)
+    with pytest.raises(um.errors.UsageError, match="Threshold"):
+        way.Threshold(0.0)
+    with pytest.raises(um.errors.UsageError, match=r"masks=1\.5"):
+        Blend(3, masks=1.5)
