@@ -142,8 +142,8 @@ def test_a_setting_is_corrected_as_one_writes_it_here(refused):
         ("--label", "--5", "--label"),
         ("--label", 10**30, "no class"),
         ("--device", "tpu", "one of auto, cpu"),
-        ("--out", "x.jpg", ".png or .npy"),
-        ("--out", "x", ".png or .npy"),
+        ("--out", "x.jpg", ".png, .npy or .txt"),
+        ("--out", "x", ".png, .npy or .txt"),
     ],
 )
 def test_sample_refuses_what_cannot_be(ring, refused, option, value, said):
@@ -211,7 +211,7 @@ def test_help_lists_every_setting_with_its_default(capsys):
         assert unmelt("train", name, "--help") == 0
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         for setting in inspect.signature(recipe).parameters.values():
-            after = shown.split(f"--{setting.name.replace('_', '-')} ", 1)[1]
+            after = re.split(f"--{setting.name.replace('_', '-')}[ ,]", shown, maxsplit=1)[1]
             default = (
                 "(required)"
                 if setting.default is setting.empty

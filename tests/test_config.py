@@ -21,6 +21,7 @@ GIVEN = {
     "vocabulary": 4,
     "length": 6,
     "merges": ("a b", "ab c"),
+    "letters": "abc",
     "patch": 2,
     "size": (4, 4),
     "width": 8,

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
+
+
+def draw(law: Float64[Tensor, "*places symbols"], u: Float64[Tensor, "*places"]) -> Int64[Tensor, "*places"]:
+    """The symbol at quantile u of a law that need not be normalised."""
+    below = law.cumsum(-1)
+    found = torch.searchsorted(below, (u * below[..., -1])[..., None], right=True)[..., 0]
+    return torch.minimum(found, (below < below[..., -1:]).sum(-1))  # the last one possible, however u rounds
 
 
 @runtime_checkable
@@ -57,6 +64,13 @@ class Categorical:
     def probabilities(self) -> Float[Tensor, "rows *shape vocabulary"]:
         """In float64, in which a token of probability 1e-9 comes up once in a billion, and not never."""
         return self.logits.double().softmax(-1)
+
+    def write(
+        self, x: Int64[Tensor, "rows *shape"], where: Bool[Tensor, "rows *shape"], u: Float64[Tensor, "rows *shape"]
+    ) -> Int64[Tensor, "rows *shape"]:
+        """x with a token drawn wherever one is to be written: that at quantile u. Nothing is worked out elsewhere."""
+        drawn = draw(Categorical(self.logits[where]).probabilities, u[where])
+        return x.masked_scatter(where, drawn)
 
     def lerp(self, other: Categorical, weight: float | Tensor) -> Categorical:
         """p^(1 - weight) other^weight, normalised; what one of the two rules out stays ruled out by it."""

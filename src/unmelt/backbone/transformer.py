@@ -147,5 +147,6 @@ class Transformer(nn.Module):
     def _steering(self, x: Tensor, level: Tensor, condition: Condition | None) -> Sequence[Tensor] | None:
         if not (self.time or self.classes):
             return None
-        told = self.told(x[:, None], level if self.time else torch.zeros_like(level), condition)
+        nothing = level.new_zeros(len(x), 1, 1)  # to be laid beside a context, of which there is none
+        told = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
         return self.modulation(told.vector).view(len(x), -1, 1, self.width).unbind(1)

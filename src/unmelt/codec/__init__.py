@@ -4,6 +4,7 @@ from unmelt.codec.affine import Affine
 from unmelt.codec.bpe import BPE
 from unmelt.codec.bytes import Bytes
 from unmelt.codec.codec import Codec
+from unmelt.codec.symbols import Symbols
 from unmelt.codec.tokenizer import Tokenizer
 
-__all__ = ["BPE", "Affine", "Bytes", "Codec", "Tokenizer"]
+__all__ = ["BPE", "Affine", "Bytes", "Codec", "Symbols", "Tokenizer"]

@@ -2,26 +2,35 @@
 
 from unmelt.data.ahead import Ahead
 from unmelt.data.digits import digits
+from unmelt.data.facts import facts
 from unmelt.data.images import Report, images
+from unmelt.data.middle import Middle
 from unmelt.data.python_source import python_source
+from unmelt.data.questions import GAP, Questions
 from unmelt.data.source import Arrays, Source
+from unmelt.data.sudoku import Sudoku
 from unmelt.data.text import Document, documents, packed, parted
 from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
 
 __all__ = [
+    "GAP",
     "Ahead",
     "Arrays",
     "Checkerboard",
     "Document",
+    "Middle",
     "Moons",
+    "Questions",
     "Report",
     "Ring",
     "Source",
     "Spirals",
+    "Sudoku",
     "Toy",
     "TwoModes",
     "digits",
     "documents",
+    "facts",
     "images",
     "packed",
     "parted",

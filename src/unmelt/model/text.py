@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, final
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unmelt.codec import Tokenizer
 from unmelt.condition import Condition
-from unmelt.data import Arrays, Source
+from unmelt.data import GAP, Arrays, Questions, Source
 from unmelt.denoiser import Autoregressive, Blockwise, Denoiser, TokenNetwork
 from unmelt.errors import UsageError
 from unmelt.guidance import Allowed, Nucleus, Temperature
@@ -27,17 +27,21 @@ from unmelt.inverse import Infill
 from unmelt.likelihood import Estimate, bound_on_tokens
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import Objective
+from unmelt.process import Mask
 from unmelt.rng import Rows, fold
 from unmelt.sampler import Grid, Sampler, State, Tuned
 from unmelt.sampler.loop import frames, knots
-from unmelt.sampler.tokens import Unmask
+from unmelt.sampler.tokens import Confidence, Unmask
 from unmelt.train import Training
-
-MELTED = "░"
-"""What stands for a mask where a person looks."""
 
 EVALUATED = 64
 """Rows judged at a time."""
+
+ENDLESS = 512
+"""Rows to be judged by of a source that has no end."""
+
+GREEDY = 0.01
+"""A temperature at which only the likeliest token is left."""
 
 SHOWN = 4
 """Samples that are written out while a model learns."""
@@ -64,6 +68,7 @@ class TextModel(Trained):
     """Tokenizer, denoiser, objective, sampler and training, together; see `Trained` for the rest.
 
     tokenizer   text to tokens and back; what the denoiser's process melts are its tokens
+    questions   made when it is judged: what it can be asked, by name
     """
 
     PARTS = ("denoiser", "tokenizer", "sampler", "grid", "objective", "training")
@@ -84,10 +89,11 @@ class TextModel(Trained):
         notes: str = "",
         tuned: Sequence[Tuned] = (),
         folder: str | Path | None = None,
+        questions: Callable[[], Mapping[str, Questions]] | None = None,
     ) -> None:
         told = (sampler, grid, objective, training, classes, source, held_out, origin, notes, tuned, folder)
         super().__init__(denoiser, *told)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.questions = tokenizer, questions
         if tokenizer.vocabulary != self.denoiser.process.vocabulary:
             raise UsageError(
                 f"a tokenizer of {tokenizer.vocabulary} tokens for a process on {self.denoiser.process.vocabulary}",
@@ -103,11 +109,14 @@ class TextModel(Trained):
     def learning_codec(self) -> None:
         return None
 
-    def show(self, path: Path | None) -> None:
+    def show(self, path: Path | None) -> Path | None:
         texts = self.sample(SHOWN)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".txt").write_text(f"\n{'-' * 80}\n".join(texts))
+        if path is None:
+            return None
+        path = path.with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"\n{'-' * 80}\n".join(texts))
+        return path
 
     # Generating
 
@@ -166,7 +175,7 @@ class TextModel(Trained):
         self,
         texts: Texts,
         *,
-        marker: str = MELTED,
+        marker: str = GAP,
         tokens: int = 1,
         steps: int | None = None,
         temperature: float = 1.0,
@@ -197,6 +206,8 @@ class TextModel(Trained):
         if len(pieces) < 2:
             raise UsageError(f"text without {marker!r}", "a marker where the gap is", f"'def area(r):\\n    {marker}'")
         first, *inner, last = pieces
+        if self.goes_on and any(inner):
+            raise self._cannot_look_ahead()
         middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
         room = self.length - len(middle) - (3 if last and self.fills_middles else 0)
         if tokens < 1 or room < 0:
@@ -286,23 +297,31 @@ class TextModel(Trained):
         return torch.stack(canvas)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it writes from left to right, token by token or block by block, and sees nothing that comes after."""
+        return isinstance(self.denoiser, Autoregressive | Blockwise)
+
+    @property
     def fills_middles(self) -> bool:
         """Whether it is autoregressive and was taught to write a middle after prefix and suffix."""
         return isinstance(self.denoiser, Autoregressive) and self.denoiser.middle
 
     def _marked(self, rows: Tensor, before: int, after: int, gap: int) -> Tensor:
         """The rows as the model reads them: for one that goes from left to right, with what is known put first."""
-        if not isinstance(self.denoiser, Autoregressive) or (after == 0 and (rows[:, before:] < 0).all()):
+        if not self.goes_on or after == 0:
             return rows
-        if not self.denoiser.middle or (rows[:, before : before + gap] >= 0).any():
-            raise UsageError(
-                "a suffix for a model that reads from left to right",
-                "a prompt alone, one gap for a model that was taught to fill middles, or a diffusion model",
-                "unmelt train code_ar --middle 0.5 --out runs/middle",
-            )
+        if not self.fills_middles:
+            raise self._cannot_look_ahead()
         mark = [torch.full((len(rows), 1), self.tokenizer.special(name)) for name in ("prefix", "suffix", "middle")]
         prefix, middle, suffix = rows.split([before, gap, after], dim=1)
         return torch.cat([mark[0], prefix, mark[1], suffix, mark[2], middle], 1)[:, : self.length]
+
+    def _cannot_look_ahead(self) -> UsageError:
+        return UsageError(
+            "a suffix for a model that reads from left to right",
+            "a prompt alone, one gap for a model that was taught to fill middles, or a diffusion model",
+            "unmelt train code_ar --middle 0.5 --out runs/middle",
+        )
 
     def _unmarked(self, row: list[int]) -> str:
         """Text in the order in which it is read."""
@@ -324,7 +343,7 @@ class TextModel(Trained):
             if token < mask:
                 run.append(token)
                 continue
-            pieces += [self.tokenizer.decode(run), MELTED]
+            pieces += [self.tokenizer.decode(run), GAP]
             run = []
         return "".join([*pieces, self.tokenizer.decode(run)])
 
@@ -382,32 +401,54 @@ class TextModel(Trained):
 
     @torch.no_grad()
     def evaluate(self, *, rows: int | None = None, draws: int = 4, seed: int = 0) -> dict[str, Any]:
-        """Bits for each byte of the held-out text: exact for an autoregressive model, else the bound.
+        """Bits for each byte of the held-out text, exact for an autoregressive model, else the bound; and the share of
+        questions that are answered right.
 
-        rows    of the held-out text, as many as there are if not given
+        rows    of the held-out text, and questions of each kind; as many as there are if not given
         draws   for each row
         """
-        if not isinstance(self.held_out, Arrays) or self.objective is None:
+        if (self.held_out is None and self.questions is None) or self.objective is None:
             raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
-        values = self.held_out.values if rows is None else self.held_out.values[:rows]
+        scores = {} if self.held_out is None else self._bits(self.held_out, rows, draws, seed)
+        for name, asked in (self.questions() if self.questions is not None else {}).items():
+            scores[name] = self.score(Questions(asked.asked[:rows], asked.answers[:rows]))
+        return {**scores, "draws": self._draws(draws), "seed": seed}
+
+    def _bits(self, source: Source, rows: int | None, draws: int, seed: int) -> dict[str, Any]:
+        if isinstance(source, Arrays):
+            values, told = source.values if rows is None else source.values[:rows], None
+        else:
+            values, told = source.batch(0, rows or ENDLESS)
         sizes, padding = self.tokenizer.sizes, self.tokenizer.special("padding")
+        known = torch.where(values == padding, values, -1)
+        if told is not None and told.known is not None:
+            known = torch.where(told.known >= 0, told.known, known)
         nats, squares = 0.0, 0.0
         for first in range(0, len(values), EVALUATED):
-            part = values[first : first + EVALUATED].to(self.device)
-            known = torch.where(part == padding, part, -1)
-            found = self._bound(part, known, draws, fold(seed, first))
+            part, of = (each[first : first + EVALUATED].to(self.device) for each in (values, known))
+            found = self._bound(part, of, draws, fold(seed, first))
             nats, squares = nats + found.value.sum().item(), squares + found.error.square().sum().item()
-        size, tokens = int(sizes[values].sum()), int((values != padding).sum())
+        new = known < 0
+        size = int(sizes[values[new]].sum())
         return {
             "bits_per_byte": nats / size / math.log(2),
             "bits_per_byte_error": math.sqrt(squares) / size / math.log(2),
-            "nats_per_token": nats / tokens,
+            "nats_per_token": nats / int(new.sum()),
             "bytes": size,
-            "tokens": tokens,
             "exact": isinstance(self.denoiser, Autoregressive),
-            "draws": self._draws(draws),
-            "seed": seed,
         }
+
+    def score(self, questions: Questions) -> float | None:
+        """The share of them that are answered right, letter for letter, each with the likeliest tokens one at a time;
+        None where a model that reads from left to right would have to see what comes after."""
+        at_the_end = all(text.endswith(GAP) and GAP not in text.rstrip(GAP) for text in questions.asked)
+        if self.goes_on and not self.fills_middles and not at_the_end:
+            return None
+        by_confidence = not self.goes_on and isinstance(self.denoiser.process, Mask)
+        sampler = Unmask(Confidence()) if by_confidence else self.sampler
+        found = self.infill(list(questions.asked), temperature=GREEDY, steps=self.length, sampler=sampler)
+        right = [made == answer for made, answer in zip(found, questions.answers, strict=True)]
+        return sum(right) / len(right)
 
 
 class _Gapped(NamedTuple):

@@ -79,8 +79,8 @@ class Trained(ABC):
 
     @abstractmethod
     def show(self, path: Path | None) -> Path | None:
-        """Samples, made and written where a person can look at them; the path without its suffix, or None to write
-        nothing. Returns the file if it is a picture."""
+        """Samples, written where a person can look at them: at the path, with a suffix of its own, which is returned.
+        None writes nothing."""
 
     # Learning
 
@@ -127,7 +127,7 @@ class Trained(ABC):
         def look(step: int) -> None:
             if folder is not None:
                 path = self.show(folder / "samples" / f"{step:06d}" if first else None)
-                if path is not None:
+                if path is not None and path.suffix == ".png":
                     for one in others:
                         one.picture(step, path)
 
@@ -194,7 +194,7 @@ class Trained(ABC):
             model = cls(**parts, **known)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"{folder} does not describe a {cls.__name__} ({error!r})",
+                f"{folder} does not describe a model of this kind ({error!r})",
                 "a folder that training wrote",
                 f"um.load({str(folder)!r}), a copy of it, or training again",
             ) from None

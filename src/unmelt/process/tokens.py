@@ -21,16 +21,9 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.posterior import Categorical
+from unmelt.posterior import Categorical, draw
 from unmelt.rng import Random
 from unmelt.schedule import TokenSchedule
-
-
-def draw(law: Float64[Tensor, "*places symbols"], u: Float64[Tensor, "*places"]) -> Int64[Tensor, "*places"]:
-    """The symbol at quantile u of a law that need not be normalised."""
-    below = law.cumsum(-1)
-    found = torch.searchsorted(below, (u * below[..., -1])[..., None], right=True)[..., 0]
-    return torch.minimum(found, (below < below[..., -1:]).sum(-1))  # the last one possible, however u rounds
 
 
 def over_places(values: Float[Tensor, " rows"], x: Tensor, more: int = 0) -> Tensor:
@@ -143,7 +136,17 @@ class Tokens(ABC):
         joint = forth * (alpha_s * w + (1 - alpha_s) * pi * w.sum(-1, keepdim=True))
         return joint / joint.sum(-1, keepdim=True)
 
-    @final
+    def _by_law(
+        self,
+        x_t: Int64[Tensor, "rows *shape"],
+        posterior: Categorical,
+        t: Float[Tensor, " rows"],
+        s: Float[Tensor, " rows"],
+        rng: Random,
+    ) -> Int64[Tensor, "rows *shape"]:
+        return draw(self.law(x_t, posterior, t, s), rng.uniform(x_t.shape, torch.float64, x_t.device))
+
+    @abstractmethod
     def bridge(
         self,
         x_t: Int64[Tensor, "rows *shape"],
@@ -152,5 +155,4 @@ class Tokens(ABC):
         s: Float[Tensor, " rows"],
         rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
-        """A sample of x_s given x_t and the believed x0."""
-        return draw(self.law(x_t, posterior, t, s), rng.uniform(x_t.shape, torch.float64, x_t.device))
+        """A sample of x_s given x_t and the believed x0: of `law`, by the shortest way."""

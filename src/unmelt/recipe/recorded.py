@@ -4,24 +4,25 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from unmelt.errors import UsageError, nearest
-from unmelt.model import Model
+from unmelt.model import Model, TextModel
 
 P = ParamSpec("P")
+M = TypeVar("M", Model, TextModel)
 
 Folder: TypeAlias = str | Path
 """A setting that is a place on disk; kept in full, so that it is the same place from everywhere; or hf:owner/name."""
 
 
-def recorded(make: Callable[P, Model]) -> Callable[P, Model]:
+def recorded(make: Callable[P, M]) -> Callable[P, M]:
     """Decorator for a recipe: `model.origin` becomes its name and every setting, defaults included."""
     signature = inspect.signature(make)
     name = make.__name__
 
     @functools.wraps(make)
-    def recipe(*args: P.args, **settings: P.kwargs) -> Model:
+    def recipe(*args: P.args, **settings: P.kwargs) -> M:
         if args:
             raise UsageError(f"{name} was given settings without names", "names for all", f"{name}(seed=0)")
         for setting in settings:

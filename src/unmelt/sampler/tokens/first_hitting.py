@@ -16,7 +16,6 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.tokens import draw
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -59,5 +58,5 @@ class FirstHitting(Sampler):
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         chance = torch.where(process.masked(state.x), u[..., 0], -1.0).flatten(1)
         chosen = (chance == chance.max(1, keepdim=True).values).view_as(state.x)
-        x = torch.where(chosen, draw(belief.probabilities, u[..., 1]), state.x)
+        x = belief.write(state.x, chosen & process.masked(state.x), u[..., 1])
         return state.moved(x, at, belief.best, state.rng.advance(), next=torch.full_like(at, torch.nan))

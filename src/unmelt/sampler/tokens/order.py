@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
 class Order(ABC):
     @abstractmethod
     def rank(
-        self, law: Float64[Tensor, "rows places vocabulary"], u: Float64[Tensor, "rows places"]
-    ) -> Float64[Tensor, "rows places"]:
+        self, law: Float[Tensor, "rows places vocabulary"], u: Float64[Tensor, "rows places"]
+    ) -> Float[Tensor, "rows places"]:
         """How early each place is written, by what is believed of it; `u` is a number from [0, 1) for each."""
 
 

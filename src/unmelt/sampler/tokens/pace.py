@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
@@ -14,7 +14,7 @@ from unmelt.errors import UsageError
 class Pace(ABC):
     @abstractmethod
     def chosen(
-        self, law: Float64[Tensor, "rows places vocabulary"], due: Int64[Tensor, " rows"]
+        self, law: Float[Tensor, "rows places vocabulary"], due: Int64[Tensor, " rows"]
     ) -> Bool[Tensor, "rows places"]:
         """Which to write of places that stand in order, the first to be written first.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.tokens import draw, over_places
+from unmelt.process.tokens import over_places
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -49,6 +49,6 @@ class Remask(Sampler):
         written = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         masked = process.masked(state.x)
-        new = torch.where(u[..., 0] < written, draw(belief.probabilities, u[..., 1]), process.mask)
-        kept = torch.where(u[..., 0] < sigma, process.mask, state.x)
-        return state.moved(torch.where(masked, new, kept), s, belief.best, state.rng.advance())
+        kept = torch.where(~masked & (u[..., 0] < sigma), process.mask, state.x)
+        x = belief.write(kept, masked & (u[..., 0] < written), u[..., 1])
+        return state.moved(x, s, belief.best, state.rng.advance())

@@ -19,7 +19,6 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
-from unmelt.process.tokens import draw
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -125,7 +124,8 @@ class Unmask(Sampler):
     def _written(self, process: Any, state: State, belief: Categorical, due: Tensor, first: int) -> State:
         """The rows with some more of their masks written, of those places that the belief is about."""
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device).flatten(1, -2)
-        law = belief.probabilities.flatten(1, -2)
+        logits = belief.logits.flatten(1, -2)
+        law = logits.softmax(-1)  # to choose by; what is written is drawn in float64
         last = first + law.shape[1]
         x, u = state.x.flatten(1), u[:, first:last]
         masked = process.masked(x[:, first:last])
@@ -133,7 +133,7 @@ class Unmask(Sampler):
         order = rank.argsort(stable=True, dim=1, descending=True)
         chosen = self.pace.chosen(law.gather(1, order[..., None].expand_as(law)), due)
         written = torch.zeros_like(masked).scatter(1, order, chosen) & (rank > -math.inf)
-        new = torch.where(written, draw(law, u[..., 1]), x[:, first:last])
+        new = Categorical(logits).write(x[:, first:last], written, u[..., 1])
         best = belief.best.flatten(1)
         x, x0 = (
             torch.cat([whole[:, :first], part, whole[:, last:]], 1).view_as(state.x)

@@ -1,0 +1,7 @@
+"""`python -m unmelt.cli`."""
+
+import sys
+
+from unmelt.cli import main
+
+sys.exit(main())

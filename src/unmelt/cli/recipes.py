@@ -1,0 +1,34 @@
+"""`unmelt recipes`: what can be trained, and every setting."""
+
+import inspect
+from typing import Any
+
+from rich.console import Console
+
+from unmelt.cli.tell import print_json, table
+from unmelt.recipe import RECIPES
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of a recipe with their defaults; one without a default is marked as required."""
+    found = inspect.signature(RECIPES[name]).parameters.values()
+    return {p.name: "required" if p.default is inspect.Parameter.empty else p.default for p in found}
+
+
+def first_line(name: str) -> str:
+    return inspect.cleandoc(RECIPES[name].__doc__ or "").splitlines()[0]
+
+
+def recipes(json: bool = False) -> None:
+    """List the recipes and what can be set in each.
+
+    Args:
+        json: Print one JSON object.
+    """
+    if json:
+        print_json({name: {"about": first_line(name), "settings": settings_of(name)} for name in RECIPES})
+        return
+    for name in RECIPES:
+        Console().print(f"\n[bold]{name}[/]  {first_line(name)}", highlight=False, soft_wrap=True)
+        table(settings_of(name))
+    Console().print("\nunmelt train RECIPE --out runs/NAME", highlight=False)

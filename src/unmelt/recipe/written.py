@@ -1,0 +1,114 @@
+"""What the recipes for text share: a transformer on tokens, and one of three ways to learn to write."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+from unmelt.backbone import Transformer
+from unmelt.codec import Tokenizer
+from unmelt.data import Middle, Questions, Source
+from unmelt.denoiser import Autoregressive, Blockwise, TokenNetwork
+from unmelt.model import TextModel
+from unmelt.objective import NELBO, AnyOrder, NextToken, Objective
+from unmelt.process import Mask, Uniform
+from unmelt.rng import seeded
+from unmelt.sampler import Ancestral, Sampler, grid
+from unmelt.sampler.tokens import LeftToRight, Unmask
+from unmelt.train import Muon, Training
+from unmelt.train.rate import Trapezoid
+
+Kind: TypeAlias = Literal["masked", "uniform", "autoregressive"]
+
+
+class Network(NamedTuple):
+    """Features, blocks, heads; and places that read from one another before the next ones are begun, 0 for all."""
+
+    width: int
+    depth: int
+    heads: int
+    block: int = 0
+
+
+class Course(NamedTuple):
+    """Of training."""
+
+    steps: int
+    batch: int
+    lr: float
+    ema: float
+    seed: int
+    save_every: int
+    picture_every: int
+
+
+def written(
+    kind: Kind,
+    tokenizer: Tokenizer,
+    real: Source,
+    aside: Source | None,
+    network: Network,
+    course: Course,
+    *,
+    middle: float = 0.0,
+    padded: bool = True,
+    notes: str = "",
+    questions: Callable[[], Mapping[str, Questions]] | None = None,
+) -> TextModel:
+    """A model of rows of tokens.
+
+    middle   share of rows from which an autoregressive model learns to fill a middle in
+    padded   whether rows may end in padding
+    """
+    vocabulary, (length,) = tokenizer.vocabulary, real.shape
+    reads_on, block = kind == "autoregressive", network.block or None
+    process = Uniform(vocabulary) if kind == "uniform" else Mask(vocabulary)
+    with seeded(course.seed):
+        backbone = Transformer(
+            symbols=process.symbols,
+            vocabulary=vocabulary,
+            length=length,
+            width=network.width,
+            depth=network.depth,
+            heads=network.heads,
+            block=1 if reads_on else block,
+            time=kind == "uniform",
+        )
+    if middle > 0:
+        marks = [tokenizer.special(name) for name in ("prefix", "suffix", "middle")]
+        real = Middle(real, middle, marks, course.seed)
+    end, padding = tokenizer.special("end"), tokenizer.special("padding") if padded else None
+    denoiser: TokenNetwork | Autoregressive | Blockwise
+    objective: Objective
+    sampler: Sampler
+    if reads_on:
+        denoiser = Autoregressive(backbone, Mask(vocabulary), (length,), middle > 0)
+        objective = NextToken(padding=padding)
+        sampler = Unmask(LeftToRight(), cache=True, end=end)
+    elif kind == "uniform":
+        denoiser, objective = TokenNetwork(backbone, process, (length,)), NELBO(padding=padding)
+        sampler = Ancestral()
+    else:
+        made = Blockwise if block else TokenNetwork
+        denoiser, objective = made(backbone, Mask(vocabulary), (length,)), AnyOrder(padding=padding)
+        sampler = Unmask(cache=True, end=end) if block else Ancestral()
+    return TextModel(
+        denoiser=denoiser,
+        tokenizer=tokenizer,
+        sampler=sampler,
+        grid=grid.uniform(length if reads_on else min(length, 64)),
+        objective=objective,
+        training=Training(
+            steps=course.steps,
+            batch=course.batch,
+            lr=course.lr,
+            ema=course.ema,
+            rate=Trapezoid(warmup=max(1, course.steps // 50), fall=0.5),
+            optimizer=Muon(),
+            seed=course.seed,
+            save_every=course.save_every,
+            picture_every=course.picture_every,
+        ),
+        source=real,
+        held_out=aside,
+        notes=notes,
+        questions=questions,
+    )

@@ -1,0 +1,173 @@
+"""Text as people have it, and what becomes of it: files, folders, lines; rows of tokens; splits; marks."""
+
+import gzip
+import json
+
+import pytest
+import torch
+
+import unmelt as um
+from unmelt.codec import BPE, Bytes, Symbols, Tokenizer
+from unmelt.data import Arrays, Middle, Sudoku, documents, facts, packed, parted, python_source
+from unmelt.data.sudoku import is_grid, solutions
+
+TEXTS = ["The sea, the sea.", "def area(r):\n    return 3 * r ** 2\n", "naïve ☃ 雪 \U0001f600", " ", "a" * 50]
+
+
+@pytest.mark.parametrize("tokenizer", [Bytes(), BPE.learned(TEXTS, 300)], ids=["bytes", "bpe"])
+@pytest.mark.parametrize("text", [*TEXTS, "Ünseen: æøå\r\n\t\0"])
+def test_tokenizers_lose_nothing(tokenizer, text):
+    assert isinstance(tokenizer, Tokenizer)
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == text
+    assert int(tokenizer.sizes[torch.tensor(tokens)].sum()) == len(text.encode())
+    assert max(tokens) < tokenizer.vocabulary
+    marked = [tokenizer.special("prefix"), *tokens, tokenizer.special("end"), tokenizer.special("padding")]
+    assert tokenizer.decode(marked) == text
+    assert tokenizer.sizes[tokenizer.special("end")] == 0
+
+
+def test_byte_pairs_are_rebuilt_from_their_merges():
+    learned = BPE.learned(TEXTS * 3, 320)
+    again = um.config.build(json.loads(json.dumps(um.config.describe(learned))))
+    assert again == learned
+    assert all(again.encode(text) == learned.encode(text) for text in TEXTS)
+    assert len(learned.encode("the sea" * 5)) < len("the sea" * 5)
+    with pytest.raises(um.UsageError, match="vocabulary=100"):
+        BPE.learned(TEXTS, 100)
+
+
+def test_symbols_say_what_they_do_not_know():
+    letters = Symbols("ab")
+    assert letters.decode(letters.encode("abba")) == "abba"
+    with pytest.raises(um.UsageError, match="'c' in it"):
+        letters.encode("abc")
+    with pytest.raises(um.UsageError, match="each of them once"):
+        Symbols("aa")
+
+
+def test_files_of_every_kind_are_read_or_named(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.txt").write_text("second")
+    (tmp_path / "a.md").write_text("first")
+    (tmp_path / "deep" / "c.py").write_text("third")
+    (tmp_path / ".hidden").write_text("no")
+    (tmp_path / "empty.txt").write_text("  \n")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    (tmp_path / "zip.gz").write_bytes(gzip.compress(b"text"))
+    (tmp_path / "null.bin").write_bytes(b"abc\0def")
+    (tmp_path / "lines.jsonl").write_text('{"text": "one"}\n\n{"text": ""}\n{"other": "x"}\nbroken\n{"text": "two"}\n')
+    found, report = documents(tmp_path)
+    assert [each.text for each in found] == ["first", "second", "third", "one", "two"]
+    assert report.documents == 5
+    told = str(report)
+    assert "7 left out" in told
+    assert len(report.refused) == 7
+    for name in ("empty.txt is empty", "image.png is not UTF-8", "null.bin is binary", "lines.jsonl:3 has no text"):
+        assert any(name in each for each in report.refused)
+    assert documents(tmp_path / "a.md")[0][0].text == "first"
+    with pytest.raises(um.UsageError, match="nothing at"):
+        documents(tmp_path / "none")
+    with pytest.raises(um.UsageError, match="is empty"):
+        documents(tmp_path / "empty.txt")
+    with pytest.raises(um.UsageError, match="'words'"):
+        documents(tmp_path / "lines.jsonl", column="words")
+
+
+def test_rows_are_all_the_text_with_ends_between():
+    tokenizer = Bytes()
+    rows = packed(["abc", "defgh"], tokenizer, 4)
+    flat = rows.values.flatten().tolist()
+    end, padding = tokenizer.special("end"), tokenizer.special("padding")
+    assert flat == [*b"abc", end, *b"defgh", end, padding, padding]
+    assert rows.shape == (4,)
+
+
+def test_documents_are_parted_by_file_and_one_document_inside():
+    every = [um.data.Document(str(number), f"text {number}") for number in range(40)]
+    rest, aside = parted(every, 0.1)
+    assert len(aside) == 4
+    assert not {each.name for each in rest} & {each.name for each in aside}
+    assert parted(every, 0.1) == (rest, aside)
+    (whole,), (its_end,) = parted([um.data.Document("book", "x" * 90 + "y" * 10)], 0.1)
+    assert whole.text + its_end.text == "x" * 90 + "y" * 10
+
+
+def test_the_standard_library_is_there_without_tests_and_tables():
+    found = python_source()
+    names = {each.name for each in found}
+    assert {"argparse.py", "json/decoder.py"} <= names
+    assert not any("test" in name.split("/")[:-1] or name.startswith(("encodings", "pydoc_data")) for name in names)
+    assert sum(len(each.text) for each in found) > 5_000_000
+
+
+def test_middles_are_the_same_rows_in_another_order():
+    source = Arrays(torch.arange(20 * 12).view(20, 12))
+    marks = (900, 901, 902)
+    x, _ = source.batch(3, 10)
+    moved, _ = Middle(source, 0.5, marks, seed=1).batch(3, 10)
+    assert torch.equal(moved, Middle(source, 0.5, marks, seed=1).batch(3, 10)[0])
+    changed = 0
+    for before, after in zip(x.tolist(), moved.tolist(), strict=True):
+        if before == after:
+            continue
+        changed += 1
+        at = [after.index(mark) for mark in marks]
+        assert at[0] == 0
+        prefix, suffix, middle = after[1 : at[1]], after[at[1] + 1 : at[2]], after[at[2] + 1 :]
+        assert prefix + middle + suffix == before[:9]
+    assert 1 <= changed <= 9
+    assert torch.equal(Middle(source, 0.0, marks).batch(3, 10)[0], x)
+
+
+def test_all_grids_of_four_and_relatives_of_nine():
+    every = solutions([-1] * 16, 4, 1000)
+    assert len(every) == 288
+    for side in (4, 9):
+        rest, aside = Sudoku(side), Sudoku(side, held_out=True)
+        grids = rest.grids(0, 50).tolist()
+        assert all(is_grid(grid, side) for grid in grids)
+        assert torch.equal(rest.grids(5, 8), Sudoku(side).grids(5, 8))
+        if side == 4:
+            learned = {tuple(grid) for step in range(20) for grid in rest.grids(step, 200).tolist()}
+            judged = {tuple(grid) for step in range(20) for grid in aside.grids(step, 200).tolist()}
+            assert len(learned) + len(judged) == 288
+            assert not learned & judged
+    assert not is_grid([0] * 16, 4)
+    with pytest.raises(um.UsageError, match="side=5"):
+        Sudoku(5)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_puzzles_have_one_solution_and_need_every_clue(written):
+    source = Sudoku(4, written, held_out=True)
+    asked, answers = source.questions(12)
+    for text, answer in zip(asked, answers, strict=True):
+        puzzle, solved = (text[:16].replace(".", um.data.GAP), answer[-16:])
+        clues = [-1 if letter == um.data.GAP else int(letter) - 1 for letter in puzzle]
+        assert [[digit + 1 for digit in grid] for grid in solutions(clues, 4, 5)] == [[int(x) for x in solved]]
+        for cell, clue in enumerate(clues):
+            if clue >= 0:
+                assert len(solutions([*clues[:cell], -1, *clues[cell + 1 :]], 4, 2)) == 2
+    if written:
+        x, condition = source.batch(0, 5)
+        assert x.shape == (5, 33)
+        assert (x[:, 16] == 5).all()
+        assert ((x[:, :16] == x[:, 17:]) | (x[:, :16] == 4)).all()
+        assert torch.equal(condition.known >= 0, torch.arange(33).expand(5, -1) < 17)
+
+
+def test_facts_are_told_one_way_and_asked_the_other():
+    told, questions = facts(60, seed=1)
+    assert len(told) == 60 + 20
+    for kind, asked in questions.items():
+        assert len(asked.asked) == 40
+        for text, answer in zip(*asked, strict=True):
+            gap = text.count(um.data.GAP)
+            assert len(text) == len(answer)
+            assert answer in told if kind != "reversed" else answer not in told
+            if kind == "gap":
+                assert text.index(um.data.GAP) + gap < len(text) or text.startswith("the capital")
+            else:
+                assert text.endswith(um.data.GAP * gap)
+    assert facts(60, seed=1) == (told, questions)
