@@ -238,6 +238,22 @@ def test_the_count_of_masks_gives_the_same_number():
     torch.testing.assert_close(found, nll, rtol=1e-12, atol=0)
 
 
+def test_counted_evenly_every_masked_token_weighs_alike():
+    model, rows, seen = Wrong(Mask(V)), 4000, []
+
+    class Spy:
+        process = model.process
+
+        def __call__(self, x_t, t, condition=None):
+            seen.append(x_t)
+            return model(x_t, t)
+
+    x0 = SEQUENCES[40].expand(rows, L)
+    loss = um.objective.AnyOrder(even=True)(Spy(), x0, None, Stream(0))
+    miss = -model(seen[0], None).log_probabilities.gather(-1, x0[..., None])[..., 0]
+    torch.testing.assert_close(loss, torch.where(seen[0] == V, miss, 0).sum(1) * 2 / L)
+
+
 @pytest.mark.parametrize("objective", [um.objective.AnyOrder(), um.objective.NELBO()], ids=str)
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_objectives_estimate_the_bound(process, objective):

@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | sample | infill | tune | eval | curve | show | export | push`.
+"""The command line: `unmelt recipes | train | sample | infill | tune | eval | curve | ledger | show | export | push`.
 
 A mistake gets one message and exit code 2; Ctrl-C gets 130 and leaves a run that resumes. With --json, one JSON object
 and nothing else goes to standard output.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from unmelt.cli.judge import curve, evaluate, tune
+from unmelt.cli.ledger import ledger
 from unmelt.cli.recipes import recipes
 from unmelt.cli.sample import infill, sample
 from unmelt.cli.share import export, push
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune,
     "eval": evaluate,
     "curve": curve,
+    "ledger": ledger,
     "show": show,
     "export": export,
     "push": push,
@@ -41,6 +43,7 @@ HELP = """usage: unmelt COMMAND
   tune RUN       learn to sample it in few steps
   eval RUN       judge samples against held-out data
   curve RUN      quality against evaluations, and paths, as pictures
+  ledger RUNS    autoregression and diffusion of text, side by side
   show RUN       what a run folder holds
   export RUN     write it as diffusers loads it
   push RUN NAME  put it onto the Hub

@@ -20,13 +20,13 @@ from torch import Tensor
 from unmelt.codec import Tokenizer
 from unmelt.condition import Condition
 from unmelt.data import GAP, Arrays, Questions, Source
-from unmelt.denoiser import Autoregressive, Blockwise, Denoiser, TokenNetwork
+from unmelt.denoiser import Autoregressive, Blockwise, Denoiser, Hasty, TokenNetwork
 from unmelt.errors import UsageError
 from unmelt.guidance import Allowed, Nucleus, Temperature
 from unmelt.inverse import Infill
 from unmelt.likelihood import Estimate, bound_on_tokens
 from unmelt.model.trained import Trained, check_rows
-from unmelt.objective import Objective
+from unmelt.objective import AnyOrder, Objective
 from unmelt.process import Mask
 from unmelt.rng import Rows, fold
 from unmelt.sampler import Grid, Sampler, State, Tuned
@@ -131,6 +131,7 @@ class TextModel(Trained):
         temperature: float = 1.0,
         top_p: float = 1.0,
         allowed: Rule | None = None,
+        hasty: int = 0,
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
@@ -143,9 +144,12 @@ class TextModel(Trained):
         temperature      1 is the model's own belief; towards 0, only its likeliest token
         top_p            the share of each belief that is kept, the likeliest tokens first
         allowed          True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t
+        hasty            places that are written before the others are looked at again: an approximate cache, faster,
+                         for samplers such as Unmask(cache=True)
         seed             one for all, or one for each row; the same seed gives the same row in any batch
         """
-        states = self._states(rows, prompt, suffix, length, steps, temperature, top_p, allowed, seed, sampler, grid)
+        how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
+        states = self._states(rows, prompt, suffix, length, how)
         last = deque(states, maxlen=1).pop()
         return [self._read(row, known) for row, known in zip(last.x.tolist(), self._known_of(last), strict=True)]
 
@@ -160,12 +164,14 @@ class TextModel(Trained):
         temperature: float = 1.0,
         top_p: float = 1.0,
         allowed: Rule | None = None,
+        hasty: int = 0,
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
     ) -> Iterator[TextFrame]:
         """Yield a `TextFrame` for every time of the grid, masks first and text last. Arguments as for `sample`."""
-        states = self._states(rows, prompt, suffix, length, steps, temperature, top_p, allowed, seed, sampler, grid)
+        how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
+        states = self._states(rows, prompt, suffix, length, how)
         for state in states:
             known = self._known_of(state)
             texts = [self._read(row, which) for row, which in zip(state.x.tolist(), known, strict=True)]
@@ -181,6 +187,7 @@ class TextModel(Trained):
         temperature: float = 1.0,
         top_p: float = 1.0,
         allowed: Rule | None = None,
+        hasty: int = 0,
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
     ) -> list[str]:
@@ -196,8 +203,9 @@ class TextModel(Trained):
         for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
             rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
             known = torch.stack([gapped[row].known for row in rows])
-            way = self._way(known, steps, temperature, top_p, allowed, [seeds[row] for row in rows], sampler, None)
-            for row, written in zip(rows, deque(way, maxlen=1).pop().x.tolist(), strict=True):
+            how = _How(steps, temperature, top_p, allowed, hasty, [seeds[row] for row in rows], sampler, None)
+            last = deque(self._way(known, how), maxlen=1).pop()
+            for row, written in zip(rows, last.x.tolist(), strict=True):
                 found[row] = gapped[row].start + self._unmarked(written) + gapped[row].end
         return found
 
@@ -222,45 +230,21 @@ class TextModel(Trained):
         known = self._marked(row[None], before, after, len(middle))[0]
         return _Gapped(known, self.tokenizer.decode(first[:cut]), self.tokenizer.decode(last[after:]))
 
-    def _states(
-        self,
-        rows: int,
-        prompt: Texts,
-        suffix: Texts,
-        length: int | None,
-        steps: int | None,
-        temperature: float,
-        top_p: float,
-        allowed: Rule | None,
-        seed: int | Sequence[int],
-        sampler: Sampler | None,
-        grid: Grid | None,
-    ) -> Iterator[State]:
+    def _states(self, rows: int, prompt: Texts, suffix: Texts, length: int | None, how: _How) -> Iterator[State]:
         check_rows(rows)
-        known = self.canvas(rows, prompt, suffix, length)
-        return self._way(known, steps, temperature, top_p, allowed, seed, sampler, grid)
+        return self._way(self.canvas(rows, prompt, suffix, length), how)
 
-    def _way(
-        self,
-        known: Int64[Tensor, "rows length"],
-        steps: int | None,
-        temperature: float,
-        top_p: float,
-        allowed: Rule | None,
-        seed: int | Sequence[int],
-        sampler: Sampler | None,
-        grid: Grid | None,
-    ) -> Iterator[State]:
+    def _way(self, known: Int64[Tensor, "rows length"], how: _How) -> Iterator[State]:
+        steps = how.steps
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=32")
-        sampler, grid = sampler or self.sampler, grid or self.grid
-        if steps is not None:
-            grid = dataclasses.replace(grid, steps=steps)
-        denoiser = self.denoiser if temperature == 1 else Temperature(self.denoiser, temperature)
-        if allowed is not None:
-            denoiser = Allowed(denoiser, allowed)
-        denoiser = denoiser if top_p == 1 else Nucleus(denoiser, top_p)
-        return self._walk(denoiser, known.to(self.device), sampler, grid, seed)
+        grid = how.grid or self.grid
+        grid = grid if steps is None else dataclasses.replace(grid, steps=steps)
+        denoiser = Hasty(self.denoiser, how.hasty) if how.hasty else self.denoiser
+        denoiser = denoiser if how.temperature == 1 else Temperature(denoiser, how.temperature)
+        denoiser = denoiser if how.allowed is None else Allowed(denoiser, how.allowed)
+        denoiser = denoiser if how.top_p == 1 else Nucleus(denoiser, how.top_p)
+        return self._walk(denoiser, known.to(self.device), how.sampler or self.sampler, grid, how.seed)
 
     def _walk(
         self, denoiser: Denoiser, known: Tensor, sampler: Sampler, grid: Grid, seed: int | Sequence[int]
@@ -392,9 +376,10 @@ class TextModel(Trained):
     def _bound(self, tokens: Tensor, known: Tensor, draws: int, seed: int) -> Estimate:
         if self.objective is None:
             raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
-        return bound_on_tokens(
-            self.objective, self.denoiser, tokens, Condition(known=known), draws=self._draws(draws), seed=seed
-        )
+        loss = self.objective
+        if isinstance(loss, AnyOrder):
+            loss = dataclasses.replace(loss, even=False)  # the bound, however it was learned
+        return bound_on_tokens(loss, self.denoiser, tokens, Condition(known=known), draws=self._draws(draws), seed=seed)
 
     def _draws(self, draws: int) -> int:
         return 1 if isinstance(self.denoiser, Autoregressive) else draws
@@ -438,17 +423,34 @@ class TextModel(Trained):
             "exact": isinstance(self.denoiser, Autoregressive),
         }
 
+    @property
+    def surest(self) -> Sampler:
+        """How it writes when there is one right answer: the surest token first, where order is free."""
+        free = not self.goes_on and isinstance(self.denoiser.process, Mask)
+        return Unmask(Confidence()) if free else self.sampler
+
     def score(self, questions: Questions) -> float | None:
         """The share of them that are answered right, letter for letter, each with the likeliest tokens one at a time;
         None where a model that reads from left to right would have to see what comes after."""
         at_the_end = all(text.endswith(GAP) and GAP not in text.rstrip(GAP) for text in questions.asked)
         if self.goes_on and not self.fills_middles and not at_the_end:
             return None
-        by_confidence = not self.goes_on and isinstance(self.denoiser.process, Mask)
-        sampler = Unmask(Confidence()) if by_confidence else self.sampler
-        found = self.infill(list(questions.asked), temperature=GREEDY, steps=self.length, sampler=sampler)
+        found = self.infill(list(questions.asked), temperature=GREEDY, steps=self.length, sampler=self.surest)
         right = [made == answer for made, answer in zip(found, questions.answers, strict=True)]
         return sum(right) / len(right)
+
+
+class _How(NamedTuple):
+    """What `sample` was asked for."""
+
+    steps: int | None
+    temperature: float
+    top_p: float
+    allowed: Rule | None
+    hasty: int
+    seed: int | Sequence[int]
+    sampler: Sampler | None
+    grid: Grid | None
 
 
 class _Gapped(NamedTuple):

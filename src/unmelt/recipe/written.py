@@ -88,7 +88,7 @@ def written(
         sampler = Ancestral()
     else:
         made = Blockwise if block else TokenNetwork
-        denoiser, objective = made(backbone, Mask(vocabulary), (length,)), AnyOrder(padding=padding)
+        denoiser, objective = made(backbone, Mask(vocabulary), (length,)), AnyOrder(even=True, padding=padding)
         sampler = Unmask(cache=True, end=end) if block else Ancestral()
     return TextModel(
         denoiser=denoiser,
