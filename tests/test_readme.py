@@ -10,12 +10,22 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    short = {"recipe.digits()": "recipe.digits(steps=3)", "tune(steps=5)": "tune(steps=5, rows=16, rounds=1)"}
+    (tmp_path / "books").mkdir()
+    for number in range(3):
+        (tmp_path / "books" / f"{number}.txt").write_text("The sea was wide. That was the end.\n" * 40)
+    short = {
+        "recipe.digits()": "recipe.digits(steps=3)",
+        "tune(steps=5)": "tune(steps=5, rows=16, rounds=1)",
+        'text(folder="books")': 'text(folder="books", steps=2, width=16, depth=1, vocabulary=300, batch=2)',
+    }
     for whole, part in short.items():
         assert code.count(whole) == 1
         code = code.replace(whole, part)
     exec(code, names)
-    assert capsys.readouterr().out.count("sd ") == 33  # every time of a 32-step grid
+    told = capsys.readouterr().out
+    assert told.count("sd ") == 33  # every time of a 32-step grid
+    assert "The sea" in told
+    assert told.rstrip("\n").endswith("the end.")
     assert (tmp_path / "runs" / "digits" / "config.json").exists()
     x, ring = names["x"], names["ring"]
     assert x.shape == (1000, 2)

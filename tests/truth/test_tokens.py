@@ -14,7 +14,7 @@ from unmelt.objective.nelbo import mask_rate, rate, uniform_rate
 from unmelt.posterior import Categorical
 from unmelt.process import Blend, Mask, Uniform
 from unmelt.rng import Rows, Stream, fold
-from unmelt.sampler import Ancestral, State
+from unmelt.sampler import Ancestral
 from unmelt.sampler import tokens as way
 from unmelt.schedule import Geometric, Linear, MaskCosine, Polynomial
 
@@ -430,46 +430,6 @@ def test_padding_never_melts_and_never_counts():
                 x[0, place] = x0[0, place]
             orders.append(miss)
         assert abs(loss.mean() * 2 - sum(orders) / 2) < 5 * loss.std() * 2 / 200
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        way.FirstHitting(),
-        way.Remask(0.3),
-        *(way.Unmask(order) for order in (way.Confidence(), way.Margin(), way.Surety(), way.Random())),
-        way.Unmask(pace=way.Threshold(0.6)),
-        way.Unmask(pace=way.Bounded(0.5), block=2),
-        way.Mended(times=2),
-        Ancestral(),
-    ],
-    ids=str,
-)
-def test_rows_at_their_own_times_are_rows_alone_paused_split_and_joined(sampler):
-    model, rows = Wrong(Mask(V)), 6
-    t = times(1.0, 0.9, 0.7, 0.5, 1.0, 0.3)
-    rng = Rows.of(4, rows)
-    x, _ = model.process.corrupt(SEQUENCES[10 : 10 + rows], t, rng)
-    whole = sampler.init(x, t, rng.advance())
-    ways = [t * share for share in (0.75, 0.5, 0.25, 0.0)]
-
-    def finish(state, targets):
-        for s in targets:
-            state = um.sampler.advance(model, sampler, state, s)
-        return state
-
-    together = finish(whole, ways)
-    assert (together.x < V).all()
-    alone = State.join([finish(whole[i : i + 1], [s[i : i + 1] for s in ways]) for i in range(rows)])
-    assert torch.equal(together.x, alone.x)
-    assert torch.equal(together.rng.draws, alone.rng.draws)
-    half = finish(whole, ways[:2])
-    order = torch.tensor([5, 2, 0, 1, 4, 3])
-    mixed = finish(State.join([half[order[:4]], half[order[4:]]]), [s[order] for s in ways[2:]])
-    assert torch.equal(mixed.x, together.x[order])
-    odd = torch.tensor([True, False] * 3)
-    waited = [torch.where(odd, t, ways[0]), ways[0], *ways[1:]]
-    assert torch.equal(finish(whole, waited).x, together.x)
 
 
 def test_mistakes_are_told():
