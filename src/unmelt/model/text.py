@@ -34,8 +34,8 @@ from unmelt.sampler.loop import frames, knots
 from unmelt.sampler.tokens import Confidence, Unmask
 from unmelt.train import Training
 
-EVALUATED = 64
-"""Rows judged at a time."""
+CHUNK = 64
+"""Rows written, or judged, at a time."""
 
 ENDLESS = 512
 """Rows to be judged by of a source that has no end."""
@@ -149,9 +149,8 @@ class TextModel(Trained):
         seed             one for all, or one for each row; the same seed gives the same row in any batch
         """
         how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
-        states = self._states(rows, prompt, suffix, length, how)
-        last = deque(states, maxlen=1).pop()
-        return [self._read(row, known) for row, known in zip(last.x.tolist(), self._known_of(last), strict=True)]
+        known = self.canvas(rows, prompt, suffix, length)
+        return [self._read(row, told) for row, told in zip(self._finished(known, how), known.tolist(), strict=True)]
 
     def trajectory(
         self,
@@ -171,10 +170,9 @@ class TextModel(Trained):
     ) -> Iterator[TextFrame]:
         """Yield a `TextFrame` for every time of the grid, masks first and text last. Arguments as for `sample`."""
         how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
-        states = self._states(rows, prompt, suffix, length, how)
-        for state in states:
-            known = self._known_of(state)
-            texts = [self._read(row, which) for row, which in zip(state.x.tolist(), known, strict=True)]
+        known = self.canvas(rows, prompt, suffix, length)
+        for state in self._way(known, how):
+            texts = [self._read(row, told) for row, told in zip(state.x.tolist(), known.tolist(), strict=True)]
             yield TextFrame(texts, state.t[0].item(), state.x.cpu())
 
     def infill(
@@ -204,8 +202,7 @@ class TextModel(Trained):
             rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
             known = torch.stack([gapped[row].known for row in rows])
             how = _How(steps, temperature, top_p, allowed, hasty, [seeds[row] for row in rows], sampler, None)
-            last = deque(self._way(known, how), maxlen=1).pop()
-            for row, written in zip(rows, last.x.tolist(), strict=True):
+            for row, written in zip(rows, self._finished(known, how), strict=True):
                 found[row] = gapped[row].start + self._unmarked(written) + gapped[row].end
         return found
 
@@ -230,9 +227,17 @@ class TextModel(Trained):
         known = self._marked(row[None], before, after, len(middle))[0]
         return _Gapped(known, self.tokenizer.decode(first[:cut]), self.tokenizer.decode(last[after:]))
 
-    def _states(self, rows: int, prompt: Texts, suffix: Texts, length: int | None, how: _How) -> Iterator[State]:
-        check_rows(rows)
-        return self._way(self.canvas(rows, prompt, suffix, length), how)
+    def _finished(self, known: Int64[Tensor, "rows length"], how: _How) -> list[list[int]]:
+        """Rows of tokens, all written."""
+        seeds = [fold(how.seed, row) for row in range(len(known))] if isinstance(how.seed, int) else list(how.seed)
+        if len(seeds) != len(known):
+            raise UsageError(f"{len(seeds)} seeds for {len(known)} rows", "one seed, or one for each row", "seed=0")
+        rows: list[list[int]] = []
+        for first in range(0, len(known), CHUNK):
+            chunk = slice(first, first + CHUNK)
+            last = deque(self._way(known[chunk], how._replace(seed=seeds[chunk])), maxlen=1).pop()
+            rows += last.x.tolist()
+        return rows
 
     def _way(self, known: Int64[Tensor, "rows length"], how: _How) -> Iterator[State]:
         steps = how.steps
@@ -262,6 +267,7 @@ class TextModel(Trained):
         self, rows: int, prompt: Texts = "", suffix: Texts = "", length: int | None = None
     ) -> Int64[Tensor, "rows length"]:
         """Rows in which prompt and suffix are known, -1 standing everywhere else."""
+        check_rows(rows)
         length = self.length if length is None else length
         prompts, suffixes = (_each(texts, rows, name) for texts, name in ((prompt, "prompt"), (suffix, "suffix")))
         if not 1 <= length <= self.length:
@@ -330,9 +336,6 @@ class TextModel(Trained):
             pieces += [self.tokenizer.decode(run), GAP]
             run = []
         return "".join([*pieces, self.tokenizer.decode(run)])
-
-    def _known_of(self, state: State) -> list[list[int]]:
-        return state.condition.known.tolist() if state.condition is not None else []  # type: ignore[union-attr]
 
     def _read(self, row: list[int], known: list[int]) -> str:
         """A row as text: all of it if something is known at its end, or else up to the first end that was written."""
@@ -409,8 +412,8 @@ class TextModel(Trained):
         if told is not None and told.known is not None:
             known = torch.where(told.known >= 0, told.known, known)
         nats, squares = 0.0, 0.0
-        for first in range(0, len(values), EVALUATED):
-            part, of = (each[first : first + EVALUATED].to(self.device) for each in (values, known))
+        for first in range(0, len(values), CHUNK):
+            part, of = (each[first : first + CHUNK].to(self.device) for each in (values, known))
             found = self._bound(part, of, draws, fold(seed, first))
             nats, squares = nats + found.value.sum().item(), squares + found.error.square().sum().item()
         new = known < 0
