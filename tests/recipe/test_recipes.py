@@ -215,7 +215,7 @@ def test_own_text_is_learned_saved_and_asked(tmp_path, capsys):
     for number in range(6):
         (folder / f"{number}.txt").write_text(f"Note {number}: the sea is wide. " * 20)
     (folder / "picture.png").write_bytes(b"\x89PNG\xff")
-    small = ["--width", "20", "--depth", "1", "--length", "24", "--vocabulary", "0", "--steps", "3", "--batch", "4"]
+    small = ["--width", "16", "--depth", "1", "--length", "24", "--vocabulary", "0", "--steps", "3", "--batch", "4"]
     assert main(["train", "text", "--folder", str(folder), "--out", str(out), *small]) == 0
     assert "6 documents" in capsys.readouterr().err
     assert main(["sample", str(out), "--prompt", "Note", "--suffix", "wide.", "--steps", "4"]) == 0
