@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo lab test test-slow test-lab check bench clean
 
 help:
 	@echo "make demo       set up, learn the digits, show what came of it (2 minutes)"
+	@echo "make lab        the interactive chapters, in the browser"
 	@echo "make test       the tests (make test-slow: those that take longer)"
 	@echo "make check      formatting, lint, types, and that imports flow one way"
 	@echo "make bench      us beside the peers, in one run; tables in bench/results"
@@ -22,11 +23,19 @@ help:
 demo: .venv/.demo
 	$(BIN)/python examples/digits.py
 
+lab: .venv/.lab
+	$(BIN)/unmelt lab
+
 test: .venv/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
+
+# Every chapter in a real browser, what they train included: Debian's Chromium, installed where that is allowed.
+test-lab: .venv/.dev
+	@command -v chromium >/dev/null || apt-get install -y chromium || sudo -n apt-get install -y chromium || true
+	$(BIN)/python -m pytest tests/lab -m "slow or not slow"
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

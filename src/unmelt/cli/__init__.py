@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | sample | infill | tune | eval | curve | ledger | show | export | push`.
+"""The command line: `unmelt recipes | train | sample | infill | tune | eval | ... | lab`.
 
 A mistake gets one message and exit code 2; Ctrl-C gets 130 and leaves a run that resumes. With --json, one JSON object
 and nothing else goes to standard output.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from unmelt.cli.judge import curve, evaluate, tune
+from unmelt.cli.lab import lab
 from unmelt.cli.ledger import ledger
 from unmelt.cli.recipes import recipes
 from unmelt.cli.sample import infill, sample
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "export": export,
     "push": push,
+    "lab": lab,
 }
 
 HELP = """usage: unmelt COMMAND
@@ -47,6 +49,7 @@ HELP = """usage: unmelt COMMAND
   show RUN       what a run folder holds
   export RUN     write it as diffusers loads it
   push RUN NAME  put it onto the Hub
+  lab            every idea as a page to touch, in the browser
 
 unmelt COMMAND --help says more."""
 

@@ -19,7 +19,7 @@ from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.objective import Objective
 from unmelt.sampler import Grid, Sampler, Tuned
-from unmelt.train import Engine, Record, Trainer, Training, processes, read_metrics, watches
+from unmelt.train import Engine, Record, Trainer, Training, Watch, processes, read_metrics, watches
 
 M = TypeVar("M", bound="Trained")
 
@@ -91,12 +91,12 @@ class Trained(ABC):
         device: str | torch.device = "auto",
         quiet: bool = False,
         engine: Engine | None = None,
-        watch: str = "none",
+        watch: str | Sequence[Watch] = "none",
     ) -> M:
         """Train to the end, or go on from where an interrupted run in `out` stopped. Returns itself, fitted.
 
         engine   how it is computed: compiled, in parts, sharded
-        watch    who else is told: "tensorboard", "wandb", "trackio", several with commas, or "auto"
+        watch    who else is told: "tensorboard", "wandb", "trackio", several with commas, or "auto"; or each a `Watch`
 
         Started by torchrun or `accelerate launch`, every process works on its share of each batch.
         """
@@ -109,7 +109,7 @@ class Trained(ABC):
             self._train(Trainer(*parts, own, engine), quiet or processes.rank() > 0, watch)
         return self
 
-    def _train(self, trainer: Trainer, quiet: bool, watch: str) -> None:
+    def _train(self, trainer: Trainer, quiet: bool, watch: str | Sequence[Watch]) -> None:
         folder, first, training = self.folder, processes.rank() == 0, trainer.training
         if folder is not None:
             self._go_on(trainer, folder, quiet)

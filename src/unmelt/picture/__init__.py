@@ -1,7 +1,10 @@
-"""Results people see."""
+"""Results people see: as images, as vectors, as text."""
 
+from unmelt.picture import vector
 from unmelt.picture.curve import curve
+from unmelt.picture.inline import inline
 from unmelt.picture.scatter import Panel, scatter
 from unmelt.picture.tiles import strip, tiles
+from unmelt.picture.writing import writing
 
-__all__ = ["Panel", "curve", "scatter", "strip", "tiles"]
+__all__ = ["Panel", "curve", "inline", "scatter", "strip", "tiles", "vector", "writing"]

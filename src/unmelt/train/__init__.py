@@ -8,7 +8,7 @@ from unmelt.train.loop import Trainer
 from unmelt.train.optimizer import AdamW, Muon
 from unmelt.train.record import Record, read_metrics
 from unmelt.train.training import Training
-from unmelt.train.watch import watches
+from unmelt.train.watch import Watch, watches
 
 __all__ = [
     "EMA",
@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "Trainer",
     "Training",
+    "Watch",
     "processes",
     "rate",
     "read_metrics",

@@ -3,7 +3,7 @@
 Each is told of the same numbers as `metrics.jsonl`, and of the sample pictures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +30,10 @@ class Watch(Protocol):
         """The run has ended, for now."""
 
 
-def watches(names: str, folder: Path) -> list[Watch]:
-    """Those named, with commas between; "auto" is TensorBoard where it is installed, "none" is nobody."""
+def watches(names: str | Sequence[Watch], folder: Path) -> list[Watch]:
+    """Those named, with commas between; "auto" is TensorBoard where it is installed, "none" is nobody. Or your own."""
+    if not isinstance(names, str):
+        return list(names)
     if names == "auto":
         names = "tensorboard" if find_spec("tensorboard") else "none"
     if names == "none":

@@ -1,0 +1,11 @@
+"""The lab: the book's ideas as pages that can be touched.
+
+A chapter is a marimo notebook in `chapters/`: story, sliders and pictures. It runs the library itself; what it needs
+beside that, for a page and a reader's hand, is in this room.
+"""
+
+from unmelt.lab.beside import beside
+from unmelt.lab.contents import Chapter, chapters, opening
+from unmelt.lab.kept import folder, kept, learned
+
+__all__ = ["Chapter", "beside", "chapters", "folder", "kept", "learned", "opening"]

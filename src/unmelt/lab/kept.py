@@ -1,0 +1,122 @@
+"""What chapters work out on first use, and keep: trained models as run folders, measurements as JSON.
+
+They lie in the user's cache folder, or where UNMELT_CACHE says. Nothing is half-written: a run folder is what training
+writes, which goes on where it was interrupted, and JSON is put in place whole.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unmelt.errors import UsageError
+from unmelt.model import Model, TextModel, load
+from unmelt.train.files import write
+from unmelt.train.watch import Watch
+
+M = TypeVar("M", Model, TextModel)
+
+VERSION = 1
+"""Of what is kept; a higher number leaves all of it behind."""
+
+_one_at_a_time: dict[Path, threading.Lock] = {}
+_door = threading.Lock()
+
+
+def folder() -> Path:
+    """Where it is kept."""
+    if told := os.environ.get("UNMELT_CACHE"):
+        return Path(told).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "unmelt"
+
+
+def place(name: str, settings: Any) -> Path:
+    """The path for something of this name that was made with these settings, which JSON can hold."""
+    told = json.dumps([VERSION, settings], sort_keys=True)
+    return folder() / "lab" / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two pages that need the same thing: one makes it, the other waits."""
+    with _door:
+        lock = _one_at_a_time.setdefault(path, threading.Lock())
+    with lock:
+        yield
+
+
+def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, float], None] | None = None) -> M:
+    """The model that `make` returns unfitted (a recipe), fitted: from the cache, or trained now and kept.
+
+    progress   is told (steps done, steps in all, loss) now and then while it trains
+    """
+    model = make()
+    assert model.training is not None
+    path = place(name, model.describe())
+    with _alone(path):
+        if _whole(path, model.training.steps):
+            found = load(path)
+            found.source, found.held_out = model.source, model.held_out
+            return found  # type: ignore[return-value]
+        _writable(path.parent)
+        watch = [_Told(progress, model.training.steps)] if progress is not None else []
+        return model.fit(path, quiet=True, watch=watch)
+
+
+def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
+    """What `make` returns, which JSON can hold: from the cache, or worked out now and kept."""
+    path = place(name, settings).with_suffix(".json")
+    with _alone(path):
+        try:
+            return json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError):
+            found = make()
+            _writable(path.parent)
+            write(path, json.dumps(found).encode())
+            return found
+
+
+def _whole(path: Path, steps: int) -> bool:
+    """Whether a run stands there that was trained to its end."""
+    try:
+        return bool(json.loads((path / "config.json").read_text())["steps_done"] == steps)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _writable(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path}, which cannot be written ({error.strerror})",
+            "a folder for what the lab trains",
+            "UNMELT_CACHE=/tmp/unmelt unmelt lab",
+        ) from None
+
+
+class _Told(Watch):
+    """Whoever watches, told of steps."""
+
+    def __init__(self, progress: Callable[[int, int, float], None], steps: int) -> None:
+        self.progress, self.steps = progress, steps
+
+    def scalars(self, step: int, values: Any) -> None:
+        self.progress(step, self.steps, values["loss"])
+
+    def picture(self, step: int, path: Path) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

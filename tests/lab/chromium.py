@@ -1,0 +1,153 @@
+"""A lab on a port of its own, and Debian's Chromium to visit it: what the tests and the screenshots share.
+
+Whatever a page says on the console as an error, throws, or asks of another machine is remembered, and fails the visit.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+CHROMIUM = shutil.which("chromium")
+QUIETLY = "quic", "background-networking", "component-update", "sync", "gpu"
+FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in QUIETLY)]
+
+MISSING = (
+    "THE LAB WAS NOT TESTED IN A BROWSER: chromium is not installed (apt-get install chromium, or make test-lab)"
+    if CHROMIUM is None
+    else "THE LAB WAS NOT TESTED IN A BROWSER: pip install playwright"
+    if find_spec("playwright") is None
+    else ""
+)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def served(*options, port=None, **environment):
+    """A running `unmelt lab`: (its process, its address)."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "unmelt.cli", "lab", "--no-browser", "--port", str(port), *options]
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        wait_for(address, process)
+        yield process, address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(address, process, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stderr.read()
+        try:
+            with urllib.request.urlopen(address + "lab.json", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"no lab at {address} after {seconds} s")
+
+
+@contextmanager
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+class Visit:
+    """One page of the lab in a window; `complaints` is to stay empty."""
+
+    def __init__(self, browser, address, width=1280, height=900, scheme="light"):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.page, self.address, self.complaints = self.context.new_page(), address, []
+        self.page.set_default_timeout(60_000)
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"threw {error}"))
+        self.page.on("request", self._asked)
+
+    def _said(self, message):
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text}")
+
+    def _asked(self, request):
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.complaints.append(f"asked for {request.url}")
+
+    def open(self, name="", until="figure svg"):
+        self.page.goto(f"{self.address}{name}/" if name else self.address)
+        self.page.wait_for_selector(until, timeout=300_000)
+        return self
+
+    def picture(self, words):
+        """The picture whose description begins like this."""
+        return self.page.locator(f'svg[aria-label^="{words}"]').first
+
+    def drawn(self, words, part="path[data-name], svg path"):
+        """The numbers that a picture is made of: every path in it, in order."""
+        return self.picture(words).locator(part).evaluate_all("all => all.map(each => each.getAttribute('d'))")
+
+    def measured(self, what):
+        """(closed form, measured) from the table that says so."""
+        cells = self.page.locator(f'td[data-what^="{what}"]')
+        return tuple(float(cells.nth(k).inner_text()) for k in (0, 1))
+
+    def drag(self, share, which=0):
+        """Take a slider's thumb with the mouse and move it along its track."""
+        thumb = self.page.get_by_role("slider").nth(which)
+        thumb.scroll_into_view_if_needed()
+        track = self.page.locator('[data-testid="track"]').nth(which).bounding_box()
+        box = thumb.bounding_box()
+        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        self.page.mouse.down()
+        self.page.mouse.move(track["x"] + share * track["width"], box["y"] + box["height"] / 2, steps=8)
+        self.page.mouse.up()
+
+    def until(self, condition, seconds=30):
+        """Wait until this is so, asked again and again."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if condition():
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("it never came to be so")
+
+    def close(self):
+        self.context.close()
+        assert not self.complaints, self.complaints
+
+
+@contextmanager
+def visit(browser, address, **settings):
+    found = Visit(browser, address, **settings)
+    try:
+        yield found
+    except BaseException:
+        found.context.close()
+        if found.complaints:
+            print(found.complaints)
+        raise
+    found.close()
+
+
+def points(path):
+    """The dots of a path, in units of the picture."""
+    return [tuple(map(float, each.split(" "))) for each in path.replace("h0", "").split("M")[1:]]

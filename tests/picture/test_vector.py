@@ -1,0 +1,98 @@
+"""Vector pictures put things where they are, and say what they show."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from unmelt.errors import UsageError
+from unmelt.picture import inline, tiles, writing
+from unmelt.picture.vector import Arrows, Dots, Frame, Line, Mark, Paths, Rule, Steps, draw, row
+
+PLAIN = Frame(x=(-2, 2), y=(0, 10), width=202, height=102, axes=False)
+"""A border of 1 around 200 x 100 units."""
+
+
+def numbers(text):
+    return [float(each) for each in re.findall(r"-?\d+\.?\d*", text)]
+
+
+def test_points_are_where_they_are():
+    x = torch.tensor([[-2.0, 0], [0, 5], [2, 10], [2.5, 5], [float("nan"), 1], [float("inf"), 1]])
+    assert re.search(r'd="(.*?)"', Dots(x).svg(PLAIN))[1] == "M0.0 100.0h0M100.0 50.0h0M200.0 0.0h0"
+
+
+def test_lines_are_interrupted_where_a_number_is_not():
+    d = re.search(r'd="(.*?)"', Line([-2, -1, 0, 1, 2], [0, 5, float("nan"), 5, 10]).svg(PLAIN))[1]
+    assert d == "M0.0 100.0L50.0 50.0M150.0 50.0L200.0 0.0"
+    both = Paths(torch.tensor([[[-2.0, 0], [2, 0]], [[-2, 10], [2, 10]]])).svg(PLAIN)
+    assert 'd="M0.0 100.0L200.0 100.0M0.0 0.0L200.0 0.0"' in both
+
+
+def test_logarithmic_axes_have_equal_ratios_at_equal_lengths():
+    frame = Frame(x=(1, 100), y=(1e-4, 1), x_log=True, y_log=True, width=202, height=202, axes=False)
+    assert numbers(re.search(r'd="(.*?)"', Line([1, 10, 100], [1, 1e-2, 1e-4]).svg(frame))[1]) == [
+        0,
+        0,
+        100,
+        100,
+        200,
+        200,
+    ]
+    with pytest.raises(UsageError, match="above 0 on a logarithmic axis"):
+        Frame(y=(0, 1), y_log=True)
+    with pytest.raises(UsageError, match="the lowest and the highest"):
+        Frame(x=(1, 1))
+
+
+def test_an_arrow_points_from_its_point_along_its_vector():
+    start = torch.tensor([[0.0, 5.0], [1.0, 1.0]])
+    d = re.search(r'd="(.*?)"', Arrows(start, torch.tensor([[1.0, 0], [0, 0]]), unit=0.5).svg(PLAIN))[1]
+    first = numbers(d)[:4]
+    assert first == [100, 50, 125, 50]
+    assert "nan" not in d
+
+
+def test_steps_enclose_their_heights():
+    edges, heights = np.array([-2.0, 0, 2]), np.array([5.0, 10])
+    x, y = np.array(numbers(re.search(r'd="(.*?)"', Steps(edges, heights).svg(PLAIN))[1])).reshape(-1, 2).T
+    shoelace = abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
+    assert shoelace == pytest.approx(100 * 50 + 100 * 100)
+
+
+def test_a_picture_says_what_it_shows_and_what_is_which():
+    found = draw(
+        Frame(title="a & b", x_name="time", y_name="size"),
+        [Line([0, 1], [0, 1], dashed=True, name="<first>"), Mark(0, 0, name="here"), Rule(1)],
+        alt='two "things"',
+    )
+    assert 'role="img" aria-label="two &quot;things&quot;"' in found
+    assert found.count("&lt;first&gt;") == 2  # on the line and in the legend
+    assert "a &amp; b" in found
+    assert "\u22124" in found  # a real minus sign on the axis
+    assert found.count("<svg") == 2 + 2  # the picture, its area, two legend keys
+    with pytest.raises(UsageError, match="without words"):
+        draw(PLAIN, [], alt=" ")
+    assert row(found, found).count("<figure") == 2
+
+
+def test_an_image_in_the_page():
+    image = tiles(torch.rand(4, 1, 8, 8))
+    assert inline(image, "noise").startswith('<img alt="noise"')
+    assert 'src="data:image/png;base64,iVBOR' in inline(image, "noise")
+    with pytest.raises(UsageError, match="without words"):
+        inline(image, "")
+
+
+def test_text_shows_what_stands_and_hides_what_does_not():
+    found = writing(["de", "f", " <", "x"], [False, True, False, False], new=[False] * 3 + [True], alt="code")
+    assert re.findall(r'data-kind="(\w+)".*?>(.*?)</span>', found) == [
+        ("stands", "de"),
+        ("masked", "\u2591"),
+        ("stands", " &lt;"),
+        ("new", "x"),
+    ]
+    assert 'aria-label="code: de_ &lt;x"' in found
+    with pytest.raises(UsageError, match="2 pieces"):
+        writing(["a", "b"], [True])
