@@ -4,6 +4,7 @@
     model.safetensors   the averaged weights
     metrics.jsonl       the losses
     checkpoints/        what an interrupted run goes on from, the newest two
+    averages/           snapshots, if some were asked for, of which averages of any length are made afterwards
     samples/, loss.png
     eval.json, once it was judged
 
@@ -19,11 +20,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from unmelt.config import build, describe
 from unmelt.errors import UsageError
 from unmelt.train.files import read_tensors, write_json, write_tensors
 
 FORMAT = 1
 CONFIG, WEIGHTS, METRICS, CHECKPOINTS = "config.json", "model.safetensors", "metrics.jsonl", "checkpoints"
+AVERAGES = "averages"
 
 
 FREE = ("steps", "save_every", "picture_every")
@@ -129,6 +132,7 @@ def read_run(folder: Path) -> Run:
 def check_same(folder: Path, mine: dict[str, Any]) -> None:
     """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
     before = read_about(folder)
+    before["model"]["training"] = describe(build(before["model"]["training"]))  # with what could not be set then
     differs = _differences(before["origin"], mine["origin"])
     for part in ("denoiser", "codec", "objective", "training"):
         if not differs:

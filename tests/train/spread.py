@@ -74,6 +74,7 @@ def made(kind, steps, save_every):
             precision="float32",
             save_every=save_every,
             picture_every=0,
+            snapshot_every=10,
         ),
         classes=("a", "b", "c"),
         source=source,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from jaxtyping import config
 from torch import nn
 
 import unmelt as um
@@ -103,7 +104,8 @@ def test_the_blocks_are_found():
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same():
+def test_a_compiled_network_learns_the_same(monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as people run it: checks of shapes are not to be compiled
     losses, weights = ended(trainer())
     run = trainer(Engine(compile=True))
     with run.engine.prepared(run.denoiser):

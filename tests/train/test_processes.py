@@ -28,8 +28,12 @@ def losses(out, processes, kind="regression", steps=50, stop=1000, shard=False):
 
 
 def same(one, other):
-    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
-    return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=1e-6) for name in a)
+    """The weights that a run ends with, and the last snapshot of its averages."""
+    for name in ("model.safetensors", "averages/000000050.safetensors"):
+        a, b = (load_file(folder / name) for folder in (one, other))
+        if a.keys() != b.keys() or not all(torch.allclose(a[each], b[each], rtol=0, atol=1e-6) for each in a):
+            return False
+    return True
 
 
 @pytest.fixture(scope="module")

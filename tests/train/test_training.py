@@ -13,8 +13,8 @@ from torch import nn
 
 import unmelt as um
 from unmelt.train import EMA, AdamW, Checkpoint, Muon, Record, Trainer, Training, rate, read_metrics
-from unmelt.train.checkpoint import _checksum, chain
-from unmelt.train.files import read_tensors, write, write_tensors
+from unmelt.train.checkpoint import chain
+from unmelt.train.files import checksum, read_tensors, write, write_tensors
 
 STEPS = 40
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_that_is_gone_or_damaged_is_said(tmp_path):
     with pytest.raises(um.UsageError, match="checkpoint"):
         fitted(tmp_path, steps=6)
     other = {"weights.x": torch.zeros(2)}
-    write_tensors(path, other, {"step": "3", "updates": "3", "checksum": str(_checksum(other))})
+    write_tensors(path, other, {"step": "3", "updates": "3", "checksum": checksum(other)})
     with pytest.raises(um.UsageError, match="not a checkpoint of this network"):
         fitted(tmp_path, steps=6)
     path.write_bytes(content)

@@ -47,12 +47,14 @@ class _Block(nn.Module):
         mask: Bool[Tensor, "n all"] | None,
         past: Past | None,
         steering: Sequence[Tensor] | None,
+        pair: int | None,
     ) -> Float[Tensor, "rows n width"]:
+        """pair   the block of a clean row with the melted one after it, if h is that"""
         if steering is None:
-            h = h + self.attention(self.norm1(h), angle, mask, past)
+            h = h + self.attention(self.norm1(h), angle, mask, past, pair)
             return h + self._think(self.norm2(h))
         scale1, shift1, gate1, scale2, shift2, gate2 = steering
-        h = torch.addcmul(h, 1 + gate1, self.attention(self.norm1(h) * (1 + scale1) + shift1, angle, mask, past))
+        h = torch.addcmul(h, 1 + gate1, self.attention(self.norm1(h) * (1 + scale1) + shift1, angle, mask, past, pair))
         return torch.addcmul(h, 1 + gate2, self._think(self.norm2(h) * (1 + scale2) + shift2))
 
     def _think(self, h: Tensor) -> Tensor:
@@ -112,24 +114,32 @@ class Transformer(nn.Module):
         *,
         past: Past | None = None,
         places: Int64[Tensor, " n"] | None = None,
-        mask: Bool[Tensor, "n all"] | None = None,
-    ) -> Float[Tensor, "rows n vocabulary"]:
-        """
+        beside: Int64[Tensor, "rows n"] | None = None,
+        whole: bool = False,
+        where: Bool[Tensor, "rows n"] | None = None,
+    ) -> Float[Tensor, "*places vocabulary"]:
+        """Logits [rows, n, vocabulary], or [places, vocabulary] of the places asked for.
+
         level    in [0, 1]; not looked at unless `time`
         past     of places that came before these, in blocks that are over
         places   where each token stands; one after the other, after the past, if not given
-        mask     True where the token of a row may read from that of a column, if not by the rule of blocks
+        beside   the same row melted: the logits are then of it, every block seeing x in the blocks before it
+        whole    all read from all, whatever the block
+        where    True where logits are asked for, everywhere if not given; the others cost nothing
         """
-        first = 0 if past is None else past.length
+        first, mask, pair = 0 if past is None else past.length, None, None
         if places is None:
             places = torch.arange(first, first + x.shape[1], device=x.device)
             self._check(first + x.shape[1])
-            mask = self._rule(places, first) if mask is None else mask
+            mask = None if whole or beside is not None else self._rule(places, first)
         steering = self._steering(x, level, condition)
+        if beside is not None:
+            x, places, pair = torch.cat([x, beside], 1), places.repeat(2), self.block or self.length
         angle, h = angles(places, self.width // self.heads), self.into(x)
         for number, each in enumerate(self.blocks):
-            h = each(h, angle, mask, past, None if steering is None else steering[6 * number : 6 * number + 6])
-        return self.out(self.norm(h))
+            h = each(h, angle, mask, past, None if steering is None else steering[6 * number : 6 * number + 6], pair)
+        h = h if beside is None else h[:, beside.shape[1] :]
+        return self.out(self.norm(h if where is None else h[where]))
 
     def _check(self, length: int) -> None:
         if length > self.length:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from unmelt.cli.average import average
 from unmelt.cli.judge import curve, evaluate, tune
 from unmelt.cli.lab import lab
 from unmelt.cli.ledger import ledger
@@ -24,6 +25,7 @@ from unmelt.errors import UsageError, nearest
 COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": recipes,
     "train": train,
+    "average": average,
     "sample": sample,
     "infill": infill,
     "tune": tune,
@@ -40,6 +42,7 @@ HELP = """usage: unmelt COMMAND
 
   recipes        what can be trained, and every setting
   train RECIPE   train it; goes on where it was interrupted
+  average RUN    other averages of its weights, after training
   sample RUN     make new data with a trained model
   infill RUN     fill the gaps of a text
   tune RUN       learn to sample it in few steps

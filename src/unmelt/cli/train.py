@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,14 @@ def train(args: Sequence[str]) -> None:
             f"unmelt train {nearest(name, RECIPES)} --out runs/{nearest(name, RECIPES)}",
         )
     settings = dict(vars(tyro.cli(_form(name), prog=f"unmelt train {name}", args=list(rest))))
-    out, device, watch = settings.pop("out"), settings.pop("device"), settings.pop("watch")
+    out, device, watch, snapshots = (settings.pop(each) for each in ("out", "device", "watch", "snapshot_every"))
     engine = Engine(**{name: settings.pop(name) for name in [one.name for one in dataclass_fields(Engine)]})
 
     device_named(device)
     run.writable(out)
     model = RECIPES[name](**settings)
+    assert model.training is not None
+    model.training = replace(model.training, snapshot_every=snapshots)
     if model.notes:
         tell(model.notes)
     try:
@@ -60,6 +62,7 @@ def train(args: Sequence[str]) -> None:
 def _form(name: str) -> type:
     """What the command line asks for to run a recipe: where, on what, and the recipe's own settings."""
     fields: list[Any] = [("out", Path), ("device", str, field(default="auto")), ("watch", str, field(default="auto"))]
+    fields.append(("snapshot_every", int, field(default=0)))
     fields += [(one.name, type(one.default), field(default=one.default)) for one in dataclass_fields(Engine)]
     for p in inspect.signature(RECIPES[name]).parameters.values():
         kind = Path if p.annotation == Folder else p.annotation
@@ -69,6 +72,7 @@ def _form(name: str) -> type:
         "\n    out: The run folder to write; an interrupted run in it goes on."
         "\n    device: What to compute on: auto, cpu or cuda."
         "\n    watch: Who else is told: tensorboard, wandb, trackio, none, or auto: TensorBoard where it is installed."
+        "\n    snapshot_every: Steps between snapshots of averages, for `unmelt average` afterwards; 0 for none."
         "\n    accumulate: Parts that a batch is worked through in, where all of it does not fit."
         "\n    recompute: Work activations out again for the gradient rather than keep them."
         "\n    compile: Let torch compile the network."

@@ -5,13 +5,15 @@
 Blocks of 1 are autoregression, and one block of all is full diffusion. What is written stays as it is, so keys and
 values of blocks that are over can be kept: the cache is exact. In training every block sees those before it clean,
 which takes one pass over the clean row with the melted one after it.
+
+The same network can be taught to read from all sides as well: `free` is that denoiser, with which gaps are filled.
 """
 
 from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unmelt.backbone.rotary import Past
@@ -23,20 +25,28 @@ from unmelt.process import Mask
 
 @final
 class Blockwise(nn.Module):
-    """A backbone with a block, on masks; its belief is right in the first block that is not written."""
+    """A backbone with a block, on masks; its belief is right in the first block that is not written.
+
+    both   whether it was also taught to read all from all
+    """
 
     exact = True
     """Whether going on is the same as reading all anew."""
 
-    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int]) -> None:
+    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], both: bool = False) -> None:
         super().__init__()
         if getattr(backbone, "block", None) is None:
             raise UsageError("a backbone without a block", "a block-causal one", "Transformer(..., block=16)")
-        self.backbone, self.process, self.shape = backbone, process, tuple(shape)
+        self.backbone, self.process, self.shape, self.both = backbone, process, tuple(shape), both
 
     @property
     def block(self) -> int:
         return self.backbone.block  # type: ignore[return-value]
+
+    @property
+    def free(self) -> "Free":
+        """The same network, all reading from all."""
+        return Free(self)
 
     def forward(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
@@ -47,20 +57,12 @@ class Blockwise(nn.Module):
         self,
         x_t: Int64[Tensor, "rows length"],
         x0: Int64[Tensor, "rows length"],
+        where: Bool[Tensor, "rows length"],
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Categorical:
-        """Belief in every block, given it melted and all before it clean."""
-        length = x0.shape[1]
-        at = torch.arange(length, device=x0.device)
-        block = at // self.block
-        earlier, own = block[None] < block[:, None], block[None] == block[:, None]
-        clean = torch.cat([earlier | own, torch.zeros_like(own)], 1)
-        melted = torch.cat([earlier, own], 1)
-        logits = self.backbone(
-            torch.cat([x0, x_t], 1), t.float(), condition, places=at.repeat(2), mask=torch.cat([clean, melted])
-        )
-        return Categorical(logits[:, length:].float())
+        """Belief in some places, one after the other, each block given as it melted and all before it clean."""
+        return Categorical(self.backbone(x0, t.float(), condition, beside=x_t, where=where).float())
 
     def goes_on(
         self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
@@ -71,3 +73,27 @@ class Blockwise(nn.Module):
         level = torch.zeros(len(x_t), device=x_t.device)
         logits = self.backbone(read, level, condition, past=past)
         return Categorical(logits[:, first - past.length :].float()), past.grown(first - past.length)
+
+
+@final
+class Free:
+    """A network of blocks that reads without them: belief in any place, in view of all others."""
+
+    def __init__(self, denoiser: Blockwise) -> None:
+        self.denoiser = denoiser
+        self.backbone, self.process, self.shape = denoiser.backbone, denoiser.process, denoiser.shape
+
+    def __call__(
+        self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
+    ) -> Categorical:
+        return Categorical(self.backbone(x_t, t.float(), condition, whole=True).float())
+
+    def at(
+        self,
+        x_t: Int64[Tensor, "rows length"],
+        where: Bool[Tensor, "rows length"],
+        t: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Categorical:
+        """Belief in some places alone, one after the other."""
+        return Categorical(self.backbone(x_t, t.float(), condition, whole=True, where=where).float())

@@ -6,7 +6,7 @@ Bayes' rule in the process's bridge, where every process has its own such facts.
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unmelt.condition import Condition
@@ -28,3 +28,13 @@ class TokenNetwork(nn.Module):
         self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
         return Categorical(self.backbone(x_t, t.float(), condition).float())
+
+    def at(
+        self,
+        x_t: Int64[Tensor, "rows length"],
+        where: Bool[Tensor, "rows length"],
+        t: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Categorical:
+        """Belief in some places alone, one after the other; what is not asked for is not worked out."""
+        return Categorical(self.backbone(x_t, t.float(), condition, where=where).float())

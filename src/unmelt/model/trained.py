@@ -19,7 +19,7 @@ from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.objective import Objective
 from unmelt.sampler import Grid, Sampler, Tuned
-from unmelt.train import Engine, Record, Trainer, Training, Watch, processes, read_metrics, watches
+from unmelt.train import Engine, Power, Record, Trainer, Training, Watch, averaged, processes, read_metrics, watches
 
 M = TypeVar("M", bound="Trained")
 
@@ -131,7 +131,11 @@ class Trained(ABC):
                     for one in others:
                         one.picture(step, path)
 
-        trainer.run(record, save, look)
+        def snap(power: Power) -> None:
+            if folder is not None:
+                power.save(folder / run.AVERAGES)
+
+        trainer.run(record, save, look, snap)
         self.steps_done = trainer.done
         if folder is not None and first:
             self._draw_loss(folder)
@@ -209,6 +213,32 @@ class Trained(ABC):
             ) from None
         model.denoiser.to(device_named(device)).eval()
         return model
+
+    @final
+    def averaged(self: M, length: float, steps: int | None = None) -> M:
+        """This model with another average of its weights, made from the snapshots that its run kept.
+
+        length   of the average, as a share of the run: 0.05 follows the last weights closely, 0.2 hardly
+        steps    up to which it averages, those of a snapshot; to the last if not given
+
+        Needs a run with `snapshot_every`. Samplers that were tuned are left out, being fitted to other weights.
+        """
+        if self.folder is None:
+            raise UsageError(
+                "a model without a run folder", "the snapshots of one", 'um.load("runs/faces").averaged(0.1)'
+            )
+        found = averaged(self.folder / run.AVERAGES, length, steps, tell=Console(stderr=True).print)
+        made = type(self).load(self.folder, self.device)
+        weights = dict(made.denoiser.named_parameters())
+        if found.tensors.keys() != weights.keys():
+            raise UsageError(f"snapshots in {self.folder} of another network", "those of this run", "training again")
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(found.tensors[name])
+        made.folder, made.tuned, made.steps_done = None, (), found.steps
+        said = f"weights averaged with length {length:g} over {found.steps} steps (profile within {found.off:.1e})"
+        made.notes = "; ".join(filter(None, (self.notes, said)))
+        return made
 
     # Sharing
 

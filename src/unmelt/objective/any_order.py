@@ -21,6 +21,7 @@ from unmelt.denoiser import Blockwise
 from unmelt.errors import UsageError
 from unmelt.objective.counted import counted
 from unmelt.objective.times import Stratified, Uniform
+from unmelt.posterior import Categorical
 from unmelt.process import Mask
 from unmelt.rng import Random
 
@@ -37,15 +38,19 @@ class AnyOrder:
               number, and learned from less noise; but the loss is no bound
     drop      the share of rows whose condition is dropped to null, for classifier-free guidance
     padding   a token that fills rows up, if there is one: like what is known, never masked and never counted
+    free      of a `Blockwise` denoiser, the share of rows that are melted as a whole and read from all sides
     """
 
     even: bool = False
     drop: float = 0.0
     padding: int | None = None
+    free: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop <= 1:
-            raise UsageError(f"AnyOrder with drop={self.drop}", "a share from 0 to 1", "AnyOrder(drop=0.1)")
+        for name in ("drop", "free"):
+            if not 0 <= getattr(self, name) <= 1:
+                given = f"{name}={getattr(self, name)}"
+                raise UsageError(f"AnyOrder with {given}", "a share from 0 to 1", f"AnyOrder({name}=0.1)")
 
     def __call__(
         self, denoiser: Any, x0: Int64[Tensor, "rows *shape"], condition: Condition | None, rng: Random
@@ -55,17 +60,41 @@ class AnyOrder:
             raise UsageError(f"AnyOrder on {type(process).__name__}", "masks", "process.Mask(256), or NELBO()")
         process.check(x0)
         real = counted(x0, condition, self.padding)
-        blockwise = isinstance(denoiser, Blockwise)
-        masked, weight = _masked(real, denoiser.block if blockwise else real[0].numel(), process, rng)
         if condition is not None and self.drop > 0:
             condition = condition.drop((rng.uniform((len(x0),)) < self.drop).to(x0.device))
-        share = masked.flatten(1).sum(1) / real.flatten(1).sum(1).clamp_min(1)
-        t, x_t = process.schedule.time(1 - share.double()), torch.where(masked, process.mask, x0)
-        belief = denoiser.informed(x_t, x0, t, condition) if blockwise else denoiser(x_t, t, condition)
-        miss = -belief.log_probabilities.gather(-1, x0[..., None])[..., 0]
-        weight = torch.full_like(miss, 2.0) if self.even else weight.to(miss)
-        total = (torch.where(masked, miss, 0.0) * weight).flatten(1).sum(1)
-        return total / real.flatten(1).sum(1).clamp_min(1)
+        if not isinstance(denoiser, Blockwise):
+            return self._loss(denoiser, x0, real, condition, *_masked(real, real[0].numel(), process, rng))
+        cut = len(x0) - round(self.free * len(x0))
+        halves = []
+        for each, rows in ((denoiser, slice(None, cut)), (denoiser.free, slice(cut, None))):
+            if len(x0[rows]):
+                block = denoiser.block if each is denoiser else real.shape[1]
+                told = None if condition is None else condition[rows]
+                halves.append(self._loss(each, x0[rows], real[rows], told, *_masked(real[rows], block, process, rng)))
+        return torch.cat(halves)
+
+    def _loss(
+        self,
+        denoiser: Any,
+        x0: Int64[Tensor, "rows *shape"],
+        real: Bool[Tensor, "rows *shape"],
+        condition: Condition | None,
+        masked: Bool[Tensor, "rows *shape"],
+        weight: Float[Tensor, "rows *shape"],
+    ) -> Float[Tensor, " rows"]:
+        process, size = denoiser.process, real.flatten(1).sum(1).clamp_min(1)
+        t = process.schedule.time(1 - (masked.flatten(1).sum(1) / size).double())
+        x_t = torch.where(masked, process.mask, x0)
+        if isinstance(denoiser, Blockwise):
+            belief = denoiser.informed(x_t, x0, masked, t, condition)
+        elif hasattr(denoiser, "at"):
+            belief = denoiser.at(x_t, masked, t, condition)
+        else:
+            belief = Categorical(denoiser(x_t, t, condition).logits[masked])
+        miss = -belief.log_probabilities.gather(-1, x0[masked][:, None])[:, 0]
+        each = miss * (2.0 if self.even else weight[masked].to(miss))
+        row = masked.flatten(1).nonzero()[:, 0]
+        return torch.zeros(len(x0), dtype=each.dtype, device=each.device).index_add(0, row, each) / size
 
 
 def _masked(

@@ -5,7 +5,6 @@ are all there is. A checkpoint holds whole tensors, whatever they were spread ov
 is passed over for the one before it.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,17 +15,26 @@ from torch import Tensor, nn
 from unmelt.errors import UsageError
 from unmelt.train import processes
 from unmelt.train.ema import EMA
-from unmelt.train.files import read_tensors, write_tensors
+from unmelt.train.files import checksum, read_tensors, write_tensors
+from unmelt.train.power import Power
 
 
 class Checkpoint:
     """The state of these parts.
 
-    keep   how many checkpoints stay
+    power   averages kept beside, if some are
+    keep    how many checkpoints stay
     """
 
-    def __init__(self, network: nn.Module, ema: EMA, optimizers: list[torch.optim.Optimizer], keep: int = 2) -> None:
-        self.network, self.ema, self.optimizers, self.keep = network, ema, optimizers, keep
+    def __init__(
+        self,
+        network: nn.Module,
+        ema: EMA,
+        optimizers: list[torch.optim.Optimizer],
+        power: Power | None = None,
+        keep: int = 2,
+    ) -> None:
+        self.network, self.ema, self.optimizers, self.power, self.keep = network, ema, optimizers, power, keep
         self.named = dict(network.named_parameters())
         self.owner = {each: one for one in optimizers for group in one.param_groups for each in group["params"]}
 
@@ -35,7 +43,7 @@ class Checkpoint:
         tensors = {name: processes.whole(value).detach() for name, value in self._tensors()}
         if processes.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            about = {"step": step, "updates": self.ema.updates, "checksum": _checksum(tensors)}
+            about = {"step": step, "updates": self.ema.updates, "checksum": checksum(tensors)}
             write_tensors(folder / f"{step:09d}.safetensors", tensors, {name: str(x) for name, x in about.items()})
             for old in [*chain(folder)[self.keep :], *folder.glob(".*.safetensors.*")]:  # the latter of a killed run
                 old.unlink()
@@ -48,6 +56,8 @@ class Checkpoint:
             yield f"average.{name}", processes.like(average, parameter)
             for moment, value in self.owner[parameter].state[parameter].items():
                 yield f"optimizer.{moment}.{name}", value
+        if self.power is not None:
+            yield from ((f"power.{name}", value) for name, value in self.power.named().items())
 
     def load(self, folder: Path, tell: Callable[[str], None] = print) -> int:
         """Restore the newest checkpoint that is whole; returns the number of steps it had taken.
@@ -73,7 +83,7 @@ class Checkpoint:
 
     def _restore(self, path: Path) -> int:
         tensors, about = read_tensors(path)
-        if about.get("checksum") != str(_checksum(tensors)):
+        if about.get("checksum") != checksum(tensors):
             raise UsageError(
                 f"{path} was damaged after it was written", "the file as it was saved", "a copy of it, or another --out"
             )
@@ -92,6 +102,8 @@ class Checkpoint:
                     if f"optimizer.{moment}.{name}" in tensors
                 }
             self.ema.updates = int(about["updates"])
+            if self.power is not None:
+                self.power.restore({name: tensors[f"power.{name}"] for name in self.power.named()}, self.ema.updates)
             return int(about["step"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise UsageError(
@@ -107,11 +119,3 @@ class Checkpoint:
 def chain(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     return sorted(folder.glob("[0-9]*.safetensors"), reverse=True)
-
-
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    total = 0
-    for name in sorted(tensors):
-        content = tensors[name].cpu().contiguous().flatten().view(torch.uint8).numpy()
-        total = zlib.crc32(content.data, total)
-    return total

@@ -5,10 +5,13 @@ Tensors are safetensors, everything else is JSON; nothing is ever unpickled.
 
 import json
 import os
-from contextlib import suppress
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -45,11 +48,32 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     write(path, save(whole, metadata))
 
 
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """Of the contents, to tell a file that was damaged after it was written."""
+    total = 0
+    for name in sorted(tensors):
+        content = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        total = zlib.crc32(content.data, total)
+    return str(total)
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata); a file that is missing, cut short or not safetensors is a `UsageError`."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone, without what is large."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise UsageError(
             f"{path} cannot be read ({error})", "the whole file as it was saved", "a copy of it, or training again"

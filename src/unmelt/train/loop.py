@@ -24,6 +24,7 @@ from unmelt.train.checkpoint import Checkpoint
 from unmelt.train.ema import EMA
 from unmelt.train.engine import Engine, blocks
 from unmelt.train.interrupt import Interrupt
+from unmelt.train.power import Power
 from unmelt.train.record import Record
 from unmelt.train.training import Training
 
@@ -72,7 +73,8 @@ class Trainer:
         self.parameters = list(denoiser.parameters())
         self.ema = EMA(self.parameters, training.ema)
         self.optimizers = training.optimizer.of(denoiser, training.lr)
-        self.checkpoint = Checkpoint(denoiser, self.ema, self.optimizers)
+        self.power = Power(dict(denoiser.named_parameters())) if training.snapshot_every else None
+        self.checkpoint = Checkpoint(denoiser, self.ema, self.optimizers, self.power)
         self.skipped = torch.zeros(2, device=self.device)  # since the last report, and in a row
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -118,6 +120,8 @@ class Trainer:
         clip_grads_with_norm_(self.parameters, training.clip, norm)
         self._move(lr, ~norm.isfinite())
         self.ema.update()
+        if self.power is not None:
+            self.power.update()
         self.done += 1
         return total
 
@@ -131,13 +135,20 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def run(self, record: Record, save: Callable[[], None], look: Callable[[int], None]) -> None:
+    def run(
+        self,
+        record: Record,
+        save: Callable[[], None],
+        look: Callable[[int], None],
+        snap: Callable[[Power], None] = lambda power: None,
+    ) -> None:
         """Go on to the last step; afterwards, however it ended, the denoiser holds the averaged weights.
 
         record   is told the losses
         save     is called every `save_every` steps, at the end, and on Ctrl-C or SIGTERM, which then go on as
                  KeyboardInterrupt and SystemExit(0)
         look     is called every `picture_every` steps, the averaged weights being in place
+        snap     is called every `snapshot_every` steps and at the end, if averages are kept for that
         """
         training, losses = self.training, []
         try:
@@ -157,6 +168,8 @@ class Trainer:
                     if training.picture_every and self.done % training.picture_every == 0 and not asked:
                         with self.averaged():
                             look(self.done)
+                    if self.power is not None and (last or self.done % training.snapshot_every == 0):
+                        snap(self.power)
                     if keep:
                         save()
                     if asked:

@@ -25,6 +25,8 @@ class Training:
     seed            of the order of the data, the noise and the first weights
     save_every      steps between checkpoints; an interrupted run goes on from where it stopped
     picture_every   steps between sample pictures; 0 for none
+    snapshot_every  steps between snapshots of two averages over the run, from which one of any length can be made
+                    afterwards (`Model.averaged`): each as large as the weights; 0 for none
     """
 
     steps: int
@@ -38,9 +40,10 @@ class Training:
     seed: int = 0
     save_every: int = 1000
     picture_every: int = 1000
+    snapshot_every: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("picture_every", 0)):
+        for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("picture_every", 0), ("snapshot_every", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UsageError(f"{name}={value!r}", f"a whole number of at least {least}", f"{name}={max(least, 1)}")
