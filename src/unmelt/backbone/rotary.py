@@ -3,8 +3,8 @@
     <turn(q, i), turn(k, j)> depends on i - j,      turn(x, i) = x rotated by i / 10000^(2 m / d) in its m-th plane
 
 Queries and keys are brought to one length first (Dehghani et al., 2023), which keeps the softmax from saturating. What
-was read before can be kept in a `Past`, so that a sequence that grows is not read again. Where blocks are learned, a clean
-row stands beside the melted one, and what no place may read is not worked out (`beside`).
+was read before can be kept in a `Past`, so that a sequence that grows is not read again. Where blocks are learned, a
+clean row stands beside the melted one, and what no place may read is not worked out (`beside`).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def read(query: Tensor, key: Tensor, value: Tensor, mask: Bool[Tensor, "n all"] 
 def beside(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     """What places read where the first half of them is a clean row, the second half the same row melted.
 
-    A clean place reads from its own block and those before it; a melted one from the clean blocks before its own, and from
-    its own as it has melted.
+    A clean place reads from its own block and those before it; a melted one from the clean blocks before its own, and
+    from its own as it has melted.
     """
     n = query.shape[2] // 2
     (clean_query, query), (clean_key, key), (clean_value, value) = (each.split(n, 2) for each in (query, key, value))
