@@ -6,7 +6,9 @@ from pathlib import Path
 from unmelt import card, diagnose, run
 from unmelt.cli.runs import RunFolder, of_numbers, with_data
 from unmelt.cli.tell import print_json, table, tell
+from unmelt.device import device_named
 from unmelt.model import Model, TextModel
+from unmelt.train import processes
 from unmelt.train.files import write_json
 
 
@@ -55,6 +57,7 @@ def evaluate(
     """Judge a trained model against held-out data; RUN/eval.json keeps the scores.
 
     Of images and points, samples are judged; of text, its bits per byte, and answers to questions where there are some.
+    Under torchrun, every process does a share.
 
     Args:
         samples: How many; as many as there are training data if not given, and at least 20,000 images. Of text, rows.
@@ -64,12 +67,15 @@ def evaluate(
         device: What to compute on: auto, cpu or cuda.
         json: Print one JSON object.
     """
-    model = with_data(folder, device)
     run.writable(folder)
-    if isinstance(model, TextModel):
-        scores = model.evaluate(rows=samples, seed=seed)
-    else:
-        scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
+    with processes.joined(device_named(device)) as own:
+        model = with_data(folder, own)
+        if isinstance(model, TextModel):
+            scores = model.evaluate(rows=samples, seed=seed)
+        else:
+            scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
+    if not processes.first():
+        return
     write_json(folder / card.SCORES, {**scores, "weights": run.read_about(folder)["weights"]})
     if json:
         print_json(scores)

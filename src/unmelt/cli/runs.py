@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from unmelt.errors import UsageError
@@ -32,7 +33,7 @@ def of_text(folder: Path, device: str) -> TextModel:
     return model
 
 
-def with_data(folder: Path, device: str) -> Model | TextModel:
+def with_data(folder: Path, device: str | torch.device) -> Model | TextModel:
     """The model of a run, with the data that its recipe learned from."""
     model = load(folder, device)
     name = model.origin.get("recipe")

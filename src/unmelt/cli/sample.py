@@ -15,6 +15,7 @@ from rich.text import Text
 from unmelt import run
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.tell import tell
+from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
@@ -31,6 +32,7 @@ from unmelt.sampler.tokens import (
     Threshold,
     Unmask,
 )
+from unmelt.train import processes
 from unmelt.train.files import write
 
 Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "margin", "entropy", "random", "reading"]
@@ -69,7 +71,7 @@ def sample(
     out: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Make new data with a trained model: pictures, or text.
+    """Make new data with a trained model: pictures, or text. Under torchrun, every process makes a share.
 
     Args:
         rows: How many; 64 images or 1 text if not given.
@@ -92,18 +94,21 @@ def sample(
     if out is not None and out.suffix not in (".png", ".npy", ".txt"):
         raise UsageError(f"the output {out}", "a name that ends in .png, .npy or .txt", f"--out {out.stem}.png")
     check_rows(IMAGES if rows is None else rows)
-    model = load(folder, device)
-    if isinstance(model, Model):
-        for_text = {"prompt": prompt, "suffix": suffix, "length": length, "threshold": threshold, "watch": watch}
-        _refuse(folder, "a model of images or points", for_text)
-        _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
-        return
-    _refuse(folder, "a model of text", {"label": label, "caption": caption, "guidance": guidance != 1})
-    sampler = _sampler(model, order, threshold)
-    told = {"prompt": prompt, "suffix": suffix, "length": length, "temperature": temperature, "top_p": top_p}
-    settings: dict[str, Any] = {**told, "steps": steps, "seed": seed, "sampler": sampler}
-    _check_text_out(out)
-    _written(_watched(model, rows or TEXTS, settings) if watch else model.sample(rows or TEXTS, **settings), out)
+    with processes.joined(device_named(device)) as own:
+        model = load(folder, own)
+        if isinstance(model, Model):
+            for_text = {"prompt": prompt, "suffix": suffix, "length": length, "threshold": threshold, "watch": watch}
+            _refuse(folder, "a model of images or points", for_text)
+            _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
+            return
+        _refuse(folder, "a model of text", {"label": label, "caption": caption, "guidance": guidance != 1})
+        sampler = _sampler(model, order, threshold)
+        told = {"prompt": prompt, "suffix": suffix, "length": length, "temperature": temperature, "top_p": top_p}
+        settings: dict[str, Any] = {**told, "steps": steps, "seed": seed, "sampler": sampler}
+        _check_text_out(out)
+        texts = _watched(model, rows or TEXTS, settings) if watch else model.sample(rows or TEXTS, **settings)
+        if processes.first():
+            _written(texts, out)
 
 
 def _refuse(folder: Path, what: str, given: Mapping[str, object]) -> None:
@@ -131,6 +136,8 @@ def _pictured(
     each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
     which = class_named(label, model.classes) if each is None else each
     x = model.sample(rows, label=which, caption=caption, guidance=guidance, steps=steps, seed=seed)
+    if not processes.first():
+        return
     run.prepare(out.parent)
     if out.suffix == ".npy":
         array = BytesIO()

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from PIL.Image import Image
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from unmelt import metric, picture
@@ -29,12 +28,13 @@ from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.label import Label, labels_of
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
+from unmelt.model.spread import spread
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import Objective
 from unmelt.process.gaussian import over
 from unmelt.rng import Rows, fold
 from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, edit, trajectory, tune
-from unmelt.train import Training
+from unmelt.train import Training, processes
 
 CHUNK = 512
 """Rows sampled at a time: enough to keep a processor busy, few enough to fit."""
@@ -208,7 +208,7 @@ class Model(Trained):
         sampler: Sampler | None = None,
         grid: Grid | None = None,
     ) -> Float[Tensor, "rows *shape"]:
-        """New data, in data space.
+        """New data, in data space. Several processes (`train.processes.joined`) make a share each, and all get all.
 
         label      a class by number or by name, or one for each row; none for the null condition
         caption    what it should show, in words, or one for each row; for models that learned captions
@@ -221,17 +221,13 @@ class Model(Trained):
         seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
         if len(seeds) != rows:
             raise UsageError(f"{len(seeds)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
-        parts = []
-        chunks = range(0, rows, CHUNK)
-        bar = Console(stderr=True)
-        for first in track(
-            chunks, "sampling", console=bar, transient=True, disable=len(chunks) == 1 or not bar.is_terminal
-        ):
-            chunk = slice(first, min(first + CHUNK, rows))
-            of = None if known is None else known[chunk]
-            states = self._states(chunk.stop - first, of, guidance, interval, steps, seeds[chunk], sampler, grid)
-            parts.append(self.codec.decode(deque(states, maxlen=1).pop().x).cpu())
-        return torch.cat(parts)
+
+        def make(chunk: slice) -> Tensor:
+            of, each = None if known is None else known[chunk], seeds[chunk]
+            states = self._states(len(each), of, guidance, interval, steps, each, sampler, grid)
+            return self.codec.decode(deque(states, maxlen=1).pop().x).cpu()
+
+        return spread(rows, CHUNK, make, apart=not processes.sharded(self.denoiser))
 
     def edit(
         self,
@@ -324,7 +320,7 @@ class Model(Trained):
         if real.labels is not None:
             label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
         made = metric.Sheet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
-        scores = metric.score(made, real, held_out)
+        scores = processes.from_first(lambda: metric.score(made, real, held_out))
         taken = self.way(steps, guidance)[1].steps
         return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
 

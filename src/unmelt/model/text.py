@@ -25,6 +25,7 @@ from unmelt.errors import UsageError
 from unmelt.guidance import Allowed, Nucleus, Temperature
 from unmelt.inverse import Infill
 from unmelt.likelihood import Estimate, bound_on_tokens
+from unmelt.model.spread import spread
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import AnyOrder, Objective
 from unmelt.process import Mask
@@ -32,7 +33,7 @@ from unmelt.rng import Rows, fold
 from unmelt.sampler import Grid, Sampler, State, Tuned
 from unmelt.sampler.loop import frames, knots
 from unmelt.sampler.tokens import Confidence, Unmask
-from unmelt.train import Training
+from unmelt.train import Training, processes
 
 CHUNK = 64
 """Rows written, or judged, at a time."""
@@ -232,11 +233,11 @@ class TextModel(Trained):
         seeds = [fold(how.seed, row) for row in range(len(known))] if isinstance(how.seed, int) else list(how.seed)
         if len(seeds) != len(known):
             raise UsageError(f"{len(seeds)} seeds for {len(known)} rows", "one seed, or one for each row", "seed=0")
-        rows: list[list[int]] = []
-        for first in range(0, len(known), CHUNK):
-            chunk = slice(first, first + CHUNK)
-            last = deque(self._way(known[chunk], how._replace(seed=seeds[chunk])), maxlen=1).pop()
-            rows += last.x.tolist()
+
+        def make(chunk: slice) -> Tensor:
+            return deque(self._way(known[chunk], how._replace(seed=seeds[chunk])), maxlen=1).pop().x.cpu()
+
+        rows: list[list[int]] = spread(len(known), CHUNK, make, apart=not processes.sharded(self.denoiser)).tolist()
         return rows
 
     def _way(self, known: Int64[Tensor, "rows length"], how: _How) -> Iterator[State]:
@@ -411,11 +412,14 @@ class TextModel(Trained):
         known = torch.where(values == padding, values, -1)
         if told is not None and told.known is not None:
             known = torch.where(told.known >= 0, told.known, known)
-        nats, squares = 0.0, 0.0
-        for first in range(0, len(values), CHUNK):
-            part, of = (each[first : first + CHUNK].to(self.device) for each in (values, known))
-            found = self._bound(part, of, draws, fold(seed, first))
-            nats, squares = nats + found.value.sum().item(), squares + found.error.square().sum().item()
+
+        def judged(chunk: slice) -> Tensor:
+            part, of = values[chunk].to(self.device), known[chunk].to(self.device)
+            found = self._bound(part, of, draws, fold(seed, chunk.start))
+            return torch.stack([found.value, found.error.square()], 1)
+
+        apart = not processes.sharded(self.denoiser)
+        nats, squares = spread(len(values), CHUNK, judged, "judging", apart).sum(0).tolist()
         new = known < 0
         size = int(sizes[values[new]].sum())
         return {

@@ -8,9 +8,11 @@ Weights may be sharded (FSDP2: Zhao et al., 2023): tensors are then DTensors, wh
 is `whole`, wherever it is asked for by every process together.
 """
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,7 +33,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
@@ -57,10 +59,36 @@ def any_of(flag: bool) -> bool:
     """Whether it is true in any process; every process must ask."""
     if count() == 1:
         return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    told = torch.tensor(float(flag), device=device)
+    told = torch.tensor(float(flag))
     dist.all_reduce(told, dist.ReduceOp.MAX)
     return bool(told)
+
+
+def from_first(work: Callable[[], Any]) -> Any:
+    """What the work came to in the first process, which alone does it; anything that JSON can hold."""
+    if count() == 1:
+        return work()
+    said = json.dumps(work()).encode() if rank() == 0 else b""
+    size = torch.tensor(len(said))
+    dist.broadcast(size, 0)
+    content = (
+        torch.frombuffer(bytearray(said), dtype=torch.uint8) if said else torch.empty(int(size), dtype=torch.uint8)
+    )
+    dist.broadcast(content, 0)
+    return json.loads(content.numpy().tobytes())
+
+
+def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """Chunks of rows, on the CPU, of these sizes, which the processes hold in turn, as one tensor in all of them."""
+    shape, dtype = from_first(lambda: [list(mine[0].shape[1:]), str(mine[0].dtype).removeprefix("torch.")])
+    whole = torch.empty((sum(sizes), *shape), dtype=getattr(torch, dtype))
+    held = iter(mine)
+    for number, chunk in enumerate(whole.split(list(sizes))):
+        owner = number % count()
+        if owner == rank():
+            chunk.copy_(next(held))
+        dist.broadcast(chunk, owner)
+    return whole
 
 
 @torch.no_grad()
@@ -91,6 +119,11 @@ def shard(network: nn.Module, blocks: Sequence[nn.Module]) -> None:
     """Let each process keep its own part of every weight, gathered block by block while it is needed."""
     for each in (*blocks, network):
         fully_shard(each)
+
+
+def sharded(network: nn.Module) -> bool:
+    """Whether processes hold parts of its weights, so that they have to call it together."""
+    return any(isinstance(each, DTensor) for each in network.parameters())
 
 
 def kind(part: object) -> type:

@@ -1,0 +1,40 @@
+"""What a process of tests/model/test_spread.py runs: `torchrun together.py POINTS TEXT OUT`, two runs and a folder."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import unmelt as um
+from unmelt.cli import main
+from unmelt.model.spread import spread
+from unmelt.train import processes
+
+ROWS, TEXTS = 1200, 150
+"""More than two chunks, and no whole number of them."""
+
+
+def together(points, text, out):
+    torch.set_num_threads(1)
+    made, calls = [], []
+    with processes.joined(torch.device("cpu")):
+        model = um.load(points, "cpu")
+        guided = model._states
+        model._states = lambda rows, *rest: (calls.append(rows), guided(rows, *rest))[1]
+        made.append(model.sample(ROWS, seed=3).numpy())
+        made.append(spread(5, 1, lambda rows: torch.arange(5)[rows]).numpy())
+        made.append(spread(5, 2, lambda rows: torch.arange(5)[rows], apart=False).numpy())
+        lm = um.load(text, "cpu")
+        texts = lm.sample(TEXTS, steps=4, seed=5)
+        told = {"texts": texts, "calls": calls, "first": processes.from_first(lambda: {"rank": processes.rank()})}
+        main(["sample", str(points), "--rows", "1030", "--out", str(out / "cli.npy")])
+        main(["eval", str(points), "--samples", "1100"])
+        main(["eval", str(text), "--samples", "150"])
+        np.savez(out / f"{processes.rank()}.npz", *made)
+        (out / f"{processes.rank()}.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    together(*map(Path, sys.argv[1:]))
