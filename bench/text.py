@@ -21,6 +21,7 @@ COLUMNS = [
     ("library", "run", ""),
     ("way", "way", ""),
     ("bits", "bits a byte", ".3f"),
+    ("any", "in any order", ".3f"),
     ("passes", "passes", "d"),
     ("one", "tokens/s, batch 1", ",.0f"),
     ("many", "batch 16", ",.0f"),
@@ -66,7 +67,7 @@ def rows_of(page: Page) -> list[dict[str, object]]:
             if quality is not None:
                 row |= {"judge": quality.judge, "entropy": quality.entropy, "python": quality.lines}
             if number == 0:
-                row["bits"] = bits
+                row |= {"bits": bits, "any": page.bits[name].get("bits_per_byte_any_order")}
                 if gaps:
                     row |= {"exact": gaps[0].exact.value, "filled": gaps[0].lines.value}
             rows.append(row)

@@ -23,8 +23,9 @@ def runs(tmp_path_factory):
         lines = [f"def area_{number}(r):", f"    return {number} * r ** 2", "", "x = area(3)  # squared"] * 6
         (root / "src" / f"{number}.py").write_text("\n".join(lines))
     made = {}
-    for kind, more in (("autoregressive", {}), ("masked", {}), ("uniform", {}), ("autoregressive", {"middle": 0.5})):
-        name = kind + ("_middle" if more else "")
+    kinds = ("autoregressive", {}), ("masked", {}), ("uniform", {}), ("autoregressive", {"middle": 0.5})
+    for kind, more in (*kinds, ("masked", {"block": 4})):
+        name = "_".join([kind, *more])
         model = um.recipe.text(folder=root / "src", kind=kind, **{**TINY, **more})
         model.fit(root / name, device="cpu", quiet=True)
         made[name] = root / name
@@ -53,8 +54,13 @@ def test_the_page_holds_what_was_measured(runs, tmp_path):
         assert page.bits[name]["bits_per_byte"] == pytest.approx(model.evaluate(draws=4)["bits_per_byte"])
     assert page.bits["autoregressive"]["exact"]
     assert not page.bits["masked"]["exact"]
-    assert [page.gaps[name][0].sees for name in models] == ["before", "both sides", "both sides", "both sides"]
+    assert [page.gaps[name][0].sees for name in models] == ["before", *["both sides"] * 4]
     assert "6 steps" in page.orders["uniform"]
+    blocks = page.speed["masked_block"]
+    assert blocks["a token a pass, cached"][0].passes == blocks["a token a pass, read anew"][0].passes == 12
+    assert 3 <= blocks["all above 0.3, cached"][0].passes <= 12
+    assert blocks["a token a pass, the surest first"][0].passes == 12
+    assert page.bits["masked_block"]["bits_per_byte_any_order"] > 0
     assert page.gaps_real.value > 0.5  # of real gaps, most are in lines that are Python
     assert page.quality["real"]["held-out text"].lines > 0.9
 

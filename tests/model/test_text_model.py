@@ -20,13 +20,13 @@ from unmelt.train import Training
 
 LETTERS = Symbols("abcd.")
 LENGTH = 10
-KINDS = ("masked", "uniform", "autoregressive", "middle", "blocks")
+KINDS = ("masked", "uniform", "autoregressive", "middle", "blocks", "both")
 
 
 def model(kind="masked", **more):
     vocabulary = LETTERS.vocabulary
     process = Uniform(vocabulary) if kind == "uniform" else Mask(vocabulary)
-    block = {"autoregressive": 1, "middle": 1, "blocks": 4}.get(kind)
+    block = {"autoregressive": 1, "middle": 1, "blocks": 4, "both": 4}.get(kind)
     with seeded(1):
         backbone = Transformer(
             symbols=process.symbols, vocabulary=vocabulary, length=LENGTH, width=16, depth=2, heads=2, block=block
@@ -36,8 +36,14 @@ def model(kind="masked", **more):
         "autoregressive": lambda: Autoregressive(backbone, process, (LENGTH,)),
         "middle": lambda: Autoregressive(backbone, process, (LENGTH,), middle=True),
         "blocks": lambda: Blockwise(backbone, process, (LENGTH,)),
+        "both": lambda: Blockwise(backbone, process, (LENGTH,), both=True),
     }.get(kind, lambda: TokenNetwork(backbone, process, (LENGTH,)))()
-    objective = {"uniform": NELBO(), "autoregressive": NextToken(), "middle": NextToken()}.get(kind, AnyOrder())
+    objective = {
+        "uniform": NELBO(),
+        "autoregressive": NextToken(),
+        "middle": NextToken(),
+        "both": AnyOrder(free=0.5),
+    }.get(kind, AnyOrder())
     sampler = {"masked": FirstHitting(), "uniform": Ancestral()}.get(kind, Unmask(LeftToRight(), cache=True))
     settings = {
         "denoiser": made,
@@ -82,6 +88,25 @@ def test_gaps_anywhere_are_filled_by_every_sampler(sampler):
     (found,) = lm.infill(long, marker="<gap>", tokens=3, sampler=sampler)
     assert found.startswith("abcd" * 5)
     assert found.endswith("dcba" * 5)
+
+
+@torch.no_grad()
+def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sides():
+    both, blocks = model("both"), model("blocks")
+    free = model(sampler=Unmask())  # of the same weights
+    assert both.sample(4, prompt="ab", seed=1) == blocks.sample(4, prompt="ab", seed=1)
+    assert both.sample(4, prompt="ab", suffix="dd", seed=1) == free.sample(4, prompt="ab", suffix="dd", seed=1)
+    assert both.sample(4, seed=1, sampler=FirstHitting()) == free.sample(4, seed=1, sampler=FirstHitting())
+    text = f"{GAP}b{GAP}a."
+    assert both.infill(text, seed=2) == free.infill(text, seed=2)
+    ahead = {"prompt": "a", "suffix": "c"}
+    assert torch.equal(both.log_likelihood("bd", **ahead).value, free.log_likelihood("bd", **ahead).value)
+    assert torch.equal(both.log_likelihood("bd", prompt="a").value, blocks.log_likelihood("bd", prompt="a").value)
+    for each in (both, free, blocks):
+        each.held_out = each.source
+    scores = both.evaluate(rows=8)
+    assert scores["bits_per_byte"] == blocks.evaluate(rows=8)["bits_per_byte"]
+    assert scores["bits_per_byte_any_order"] == free.evaluate(rows=8)["bits_per_byte"]
 
 
 def test_only_allowed_tokens_are_written():

@@ -7,7 +7,7 @@ import torch
 
 import unmelt as um
 from unmelt.backbone import Transformer
-from unmelt.backbone.rotary import Past
+from unmelt.backbone.rotary import Past, beside, read
 from unmelt.denoiser import Autoregressive, Blockwise, Hasty, TokenNetwork
 from unmelt.guidance import Allowed, Nucleus, Temperature
 from unmelt.process import Mask
@@ -96,6 +96,41 @@ def test_the_objective_of_blocks_is_its_closed_form_from_autoregression_to_full_
         torch.testing.assert_close(*apart, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("n", "block"), [(12, 1), (12, 4), (12, 5), (12, 12), (10, 3)])
+def test_a_melted_row_beside_the_clean_one_is_attention_under_its_mask(n, block):
+    draws = Stream(0)
+    query, key, value = (draws.normal((2, 2, 2 * n, 8), torch.float64).requires_grad_() for _ in range(3))
+    at = torch.arange(n) // block
+    earlier, own = at[None] < at[:, None], at[None] == at[:, None]
+    mask = torch.cat([torch.cat([earlier | own, torch.zeros_like(own)], 1), torch.cat([earlier, own], 1)])
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
+    for found in (beside(query, key, value, block), read(query, key, value, mask)):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        slopes = (
+            torch.autograd.grad(each.sin().sum(), (query, key, value), retain_graph=True) for each in (found, expected)
+        )
+        torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_what_is_asked_for_in_some_places_is_what_would_be_believed_in_all():
+    x0, x_t = SEQUENCES[[7, 50]], SEQUENCES[[9, 50]]
+    where = torch.tensor([[True, False, True, False], [False, False, False, True]])
+    whole, blocks = TokenNetwork(network(), Mask(V), (L,)), Blockwise(network(2), Mask(V), (L,), both=True)
+    for each in (whole, blocks.free):
+        torch.testing.assert_close(
+            each.at(x_t, where, zeros(2)).logits, each(x_t, zeros(2)).logits[where], rtol=0, atol=1e-12
+        )
+    unblocked = TokenNetwork(network(), Mask(V), (L,))
+    unblocked.load_state_dict(blocks.state_dict())
+    torch.testing.assert_close(blocks.free(x_t, zeros(2)).logits, unblocked(x_t, zeros(2)).logits, rtol=0, atol=1e-12)
+    told = blocks.informed(x_t, x0, where, zeros(2)).logits
+    first, second = x_t.clone(), x_t.clone()
+    second[:, :2] = x0[:, :2]  # what the second block sees of the first
+    expected = torch.cat([blocks(first, zeros(2)).logits[:, :2], blocks(second, zeros(2)).logits[:, 2:]], 1)[where]
+    torch.testing.assert_close(told, expected, rtol=0, atol=1e-12)
+
+
 @torch.no_grad()
 def test_the_past_changes_nothing():
     for block, cut in ((1, 5), (3, 6)):
@@ -103,7 +138,7 @@ def test_the_past_changes_nothing():
         x = torch.randint(V, (2, 12), generator=torch.Generator().manual_seed(0))
         past = Past()
         first = model(x[:, :cut], zeros(2), past=past)
-        rest = model(x[:, cut:], zeros(2), past=Past(past.grown()))
+        rest = model(x[:, cut:], zeros(2), past=Past(past.grown()), edges=(x[:, cut - 1], None))
         torch.testing.assert_close(torch.cat([first, rest], 1), model(x, zeros(2)), rtol=0, atol=1e-12)
 
 

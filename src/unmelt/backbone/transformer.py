@@ -2,11 +2,14 @@
 
     h <- h + attention(norm(h)),      h <- h + W3 (silu(W1 norm(h)) * W2 norm(h))
 
-(Touvron et al., 2023.) What tells the three apart is who reads from whom: place i reads from place j where
+(Touvron et al., 2023.) A place begins with its own token and a share of the two beside it, e + l e_left + r e_right, so
+that what follows from a neighbour need not wait until attention has learned where it stands (the horizontal links of
+Allen-Zhu, 2025, at the input alone). What tells the three apart is who reads from whom: i from j where
 
     j // block <= i // block          block = 1 is causal, a block as long as the sequence is bidirectional
 
-Where a level or a class is to be told, the norms are adaptive and the branches gated, as in the DiT.
+and neighbours are read under the same rule. Where a level or a class is to be told, the norms are adaptive and the
+branches gated, as in the DiT.
 """
 
 import math
@@ -99,6 +102,7 @@ class Transformer(nn.Module):
         hidden = max(8, 8 * round(mlp_ratio * width / 8))
         self.into = nn.Embedding(symbols, width)
         nn.init.normal_(self.into.weight, std=SMALL)
+        self.left, self.right = (nn.Parameter(torch.full((width,), 0.5)) for _ in range(2))
         self.blocks = nn.ModuleList(_Block(width, heads, hidden, depth) for _ in range(depth))
         self.norm = nn.RMSNorm(width, elementwise_affine=False)
         self.out = zeroed(nn.Linear(width, vocabulary, bias=False))
@@ -117,6 +121,7 @@ class Transformer(nn.Module):
         beside: Int64[Tensor, "rows n"] | None = None,
         whole: bool = False,
         where: Bool[Tensor, "rows n"] | None = None,
+        edges: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> Float[Tensor, "*places vocabulary"]:
         """Logits [rows, n, vocabulary], or [places, vocabulary] of the places asked for.
 
@@ -126,6 +131,7 @@ class Transformer(nn.Module):
         beside   the same row melted: the logits are then of it, every block seeing x in the blocks before it
         whole    all read from all, whatever the block
         where    True where logits are asked for, everywhere if not given; the others cost nothing
+        edges    tokens [rows] that stand just before and just after x, if it is part of a row
         """
         first, mask, pair = 0 if past is None else past.length, None, None
         if places is None:
@@ -133,13 +139,34 @@ class Transformer(nn.Module):
             self._check(first + x.shape[1])
             mask = None if whole or beside is not None else self._rule(places, first)
         steering = self._steering(x, level, condition)
+        block = self.length if whole or self.block is None else self.block
+        h = self._with_neighbours(x, beside, places, block, edges)
         if beside is not None:
-            x, places, pair = torch.cat([x, beside], 1), places.repeat(2), self.block or self.length
-        angle, h = angles(places, self.width // self.heads), self.into(x)
+            places, pair = places.repeat(2), block
+        angle = angles(places, self.width // self.heads)
         for number, each in enumerate(self.blocks):
             h = each(h, angle, mask, past, None if steering is None else steering[6 * number : 6 * number + 6], pair)
         h = h if beside is None else h[:, beside.shape[1] :]
         return self.out(self.norm(h if where is None else h[where]))
+
+    def _with_neighbours(
+        self, x: Tensor, beside: Tensor | None, places: Tensor, block: int, edges: tuple[Tensor | None, Tensor | None]
+    ) -> Float[Tensor, "rows n width"]:
+        """What each place begins with; of two rows, one after the other."""
+        each = self.into(x)
+        before, after = (torch.zeros_like(each[:, 0]) if edge is None else self.into(edge) for edge in edges)
+        begins, ends = places % block == 0, (places + 1) % block == 0
+        left = torch.cat([before[:, None], each[:, :-1]], 1)
+        clean = self._mixed(each, left, after, ends)
+        if beside is None:
+            return clean
+        each = self.into(beside)
+        own = torch.cat([before[:, None], each[:, :-1]], 1)
+        return torch.cat([clean, self._mixed(each, torch.where(begins[:, None], left, own), after, ends)], 1)
+
+    def _mixed(self, each: Tensor, left: Tensor, after: Tensor, ends: Tensor) -> Tensor:
+        right = torch.cat([each[:, 1:], after[:, None]], 1)
+        return each + self.left * left + self.right * torch.where(ends[:, None], 0.0, right)
 
     def _check(self, length: int) -> None:
         if length > self.length:

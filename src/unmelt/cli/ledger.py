@@ -36,6 +36,7 @@ def ledger(
     questions: int = 100,
     gap: int = 8,
     batches: tuple[int, ...] = (1, 16),
+    temperature: float = 1.0,
     out: Path = Path("ledger"),
     device: str = "auto",
     json: bool = False,
@@ -49,6 +50,7 @@ def ledger(
         questions: Gaps to be filled in held-out text.
         gap: Tokens in each.
         batches: Rows written together, for speed.
+        temperature: Of all that is written from nothing.
         out: Where quality.png and speed.png go.
         device: What to compute on: auto, cpu or cuda.
         json: Print one JSON object.
@@ -63,7 +65,7 @@ def ledger(
             raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
         models[str(folder)] = model
     settings: dict[str, Any] = {"tokens": tokens, "steps": steps, "rows": rows, "questions": questions, "gap": gap}
-    page = measured(models, **settings, batches=batches, out=out, quiet=json)
+    page = measured(models, **settings, batches=batches, temperature=temperature, out=out, quiet=json)
     if json:
         print_json(page.plain())
         return
@@ -88,15 +90,15 @@ SPEED = ["run", "way", "order", "batch", "passes", "tokens/s", "first token, ms"
 
 
 def _bits(page: Page) -> list[list[str]]:
-    return [
-        [
-            name,
-            f"{each['parameters']:,}",
-            f"{each['bits_per_byte']:.3f}" if "bits_per_byte" in each else "-",
-            "exact" if each.get("exact") else f"a bound, ± {each.get('bits_per_byte_error', 0):.3f}",
-        ]
-        for name, each in page.bits.items()
-    ]
+    rows = []
+    for name, each in page.bits.items():
+        which = "exact" if each.get("exact") else f"a bound, ± {each.get('bits_per_byte_error', 0):.3f}"
+        bits = f"{each['bits_per_byte']:.3f}" if "bits_per_byte" in each else "-"
+        rows.append([name, f"{each['parameters']:,}", bits, which])
+        if "bits_per_byte_any_order" in each:
+            free, error = each["bits_per_byte_any_order"], each["bits_per_byte_any_order_error"]
+            rows.append([name, "", f"{free:.3f}", f"a bound, ± {error:.3f}, in any order"])
+    return rows
 
 
 def _speeds(page: Page) -> list[list[str]]:

@@ -52,7 +52,8 @@ class Autoregressive(nn.Module):
     ) -> tuple[Categorical, Tensor]:
         """Belief at place `first`, all before being written, and what is kept of all that was read for it."""
         past = Past(kept)
-        before = F.pad(x_t, (1, 0), value=self.process.mask)[:, past.length : first + 1]
+        row = F.pad(x_t, (1, 0), value=self.process.mask)
+        before = row[:, past.length - 1] if past.length else None
         level = torch.zeros(len(x_t), device=x_t.device)
-        logits = self.backbone(before, level, condition, past=past)
+        logits = self.backbone(row[:, past.length : first + 1], level, condition, past=past, edges=(before, None))
         return Categorical(logits[:, -1:].float()), past.grown()

@@ -71,7 +71,8 @@ class Blockwise(nn.Module):
         past = Past(kept)
         read = x_t[:, past.length : first + self.block]
         level = torch.zeros(len(x_t), device=x_t.device)
-        logits = self.backbone(read, level, condition, past=past)
+        before = x_t[:, past.length - 1] if past.length else None
+        logits = self.backbone(read, level, condition, past=past, edges=(before, None))
         return Categorical(logits[:, first - past.length :].float()), past.grown(first - past.length)
 
 

@@ -52,5 +52,8 @@ class Hasty(Around):
             whole = past.grown()
             return Categorical(logits.float()), torch.cat([whole[..., :first, :], whole[..., last:, :]], 4)
         places = torch.arange(first, last, device=x_t.device)
-        logits = backbone(x_t[:, first:last], level, condition, past=past, places=places)
+        before = x_t[:, first - 1] if first else None
+        after = x_t[:, last] if last < x_t.shape[1] else None
+        piece = x_t[:, first:last]
+        logits = backbone(piece, level, condition, past=past, places=places, edges=(before, after))
         return Categorical(logits.float()), kept

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from unmelt import picture
 from unmelt.data import Arrays
+from unmelt.denoiser import Autoregressive
 from unmelt.errors import UsageError
 from unmelt.ledger.gaps import Filled, Share, filled, gaps, real
 from unmelt.ledger.quality import Quality, quality, written
@@ -55,6 +56,7 @@ def ledger(
     questions: int = 100,
     gap: int = 8,
     batches: tuple[int, ...] = (1, 16),
+    temperature: float = 1.0,
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> Page:
@@ -64,10 +66,11 @@ def ledger(
     rows        written for quality
     questions   gaps to be filled, of `gap` tokens each
     batches     rows written together, for speed
+    temperature of all that is written from nothing
     out         a folder for quality.png and speed.png
     """
     judge = next(iter(runs.values()))
-    if not judge.goes_on or judge.denoiser.block != 1:
+    if not isinstance(judge.denoiser, Autoregressive):
         raise UsageError(
             f"{next(iter(runs))}, which is not autoregressive, as the first run",
             "the autoregressive run first: it judges the others",
@@ -84,6 +87,7 @@ def ledger(
         page.bits[name]["parameters"] = sum(each.numel() for each in model.denoiser.parameters())
         page.orders[name], page.speed[name], page.quality[name] = {}, {}, {}
         for way in ways(model, tokens, steps):
+            way = way._replace(settings={**way.settings, "temperature": temperature})
             console.print(f"{name}: {way.name}", highlight=False)
             page.orders[name][way.name] = way.order
             page.speed[name][way.name] = [speed(model, way, tokens, batch) for batch in batches]

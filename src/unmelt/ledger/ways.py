@@ -2,10 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from unmelt.denoiser import Autoregressive, Blockwise
 from unmelt.model import TextModel
 from unmelt.process import Mask
 from unmelt.sampler import Ancestral, grid
-from unmelt.sampler.tokens import Bounded, Confidence, FirstHitting, LeftToRight, Threshold, Unmask
+from unmelt.sampler.tokens import Bounded, Confidence, FirstHitting, LeftToRight, Order, Threshold, Unmask
 
 
 class Way(NamedTuple):
@@ -24,14 +25,39 @@ class Way(NamedTuple):
 
 def ways(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
     """All that this model can do for so many tokens."""
-    if model.goes_on:
-        order = "left to right" if model.denoiser.block == 1 else f"left to right, in blocks of {model.denoiser.block}"
-        every = {"steps": tokens}
-        anew = Unmask(LeftToRight(), block=1) if model.denoiser.block == 1 else Unmask(block=model.denoiser.block)
-        return [
-            Way("a token a pass, cached", order, {**every, "sampler": Unmask(LeftToRight(), cache=True)}, tokens),
-            Way("a token a pass, read anew", order, {**every, "sampler": anew}, tokens),
-        ]
+    if isinstance(model.denoiser, Autoregressive):
+        return _one_by_one(LeftToRight(), "left to right", 1, tokens)
+    if isinstance(model.denoiser, Blockwise):
+        block = model.denoiser.block
+        order = f"by confidence, in blocks of {block}"
+        found = [*_one_by_one(Confidence(), order, block, tokens), *_in_blocks(order, tokens)]
+        return [*found, *_freely(model, tokens, steps)] if model.denoiser.both else found
+    return _freely(model, tokens, steps)
+
+
+def _one_by_one(which: Order, order: str, block: int, tokens: int) -> list[Way]:
+    one = {"steps": tokens}
+    return [
+        Way("a token a pass, cached", order, {**one, "sampler": Unmask(which, cache=True)}, tokens),
+        Way("a token a pass, read anew", order, {**one, "sampler": Unmask(which, block=block)}, tokens),
+    ]
+
+
+PACES = {
+    **{f"all above {least}": Threshold(least) for least in (0.9, 0.7, 0.5, 0.3)},
+    **{f"{nats} nats a pass": Bounded(nats) for nats in (0.1, 0.5, 1.0)},
+}
+
+
+def _in_blocks(order: str, tokens: int) -> list[Way]:
+    return [
+        Way(f"{name}, cached", order, {"steps": tokens, "sampler": Unmask(Confidence(), pace, cache=True)}, 0)
+        for name, pace in PACES.items()
+    ]
+
+
+def _freely(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
+    """All places open to begin with."""
     fewer = [each for each in steps if each < tokens]
     found = [Way(f"{each} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(each)}, each) for each in fewer]
     if not isinstance(model.denoiser.process, Mask):
@@ -44,10 +70,14 @@ def ways(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
         Way("a token a pass, the surest first", "by confidence", {**one, "sampler": Unmask(by_confidence)}, tokens),
         Way("all above 0.9", "by confidence", {**one, "sampler": Unmask(by_confidence, Threshold(0.9))}, 0),
         Way("0.1 nats a pass", "by confidence", {**one, "sampler": Unmask(by_confidence, Bounded(0.1))}, 0),
-        Way(
-            "all above 0.9, blocks of 32, approximate cache",
-            "by confidence, in blocks",
-            {**one, "sampler": Unmask(by_confidence, Threshold(0.9), cache=True), "hasty": 32},
-            0,
-        ),
+        *_hasty(model, tokens),
     ]
+
+
+def _hasty(model: TextModel, tokens: int) -> list[Way]:
+    """With the approximate cache, which is for networks that know no blocks."""
+    if isinstance(model.denoiser, Blockwise):
+        return []
+    sampler = Unmask(Confidence(), Threshold(0.9), cache=True)
+    settings = {"steps": tokens, "sampler": sampler, "hasty": 32}
+    return [Way("all above 0.9, blocks of 32, approximate cache", "by confidence, in blocks", settings, 0)]

@@ -246,11 +246,23 @@ class TextModel(Trained):
             raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=32")
         grid = how.grid or self.grid
         grid = grid if steps is None else dataclasses.replace(grid, steps=steps)
-        denoiser = Hasty(self.denoiser, how.hasty) if how.hasty else self.denoiser
+        reader, sampler = self._writer(known, how.sampler)
+        denoiser: Denoiser = Hasty(self.denoiser, how.hasty) if how.hasty else reader
         denoiser = denoiser if how.temperature == 1 else Temperature(denoiser, how.temperature)
         denoiser = denoiser if how.allowed is None else Allowed(denoiser, how.allowed)
         denoiser = denoiser if how.top_p == 1 else Nucleus(denoiser, how.top_p)
-        return self._walk(denoiser, known.to(self.device), how.sampler or self.sampler, grid, how.seed)
+        return self._walk(denoiser, known.to(self.device), sampler, grid, how.seed)
+
+    def _writer(self, known: Tensor, asked: Sampler | None) -> tuple[Denoiser, Sampler]:
+        """Who writes, and how. What was taught both ways writes block by block where the sampler does and nothing is
+        known after a gap; else in view of both sides."""
+        sampler, reader = asked or self.sampler, self._reader(known)
+        if not isinstance(self.denoiser, Blockwise) or not self.denoiser.both:
+            return reader, sampler
+        if reader is not self.denoiser:
+            return reader, asked or Unmask()
+        by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == self.denoiser.block)
+        return (reader if by_blocks else self.denoiser.free), sampler
 
     def _walk(
         self, denoiser: Denoiser, known: Tensor, sampler: Sampler, grid: Grid, seed: int | Sequence[int]
@@ -289,8 +301,11 @@ class TextModel(Trained):
 
     @property
     def goes_on(self) -> bool:
-        """Whether it writes from left to right, token by token or block by block, and sees nothing that comes after."""
-        return isinstance(self.denoiser, Autoregressive | Blockwise)
+        """Whether it can only write from left to right, token by token or block by block, and never sees what comes
+        after."""
+        return isinstance(self.denoiser, Autoregressive) or (
+            isinstance(self.denoiser, Blockwise) and not self.denoiser.both
+        )
 
     @property
     def fills_middles(self) -> bool:
@@ -377,13 +392,21 @@ class TextModel(Trained):
         tokens, known = (self._marked(torch.tensor([row]), len(first), len(last), len(middle)) for row in rows)
         return tokens.to(self.device), known.to(self.device)
 
-    def _bound(self, tokens: Tensor, known: Tensor, draws: int, seed: int) -> Estimate:
+    def _bound(self, tokens: Tensor, known: Tensor, draws: int, seed: int, reader: Denoiser | None = None) -> Estimate:
         if self.objective is None:
             raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
         loss = self.objective
         if isinstance(loss, AnyOrder):
-            loss = dataclasses.replace(loss, even=False)  # the bound, however it was learned
-        return bound_on_tokens(loss, self.denoiser, tokens, Condition(known=known), draws=self._draws(draws), seed=seed)
+            loss = dataclasses.replace(loss, even=False, free=0.0)  # the bound, however it was learned
+        reader = self._reader(known) if reader is None else reader
+        return bound_on_tokens(loss, reader, tokens, Condition(known=known), draws=self._draws(draws), seed=seed)
+
+    def _reader(self, known: Tensor) -> Denoiser:
+        """The denoiser; of one taught both ways, that which sees both sides, where something stands after a gap."""
+        after = (known < 0).cummax(1).values & (known >= 0) & (known != self.tokenizer.special("padding"))
+        if after.any() and isinstance(self.denoiser, Blockwise) and self.denoiser.both:
+            return self.denoiser.free
+        return self.denoiser
 
     def _draws(self, draws: int) -> int:
         return 1 if isinstance(self.denoiser, Autoregressive) else draws
@@ -398,12 +421,18 @@ class TextModel(Trained):
         """
         if (self.held_out is None and self.questions is None) or self.objective is None:
             raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
-        scores = {} if self.held_out is None else self._bits(self.held_out, rows, draws, seed)
+        scores: dict[str, Any] = {}
+        if self.held_out is not None:
+            scores = self._bits(self.held_out, rows, draws, seed, None)
+        if self.held_out is not None and isinstance(self.denoiser, Blockwise) and self.denoiser.both:
+            free = self._bits(self.held_out, rows, draws, seed, self.denoiser.free)
+            named = {"bits_per_byte": "", "bits_per_byte_error": "_error"}
+            scores |= {f"bits_per_byte_any_order{end}": free[name] for name, end in named.items()}
         for name, asked in (self.questions() if self.questions is not None else {}).items():
             scores[name] = self.score(Questions(asked.asked[:rows], asked.answers[:rows]))
         return {**scores, "draws": self._draws(draws), "seed": seed}
 
-    def _bits(self, source: Source, rows: int | None, draws: int, seed: int) -> dict[str, Any]:
+    def _bits(self, source: Source, rows: int | None, draws: int, seed: int, reader: Denoiser | None) -> dict[str, Any]:
         if isinstance(source, Arrays):
             values, told = source.values if rows is None else source.values[:rows], None
         else:
@@ -415,7 +444,7 @@ class TextModel(Trained):
 
         def judged(chunk: slice) -> Tensor:
             part, of = values[chunk].to(self.device), known[chunk].to(self.device)
-            found = self._bound(part, of, draws, fold(seed, chunk.start))
+            found = self._bound(part, of, draws, fold(seed, chunk.start), reader)
             return torch.stack([found.value, found.error.square()], 1)
 
         apart = not processes.sharded(self.denoiser)

@@ -14,10 +14,11 @@ def code(
     width: int = 128,
     depth: int = 4,
     heads: int = 4,
-    block: int = 0,
+    block: int = 4,
+    free: float = 0.25,
     steps: int = 4000,
-    batch: int = 16,
-    lr: float = 4e-3,
+    batch: int = 8,
+    lr: float = 3e-3,
     ema: float = 0.99,
     seed: int = 0,
     save_every: int = 500,
@@ -34,6 +35,7 @@ def code(
         depth: Blocks of the transformer.
         heads: Of attention; twice their number must divide width.
         block: Tokens that are written before the next ones are begun; 0 for no such rule.
+        free: With blocks, share of rows from which it learns to write in any order all the same, as for gaps.
         steps: Training steps.
         batch: Rows a step.
         lr: Peak learning rate.
@@ -43,6 +45,6 @@ def code(
         picture_every: Steps between samples; 0 for none.
     """
     tokenizer, real, aside, notes = python_code(vocabulary, length, seed)
-    network = Network(width, depth, heads, block)
+    network = Network(width, depth, heads, block, free)
     course = Course(steps, batch, lr, ema, seed, save_every, picture_every)
     return written("masked", tokenizer, real, aside, network, course, notes=notes)

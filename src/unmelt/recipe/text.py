@@ -22,6 +22,7 @@ def text(
     depth: int = 4,
     heads: int = 4,
     block: int = 0,
+    free: float = 0.25,
     middle: float = 0.0,
     steps: int = 10_000,
     batch: int = 16,
@@ -44,6 +45,7 @@ def text(
         depth: Blocks of the transformer.
         heads: Of attention; twice their number must divide width.
         block: Tokens that are written before the next ones are begun; 0 for no such rule.
+        free: With blocks, share of rows from which it learns to write in any order all the same, as for gaps.
         middle: Share of rows from which autoregression learns to fill a middle in.
         steps: Training steps.
         batch: Rows a step.
@@ -57,6 +59,6 @@ def text(
     rest, aside = parted(found, held_out, seed)
     tokenizer: Tokenizer = BPE.learned((each.text for each in rest), vocabulary) if vocabulary else Bytes()
     real, judged = (packed((each.text for each in part), tokenizer, length, seed) for part in (rest, aside))
-    network = Network(width, depth, heads, block)
+    network = Network(width, depth, heads, block, free)
     course = Course(steps, batch, lr, ema, seed, save_every, picture_every)
     return written(kind, tokenizer, real, judged, network, course, middle=middle, notes=str(report))

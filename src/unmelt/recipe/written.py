@@ -20,12 +20,14 @@ Kind: TypeAlias = Literal["masked", "uniform", "autoregressive"]
 
 
 class Network(NamedTuple):
-    """Features, blocks, heads; and places that read from one another before the next ones are begun, 0 for all."""
+    """Features, blocks, heads; places that read from one another before the next ones are begun, 0 for all; and the
+    share of rows from which a network of blocks learns to read from all sides nevertheless."""
 
     width: int
     depth: int
     heads: int
     block: int = 0
+    free: float = 0.0
 
 
 class Course(NamedTuple):
@@ -87,9 +89,12 @@ def written(
         denoiser, objective = TokenNetwork(backbone, process, (length,)), NELBO(padding=padding)
         sampler = Ancestral()
     else:
-        made = Blockwise if block else TokenNetwork
-        denoiser, objective = made(backbone, Mask(vocabulary), (length,)), AnyOrder(even=True, padding=padding)
-        sampler = Unmask(cache=True, end=end) if block else Ancestral()
+        masks = Mask(vocabulary)
+        if block:
+            denoiser, sampler = Blockwise(backbone, masks, (length,), network.free > 0), Unmask(cache=True, end=end)
+        else:
+            denoiser, sampler = TokenNetwork(backbone, masks, (length,)), Ancestral()
+        objective = AnyOrder(even=True, padding=padding, free=network.free if block else 0.0)
     return TextModel(
         denoiser=denoiser,
         tokenizer=tokenizer,
