@@ -58,6 +58,7 @@ def sudoku(
         network,
         course,
         padded=False,
+        even=False,  # where many cells are empty little follows; what can be learned is where few are
         questions=partial(_asked, aside),
     )
 

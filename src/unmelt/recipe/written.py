@@ -52,6 +52,7 @@ def written(
     *,
     middle: float = 0.0,
     padded: bool = True,
+    even: bool = True,
     notes: str = "",
     questions: Callable[[], Mapping[str, Questions]] | None = None,
 ) -> TextModel:
@@ -59,6 +60,7 @@ def written(
 
     middle   share of rows from which an autoregressive model learns to fill a middle in
     padded   whether rows may end in padding
+    even     whether masks are learned with every masked token alike, or every number of masks
     """
     vocabulary, (length,) = tokenizer.vocabulary, real.shape
     reads_on, block = kind == "autoregressive", network.block or None
@@ -94,7 +96,7 @@ def written(
             denoiser, sampler = Blockwise(backbone, masks, (length,), network.free > 0), Unmask(cache=True, end=end)
         else:
             denoiser, sampler = TokenNetwork(backbone, masks, (length,)), Ancestral()
-        objective = AnyOrder(even=True, padding=padding, free=network.free if block else 0.0)
+        objective = AnyOrder(even=even, padding=padding, free=network.free if block else 0.0)
     return TextModel(
         denoiser=denoiser,
         tokenizer=tokenizer,
@@ -106,7 +108,7 @@ def written(
             batch=course.batch,
             lr=course.lr,
             ema=course.ema,
-            rate=Trapezoid(warmup=max(1, course.steps // 50), fall=0.5),
+            rate=Trapezoid(warmup=max(1, min(80, course.steps // 10)), fall=0.5),
             optimizer=Muon(),
             seed=course.seed,
             save_every=course.save_every,
