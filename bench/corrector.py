@@ -2,11 +2,13 @@
 
     python bench/corrector.py --save
 
-Three tokens in four places under a random law, its exact posterior as the denoiser, linear schedule. The law of what comes
-out is summed over all states at every step, so that nothing in the table is a draw: every row says how far it is in total
-variation from the truth. A mended step costs one evaluation more for each time that it is mended; the step to t = 0 is not.
+Three tokens in four places under a random law, its exact posterior as the denoiser, linear schedule. The law of what
+comes out is summed over all states at every step, so that nothing in the table is a draw: every row says how far it is in
+total variation from the truth. A mended step costs one evaluation more for each time that it is mended; the step to t = 0
+cannot be.
 """
 
+import itertools
 import time
 
 import timing
@@ -79,7 +81,7 @@ def distance(table: Table, evaluations: int, times: int, size: float, last: floa
     walk, knots = Walk(table), torch.linspace(1, 0, steps + 2).tolist()
     if last is not None:
         knots = [*torch.linspace(1, last, steps + 1).tolist(), 0.0]
-    for t, s in zip(knots, knots[1:], strict=False):
+    for t, s in itertools.pairwise(knots):
         walk.step(t, s)
         for _ in range(times if s > 0 else 0):
             u = s + size * (t - s)
