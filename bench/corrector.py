@@ -2,10 +2,10 @@
 
     python bench/corrector.py --save
 
-Three tokens in four places under a random law, its exact posterior as the denoiser, linear schedule. The law of what
-comes out is summed over all states at every step, so that nothing in the table is a draw: every row says how far it is in
-total variation from the truth. A mended step costs one evaluation more for each time that it is mended; the step to t = 0
-cannot be.
+Three tokens in four places under a random law, its exact posterior as the denoiser, linear schedule. The law of
+what comes out is summed over all states at every step, so that nothing in the table is a draw: every row says how far
+it is in total variation from the truth. A mended step costs one evaluation more for each time that it is mended; the
+step to t = 0 cannot be.
 """
 
 import itertools
