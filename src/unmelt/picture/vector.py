@@ -25,8 +25,9 @@ from unmelt.picture.look import colours
 Number = int | float
 Numbers = Sequence[Number] | np.ndarray | Tensor
 
-BLUE, ORANGE, GREEN, RED, PINK, SKY = colours(6)
-"""Those that read on light and on dark paper."""
+_DEEP, ORANGE, GREEN, RED, PINK, _SKY = colours(6)
+BLUE = f"light-dark({_DEEP}, {_SKY})"
+"""Those that read on light and on dark paper; blue is the deep one on light, and the one of the sky on dark."""
 
 INK = "currentColor"
 LEFT, RIGHT, TOP, BOTTOM, TITLE, LABEL = 44, 12, 8, 24, 22, 18
@@ -258,6 +259,28 @@ class Mark(Layer):
         x, y, r = float(frame.across([self.x])[0]), float(frame.down([self.y])[0]), self.radius
         d = f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0"
         return _path(self, d, f'fill="none" stroke="{self.colour}" stroke-width="2"')
+
+
+@final
+@dataclass(frozen=True)
+class Walkers(Layer):
+    """Dots that walk along their paths [rows, times, 2] once, and stay at their ends."""
+
+    points: Float[Tensor, "rows times 2"]
+    colour: str = RED
+    radius: float = 4.5
+    seconds: float = 2.5
+    name: str = ""
+    key: ClassVar[str] = "dot"
+
+    def svg(self, frame: Frame) -> str:
+        walks = (_track(a, b) for a, b in zip(*_moves(frame, self.points), strict=True))
+        named = f' data-name="{escape(self.name)}"' if self.name else ""
+        return "".join(
+            f'<circle r="{self.radius}" fill="{self.colour}"{named}>'
+            f'<animateMotion dur="{self.seconds}s" begin="0s" fill="freeze" path="{walk}"/></circle>'
+            for walk in walks
+        )
 
 
 @final

@@ -1,0 +1,292 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
+"""The way back.
+
+Generating is walking from noise to data, and every step costs one look of the network. Here are four ways to walk from
+the same noise, and the exact ends they should have come to. How few steps can you get away with?
+"""
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="The way back")
+
+with app.setup:
+    from collections import deque
+
+    import marimo as mo
+    import torch
+
+    import unmelt as um
+    from unmelt import lab
+    from unmelt.lab.bar import bar
+    from unmelt.picture import vector
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.Html(lab.opening("way-back"))
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    process = um.process.Gaussian(um.schedule.Cosine())
+    ring = um.denoiser.Mixture.ring(modes=6, radius=2.0, sd=0.15, process=process)
+    frame = vector.Frame(x=(-3.2, 3.2), y=(-3.2, 3.2), width=300, height=290)
+    ROWS = 200
+
+    def walked(sampler, grid, rows=ROWS):
+        """Every place on the way, [rows, times, 2], all from the same noise."""
+        states = um.trajectory(ring, rows=rows, sampler=sampler, grid=grid, seed=0, dtype=torch.float64)
+        return torch.stack([state.x for state in states], 1)
+
+    def error(ends):
+        return (ends - exact_ends).square().sum(1).mean().sqrt().item()
+
+    # As exact as float64 goes: sixth order, 400 steps.
+    exact_ends = walked(um.sampler.Adams(6), um.grid.balanced(400))[:, -1]
+    return ROWS, error, exact_ends, frame, process, ring, walked
+
+
+@app.cell(hide_code=True)
+def _():
+    evaluations = mo.ui.slider(2, 40, 1, value=6, label="evaluations of the denoiser", show_value=True, full_width=True)
+    grid_choice = mo.ui.dropdown(
+        {
+            "equal steps in t": um.grid.uniform,
+            "cosine: dense at both ends": um.grid.cosine,
+            "Karras: dense at low noise": um.grid.karras,
+            "equal ratios of noise": um.grid.log_snr,
+            "balanced: dense where data and noise are alike": um.grid.balanced,
+        },
+        value="equal steps in t",
+        label="grid of Euler, Heun and DPM-Solver++",
+    )
+    mo.vstack(
+        [
+            mo.md("""
+            Grey dots are where the exact solution ends, red ones where each solver does, and thin lines join the two: 200
+            walks, the same noise for all. **Euler** goes straight on at every step. **Heun** looks twice, so it takes half
+            as many. **DPM-Solver++(2M)** remembers its last look. The **stock** sampler of this library remembers up to
+            five, on a grid of its own.
+            """),
+            evaluations,
+            grid_choice,
+        ]
+    )
+    return evaluations, grid_choice
+
+
+@app.cell(hide_code=True)
+def _(grid_choice):
+    def way(name, n):
+        """The sampler and the grid that spend n evaluations, or a few less."""
+        if name == "stock":
+            return um.sampler.stock(n)
+        if name == "Heun":
+            return um.sampler.Heun(), grid_choice.value(max(1, (n + 1) // 2))
+        return (um.sampler.Euler() if name == "Euler" else um.sampler.DPMpp(order=2)), grid_choice.value(n)
+
+    COLOURS = {
+        "Euler": vector.BLUE,
+        "Heun": vector.ORANGE,
+        "DPM-Solver++(2M)": vector.GREEN,
+        "stock": vector.RED,
+    }
+    return COLOURS, way
+
+
+@app.cell(hide_code=True)
+def _(COLOURS, error, evaluations, exact_ends, frame, walked, way):
+    panels, errors_now = [], {}
+    for _name, _colour in COLOURS.items():
+        _ends = walked(*way(_name, evaluations.value))[:, -1]
+        errors_now[_name] = error(_ends)
+        panels.append(
+            vector.draw(
+                vector.Frame(x=frame.x, y=frame.y, width=300, height=310, title=f"{_name}: {errors_now[_name]:.4f}"),
+                [
+                    vector.Paths(torch.stack([_ends, exact_ends], 1), vector.INK, 1.0, 0.35),
+                    vector.Dots(exact_ends, vector.INK, 4.5, 0.35),
+                    vector.Dots(_ends, _colour, 3.5, 0.95),
+                ],
+                alt=f"{_name} with {evaluations.value} evaluations: its ends beside the exact ones, error {errors_now[_name]:.4f}",
+            )
+        )
+    mo.Html(vector.row(*panels))
+    return
+
+
+@app.cell(hide_code=True)
+def _(COLOURS, error, walked, way):
+    TRIED = (2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40)
+    errors = {name: [error(walked(*way(name, n))[:, -1]) for n in TRIED] for name in COLOURS}
+    return TRIED, errors
+
+
+@app.cell(hide_code=True)
+def _(COLOURS, TRIED, errors, evaluations, tuned):
+    _lines = [vector.Line(TRIED, errors[name], colour, dots=True, name=name) for name, colour in COLOURS.items()]
+    if tuned:
+        _lines.append(
+            vector.Line(
+                list(tuned),
+                [each["tuned"] for each in tuned.values()],
+                vector.PINK,
+                dots=True,
+                name="tuned",
+                dashed=True,
+            )
+        )
+    mo.vstack(
+        [
+            mo.md("""
+            ## Error against evaluations
+
+            Root mean square distance from the exact ends. Both axes are logarithmic, so a solver's **order** is the slope
+            of its line: Euler halves its error when you double the work, a second-order solver quarters it. Orders show
+            only once steps are short beside the bends of the path.
+            """),
+            mo.Html(
+                vector.draw(
+                    vector.Frame(
+                        x=(1.8, 45),
+                        y=(1e-7, 4),
+                        width=640,
+                        height=380,
+                        x_log=True,
+                        y_log=True,
+                        x_name="evaluations",
+                        y_name="error",
+                    ),
+                    [*_lines, vector.Rule(evaluations.value)],
+                    alt=f"Error of each solver against evaluations; the slider stands at {evaluations.value}",
+                )
+            ),
+        ]
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    tune = mo.ui.run_button(label="Tune for 3, 4, 5, 6 and 8 evaluations")
+    mo.vstack(
+        [
+            mo.md("""
+            ## A sampler that learned this model
+
+            Nothing says that a grid must have a formula. `tune` fits the times and the weights of past looks to the model's
+            own accurate walks, on noise that is not judged by. The first time takes some seconds; what was learned is kept.
+            """),
+            tune,
+        ]
+    )
+    return (tune,)
+
+
+@app.cell(hide_code=True)
+def _(process, ring, tune):
+    def lesson(n):
+        noise = process.prior((256, 2), um.rng.Rows.of(5, 256), torch.float64)
+        found = um.sampler.tune(ring, n, noise, rounds=8)
+        return {"times": found.sampler.times, "stock": found.stock, "tuned": found.tuned}
+
+    tuned = {}
+    _kept = {n: ["cosine ring", n, 8] for n in (3, 4, 5, 6, 8)}
+    if tune.value or all(lab.place("tuned", each).with_suffix(".json").exists() for each in _kept.values()):
+        with bar(len(_kept), "Tuning") as _move:
+            for _number, (_n, _settings) in enumerate(_kept.items()):
+                if not lab.place("tuned", _settings).with_suffix(".json").exists():
+                    _move(_number, f"{_n} evaluations")
+                tuned[_n] = lab.kept("tuned", _settings, lambda n=_n: lesson(n))
+    return (tuned,)
+
+
+@app.cell(hide_code=True)
+def _(tuned):
+    mo.stop(not tuned, mo.md("*Not tuned yet: press the button.*"))
+    _times = vector.draw(
+        vector.Frame(x=(0, 1), y=(0, len(tuned) + 1), width=420, height=200, x_name="times visited, t"),
+        [
+            vector.Dots(torch.tensor([[t, row + 1.0] for t in each["times"]]), colour, 8.0, 1.0, name=f"{n}")
+            for row, ((n, each), colour) in enumerate(
+                zip(tuned.items(), um.picture.look.colours(len(tuned)), strict=True)
+            )
+        ],
+        alt="The times that tuned samplers visit, one row for each number of evaluations",
+    )
+    _table = lab.beside(
+        {f"error with {n} evaluations": (each["stock"], each["tuned"]) for n, each in tuned.items()}, ("stock", "tuned")
+    )
+    mo.Html(vector.row(_times, _table))
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    eta = mo.ui.slider(0, 1, 0.05, value=0.0, label="share of fresh noise η", show_value=True, full_width=True)
+    moments = mo.ui.slider(3, 60, 1, value=25, label="steps", show_value=True, full_width=True)
+    mo.vstack(
+        [
+            mo.md("""
+            ## Chance or no chance
+
+            Between two noise levels one may keep the noise one has (η = 0: the same start always ends at the same place) or
+            draw some of it anew (η = 1: the true reverse of melting). Both have the same law at every level. Here is one
+            start, walked 24 times.
+            """),
+            eta,
+            moments,
+        ]
+    )
+    return eta, moments
+
+
+@app.cell(hide_code=True)
+def _(eta, frame, moments, process, ring):
+    _rows = 24
+    _start, *_stops = um.sampler.knots(um.grid.uniform(moments.value), process.schedule, _rows)
+    _x = torch.tensor([[0.35, 0.9]], dtype=torch.float64).expand(_rows, 2)
+    _sampler = um.sampler.DDIM(eta=eta.value)
+    _states = um.sampler.walk(ring, _sampler, _sampler.init(_x, _start, um.rng.Rows.of(3, _rows)), _stops)
+    fan = torch.stack([_x, *(state.x for state in _states)], 1)
+    reached = torch.bincount((fan[:, -1][:, None] - ring.means).norm(dim=2).argmin(1), minlength=6)
+
+    _ends = deque(
+        um.trajectory(ring, rows=1000, sampler=_sampler, grid=um.grid.uniform(moments.value), seed=4), maxlen=1
+    ).pop()
+    _truth = [ring.sample(1000, um.rng.Stream(seed)) for seed in (1, 2)]
+    mo.Html(
+        vector.row(
+            vector.draw(
+                frame,
+                [
+                    vector.Paths(fan, vector.BLUE, 1.0, 0.55),
+                    vector.Dots(ring.means, vector.GREEN, 9.0),
+                    vector.Dots(fan[:, -1], vector.RED, 5.0),
+                    vector.Mark(0.35, 0.9),
+                ],
+                alt=f"24 walks from one start with fresh noise {eta.value}; they reach {(reached > 0).sum()} clusters",
+            ),
+            f'<p style="max-width:24rem">The 24 walks reach <b data-what="reached">{(reached > 0).sum()}</b> of the six '
+            "clusters.</p>"
+            + lab.beside(
+                {
+                    "energy distance of 1,000 samples to the ring": (
+                        um.metric.energy(_truth[1], _truth[0]),
+                        um.metric.energy(_ends.x, _truth[0]),
+                    )
+                },
+                ("of the ring itself", "measured"),
+            ),
+        )
+    )
+    return
+
+
+if __name__ == "__main__":
+    app.run()
