@@ -108,7 +108,7 @@ class Visit:
     def measured(self, what):
         """(closed form, measured) from the table that says so."""
         cells = self.page.locator(f'td[data-what^="{what}"]')
-        return tuple(float(cells.nth(k).inner_text()) for k in (0, 1))
+        return tuple(float(cells.nth(k).inner_text().replace("\u2212", "-")) for k in (0, 1))
 
     def drag(self, share, which=0):
         """Take a slider's thumb with the mouse and move it along its track."""

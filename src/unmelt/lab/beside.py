@@ -6,16 +6,26 @@ from html import escape
 _CELL = "padding:.15rem .9rem .15rem 0;text-align:{0};font-variant-numeric:tabular-nums"
 
 
-def beside(rows: Mapping[str, tuple[float, float]], columns: tuple[str, str] = ("closed form", "measured")) -> str:
-    """HTML: quantity -> (what it should be, what it was)."""
+def beside(
+    rows: Mapping[str, tuple[float, float]], columns: tuple[str, str] = ("closed form", "measured"), digits: int = 3
+) -> str:
+    """HTML: quantity -> (what it should be, what it was), with so many digits after the point."""
     heads = "".join(f'<th scope="col" style="{_CELL.format("right")}">{escape(each)}</th>' for each in columns)
     lines = "".join(
         f'<tr><th scope="row" style="{_CELL.format("left")};font-weight:400">{escape(name)}</th>'
-        + "".join(f'<td data-what="{escape(name)}" style="{_CELL.format("right")}">{value:.3f}</td>' for value in pair)
+        + "".join(
+            f'<td data-what="{escape(name)}" style="{_CELL.format("right")}">{_said(value, digits)}</td>'
+            for value in pair
+        )
         + "</tr>"
         for name, pair in rows.items()
     )
     return (
-        '<table style="border-collapse:collapse;font-size:.9rem;margin:.3rem 0"><thead><tr>'
+        '<table style="border-collapse:collapse;width:auto;font-size:.9rem;margin:.3rem 0"><thead><tr>'
         f'<th style="{_CELL.format("left")}"></th>{heads}</tr></thead><tbody>{lines}</tbody></table>'
     )
+
+
+def _said(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")

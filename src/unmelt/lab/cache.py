@@ -83,8 +83,9 @@ def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
         except (OSError, json.JSONDecodeError):
             found = make()
             _writable(path.parent)
-            write(path, json.dumps(found).encode())
-            return found
+            text = json.dumps(found)
+            write(path, text.encode())
+            return json.loads(text)  # the first time as every other time
 
 
 def _whole(path: Path, steps: int) -> bool:

@@ -310,9 +310,10 @@ def draw(frame: Frame, layers: Sequence[Layer], alt: str) -> str:
         )
     left, top, width, height = frame.area
     inner = "".join(layer.svg(frame) for layer in layers)
+    least = min(frame.width, 260)
     return (
-        '<figure style="margin:0;flex:1 1 0;min-width:min(100%,260px);max-width:'
-        f'{frame.width}px"><svg viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(alt)}" '
+        f'<figure style="margin:0;flex:1 1 0;min-width:min(100%,{least}px);max-width:{frame.width}px">'
+        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(alt)}" '
         'style="width:100%;height:auto;display:block" xmlns="http://www.w3.org/2000/svg" '
         f'font-size="{SMALL}" font-family="inherit">'
         + _around(frame)
@@ -391,4 +392,6 @@ def _ticks(limits: tuple[Number, Number], log: bool) -> list[float]:
 
 def _said(value: float) -> str:
     """A number as short as it goes, with a real minus sign."""
-    return f"{value:.10g}".replace("-", "\u2212") if 1e-4 <= abs(value) < 1e5 or value == 0 else f"{value:.0e}"
+    if value == 0 or 1e-4 < abs(value) < 1e5:
+        return f"{value:.10g}".replace("-", "\u2212")
+    return f"{value:.0e}".replace("-0", "-").replace("+0", "").replace("-", "\u2212")

@@ -202,11 +202,11 @@ def _(fields, frame, ring, ring_learned, ring_points, sigma):
                 lab.beside(
                     {
                         f"error of the belief at σ = {sigma.value:g}, in σ": (0.0, ring_apart),
-                        "energy distance of 1,000 samples to the ring (data itself: first number)": (
-                            ring_floor,
-                            ring_energy,
-                        ),
                     }
+                )
+                + lab.beside(
+                    {"energy distance of 1,000 points to the ring": (ring_floor, ring_energy)},
+                    ("of the data", "of the network"),
                 )
             ),
         ]
@@ -217,7 +217,7 @@ def _(fields, frame, ring, ring_learned, ring_points, sigma):
 @app.cell(hide_code=True)
 def _(frame):
     # Something to begin with: a spiral.
-    _turns = [0.35 * k for k in range(40)]
+    _turns = [0.14 * k for k in range(100)]
     spiral = [[(0.4 + 0.18 * a) * math.cos(a), (0.4 + 0.18 * a) * math.sin(a)] for a in _turns]
     drawing = Pad.on(frame, "A canvas. Draw with the mouse, or move with the arrow keys and press space.", mode="draw")
     drawing.picture = vector.draw(frame, [], alt="What you drew")

@@ -68,7 +68,7 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            Grey dots are where the exact solution ends, red ones where each solver does, and thin lines join the two: 200
+            Grey dots are where the exact solution ends, coloured ones where each solver does, and thin lines join the two: 200
             walks, the same noise for all. **Euler** goes straight on at every step. **Heun** looks twice, so it takes half
             as many. **DPM-Solver++(2M)** remembers its last look. The **stock** sampler of this library remembers up to
             five, on a grid of its own.
@@ -107,7 +107,7 @@ def _(COLOURS, error, evaluations, exact_ends, frame, walked, way):
         errors_now[_name] = error(_ends)
         panels.append(
             vector.draw(
-                vector.Frame(x=frame.x, y=frame.y, width=300, height=310, title=f"{_name}: {errors_now[_name]:.4f}"),
+                vector.Frame(x=frame.x, y=frame.y, width=250, height=262, title=f"{_name}: {errors_now[_name]:.4f}"),
                 [
                     vector.Paths(torch.stack([_ends, exact_ends], 1), vector.INK, 1.0, 0.35),
                     vector.Dots(exact_ends, vector.INK, 4.5, 0.35),
@@ -154,7 +154,7 @@ def _(COLOURS, TRIED, errors, evaluations, tuned):
                 vector.draw(
                     vector.Frame(
                         x=(1.8, 45),
-                        y=(1e-7, 4),
+                        y=(3e-5, 4),
                         width=640,
                         height=380,
                         x_log=True,
@@ -210,17 +210,17 @@ def _(process, ring, tune):
 def _(tuned):
     mo.stop(not tuned, mo.md("*Not tuned yet: press the button.*"))
     _times = vector.draw(
-        vector.Frame(x=(0, 1), y=(0, len(tuned) + 1), width=420, height=200, x_name="times visited, t"),
+        vector.Frame(x=(-0.04, 1.04), y=(2, 9), width=420, height=240, x_name="times visited, t", y_name="evaluations"),
         [
-            vector.Dots(torch.tensor([[t, row + 1.0] for t in each["times"]]), colour, 8.0, 1.0, name=f"{n}")
-            for row, ((n, each), colour) in enumerate(
-                zip(tuned.items(), um.picture.look.colours(len(tuned)), strict=True)
-            )
+            vector.Dots(torch.tensor([[t, float(n)] for t in each["times"]]), colour, 8.0, 1.0)
+            for (n, each), colour in zip(tuned.items(), um.picture.look.colours(len(tuned)), strict=True)
         ],
         alt="The times that tuned samplers visit, one row for each number of evaluations",
     )
     _table = lab.beside(
-        {f"error with {n} evaluations": (each["stock"], each["tuned"]) for n, each in tuned.items()}, ("stock", "tuned")
+        {f"error with {n} evaluations": (each["stock"], each["tuned"]) for n, each in tuned.items()},
+        ("stock", "tuned"),
+        4,
     )
     mo.Html(vector.row(_times, _table))
     return
