@@ -1,5 +1,6 @@
 """One lab and one browser for all tests of a process; where there is none to be had, that is said loudly."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    with chromium.served(UNMELT_CACHE=str(tmp_path_factory.mktemp("cache"))) as (_, address):
+    # What chapters train goes where the environment says, or else is trained anew.
+    cache = os.environ.get("UNMELT_CACHE") or str(tmp_path_factory.mktemp("cache"))
+    with chromium.served(UNMELT_CACHE=cache) as (_, address):
         yield address
 
 

@@ -1,11 +1,17 @@
 """Every chapter as a file: well formed, listed, and right when it is run as a script."""
 
+import dataclasses
+import importlib.util
 import itertools
+import math
 import subprocess
 import sys
 
 import pytest
+import torch
 
+import unmelt as um
+from unmelt import lab
 from unmelt.errors import UsageError
 from unmelt.lab import contents, opening
 
@@ -42,3 +48,144 @@ def test_a_chapter_knows_its_neighbours():
         assert f'href="../{before.name}/" rel="prev"' in opening(after.name)
     with pytest.raises(UsageError, match="one of melting"):
         opening("freezing")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a chapter as a script, training for so many steps; returns what its cells have defined."""
+
+    def ran(name, steps=10):
+        monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
+        (path,) = (each.path for each in CHAPTERS if each.name == name)
+        monkeypatch.setattr(sys, "argv", [str(path), "--", "--steps", str(steps)])
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        _, found = module.app.run()
+        return found
+
+    return ran
+
+
+def test_melting_measures_what_it_says(run):
+    found = run("melting")
+    alpha = math.exp(-3 * 0.25)
+    closed, measured = found["measured"]["distance between the modes, 4α"]
+    assert closed == pytest.approx(4 * alpha, rel=1e-9)
+    assert measured == pytest.approx(closed, abs=4 * math.sqrt(4 / 2000))
+    closed, measured = found["ring_measured"]["standard deviation within a cluster"]
+    assert closed == pytest.approx(math.sqrt(1 - alpha**2 * (1 - 0.15**2)), rel=1e-6)
+    assert measured == pytest.approx(closed, rel=4 / math.sqrt(4 * 2000))
+
+
+def test_the_score_brings_a_point_home(run):
+    found = run("score")
+    assert found["nearest"].values.max() < 3 * 0.15
+    for exact, believed in found["one_thing"].values():
+        assert believed == pytest.approx(exact, abs=1e-9)
+    assert found["shares"].min() > 0.1
+
+
+def test_learning_learns(run):
+    found = run("learning", steps=200)
+    assert found["ring_energy"] < 0.1  # noise that was never walked home is at about 1
+
+
+def test_solvers_have_their_orders(run):
+    found = run("way-back")
+    tried, errors = found["TRIED"], found["errors"]
+    for name, order in (("Euler", 1), ("stock", 2)):
+        few, many = (errors[name][tried.index(n)] for n in (10, 40))
+        assert few / many > 0.8 * 4**order
+    assert found["tuned"][5]["tuned"] < 0.3 * found["tuned"][5]["stock"]
+    assert found["reached"].gt(0).sum() == 1  # no fresh noise: one start has one end
+
+
+def test_unguided_is_the_class_itself(run):
+    found = run("guidance")
+    assert found["kinds"] == pytest.approx(3, abs=0.05)
+    radius = found["x"].norm(dim=1).mean().item()
+    assert radius == pytest.approx(found["ring_radius"](found["means"], found["own"], 0.35), abs=0.05)
+    assert found["made"].shape == (40, 1, 8, 8)
+
+
+def test_one_flow_on_every_schedule(run):
+    found = run("straight-paths")
+    straight = [paths[1] for paths in found["walked"].values()]
+    assert (straight[0][:, -1] - straight[1][:, -1]).abs().max() < 1e-3
+    assert found["same"]["straightness S of cosine (0 is straight)"][1] == pytest.approx(
+        found["same"]["straightness S of flow matching (0 is straight)"][0], rel=0.02
+    )
+
+
+@pytest.mark.slow
+def test_words_are_written_to_the_end(run):
+    found = run("words", steps=4)
+    mask = found["masked"].denoiser.process.vocabulary
+    assert mask in found["frames"][0]
+    assert mask not in found["frames"][-1]
+    assert len(found["frames"]) == 17
+    assert found["page"]["bits"]["masked"]["bits_per_byte"] > 0
+
+
+def test_what_was_trained_is_kept_and_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
+
+    def make(steps=50):
+        return um.recipe.two_modes(steps=steps, width=8, depth=1)
+
+    told = []
+    first = lab.learned("two", make, lambda *said: told.append(said))
+    assert [step for step, _, _ in told] == [25, 50]
+    again = lab.learned("two", make, lambda *said: told.append(said))
+    assert len(told) == 2  # nothing was trained
+    assert torch.equal(first.sample(8, seed=3), again.sample(8, seed=3))
+    (folder,) = (tmp_path / "lab").iterdir()
+    assert (folder / "model.safetensors").exists()
+
+    lab.learned("two", lambda: make(60))
+    assert len(list((tmp_path / "lab").iterdir())) == 2  # other settings, another place
+
+    # Damaged, it is made again.
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:40])
+        assert torch.equal(first.sample(8, seed=3), lab.learned("two", make).sample(8, seed=3))
+
+
+def test_killed_halfway_it_goes_on_from_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
+
+    class Killed(BaseException):
+        pass
+
+    def killed(step, of, loss):
+        if step == 50:
+            raise Killed
+
+    def make():
+        model = um.recipe.two_modes(steps=75, width=8, depth=1)
+        model.training = dataclasses.replace(model.training, save_every=25)
+        return model
+
+    with pytest.raises(Killed):
+        lab.learned("two", make, killed)
+    told = []
+    model = lab.learned("two", make, lambda step, of, loss: told.append(step))
+    assert told == [50, 75]  # from the checkpoint at 25
+    assert torch.equal(model.sample(8, seed=3), make().fit(quiet=True).sample(8, seed=3))
+
+
+def test_measurements_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
+    asked = []
+    make = lambda: asked.append(1) or {"a": (1, 2)}  # noqa: E731
+    assert lab.kept("x", [1], make) == {"a": [1, 2]} == lab.kept("x", [1], make)
+    assert len(asked) == 1
+    lab.place("x", [1]).with_suffix(".json").write_text('{"a": [1')
+    assert lab.kept("x", [1], make) == {"a": [1, 2]}
+    assert len(asked) == 2
+    lab.kept("x", [2], make)
+    assert len(asked) == 3
+    monkeypatch.setenv("UNMELT_CACHE", "/proc/nowhere")
+    with pytest.raises(UsageError, match="UNMELT_CACHE"):
+        lab.kept("x", [1], make)

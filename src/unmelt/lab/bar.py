@@ -14,7 +14,8 @@ M = TypeVar("M", Model, TextModel)
 
 def trained(name: str, make: Callable[[], M], title: str) -> M:
     """`cache.learned`, with a bar while it trains; where it was trained before, there is none."""
-    steps = make().training.steps  # type: ignore[union-attr]
+    with mo.status.spinner(title="Preparing the data"):
+        steps = make().training.steps  # type: ignore[union-attr]
     with bar(steps, title) as move:
         return cache.learned(name, make, lambda step, _, loss: move(step, f"step {step} of {steps}, loss {loss:.3f}"))
 

@@ -21,8 +21,9 @@ def beside(
         for name, pair in rows.items()
     )
     return (
+        '<div style="overflow-x:auto">'
         '<table style="border-collapse:collapse;width:auto;font-size:.9rem;margin:.3rem 0"><thead><tr>'
-        f'<th style="{_CELL.format("left")}"></th>{heads}</tr></thead><tbody>{lines}</tbody></table>'
+        f'<th style="{_CELL.format("left")}"></th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
     )
 
 

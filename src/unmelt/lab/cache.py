@@ -7,6 +7,7 @@ writes, which goes on where it was interrupted, and JSON is put in place whole.
 import hashlib
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -65,8 +66,8 @@ def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, floa
     assert model.training is not None
     path = place(name, model.describe())
     with _alone(path):
-        if _whole(path, model.training.steps):
-            found = load(path)
+        found = _found(path)
+        if found is not None and found.steps_done == model.training.steps:
             found.source, found.held_out = model.source, model.held_out
             return found  # type: ignore[return-value]
         _writable(path.parent)
@@ -88,12 +89,15 @@ def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
             return json.loads(text)  # the first time as every other time
 
 
-def _whole(path: Path, steps: int) -> bool:
-    """Whether a run stands there that was trained to its end."""
+def _found(path: Path) -> Model | TextModel | None:
+    """The run there, as far as it was trained; what is damaged is thrown away, as a cache may be."""
+    if not (path / "config.json").exists():
+        return None
     try:
-        return bool(json.loads((path / "config.json").read_text())["steps_done"] == steps)
-    except (OSError, ValueError, KeyError):
-        return False
+        return load(path)
+    except UsageError:
+        shutil.rmtree(path, ignore_errors=True)
+        return None
 
 
 def _writable(path: Path) -> None:

@@ -155,7 +155,8 @@ def _(process):
 @app.cell(hide_code=True)
 def _(learn, ring, ring_points, ring_steps, ring_train, ring_width, shown):
     mo.stop(not ring_train.value and mo.app_meta().mode != "script", mo.md("*Not trained yet: press the button.*"))
-    for _done, _losses, ring_learned in learn(ring_points, ring_steps.value, ring_width.value, 50):
+    _steps = int(mo.cli_args().get("steps") or ring_steps.value)
+    for _done, _losses, ring_learned in learn(ring_points, _steps, ring_width.value, 50):
         mo.output.replace(shown(_done, _losses, ring_learned, ring, 0.6))
     return (ring_learned,)
 
@@ -247,7 +248,8 @@ def _(learn, own_steps, own_train, pad, process, shown):
     mo.stop(len(pad.value["trace"]) < 3, mo.md("*There is nothing on the canvas: draw something first.*"))
     own = Mixture.isotropic(torch.tensor(pad.value["trace"], dtype=torch.float64), 0.1, process)
     own_points = own.sample(8000, um.rng.Stream(2))
-    for _done, _losses, own_learned in learn(own_points, own_steps.value, 64, 100):
+    _steps = int(mo.cli_args().get("steps") or own_steps.value)
+    for _done, _losses, own_learned in learn(own_points, _steps, 64, 100):
         mo.output.replace(shown(_done, _losses, own_learned, own, 0.4))
     return own_learned, own_points
 

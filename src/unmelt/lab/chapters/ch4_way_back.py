@@ -57,13 +57,13 @@ def _():
     grid_choice = mo.ui.dropdown(
         {
             "equal steps in t": um.grid.uniform,
-            "cosine: dense at both ends": um.grid.cosine,
-            "Karras: dense at low noise": um.grid.karras,
+            "dense at both ends": um.grid.cosine,
+            "dense at low noise (Karras)": um.grid.karras,
             "equal ratios of noise": um.grid.log_snr,
-            "balanced: dense where data and noise are alike": um.grid.balanced,
+            "balanced": um.grid.balanced,
         },
         value="equal steps in t",
-        label="grid of Euler, Heun and DPM-Solver++",
+        label="grid",
     )
     mo.vstack(
         [
@@ -71,7 +71,7 @@ def _():
             Grey dots are where the exact solution ends, coloured ones where each solver does, and thin lines join the two: 200
             walks, the same noise for all. **Euler** goes straight on at every step. **Heun** looks twice, so it takes half
             as many. **DPM-Solver++(2M)** remembers its last look. The **stock** sampler of this library remembers up to
-            five, on a grid of its own.
+            five, on a grid of its own; the other three share the grid that you choose.
             """),
             evaluations,
             grid_choice,
@@ -155,8 +155,8 @@ def _(COLOURS, TRIED, errors, evaluations, tuned):
                     vector.Frame(
                         x=(1.8, 45),
                         y=(3e-5, 4),
-                        width=640,
-                        height=380,
+                        width=460,
+                        height=360,
                         x_log=True,
                         y_log=True,
                         x_name="evaluations",

@@ -63,7 +63,7 @@ def _():
         ring = um.denoiser.Mixture.ring(modes=6, radius=2.0, sd=0.15, process=process)
         states = list(
             um.trajectory(
-                ring, rows=ROWS, sampler=um.sampler.Adams(6), grid=um.grid.balanced(120), seed=2, dtype=torch.float64
+                ring, rows=ROWS, sampler=um.sampler.Adams(6), grid=um.grid.cosine(150), seed=2, dtype=torch.float64
             )
         )
         plain = torch.stack([state.x for state in states], 1)
@@ -192,6 +192,7 @@ def _(flows, steps):
     truth = um.data.Ring().sample(1000, um.rng.Stream(6))[0]
     floor = um.metric.energy(um.data.Ring().sample(1000, um.rng.Stream(7))[0], truth)
     _panels, quality, bent = [], {}, {}
+    steps_word = "step" if steps.value == 1 else "steps"
     for (_name, _model), _colour in zip(flows.items(), (vector.BLUE, vector.GREEN), strict=True):
         _made = _model.sample(1000, grid=um.grid.uniform(steps.value), seed=0)
         _states = list(
@@ -208,7 +209,7 @@ def _(flows, steps):
             ),
             vector.draw(
                 vector.Frame(
-                    x=(-3.2, 3.2), y=(-3.2, 3.2), width=250, height=262, title=f"{_name}: {steps.value} step(s)"
+                    x=(-3.2, 3.2), y=(-3.2, 3.2), width=250, height=262, title=f"{_name}: {steps.value} {steps_word}"
                 ),
                 [vector.Dots(_made, _colour)],
                 alt=f"1,000 samples in {steps.value} Euler steps, pairs {_name}",
