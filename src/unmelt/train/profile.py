@@ -64,7 +64,8 @@ def share(power: float, steps: int) -> float:
 
 def overlap(a: Profile, b: Profile) -> float:
     """The integral of the product of two densities."""
-    a, b = sorted((a, b), key=lambda one: one.steps)
+    if a.steps > b.steps:
+        a, b = b, a
     return (a.power + 1) * (b.power + 1) / (a.power + b.power + 1) * (a.steps / b.steps) ** b.power / b.steps
 
 
@@ -79,5 +80,5 @@ def mix(kept: Sequence[Profile], wanted: Profile) -> Mix:
     A[count, :count] = A[:count, count] = own / size  # the sum of shares, and what it costs (Lagrange)
     b[:count], b[count] = [overlap(one, wanted) for one in kept] / (size * own), 1.0
     x = np.linalg.lstsq(A, b, rcond=1e-13)[0][:count]
-    rest = 1 - 2 * x @ b[:count] + x @ A[:count, :count] @ x
-    return Mix((x * own / size).tolist(), float(max(rest, 0.0) ** 0.5))
+    rest = float(1 - 2 * x @ b[:count] + x @ A[:count, :count] @ x)
+    return Mix((x * own / size).tolist(), max(rest, 0.0) ** 0.5)
