@@ -130,6 +130,18 @@ class Visit:
             self.page.wait_for_timeout(100)
         raise AssertionError("it never came to be so")
 
+    def still(self, seconds=1.5, at_most=600):
+        """Wait until nothing on the page has changed for so long, and no bar is moving."""
+        end, since, before = time.monotonic() + at_most, time.monotonic(), None
+        while time.monotonic() < end:
+            now = self.page.evaluate("document.body.innerHTML + document.querySelectorAll('progress').length")
+            if now != before:
+                since, before = time.monotonic(), now
+            elif time.monotonic() - since > seconds:
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("it never came to rest")
+
     def close(self):
         self.context.close()
         assert not self.complaints, self.complaints

@@ -16,14 +16,14 @@ def test_the_ring_melts_as_the_slider_is_dragged(visitor):
     page = visitor.open("melting", until='svg[aria-label^="Six clusters"]')
     page.page.wait_for_selector('pre[aria-label^="Text melted"]')
     before = page.measured("distance between the modes")
-    assert before[0] == pytest.approx(4 * math.exp(-3 * 0.25), abs=1e-3)
+    assert before[0] == pytest.approx(4 * math.cos(math.pi / 8), abs=1e-3)
 
     page.drag(0.6)
     page.until(lambda: page.measured("distance between the modes")[0] < 0.8 * before[0])
     t = float(page.page.get_by_role("slider").first.get_attribute("aria-valuenow"))
     assert 0.5 < t < 0.7
     page.picture(f"Six clusters of points on a ring, melted to t = {t:g}").wait_for()
-    alpha = math.exp(-3 * t)
+    alpha = math.cos(math.pi / 2 * t)
     closed, measured = page.measured("distance between the modes")
     assert closed == pytest.approx(4 * alpha, abs=1e-3)
     assert abs(measured - closed) < 4 * math.sqrt((0.3 * alpha) ** 2 + 1 - alpha**2) * math.sqrt(4 / 2000)
@@ -57,12 +57,12 @@ def test_by_keyboard_alone_and_another_schedule(visitor):
     page.page.keyboard.press("Home")
     page.until(lambda: page.measured("distance between the modes")[0] == 4.0)
     assert page.measured("standard deviation of the noise") == (0.0, 0.0)
-    page.page.get_by_label("schedule", exact=True).first.select_option("cosine")
+    page.page.get_by_label("schedule", exact=True).first.select_option("exponential")
     page.page.keyboard.press("Tab")
     slider.focus()
-    for _ in range(50):
+    for _ in range(25):
         page.page.keyboard.press("ArrowRight")
-    page.until(lambda: page.measured("distance between the modes")[0] == pytest.approx(4 * math.sqrt(0.5), abs=1e-3))
+    page.until(lambda: page.measured("distance between the modes")[0] == pytest.approx(4 * math.exp(-0.75), abs=1e-3))
 
 
 def test_the_contents_page_leads_there(visitor):

@@ -163,7 +163,10 @@ def test_without_marimo_it_says_what_to_install(monkeypatch):
 def test_edit_opens_copies_and_keeps_those_that_are_there(monkeypatch, tmp_path):
     commands = []
     done = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(serve.subprocess, "run", lambda words, check: commands.append(words) or done)
+    given = []
+    monkeypatch.setattr(
+        serve.subprocess, "run", lambda words, **how: commands.append(words) or given.append(how) or done
+    )
     mine = tmp_path / "lab" / "ch1_melting.py"
     mine.parent.mkdir()
     mine.write_text("mine")
@@ -172,3 +175,22 @@ def test_edit_opens_copies_and_keeps_those_that_are_there(monkeypatch, tmp_path)
     assert {path.name for path in mine.parent.iterdir()} == {each.path.name for each in contents.chapters()}
     assert "--headless" in commands[0]
     assert "--no-token" not in commands[0]
+
+    # A token is told without standing in the list of processes.
+    assert serve.edit(tmp_path / "lab", "127.0.0.1", 0, browser=True, token="a secret") == 0
+    assert given[1]["input"] == "a secret"
+    assert "a secret" not in commands[1]
+    assert commands[1][-2:] == ["--token-password-file", "-"]
+
+
+def test_editing_beside_an_open_lab(monkeypatch, tmp_path):
+    monkeypatch.setattr(serve, "lab_at", lambda host, port: True)
+    monkeypatch.setattr(serve.subprocess, "run", lambda words, **how: subprocess.CompletedProcess([], 0))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(UsageError, match="where a lab is open already"):
+            serve.edit(tmp_path, "127.0.0.1", taken, browser=False)
+        monkeypatch.setattr(serve, "PORT", taken)
+        assert serve.edit(tmp_path, "127.0.0.1", 0, browser=False) == 0  # on a port of the editor's own

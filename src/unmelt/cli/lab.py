@@ -29,13 +29,14 @@ def lab(
     serve.check_installed()
     from unmelt.lab.guard import QUESTION, is_loopback
 
+    token = token or os.environ.get("UNMELT_LAB_TOKEN", "")
     if edit:
-        code = serve.edit(folder, host, port, browser)
+        code = serve.edit(folder, host, port, browser, token)
         if code:
             raise SystemExit(code)
         return
     local = is_loopback(host)
-    token = token or os.environ.get("UNMELT_LAB_TOKEN", "") or ("" if local else secrets.token_urlsafe(24))
+    token = token or ("" if local else secrets.token_urlsafe(24))
     try:
         bound = serve.listening(host, port)
     except serve.AlreadyOpenError as there:

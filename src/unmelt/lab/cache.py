@@ -1,7 +1,8 @@
 """What chapters work out on first use, and keep: trained models as run folders, measurements as JSON.
 
 They lie in the user's cache folder, or where UNMELT_CACHE says. Nothing is half-written: a run folder is what training
-writes, which goes on where it was interrupted, and JSON is put in place whole.
+writes, which goes on where it was interrupted, and JSON is put in place whole. Two pages that need the same thing, of
+one lab or of two, do not make it twice: one makes it, the other waits.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, load
@@ -50,10 +51,15 @@ def place(name: str, settings: Any) -> Path:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Two pages that need the same thing: one makes it, the other waits."""
+    """One at a time: among the threads of this process by a lock, among processes by one on a file, where there are
+    such locks; the system takes that of a process that was killed away."""
     with _door:
         lock = _one_at_a_time.setdefault(path, threading.Lock())
-    with lock:
+    with lock, _lock_file(path.name) as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -70,7 +76,6 @@ def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, floa
         if found is not None and found.steps_done == model.training.steps:
             found.source, found.held_out = model.source, model.held_out
             return found  # type: ignore[return-value]
-        _writable(path.parent)
         watch = [_Told(progress, model.training.steps)] if progress is not None else []
         return model.fit(path, quiet=True, watch=watch)
 
@@ -83,7 +88,6 @@ def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
             return json.loads(path.read_text())
         except (OSError, json.JSONDecodeError):
             found = make()
-            _writable(path.parent)
             text = json.dumps(found)
             write(path, text.encode())
             return json.loads(text)  # the first time as every other time
@@ -100,12 +104,14 @@ def _found(path: Path) -> Model | TextModel | None:
         return None
 
 
-def _writable(path: Path) -> None:
+def _lock_file(name: str) -> IO[str]:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for each in ("lab", "locks"):
+            (folder() / each).mkdir(parents=True, exist_ok=True)
+        return open(folder() / "locks" / name, "w")
     except OSError as error:
         raise UsageError(
-            f"{path}, which cannot be written ({error.strerror})",
+            f"{folder()}, which cannot be written ({error.strerror})",
             "a folder for what the lab trains",
             "UNMELT_CACHE=/tmp/unmelt unmelt lab",
         ) from None

@@ -149,14 +149,23 @@ def show(address: str) -> None:
         webbrowser.open(address)
 
 
-def edit(folder: Path, host: str, port: int, browser: bool) -> int:
-    """Copies of the chapters in marimo's editor, which always wants a token. Returns its exit code.
+def edit(folder: Path, host: str, port: int, browser: bool, token: str = "") -> int:
+    """Copies of the chapters in marimo's editor, which always wants a token: this one, or one that it makes up and
+    prints. Returns its exit code.
 
     Copies that are there already are kept as they are.
     """
     from unmelt.run import writable
 
-    listening(host, port).close()
+    if port:
+        try:
+            listening(host, port).close()
+        except AlreadyOpenError:
+            raise UsageError(
+                f"port {port}, where a lab is open already",
+                "another one to edit on",
+                f"unmelt lab --edit --port {port + 1}",
+            ) from None
     writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for chapter in chapters():
@@ -164,4 +173,9 @@ def edit(folder: Path, host: str, port: int, browser: bool) -> int:
             shutil.copyfile(chapter.path, folder / chapter.path.name)
     command = [sys.executable, "-m", "marimo", "edit", str(folder), "--host", host, "--skip-update-check"]
     command += ["--port", str(port)] if port else []
-    return subprocess.run(command + ([] if browser else ["--headless"]), check=False).returncode
+    command += [] if browser else ["--headless"]
+    if not token:
+        return subprocess.run(command, check=False).returncode
+    # Not in the command itself, where every user of the machine could read it.
+    command += ["--token-password-file", "-"]
+    return subprocess.run(command, input=token, text=True, check=False).returncode

@@ -38,7 +38,7 @@ def _():
         "variance exploding (EDM)": um.schedule.VarianceExploding(0.02, 20.0),
     }
     time = mo.ui.slider(0, 1, 0.01, value=0.25, label="time t", show_value=True, full_width=True)
-    choice = mo.ui.dropdown(SCHEDULES, value="exponential", label="schedule")
+    choice = mo.ui.dropdown(SCHEDULES, value="cosine", label="schedule")
     return choice, time
 
 
@@ -80,7 +80,8 @@ def _(highest, noise_level, signal, time, times):
                 Everything on this page is one line: $x_t = \alpha(t)\,x_0 + \sigma(t)\,\text{noise}$. A **schedule** says how
                 fast the signal $\alpha$ fades and the noise $\sigma$ grows. It sets the pace and nothing else: two schedules
                 pass through the same mixtures at different times. (On variance exploding, the signal stays and the noise
-                outgrows it.)
+                outgrows it. Where $\alpha^2 + \sigma^2 = 1$, DDPM writes $\bar\alpha$ for $\alpha^2$: then
+                $\alpha = \sqrt{\bar\alpha}$ and $\sigma = \sqrt{1 - \bar\alpha}$.)
                 """
             ),
             mo.Html(schedule_picture),
@@ -119,12 +120,17 @@ def _(POINTS, at, line_labels, line_noise, line_x0, process, time, two):
     density = truth.log_density(grid_x[:, None], at(max(time.value, 1e-9), 161)).exp()
     edges = torch.linspace(-reach, reach, 61, dtype=torch.float64)
     counts = torch.histogram(line_x[:, 0].double(), edges).hist / (POINTS * (edges[1] - edges[0]))
+    # ᾱ where the variance is preserved, as DDPM writes it.
+    preserved = abs(line_alpha**2 + line_sigma**2 - 1) < 1e-9
     measured = {
-        "distance between the modes, 4α": (
+        "distance between the modes, 4α" + " = 4√ᾱ" * preserved: (
             4 * line_alpha,
             (line_x[line_labels == 1].mean() - line_x[line_labels == 0].mean()).item(),
         ),
-        "standard deviation of the noise, σ": (line_sigma, (line_x - line_alpha * line_x0).std().item()),
+        "standard deviation of the noise, σ" + " = √(1 − ᾱ)" * preserved: (
+            line_sigma,
+            (line_x - line_alpha * line_x0).std().item(),
+        ),
     }
     line_picture = vector.draw(
         vector.Frame(x=(-reach, reach), y=(0, 1.15 * max(density.max().item(), counts.max().item())), height=260),

@@ -70,8 +70,9 @@ def _():
             mo.md("""
             Grey dots are where the exact solution ends, coloured ones where each solver does, and thin lines join the two: 200
             walks, the same noise for all. **Euler** goes straight on at every step. **Heun** looks twice, so it takes half
-            as many. **DPM-Solver++(2M)** remembers its last look. The **stock** sampler of this library remembers up to
-            five, on a grid of its own; the other three share the grid that you choose.
+            as many. **DPM-Solver++(2M)** remembers its last look. These three share the grid that you choose. **Stock** is
+            what this library takes when nothing is said, on a grid of its own: for few evaluations a sampler that was
+            learned on random mixtures, whose score is exact, for many Adams' method, which remembers up to five looks.
             """),
             evaluations,
             grid_choice,
@@ -193,10 +194,15 @@ def _(process, ring, tune):
     def lesson(n):
         noise = process.prior((256, 2), um.rng.Rows.of(5, 256), torch.float64)
         found = um.sampler.tune(ring, n, noise, rounds=8)
-        return {"times": found.sampler.times, "stock": found.stock, "tuned": found.tuned}
+        grids = {"stock": um.sampler.stock(n)[1], "tuned": found.sampler.grid}
+        return {
+            "times": {name: grid(process.schedule).tolist() for name, grid in grids.items()},
+            "stock": found.stock,
+            "tuned": found.tuned,
+        }
 
     tuned = {}
-    _kept = {n: ["cosine ring", n, 8] for n in (3, 4, 5, 6, 8)}
+    _kept = {n: ["cosine ring", n, 8, repr(um.sampler.stock(n)[0])] for n in (3, 4, 5, 6, 8)}
     if tune.value or all(lab.place("tuned", each).with_suffix(".json").exists() for each in _kept.values()):
         with bar(len(_kept), "Tuning") as _move:
             for _number, (_n, _settings) in enumerate(_kept.items()):
@@ -210,12 +216,18 @@ def _(process, ring, tune):
 def _(tuned):
     mo.stop(not tuned, mo.md("*Not tuned yet: press the button.*"))
     _times = vector.draw(
-        vector.Frame(x=(-0.04, 1.04), y=(2, 9), width=420, height=240, x_name="times visited, t", y_name="evaluations"),
+        vector.Frame(x=(-0.04, 1.04), y=(2, 9), width=420, height=260, x_name="times visited, t", y_name="evaluations"),
         [
-            vector.Dots(torch.tensor([[t, float(n)] for t in each["times"]]), colour, 8.0, 1.0)
-            for (n, each), colour in zip(tuned.items(), um.picture.look.colours(len(tuned)), strict=True)
+            vector.Dots(
+                torch.tensor([[t, n + lift] for n, each in tuned.items() for t in each["times"][name]]),
+                colour,
+                8.0,
+                1.0,
+                name=f"{name} grid",
+            )
+            for name, colour, lift in (("stock", vector.RED, 0.15), ("tuned", vector.PINK, -0.15))
         ],
-        alt="The times that tuned samplers visit, one row for each number of evaluations",
+        alt="The times that stock and tuned samplers visit, two rows for each number of evaluations",
     )
     _table = lab.beside(
         {f"error with {n} evaluations": (each["stock"], each["tuned"]) for n, each in tuned.items()},
