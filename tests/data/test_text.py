@@ -138,6 +138,22 @@ def test_all_grids_of_four_and_relatives_of_nine():
         Sudoku(5)
 
 
+def test_cells_know_their_line_column_and_box():
+    grid, written = Sudoku(4), Sudoku(4, written=True)
+    cells = grid.coordinates
+    for cell, (line, column, box) in enumerate(cells):
+        assert (line, column, box) == (cell // 4, cell % 4, cell // 8 * 2 + cell % 4 // 2)
+    assert [sum(each[2] == box for each in Sudoku(9).coordinates) for box in range(9)] == [9] * 9
+    x, _ = written.batch(0, 1)
+    assert len(written.coordinates) == x.shape[1]
+    for place, (*cell, number) in enumerate(written.coordinates):
+        assert number == place
+        if 1 <= place <= 16:
+            assert tuple(cell) == cells[place - 1]  # of the puzzle's token read there
+        elif place:
+            assert tuple(cell) == cells[place - 17]  # of the grid's token to come
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_puzzles_have_one_solution_and_need_every_clue(written):
     source = Sudoku(4, written, held_out=True)

@@ -51,6 +51,11 @@ def test_a_causal_network_is_a_law_over_sequences():
     model = Autoregressive(network(1), Mask(V), (L,))
     log_p = -um.objective.NextToken()(model, SEQUENCES, None, Stream(0)).double() * L
     assert log_p.exp().sum() == pytest.approx(1, abs=1e-12)
+    chain = torch.zeros(len(SEQUENCES), dtype=torch.float64)
+    for place in range(L):  # of each token in view of those before it, all others being masks
+        x = torch.where(torch.arange(L) < place, SEQUENCES, V)
+        chain += model(x, zeros(len(x))).log_probabilities[torch.arange(len(x)), place, SEQUENCES[:, place]]
+    torch.testing.assert_close(log_p, chain, rtol=0, atol=1e-12)
 
 
 @torch.no_grad()
@@ -63,6 +68,22 @@ def test_who_reads_from_whom(block):
         other[0, changed] = (other[0, changed] + 1) % V
         moved = (model(other, zeros(1)) - base).abs().amax(-1)[0] > 1e-12
         assert moved.tolist() == [place // block >= changed // block for place in range(L)]
+
+
+@torch.no_grad()
+def test_of_coordinates_only_distances_count_axis_by_axis():
+    x, square = SEQUENCES[[5, 50]], [(0, 0), (0, 1), (1, 0), (1, 1)]
+    plain, numbered = network(), network(coordinates=[(k,) for k in range(L)])
+    assert torch.equal(plain(x, zeros(2)), numbered(x, zeros(2)))
+    moved = [(row + 7, column + 2) for row, column in square]
+    laid, elsewhere, turned = (network(coordinates=each) for each in (square, moved, [each[::-1] for each in square]))
+    torch.testing.assert_close(laid(x, zeros(2)), elsewhere(x, zeros(2)), rtol=0, atol=1e-12)
+    for other in (turned, plain):
+        assert (laid(x, zeros(2)) - other(x, zeros(2))).abs().max() > 1e-3
+    assert "at" not in laid.state_dict()
+    for wrong in (square[:3], [(0, 0), (1,), (2, 2), (3, 3)], [(0,) * 5] * 4, [()] * 4):
+        with pytest.raises(um.errors.UsageError, match="coordinates of"):
+            network(coordinates=wrong)
 
 
 def any_order_of_blocks(model, block):

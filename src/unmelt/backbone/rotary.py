@@ -4,7 +4,8 @@
 
 Queries and keys are brought to one length first (Dehghani et al., 2023), which keeps the softmax from saturating. What
 was read before can be kept in a `Past`, so that a sequence that grows is not read again. Where blocks are learned, a
-clean row stands beside the melted one, and what no place may read is not worked out (`beside`).
+clean row stands beside the melted one, and what no place may read is not worked out (`beside`). A place may have more
+than one number, such as its row and its column: the planes are then shared out among them.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ SHORT = 1024
 twice as long for the gradient."""
 
 
-def angles(places: Int64[Tensor, " n"], features: int) -> Float[Tensor, "n half"]:
-    """By how much each pair of features is turned at each place."""
-    frequency = BASE ** (-torch.arange(0, features, 2, dtype=torch.float64, device=places.device) / features)
-    return (places[:, None] * frequency).float()
+def angles(places: Int64[Tensor, "n axes"], features: int) -> Float[Tensor, "n half"]:
+    """By how much each pair of features is turned at each place, pairs and axes in turn."""
+    axes, pair = places.shape[1], torch.arange(features // 2, device=places.device)
+    frequency = BASE ** (-2.0 * (pair // axes * axes).double() / features)
+    return (places[:, pair % axes] * frequency).float()
 
 
 def turned(x: Float[Tensor, "rows heads n features"], angle: Float[Tensor, "n half"]) -> Tensor:

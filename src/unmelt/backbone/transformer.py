@@ -77,7 +77,11 @@ class Transformer(nn.Module):
     block          places that read from one another; later blocks read from earlier ones. None: all from all
     time           whether the level is told; masks say it themselves, by their number
     classes        labels; 0 for none
+    coordinates    where each place stands, a row of whole numbers for each, such as its line and its column, of which
+                   distances count; None: its number in the sequence
     """
+
+    at: Tensor
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Transformer(nn.Module):
         block: int | None = None,
         time: bool = False,
         classes: int = 0,
+        coordinates: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, "Transformer", symbols=symbols, vocabulary=vocabulary, length=length, width=width, depth=depth)
@@ -99,6 +104,8 @@ class Transformer(nn.Module):
         self.symbols, self.vocabulary, self.length = symbols, vocabulary, length
         self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
         self.block, self.time, self.classes = block, time, classes
+        self.coordinates = coordinates
+        self.register_buffer("at", self._places(), persistent=False)
         hidden = max(8, 8 * round(mlp_ratio * width / 8))
         self.into = nn.Embedding(symbols, width)
         nn.init.normal_(self.into.weight, std=SMALL)
@@ -143,7 +150,7 @@ class Transformer(nn.Module):
         h = self._with_neighbours(x, beside, places, block, edges)
         if beside is not None:
             places, pair = places.repeat(2), block
-        angle = angles(places, self.width // self.heads)
+        angle = angles(self.at[places], self.width // self.heads)
         for number, each in enumerate(self.blocks):
             h = each(h, angle, mask, past, None if steering is None else steering[6 * number : 6 * number + 6], pair)
         h = h if beside is None else h[:, beside.shape[1] :]
@@ -167,6 +174,18 @@ class Transformer(nn.Module):
     def _mixed(self, each: Tensor, left: Tensor, after: Tensor, ends: Tensor) -> Tensor:
         right = torch.cat([each[:, 1:], after[:, None]], 1)
         return each + self.left * left + self.right * torch.where(ends[:, None], 0.0, right)
+
+    def _places(self) -> Int64[Tensor, "length axes"]:
+        if self.coordinates is None:
+            return torch.arange(self.length)[:, None]
+        pairs, axes = self.width // self.heads // 2, {len(each) for each in self.coordinates}
+        if len(self.coordinates) != self.length or len(axes) > 1 or not 1 <= max(axes) <= pairs:
+            raise UsageError(
+                f"coordinates of {len(self.coordinates)} places with {sorted(axes)} numbers each",
+                f"as many for each of {self.length} places, and no more than the {pairs} pairs of features of a head",
+                "coordinates=[(row, column) for row in range(9) for column in range(9)]",
+            )
+        return torch.tensor([list(map(int, each)) for each in self.coordinates])
 
     def _check(self, length: int) -> None:
         if length > self.length:

@@ -125,6 +125,16 @@ class Sudoku:
     def shape(self) -> tuple[int, ...]:
         return (2 * self.side**2 + 1,) if self.written else (self.side**2,)
 
+    @property
+    def coordinates(self) -> list[tuple[int, ...]]:
+        """Line, column and box of each place's cell. A puzzle with its grid is read one place late, from left to right:
+        while the puzzle is read, a place's cell is the one that it reads, and afterwards the one that comes next; its
+        number in the row is told too."""
+        box: int = round(self.side**0.5)
+        lines = [divmod(cell, self.side) for cell in range(self.side**2)]
+        cells: list[tuple[int, ...]] = [(line, column, line // box * box + column // box) for line, column in lines]
+        return [(*cell, number) for number, cell in enumerate([(0, 0, 0), *cells, *cells])] if self.written else cells
+
     def grids(self, step: int, rows: int) -> Int64[Tensor, "rows cells"]:
         first = _first(self.side)
         aside = torch.tensor([fold(0, number) % 5 == 0 for number in range(len(first))])

@@ -59,6 +59,10 @@ class Table:
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
         seen, sequences = self.process.likelihood(x_t, t), self.sequences
+        here = torch.nn.functional.one_hot(x_t, self.process.symbols)[..., : self.process.vocabulary].to(seen)
+        seen = torch.where(
+            seen.sum(-1, keepdim=True) > 0, seen, here
+        )  # where all has melted, what stands was put there
         joint = self.law.flatten().expand(len(x_t), -1)
         for place in range(self.law.ndim):
             joint = joint * seen[:, place, sequences[:, place]]

@@ -8,7 +8,7 @@ away from mistakes, and not, as classifier-free guidance does, from other classe
 
 from typing import Any, final
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -34,6 +34,6 @@ class Autoguidance(Guidance):
         self.worse = worse
 
     def worse_than(
-        self, belief: Any, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
+        self, belief: Any, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
     ) -> Any:
         return self.worse(x_t, t, condition)

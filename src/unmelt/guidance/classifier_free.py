@@ -5,7 +5,7 @@ guided = null + scale (conditional - null)
 
 from typing import Any, final
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -16,7 +16,7 @@ from unmelt.guidance.guidance import Guidance
 def null_belief(
     denoiser: Denoiser,
     belief: Any,
-    x_t: Float[Tensor, "rows *shape"],
+    x_t: Shaped[Tensor, "rows *shape"],
     t: Float[Tensor, " rows"],
     condition: Condition | None,
 ) -> Any:
@@ -29,6 +29,6 @@ class CFG(Guidance):
     """A denoiser that overstates the difference its condition makes; two network calls a belief."""
 
     def worse_than(
-        self, belief: Any, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
+        self, belief: Any, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
     ) -> Any:
         return null_belief(self.denoiser, belief, x_t, t, condition)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -46,19 +46,19 @@ class Guidance(Around, ABC):
 
     @abstractmethod
     def worse_than(
-        self, belief: Any, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
+        self, belief: Any, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
     ) -> Any:
         """The belief to move away from, given the denoiser's own; finite at every t."""
 
     @final
     def __call__(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Any:
         return self.beliefs(x_t, t, condition)[1]
 
     @final
     def beliefs(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> tuple[Any, Any]:
         """What is believed without guidance, and with it."""
         belief = self.denoiser(x_t, t, condition)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.posterior import Point
@@ -48,9 +48,9 @@ def spread(values: Float[Tensor, " rows"], dtype: torch.dtype, ndim: int) -> Ten
     return values.to(dtype).view(-1, *(1,) * (ndim - 1))
 
 
-def over(values: Float[Tensor, " rows"], x: Float[Tensor, "rows *shape"]) -> Tensor:
-    """One number a row, in x's precision and shaped to multiply x."""
-    return spread(values, x.dtype, x.ndim)
+def over(values: Float[Tensor, " rows"], x: Shaped[Tensor, "rows *shape"]) -> Tensor:
+    """One number a row, in x's precision, if x has one, and shaped to multiply x."""
+    return spread(values, x.dtype if x.is_floating_point() else values.dtype, x.ndim)
 
 
 @final

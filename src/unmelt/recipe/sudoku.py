@@ -60,6 +60,7 @@ def sudoku(
         padded=False,
         even=False,  # where many cells are empty little follows; what can be learned is where few are
         questions=partial(_asked, aside),
+        coordinates=real.coordinates,
     )
 
 

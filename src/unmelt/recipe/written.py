@@ -1,6 +1,6 @@
 """What the recipes for text share: a transformer on tokens, and one of three ways to learn to write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from unmelt.backbone import Transformer
@@ -55,12 +55,14 @@ def written(
     even: bool = True,
     notes: str = "",
     questions: Callable[[], Mapping[str, Questions]] | None = None,
+    coordinates: Sequence[Sequence[int]] | None = None,
 ) -> TextModel:
     """A model of rows of tokens.
 
     middle   share of rows from which an autoregressive model learns to fill a middle in
     padded   whether rows may end in padding
     even     whether masks are learned with every masked token alike, or every number of masks
+    coordinates   where each place stands, if not one after the other
     """
     vocabulary, (length,) = tokenizer.vocabulary, real.shape
     reads_on, block = kind == "autoregressive", network.block or None
@@ -75,6 +77,7 @@ def written(
             heads=network.heads,
             block=1 if reads_on else block,
             time=kind == "uniform",
+            coordinates=coordinates,
         )
     if middle > 0:
         marks = [tokenizer.special(name) for name in ("prefix", "suffix", "middle")]

@@ -150,10 +150,9 @@ class Unmask(Sampler):
         return torch.where(after, self.end, x)
 
     def _now(self, process: Any, state: State) -> Tensor:
-        """The time at which there would be as many masks as there are."""
-        masks = process.masked(state.x).flatten(1).sum(1)
-        share = (masks / state.recall("total").clamp_min(1)).clamp(max=1)
-        return process.schedule.time(1 - share)
+        """The time at which there would be as many masks as there are: what is known counts as written."""
+        masked = process.masked(state.x).flatten(1)
+        return process.schedule.time(1 - masked.double().mean(1).to(state.t))
 
     def _open(self, masked: Tensor) -> Tensor:
         """Places of the first block that is not finished."""
