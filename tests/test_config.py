@@ -31,6 +31,7 @@ GIVEN = {
     "steps": 3,
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
+    "of_start": (1.0, 0.5),
     "schedule": um.schedule.Cosine(),
     "of": um.objective.Uniform(),
     "betas": um.interop.Betas(),

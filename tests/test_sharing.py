@@ -180,7 +180,7 @@ def test_tampered_repositories_are_refused(model, there, cache):
     there.put("me/large", config__json=whole["config.json"], model__safetensors=weights + bytes(1 << 20))
     with pytest.raises(um.UsageError, match="at most the"):
         um.Model.from_pretrained("me/large", cache_dir=cache)
-    about["model"]["sampler"]["part"] = "subprocess.run"
+    about["model"]["grid"]["part"] = "subprocess.run"
     there.put("me/part", config__json=sealed(about), model__safetensors=weights)
     with pytest.raises(um.UsageError, match=r"subprocess\.run"):
         um.Model.from_pretrained("me/part", cache_dir=cache)

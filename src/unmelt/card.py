@@ -113,7 +113,10 @@ model.draw(x, path="samples.png")
         "## What it is",
         _table(
             {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
-            | {part: short(about["model"][part]) for part in ("codec", "sampler", "grid", "objective")}
+            | {
+                part: short(about["model"][part] or "what is in stock")
+                for part in ("codec", "sampler", "grid", "objective")
+            }
             | {"classes": ", ".join(classes) or "none"}
         ),
         "## Data",

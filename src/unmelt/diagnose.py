@@ -86,10 +86,9 @@ def curve(
 
 def _ways(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
     """What is compared at this number of evaluations."""
-    own = model.way(steps, None)[1]
     ways: dict[str, tuple[Sampler, Grid]] = {
-        "Euler": (Euler(), own),
-        "DPM-Solver++(2M)": (DPMpp(2), own),
+        "Euler": (Euler(), grid.balanced(steps)),
+        "DPM-Solver++(2M)": (DPMpp(2), grid.karras(steps)),
         "stock": stock(steps),
     }
     for one in model.tuned:

@@ -55,7 +55,7 @@ MORE: dict[type, list[Any]] = {
     DPMppSingle: [DPMppSingle(eta=1.0)],
     LMS: [LMS(order=2)],
     SASolver: [SASolver(order=2, eta=0.5)],
-    Tuned: [Tuned((1.0, 0.7, 0.4, 0.0), ((), (-0.4,), (-0.5, 0.1)), (0.0, 0.01, -0.02))],
+    Tuned: [Tuned((1.0, 0.7, 0.4, 0.0), ((), (-0.4,), (-0.5, 0.1)), (0.1, 0.2, -0.1))],
     UniPC: [UniPC(order=1)],
     Langevin: [Langevin(walks=3, size=0.2)],
 }
@@ -97,7 +97,10 @@ WEIGHTS: list[unmelt.objective.Weight] = instances(unmelt.objective, unmelt.obje
 SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
     key: make
     for key, make in vars(grid).items()
-    if inspect.isfunction(make) and not key.startswith("_") and make.__module__ == grid.__name__ and key != "fixed"
+    if inspect.isfunction(make)
+    and not key.startswith("_")
+    and make.__module__ == grid.__name__
+    and key not in ("fixed", "shares")
 }
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 import unmelt as um
 from unmelt.cli import main
 from unmelt.errors import UsageError
-from unmelt.interop import Betas, DiffusersUNet, from_diffusers, to_diffusers
+from unmelt.interop import Betas, DiffusersUNet, chosen, from_diffusers, to_diffusers
 from unmelt.rng import Rows
 
 diffusers = pytest.importorskip("diffusers")
@@ -86,11 +86,20 @@ def theirs(folder, model, rows, seed, **asked):
 def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
     model = transformer() if which == "transformer" else request.getfixturevalue(which)
     folder = to_diffusers(model, tmp_path / "out")
-    ours = model.sample(3, label=[1, 0, 1], guidance=guidance, seed=5)
+    sampler, grid = chosen(model)
+    ours = model.sample(3, label=[1, 0, 1], guidance=guidance, seed=5, sampler=sampler, grid=grid)
     found = theirs(folder, model, 3, 5, class_labels=[1, 0, 1], guidance_scale=guidance)
     assert ours.std() > 0.05
     assert (found - ours).abs().max() <= TOLERANCE
     assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
+
+
+def test_what_is_in_stock_leaves_as_a_solver_of_theirs(digits):
+    assert chosen(digits) == (um.sampler.DPMpp(order=2), um.grid.karras(20))
+    straight = transformer()
+    assert chosen(straight) == (straight.sampler, straight.grid)
+    straight.sampler = None
+    assert chosen(straight) == (um.sampler.Euler(), um.grid.balanced(8))
 
 
 def test_without_a_class_and_with_another_sampler(digits, tmp_path):
@@ -160,7 +169,8 @@ def test_from_the_command_line(tmp_path, capsys):
     assert main(["export", str(tmp_path / "run"), "--to", "diffusers", "--steps", "4"]) == 0
     model = um.load(tmp_path / "run", device="cpu")
     found = theirs(tmp_path / "run-diffusers", model, 2, 0, class_labels=[3, 4])
-    assert (found - model.sample(2, label=[3, 4], steps=4, seed=0)).abs().max() <= TOLERANCE
+    sampler, grid = chosen(model, grid=um.grid.karras(4))
+    assert (found - model.sample(2, label=[3, 4], seed=0, sampler=sampler, grid=grid)).abs().max() <= TOLERANCE
     assert main(["export", str(tmp_path / "run")]) == 2
     assert "something is already" in capsys.readouterr().err
 

@@ -194,7 +194,8 @@ def test_a_trajectory_ends_in_the_sample(model):
     assert (times[0], times[-1], len(times)) == (1.0, 0.0, 7)
     assert all(late > early for late, early in itertools.pairwise(times))
     assert 0.3 < frames[0].x.std() / model.codec.scale < 3  # noise of sd 80, brought to the size of data
-    torch.testing.assert_close(frames[-1].x, frames[-1].x0, rtol=0, atol=1e-3)
+    last = frames[-1].x - frames[-1].x0  # a last step may be a long one, and end beside the last belief
+    assert last.abs().mean() < 0.1 * frames[-1].x.std()
 
 
 def test_a_sampler_and_a_grid_of_ones_own(model):
@@ -313,8 +314,8 @@ class TestWhatCameLater:
     def test_tuned_for_one_guidance_is_not_used_for_another(self, trained):
         trained.tune(steps=4, guidance=2.0, rows=64, rounds=3, quiet=True)
         assert trained.way(None, 2.0)[1].steps == 4
-        assert trained.way(None, 1.0) == (trained.sampler, trained.grid)
-        assert trained.way(4, 1.0)[0] == trained.sampler
+        assert trained.way(None, 1.0) == um.sampler.stock(trained.grid.steps)
+        assert trained.way(4, 1.0) == um.sampler.stock(4)
 
     def test_tuning_again_replaces(self, trained):
         for rounds in (1, 2):

@@ -8,7 +8,7 @@ import tyro
 
 from unmelt.cli.runs import RunFolder, of_numbers
 from unmelt.cli.tell import tell
-from unmelt.interop import to_diffusers
+from unmelt.interop import chosen, to_diffusers
 from unmelt.model import load
 from unmelt.sampler import Euler, grid
 
@@ -26,11 +26,11 @@ def export(
     Args:
         to: The library.
         out: A new folder; RUN-diffusers if not given.
-        sampler: The model's own, which not every library has, or Euler's method, which all have.
+        sampler: The model's own, or DPM-Solver++(2M) for what was learned; or Euler's method, which every library has.
         steps: Network evaluations; the model's own number if not given.
     """
     model = of_numbers(folder, "cpu")
-    way = (model.sampler, model.grid) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
+    way = chosen(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
     taken = way[1] if steps is None else replace(way[1], steps=steps)
     out = out or folder.with_name(f"{folder.name}-{to}")
     to_diffusers(model, out, sampler=way[0], grid=taken)

@@ -8,11 +8,14 @@ or shorter than its own; DiTTransformer2DModel counts timesteps, too, and always
 denoiser's source, cut out of this package, weights as safetensors, and a scheduler that is diffusers' own.
 """
 
+import math
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from unmelt import config
 from unmelt.codec import Affine
@@ -25,8 +28,8 @@ from unmelt.interop.unet import DiffusersUNet
 from unmelt.interop.way import Way, is_euler, way
 from unmelt.model import Model
 from unmelt.run import prepare, writable
-from unmelt.sampler import Grid, Sampler
-from unmelt.sampler.grid import Uniform
+from unmelt.sampler import DPMpp, Euler, Grid, Sampler
+from unmelt.sampler.grid import Uniform, balanced, karras
 from unmelt.train.files import write_json
 
 FILE = "unmelt_denoiser"
@@ -38,10 +41,10 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
     Load it with `DiffusionPipeline.from_pretrained(folder)`, and for a network of ours, whose code comes with it,
     `custom_pipeline=folder, trust_remote_code=True` besides.
 
-    sampler, grid   what the scheduler is to do; the model's own if not given (what was tuned stays here)
+    sampler, grid   what the scheduler is to do; `chosen` if not given
     """
     diffusers()
-    folder, sampler, grid = Path(folder), sampler or model.sampler, grid or model.grid
+    folder, (sampler, grid) = Path(folder), chosen(model, sampler, grid)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}, where something is already", "a new folder", f"--out {folder}-diffusers")
     writable(folder)
@@ -61,6 +64,21 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
             )
         shutil.copytree(beside, folder, dirs_exist_ok=True)
     return folder
+
+
+def chosen(model: Model, sampler: Sampler | None = None, grid: Grid | None = None) -> tuple[Sampler, Grid]:
+    """What is exported where not all is said: the model's own sampler and grid, if it has them.
+
+    What was learned stays here, tuned and in stock. In its place goes DPM-Solver++(2M) on Karras' grid, or on schedules
+    whose noise is without end, where diffusers has no like of it, Euler's method on a balanced grid.
+    """
+    if sampler is None and model.sampler is None:
+        top = torch.exp(-model.denoiser.process.schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2).item()
+        steps = (grid or model.grid).steps
+        if top == math.inf:
+            return Euler(), grid or balanced(steps)
+        return DPMpp(order=2), grid or karras(steps, sigma_max=round(top, 9))
+    return sampler or model.sampler, grid or model.grid
 
 
 def _is_native(model: Model) -> bool:

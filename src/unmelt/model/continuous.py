@@ -33,7 +33,7 @@ from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import Objective
 from unmelt.process.gaussian import over
 from unmelt.rng import Rows, fold
-from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, edit, trajectory, tune
+from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, adams, edit, stock, trajectory, tune
 from unmelt.train import Training, processes
 
 CHUNK = 512
@@ -68,7 +68,8 @@ class Frame(NamedTuple):
 class Model(Trained):
     """Codec, denoiser, objective, sampler and training, together; see `Trained` for the rest.
 
-    codec   from data to what the denoiser sees, and back
+    codec     from data to what the denoiser sees, and back
+    sampler   its own; None for what is in stock for as many steps as its grid has
     """
 
     PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
@@ -78,8 +79,8 @@ class Model(Trained):
         *,
         denoiser: Network | Refined,
         codec: Codec,
-        sampler: Sampler,
         grid: Grid,
+        sampler: Sampler | None = None,
         objective: Objective | None = None,
         training: Training | None = None,
         classes: Sequence[str] = (),
@@ -130,15 +131,18 @@ class Model(Trained):
         return self.denoiser if guidance == 1 else CFG(self.denoiser, guidance, interval)
 
     def way(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
-        """What samples when nothing else is said: what was tuned for this, or the model's own sampler and grid.
+        """What samples when nothing else is said: what was tuned for this, the model's own, or what is in stock.
 
-        Without a number of steps the newest tuned sampler for this guidance counts, if there is one; without a
-        guidance none does.
+        Without a number of steps the newest tuned sampler for this guidance counts, if there is one. Without a
+        guidance, which is to say for anything but the plain way from noise to data, nothing that was learned counts.
         """
         for one in reversed(self.tuned):
             if one.guidance == guidance and steps in (None, one.steps):
                 return one, one.grid
-        return self.sampler, self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
+        grid = self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
+        if self.sampler is not None:
+            return self.sampler, grid
+        return adams(grid.steps) if guidance is None else stock(grid.steps)
 
     def trajectory(
         self,
@@ -183,7 +187,7 @@ class Model(Trained):
                 "something to guide towards",
                 "model.sample(16, label=3, guidance=2.0)",
             )
-        plain = sampler is None and grid is None and tuple(interval) == (0, 1)
+        plain = sampler is None and grid is None and (guidance == 1 or tuple(interval) == (0, 1))
         own_sampler, own_grid = self.way(steps, guidance if plain else None)
         return trajectory(
             self.guided(guidance, interval),

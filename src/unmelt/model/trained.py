@@ -49,7 +49,7 @@ class Trained(ABC):
     def __init__(
         self,
         denoiser: nn.Module,
-        sampler: Sampler,
+        sampler: Sampler | None,
         grid: Grid,
         objective: Objective | None,
         training: Training | None,
@@ -62,7 +62,8 @@ class Trained(ABC):
         folder: str | Path | None,
     ) -> None:
         self.denoiser: Any = denoiser
-        self.sampler, self.grid, self.objective, self.training = sampler, grid, objective, training
+        self.sampler: Any = sampler
+        self.grid, self.objective, self.training = grid, objective, training
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
         self.steps_done, self.folder = 0, None if folder is None else Path(folder)

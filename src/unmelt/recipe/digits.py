@@ -9,7 +9,7 @@ from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
 from unmelt.recipe.recorded import recorded
 from unmelt.rng import seeded
-from unmelt.sampler import DPMpp, grid
+from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
 from unmelt.train import Muon, Training
 from unmelt.train.rate import Cosine
@@ -66,8 +66,7 @@ def digits(
     return Model(
         denoiser=Refined(backbone, base, data_sd=SD, residual_sd=0.5),
         codec=codec,
-        sampler=DPMpp(order=2),
-        grid=grid.karras(20, sigma_min=0.02),
+        grid=grid.balanced(20),
         objective=Regression(times=Stratified(LogNormalSigma(mean=-0.8, sd=1.2)), weight=EDM(SD), drop=drop),
         training=Training(
             steps=steps,

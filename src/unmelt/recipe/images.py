@@ -13,7 +13,7 @@ from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
 from unmelt.recipe.recorded import Folder, recorded
 from unmelt.rng import seeded
-from unmelt.sampler import DPMpp, grid
+from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
 from unmelt.train import Training
 
@@ -80,8 +80,7 @@ def images(
             backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(0.5), real.shape, data_sd=0.5
         ),
         codec=Affine.images(),
-        sampler=DPMpp(order=2),
-        grid=grid.karras(20),
+        grid=grid.balanced(20),
         objective=Regression(
             times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)),
             weight=EDM(0.5),

@@ -9,7 +9,7 @@ from unmelt.model import Model
 from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
 from unmelt.rng import seeded
-from unmelt.sampler import DPMpp, grid
+from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
 from unmelt.train import Training
 
@@ -26,8 +26,7 @@ def points(real: Toy, fresh: Toy, width: int, depth: int, steps: int, batch: int
             backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(1.0), real.shape, data_sd=1.0
         ),
         codec=Affine(scale=SPREAD),
-        sampler=DPMpp(order=2),
-        grid=grid.karras(20),
+        grid=grid.balanced(20),
         objective=Regression(
             times=Stratified(LogNormalSigma(mean=-1.0, sd=1.4)), weight=EDM(1.0), drop=0.1 if real.classes else 0.0
         ),

@@ -24,7 +24,7 @@ from unmelt.sampler.rk4 import RK4
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.sasolver import SASolver
 from unmelt.sampler.state import State
-from unmelt.sampler.stock import stock
+from unmelt.sampler.stock import adams, stock
 from unmelt.sampler.tune import Lesson, tune
 from unmelt.sampler.tuned import Tuned
 from unmelt.sampler.unipc import UniPC
@@ -53,6 +53,7 @@ __all__ = [
     "State",
     "Tuned",
     "UniPC",
+    "adams",
     "advance",
     "edit",
     "grid",

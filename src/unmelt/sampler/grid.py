@@ -117,10 +117,33 @@ class Balanced(Spacing):
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         schedule = with_levels(schedule, "Balanced")
-        t = torch.tensor(start, dtype=torch.float64)
-        alpha, sigma = schedule.alpha(t).item(), schedule.sigma(t).item()
-        share = torch.linspace(sigma / (sigma + self.pivot * alpha), 0, steps + 1, dtype=torch.float64)[:-1]
+        top = self.share(schedule, torch.tensor(start, dtype=torch.float64)).item()
+        return self.at(schedule, torch.linspace(top, 0, steps + 1, dtype=torch.float64)[:-1])
+
+    def share(self, schedule: Schedule, t: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
+        """sigma / (sigma + pivot alpha) at these times: 1 for pure noise, 0 for data."""
+        sigma = schedule.sigma(t)
+        return sigma / (sigma + self.pivot * schedule.alpha(t))
+
+    def at(self, schedule: Schedule, share: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
+        """The times of such shares."""
         return schedule.time(-2 * torch.log(self.pivot * share / (1 - share)))
+
+
+@final
+@dataclass(frozen=True)
+class Shares(Spacing):
+    """Levels given one by one on the scale of `Balanced`, as shares of the level that the grid starts at.
+
+    The same levels of noise on every schedule, as equal steps of `Balanced` are.
+    """
+
+    of_start: tuple[float, ...]
+
+    def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
+        schedule, scale = with_levels(schedule, "Shares"), Balanced()
+        top = scale.share(schedule, torch.tensor(start, dtype=torch.float64))
+        return scale.at(schedule, top * torch.tensor(self.of_start, dtype=torch.float64))
 
 
 @final
@@ -186,6 +209,13 @@ def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Gr
 def balanced(steps: int, pivot: float = 0.63) -> Grid:
     """Dense where noise and data are of one size: the grid to go with `Adams`."""
     return Grid(Balanced(pivot), steps)
+
+
+def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
+    """These shares of the level at the start, from 1 to 0, on the scale in which `balanced` takes equal steps."""
+    if len(of_start) < 2 or of_start[0] != 1 or of_start[-1] != 0:
+        raise UsageError(f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.shares([1.0, 0.6, 0.3, 0.0])")
+    return Grid(Shares(tuple(of_start[:-1])), len(of_start) - 1)
 
 
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:

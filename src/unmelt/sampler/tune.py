@@ -1,15 +1,15 @@
-"""Learning to sample one model in few steps: fit times and weights to the model's own accurate paths.
+"""Learning to sample one model in few steps: fit levels and weights to the model's own accurate paths.
 
     minimise over rows of noise  | few steps from the noise - accurate end point from the same noise |^2
 
 a problem of nonlinear least squares with tens of unknowns, solved by scipy's trust-region method with Jacobians from
-finite differences, each unknown needing one more sample of the batch. Any denoiser will do, guided ones included, since
-nothing is asked of it but beliefs. Learned on some rows, judged on others. (Learned grids and coefficients: Tong et
-al., 2025; Frankel et al., 2025.)
+finite differences, each unknown needing the batch once more from the step that it is about. Any denoiser will do,
+guided ones included, since nothing is asked of it but beliefs. Learned on some rows, judged on others. (Learned grids
+and coefficients: Tong et al., 2025; Frankel et al., 2025.)
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,18 +21,13 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.posterior import Point
-from unmelt.process.gaussian import Gaussian
 from unmelt.rng import Rows
 from unmelt.sampler.grid import Grid
-from unmelt.sampler.loop import knots, walk
+from unmelt.sampler.loop import walk
 from unmelt.sampler.sampler import Sampler
-from unmelt.sampler.stock import stock
+from unmelt.sampler.state import State
+from unmelt.sampler.stock import adams, begin, past, stock
 from unmelt.sampler.tuned import Tuned
-from unmelt.schedule import Schedule
-
-DEPTH = 5
-"""Past beliefs that a step may use."""
 
 NUDGE = 1e-3
 """Of finite differences: unknowns are of order 1."""
@@ -70,99 +65,119 @@ def tune(
     rows = len(noise)
     if rows < 16:
         raise UsageError(f"tuning on {rows} rows of noise", "at least 16", "rows=256")
+    wanted = ends(denoiser, *adams(teacher), noise, condition)
     learn, judge = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
+    known = None if condition is None else condition[learn]
+    tuned = fit(denoiser, begin(steps), noise[learn], wanted[learn], known, rounds=rounds, progress=progress)
+
+    def error(sampler: Sampler, grid: Grid) -> float:
+        known = None if condition is None else condition[judge]
+        return _rms((ends(denoiser, sampler, grid, noise[judge], known) - wanted[judge]).double().cpu().numpy())
+
+    return Lesson(tuned, error(*stock(steps)), error(tuned, tuned.grid))
+
+
+def fit(
+    denoiser: Denoiser,
+    start: Tuned,
+    noise: Float[Tensor, "rows *shape"],
+    wanted: Float[Tensor, "rows *shape"],
+    condition: Condition | None = None,
+    weight: Float[Tensor, "rows *shape"] | None = None,
+    rounds: int = 12,
+    progress: Callable[[float], None] | None = None,
+) -> Tuned:
+    """The sampler that ends nearest to what is wanted, found from `start`.
+
+    weight   of each number's error; all alike if not given
+    """
+    states: list[State] = []
+
+    def missed(x: Tensor) -> np.ndarray:
+        off = x - wanted if weight is None else weight * (x - wanted)
+        return off.double().flatten().cpu().numpy()
 
     def residual(unknowns: np.ndarray) -> np.ndarray:
-        sampler = _sampler(unknowns, steps, schedule)
-        return missed(sampler, sampler.grid, learn)
+        sampler = _made(unknowns, start.steps)
+        states[:] = _states(denoiser, sampler, sampler.grid, noise, condition)
+        return missed(states[-1].x)
 
-    def missed(sampler: Sampler, grid: Grid, part: slice) -> np.ndarray:
-        return (end(sampler, grid, part) - wanted[part]).double().flatten().cpu().numpy()
+    def slopes(unknowns: np.ndarray) -> np.ndarray:
+        """The Jacobian, by a nudge of each unknown."""
+        here = residual(unknowns)
+        if progress is not None:
+            progress(_rms(here))
+        return np.stack([nudged(unknowns, at, step, here) for at, step in enumerate(_step_of_each(start.steps))], 1)
 
-    def end(sampler: Sampler, grid: Grid, part: slice) -> Tensor:
-        return _end(denoiser, sampler, grid, noise[part], None if condition is None else condition[part])
+    def nudged(unknowns: np.ndarray, at: int, step: int, here: np.ndarray) -> np.ndarray:
+        moved = unknowns.copy()
+        moved[at] += NUDGE
+        sampler = _made(moved, start.steps)
+        _, *times = _knots(sampler.grid, denoiser, noise)
+        state = deque(walk(denoiser, sampler, states[step], times[step:]), maxlen=1).pop()
+        return (missed(state.x) - here) / NUDGE
 
-    schedule = denoiser.process.schedule
-    wanted = end(*stock(teacher), slice(None))
-    learned = least_squares(
-        residual,
-        _start(steps, schedule),
-        jac=lambda unknowns: _differences(residual, unknowns, progress),
-        x_scale="jac",
-        max_nfev=rounds,
-    ).x
-    tuned = _sampler(learned, steps, schedule)
-    return Lesson(tuned, _rms(missed(*stock(steps), judge)), _rms(missed(tuned, tuned.grid, judge)))
+    with torch.inference_mode():
+        found = least_squares(residual, _unknowns(start), jac=slopes, x_scale="jac", max_nfev=rounds)
+    return _made(found.x, start.steps)
 
 
-def _differences(
-    residual: Callable[[np.ndarray], np.ndarray], unknowns: np.ndarray, progress: Callable[[float], None] | None
-) -> np.ndarray:
-    """The Jacobian, by a nudge of each unknown."""
-    here = residual(unknowns)
-    if progress is not None:
-        progress(_rms(here))
-    nudged = unknowns + NUDGE * np.eye(len(unknowns))
-    return np.stack([(residual(each) - here) / NUDGE for each in nudged], 1)
+@torch.no_grad()
+def ends(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    grid: Grid,
+    noise: Float[Tensor, "rows *shape"],
+    condition: Condition | None = None,
+) -> Float[Tensor, "rows *shape"]:
+    """Where rows of noise end."""
+    return deque(_states(denoiser, sampler, grid, noise, condition), maxlen=1).pop().x
+
+
+def _states(
+    denoiser: Denoiser, sampler: Sampler, grid: Grid, noise: Tensor, condition: Condition | None
+) -> Iterator[State]:
+    start, *times = _knots(grid, denoiser, noise)
+    state = sampler.init(noise, start, Rows.of(0, len(noise)), condition)
+    yield state
+    yield from walk(denoiser, sampler, state, times)
+
+
+def _knots(grid: Grid, denoiser: Denoiser, noise: Tensor) -> list[Tensor]:
+    """The times of a grid, each as the one time of all rows; not remembered, since each is used once."""
+    return [time.expand(len(noise)) for time in grid(denoiser.process.schedule).to(noise.device)]
 
 
 def _rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(x**2)))
 
 
-@torch.no_grad()
-def _end(denoiser: Denoiser, sampler: Sampler, grid: Grid, noise: Tensor, condition: Condition | None) -> Tensor:
-    start, *times = knots(grid, denoiser.process.schedule, len(noise), noise.device)
-    state = sampler.init(noise, start, Rows.of(0, len(noise)), condition)
-    return deque(walk(denoiser, sampler, state, times), maxlen=1).pop().x
+def _unknowns(of: Tuned) -> np.ndarray:
+    """Step by step: how far ahead, the weights, and the logit of what is left of the level, but for the last step.
+
+    Numbers of later steps change nothing before them.
+    """
+    found: list[float] = []
+    for step, weights in enumerate(of.weights):
+        found += [of.ahead[step], *weights]
+        if step < of.steps - 1:
+            left = of.levels[step + 1] / of.levels[step]
+            found.append(np.log(left / (1 - left)))
+    return np.array(found)
 
 
-def _sampler(unknowns: np.ndarray, steps: int, schedule: Schedule) -> Tuned:
-    """Unknowns: the first log noise-to-signal ratio, the logarithms of how far each next one falls, shifts, weights."""
-    inner = steps - 1
-    first, falls, shifts, weights = np.split(unknowns, [1, inner, 2 * inner])
-    highest = -schedule.log_snr(torch.ones((), dtype=torch.float64)).item() / 2
-    ratios = np.minimum(first, highest - 1e-3) - np.concatenate([[0.0], np.exp(falls.clip(-7, 3)).cumsum()])
-    ends = np.cumsum([min(step, DEPTH) for step in range(steps)])
-    return Tuned(
-        (1.0, *schedule.time(-2 * torch.from_numpy(ratios)).tolist(), 0.0),
-        tuple(tuple(part.tolist()) for part in np.split(weights, ends[:-1])),
-        (0.0, *shifts.tolist()),
-    )
+def _made(unknowns: np.ndarray, steps: int) -> Tuned:
+    """The sampler of these unknowns."""
+    numbers = iter(unknowns.tolist())
+    levels, weights, ahead = [1.0], [], []
+    for step in range(steps):
+        ahead.append(next(numbers))
+        weights.append(tuple(next(numbers) for _ in range(past(step))))
+        if step < steps - 1:
+            levels.append(levels[-1] / (1 + np.exp(-np.clip(next(numbers), -20, 20)).item()))
+    return Tuned((*levels, 0.0), tuple(weights), tuple(ahead))
 
 
-def _start(steps: int, schedule: Schedule) -> np.ndarray:
-    """The stock grid, no shifts, and the weights by which the stock sampler's predictor carries beliefs on it."""
-    sampler, grid = stock(steps)
-    times = grid(schedule)
-    log_ratio = -schedule.log_snr(times[1:-1]) / 2
-    weights = _weights_of(sampler, times, schedule)
-    return np.concatenate([log_ratio[:1].numpy(), torch.log(-log_ratio.diff()).numpy(), np.zeros(steps - 1), weights])
-
-
-def _weights_of(sampler: Sampler, times: Float[Tensor, " knots"], schedule: Schedule) -> np.ndarray:
-    """How much of which past belief each step of a sampler carries, read off a run whose beliefs are unit vectors."""
-    process, steps = Gaussian(schedule), len(times) - 1
-    each = _Unit(process)
-    state = sampler.init(torch.zeros(1, steps, dtype=torch.float64), times[:1], Rows.of(0, 1))
-    weights = []
-    for step, s in enumerate(times[1:]):
-        carried = process.carry(state.x, torch.zeros_like(state.x), state.t, s[None])
-        pull = process.carry(torch.zeros_like(state.x), torch.ones_like(state.x), state.t, s[None])
-        state = sampler.step(each, state, s[None])
-        of_beliefs = ((state.x - carried) / pull)[0, : step + 1].flip(0)
-        weights.append(of_beliefs[1 : DEPTH + 1].numpy())
-    return np.concatenate(weights)
-
-
-class _Unit:
-    """The n-th belief is the n-th unit vector: what x then holds is how much of each belief went into it."""
-
-    def __init__(self, process: Gaussian) -> None:
-        self.process, self.asked = process, 0
-
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Point:
-        belief = torch.zeros_like(x_t)
-        belief[:, self.asked] = 1
-        self.asked += 1
-        return Point(belief)
+def _step_of_each(steps: int) -> list[int]:
+    """The step that each unknown is about."""
+    return [step for step in range(steps) for _ in range(1 + past(step) + (step < steps - 1))]

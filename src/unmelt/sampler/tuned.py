@@ -1,11 +1,14 @@
-"""A sampler whose times and coefficients were learned for one model: few steps, each told what it should do.
+"""A sampler whose levels and coefficients were learned: few steps, each told what it should do.
 
-Step i asks for a belief at a noise level shifted a little from that of x, and carries a mixture of all beliefs so far:
+With the angle theta = atan(sigma / alpha), in which paths are smooth from pure noise to clean data, step i asks for a
+belief some of the way ahead, as if x turned with the angle and nothing else happened, and carries a mixture of all
+beliefs so far:
 
-    D_i = belief(x_t, r_t exp(shift_i)),      x_s = carry(x_t, sum_j w_ij D_(i-j)),      sum_j w_ij = 1
+    D_i = belief(x_t c' / c, theta'),  theta' = theta_t + ahead_i (theta_s - theta_t),  c = sqrt(alpha^2 + sigma^2)
+    x_s = carry(x_t, sum_j w_ij D_(i-j)),      sum_j w_ij = 1
 
-with r = sigma / alpha. Every explicit multistep method is of this form up to its order, so that learning (see
-`tune.py`) starts from one; and whatever is learned, data that are a single point are sampled exactly.
+Every explicit multistep method is of this form up to its order, so that learning (see `tune.py`) starts from one; and
+whatever is learned, data that are a single point are sampled exactly. Nothing in it knows of a schedule.
 """
 
 import math
@@ -13,45 +16,49 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import over, spread
+from unmelt.remember import remembered
 from unmelt.rng import Rows
 from unmelt.sampler import grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
 
+SOONEST = 1e-3
+"""Of the present angle: no belief is asked for at less noise than that."""
+
 
 @final
 @dataclass(frozen=True)
 class Tuned(Sampler):
-    """Made for its own few times (`Tuned.grid`); one evaluation a step.
+    """Made for its own few levels (`Tuned.grid`); one evaluation a step.
 
-    times     the n + 1 times it visits, from 1 to 0
+    levels    the n + 1 levels it visits, from 1 to 0, as `grid.shares` has them
     weights   for each step, those of past beliefs, the newest first; the present belief has the rest
-    shifts    for each step, of the logarithm of the noise-to-signal ratio at which belief is asked for
+    ahead     for each step, how much of the way to its end the belief is asked for
     guidance  scale of the guidance under which it was learned
     """
 
-    times: tuple[float, ...] = (1.0, 0.0)
+    levels: tuple[float, ...] = (1.0, 0.0)
     weights: tuple[tuple[float, ...], ...] = ((),)
-    shifts: tuple[float, ...] = (0.0,)
+    ahead: tuple[float, ...] = (0.0,)
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        falling = all(a > b for a, b in zip(self.times, self.times[1:], strict=False))
-        fitting = len(self.shifts) == len(self.weights) == len(self.times) - 1
+        falling = all(a > b for a, b in zip(self.levels, self.levels[1:], strict=False))
+        fitting = len(self.ahead) == len(self.weights) == len(self.levels) - 1
         fitting = fitting and all(len(row) <= step for step, row in enumerate(self.weights))
-        finite = all(map(math.isfinite, [*self.times, *self.shifts, *(w for row in self.weights for w in row)]))
-        if not (falling and fitting and finite and self.times[-1] == 0):
+        finite = all(map(math.isfinite, [*self.levels, *self.ahead, *(w for row in self.weights for w in row)]))
+        if not (falling and fitting and finite and self.levels[0] == 1 and self.levels[-1] == 0):
             raise UsageError(
-                f"Tuned with {len(self.times)} times and weights for {len(self.weights)} steps",
-                "times that fall to 0 and, for step i, one shift and at most i weights",
+                f"Tuned with {len(self.levels)} levels and weights for {len(self.weights)} steps",
+                "levels that fall from 1 to 0 and, for step i, one share ahead and at most i weights",
                 "model.tune(steps=5)",
             )
 
@@ -62,7 +69,7 @@ class Tuned(Sampler):
     @property
     def grid(self) -> grid.Grid:
         """The grid it was made for."""
-        return grid.fixed(self.times)
+        return grid.shares(self.levels)
 
     @property
     def depth(self) -> int:
@@ -73,27 +80,37 @@ class Tuned(Sampler):
         return State.start(x, t, rng, condition, known=torch.zeros_like(t), **beliefs)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        process, known = denoiser.process, state.recall("known")
-        step = (state.t.new_tensor(self.times[1:-1])[:, None] >= state.t - 1e-12).sum(0)  # begins at or before t
-        x0 = denoiser(state.x, self._shifted(process.schedule, state.t, step), state.condition).mean
-        belief, recent = x0, x0
-        beliefs = {}
-        for j, weight in enumerate(self._weights(step, known).unbind(1), 1):
+        process, x, known = denoiser.process, state.x, state.recall("known")
+        soon, turn, *weights = _numbers(self, process.schedule, x.dtype, x.ndim, state.t, s)
+        x0 = denoiser(turn * x, soon, state.condition).mean
+        belief, recent, beliefs = x0, x0, {}
+        for j, weight in enumerate(weights, 1):
             past = state.recall(f"x0_{j}")
-            belief = torch.addcmul(belief, over(weight, x0), past - x0)
+            belief = torch.addcmul(belief, weight * over((known >= j).to(known.dtype), x), past - x0)
             beliefs[f"x0_{j}"], recent = recent, past
-        x = process.carry(state.x, belief, state.t, s)
-        return state.moved(x, s, x0, state.rng, known=known + 1, **beliefs)
+        return state.moved(process.carry(x, belief, state.t, s), s, x0, state.rng, known=known + 1, **beliefs)
 
-    def _shifted(
-        self, schedule: Schedule, t: Float[Tensor, " rows"], step: Int64[Tensor, " rows"]
-    ) -> Float[Tensor, " rows"]:
-        """The times at which beliefs are asked for; t itself where it is pure noise."""
-        now, noisiest = schedule.log_snr(t), schedule.log_snr(torch.ones_like(t))
-        moved = torch.where(torch.isfinite(now), now, 0.0) - 2 * t.new_tensor(self.shifts)[step]
-        return torch.where(torch.isfinite(now), schedule.time(torch.maximum(moved, noisiest)), t)
+    def begun(self, schedule: Schedule, t: Float[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
+        """The step that begins at a row's level, or the last to begin before it."""
+        scale, one = grid.Balanced(), torch.ones((), dtype=torch.float64, device=t.device)
+        level = scale.share(schedule, t.double()) / scale.share(schedule, one)
+        return (level.new_tensor(self.levels[1:-1])[:, None] >= level - 1e-9).sum(0)
 
-    def _weights(self, step: Int64[Tensor, " rows"], known: Float[Tensor, " rows"]) -> Float[Tensor, "rows depth"]:
-        """Of past beliefs; 0 for those that a row does not have."""
-        table = known.new_tensor([[*row, *[0.0] * (self.depth - len(row))] for row in self.weights])
-        return torch.where(torch.arange(self.depth, device=known.device) < known[:, None], table[step], 0.0)
+
+@remembered
+def _numbers(
+    of: Tuned, schedule: Schedule, dtype: torch.dtype, ndim: int, t: Float[Tensor, " rows"], s: Float[Tensor, " rows"]
+) -> tuple[Tensor, ...]:
+    """(the time at which belief is asked for, what x turns by until then, the weight of each past belief)."""
+    step = of.begun(schedule, t)
+    ahead: Float64[Tensor, " rows"] = t.new_tensor(of.ahead, dtype=torch.float64)[step]
+
+    def angle(time: Tensor) -> Tensor:
+        return torch.atan2(schedule.sigma(time), schedule.alpha(time))
+
+    now, most = angle(t), angle(torch.ones_like(t))
+    then = torch.minimum(torch.maximum(now + ahead * (angle(s) - now), SOONEST * now), most)
+    soon = torch.where(ahead == 0, t, schedule.time(-2 * torch.log(torch.tan(then))).to(t.dtype))
+    turn = torch.hypot(schedule.alpha(soon), schedule.sigma(soon)) / torch.hypot(schedule.alpha(t), schedule.sigma(t))
+    table = t.new_tensor([[*row, *[0.0] * (of.depth - len(row))] for row in of.weights], dtype=torch.float64)
+    return soon, spread(turn, dtype, ndim), *(spread(each, dtype, ndim) for each in table[step].unbind(1))
