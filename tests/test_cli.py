@@ -125,6 +125,23 @@ def test_a_setting_is_corrected_as_one_writes_it_here(refused):
     assert "try:    --save-every 1" in refused("train", "digits", "--out", "x", "--save-every", 0)
 
 
+def test_who_is_to_watch_is_looked_for_before_the_data(refused):
+    said = refused("train", "images", "--folder", "nowhere", "--out", "x", "--watch", "tensorbord")
+    assert "watch='tensorbord'" in said
+    assert "try:    --watch 'tensorboard'" in said
+
+
+def test_what_parts_say_is_corrected_as_one_writes_it_here(refused, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    Image.new("RGB", (9, 9), (9, 9, 9)).save(tmp_path / "b.png")
+    start = ("train", "images", "--folder", ".", "--out", "x", "--held-out", 0.5)
+    assert "try:    --width 8" in refused(*start, "--width", 7)
+    assert "try:    --held-out 0.1" in refused(*start[:-1], 1.5)
+    assert "try:    --size 64" in refused(*start, "--size", 0)
+    assert "try:    --label 'auto'" in refused(*start, "--label", "kind")
+    assert "try:    --caption ''" in refused(*start, "--caption", "auto")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
@@ -262,6 +279,32 @@ def test_show_and_eval_read_well(ring, capsys):
         assert words in shown
     assert unmelt("eval", ring, "--steps", 3) == 0
     assert "energy_floor" in capsys.readouterr().out
+
+
+def test_show_draws_how_it_went(tmp_path, capsys):
+    """A run that is going on, before it is saved for the first time and after; its curve falls from row to row."""
+    falling = [
+        {"step": 25 * n, "loss": 100 * 0.9**n, "lr": 1e-3, "rows_per_second": 50.0, "seconds": 2.0 * n, "skipped": 1}
+        | {"memory": 3 * 10**9}
+        | ({"held_out": 2.0 - n / 100} if n % 4 == 0 else {})
+        for n in range(1, 101)
+    ]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in falling))
+    assert unmelt("show", folder) == 0
+    shown = capsys.readouterr().out
+    for words in ("nothing is saved yet", "90.0000 -> 0.0027", "1.9600 -> 1.0000", "3.00 GB", "100 steps, whose"):
+        assert words in shown
+    top = next(line for line in shown.splitlines() if line.startswith("    90 ") or line.strip().startswith("85."))
+    bottom = next(line for line in shown.splitlines() if line.strip().startswith("0.002"))
+    assert top.count("█") < 12 < 40 <= bottom.count("█")
+    assert max(map(len, shown.splitlines())) <= 80
+    um.recipe.ring(width=8, depth=1, steps=3, batch=8).save(folder)
+    assert unmelt("show", folder) == 0
+    assert "0 of 3, saved; now at 2,500" in capsys.readouterr().out
+    assert unmelt("show", folder, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"][3]["held_out"] == 1.96
 
 
 def test_words_are_shown_as_they_are(tmp_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from unmelt.backbone import attention
 from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
 from unmelt.errors import UsageError
 
@@ -29,6 +30,25 @@ def test_self_attention_is_a_softmax():
     layer, x = SelfAttention(12, heads=3).double(), torch.randn(2, 5, 12, dtype=torch.float64)
     query, key, value = layer.project(x).split(12, dim=-1)
     torch.testing.assert_close(layer(x), layer.out(by_hand(query, key, value, 3)), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_written_out_it_is_the_same(monkeypatch, masked):
+    """In bfloat16 on a processor; the fused kernel is not asked, and is asked past the longest."""
+    query, key, value = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(9) % 3 != 1 if masked else None
+    mask = None if mask is None else mask.expand(2, 1, 1, 9)
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
+    fused, kernel = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", lambda *a: fused.append(1) or kernel(*a))
+    found = attention.read(query.bfloat16(), key.bfloat16(), value.bfloat16(), mask)
+    assert not fused
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.03)
+    monkeypatch.setattr(attention, "LONGEST", 8)
+    attention.read(query.bfloat16(), key.bfloat16(), value.bfloat16(), mask)
+    attention.read(query, key, value, mask)
+    assert len(fused) == 2
 
 
 def test_cross_attention_is_a_softmax_over_real_tokens():

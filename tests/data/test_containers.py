@@ -17,6 +17,11 @@ COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250)}
 COUNT = 3
 
 
+def _library(name):
+    """Skipped where it is not, or is in company that it cannot work with."""
+    return pytest.importorskip(name, exc_type=ImportError)
+
+
 def png(colour, size=(6, 6)):
     out = io.BytesIO()
     Image.new("RGB", size, colour).save(out, "png")
@@ -90,13 +95,13 @@ def rows(files):
 
 
 def as_parquet(root, files):
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    arrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
     parquet.write_table(arrow.Table.from_pylist(list(rows(files))), root / "t.parquet", row_group_size=2)
     return root / "t.parquet"
 
 
 def as_dataset(root, files):
-    datasets = pytest.importorskip("datasets")
+    datasets = _library("datasets")
     columns = list(rows(files))
     names = datasets.Features(
         image=datasets.Image(), label=datasets.ClassLabel(names=sorted(COLOURS)), text=datasets.Value("string")
@@ -164,7 +169,7 @@ def test_a_table_tells_classes_and_captions(tmp_path, table):
     elif table == "jsonl":
         content = "\n".join(map(json.dumps, told)).encode()
     else:
-        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        arrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
         parquet.write_table(arrow.Table.from_pylist(told), out := io.BytesIO())
         content = out.getvalue()
     files = {f"{n}.png": png(colour) for n, colour in enumerate(COLOURS.values())} | {f"metadata.{table}": content}
@@ -184,6 +189,22 @@ def test_a_table_without_names_of_files_is_refused(tmp_path):
     (tmp_path / "f" / "metadata.csv").write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(UsageError, match=r"metadata.csv cannot be read"):
         images(tmp_path / "f", size=4)
+
+
+@pytest.mark.parametrize("kind", [as_folder, as_zip, as_tar])
+@pytest.mark.parametrize("column", ["label", "caption"])
+def test_a_column_without_a_table_is_refused(tmp_path, kind, column):
+    with pytest.raises(UsageError, match=rf"{column}='kind', but nothing in .* has columns.*Try: {column}='auto'"):
+        images(kind(tmp_path, tree(captions=True)), size=4, **{column: "kind"})
+
+
+@pytest.mark.parametrize("kind", [as_folder, as_zip, as_tar])
+def test_a_column_that_is_named_counts_for_more_than_folders(tmp_path, kind):
+    names = [name for name in tree() if name.endswith(".png")]
+    table = "file_name,kind\n" + "".join(f"{name},{number % 3}\n" for number, name in enumerate(names))
+    source, _ = images(kind(tmp_path, tree() | {"metadata.csv": table.encode()}), size=4, label="kind")
+    assert source.classes == ("0", "1", "2")
+    assert source.labels.bincount().tolist() == [2, 2, 2]
 
 
 def test_classes_are_left_aside_where_none_are_wanted(tmp_path):
@@ -216,6 +237,18 @@ def test_arrays_of_every_layout(tmp_path, array, count):
         assert (source.values == 100).all()
         assert source.values.shape == (count, 3, 4, 4)
     assert source.classes == ("0", "1")
+
+
+def test_a_vector_of_arrays_that_is_named_is_the_classes(tmp_path):
+    path, pixels = tmp_path / "a.npz", np.full((4, 8, 8), 100, np.uint8)
+    np.savez(path, images=pixels, weight=np.arange(4), kind=np.array(["a", "b", "a", "b"]))
+    assert images(path, size=4, label="kind")[0].classes == ("a", "b")
+    with pytest.raises(UsageError, match=r"no column 'kinds'.*Try: label='kind'"):
+        images(path, size=4, label="kinds")
+    np.savez(path, images=pixels)
+    with pytest.raises(UsageError, match=r"label='kind', but nothing in .* has columns"):
+        images(path, size=4, label="kind")
+    assert images(path, size=4)[0].classes == ()
 
 
 @pytest.mark.parametrize(
@@ -251,7 +284,7 @@ def test_shards_that_are_not_there_are_named(tmp_path):
 
 
 def test_tables_without_images_are_refused(tmp_path):
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    arrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
     parquet.write_table(arrow.table({"words": ["a"]}), tmp_path / "t.parquet")
     with pytest.raises(UsageError, match="no column of images"):
         images(tmp_path / "t.parquet", size=4)

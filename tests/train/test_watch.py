@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import unmelt as um
-from unmelt.train import read_metrics, watches
+from unmelt.train import Trainer, read_metrics, watches
 
 
 def fitted(folder, watch):
@@ -55,3 +56,34 @@ def test_who_is_not_there_is_said(tmp_path, monkeypatch):
     with pytest.raises(um.UsageError, match=r"watch='tensorbord'.*Try: watch='tensorboard'"):
         watches("tensorbord", tmp_path)
     assert watches("none", tmp_path) == []
+
+
+@pytest.mark.parametrize("start", ["uninterrupted", "resumed"])
+def test_what_is_held_out_is_looked_at_with_the_pictures(tmp_path, start):
+    """The averaged weights' mean loss on the same few batches with the same noise, and only where pictures are made."""
+    model = um.recipe.ring(width=8, depth=1, steps=60, batch=8)
+    model.training = replace(model.training, picture_every=20, save_every=30)
+    if start == "resumed":
+        model.training = replace(model.training, steps=30)
+        model.fit(tmp_path, device="cpu", quiet=True)
+        model.training = replace(model.training, steps=60)
+    model.fit(tmp_path, device="cpu", quiet=True, watch="tensorboard")
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines if "held_out" in line] == [20, 40, 60]
+    assert len({line["held_out"] for line in lines if "held_out" in line}) == 3
+    seen = Trainer(model.denoiser, model.source, model.codec, model.objective, model.training, held_out=model.held_out)
+    seen.denoiser.eval()
+    assert seen.held_out_loss() == pytest.approx(lines[-1]["held_out"], rel=1e-6)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Scalars("training/held_out")[-1].value == pytest.approx(lines[-1]["held_out"], rel=1e-6)
+
+
+def test_looking_at_what_is_held_out_changes_nothing(tmp_path):
+    weights = []
+    for every in (0, 7):
+        model = um.recipe.ring(width=8, depth=1, steps=30, batch=8)
+        model.training = replace(model.training, picture_every=every)
+        model.fit(tmp_path / str(every), device="cpu", quiet=True)
+        weights.append(torch.cat([each.flatten() for each in model.denoiser.parameters()]))
+    assert torch.equal(*weights)

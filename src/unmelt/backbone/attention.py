@@ -4,6 +4,9 @@
 
 (Vaswani et al., 2017, equation 1.) `qk_norm` divides queries and keys by their root mean square first, which
 keeps the softmax from saturating in long trainings (Dehghani et al., 2023).
+
+On a processor that multiplies bfloat16, torch's fused kernel takes three to six times as long as the formula written
+out; there it is written out, up to a length whose scores are still small beside the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +20,22 @@ from torch import Tensor, nn
 
 from unmelt.backbone.modulation import zeroed
 from unmelt.errors import UsageError
+
+LONGEST = 1024
+"""Keys up to which scores are kept."""
+
+
+def read(
+    query: Float[Tensor, "rows heads queries features"],
+    key: Float[Tensor, "rows heads tokens features"],
+    value: Float[Tensor, "rows heads tokens features"],
+    mask: Bool[Tensor, "rows 1 1 tokens"] | None = None,
+) -> Float[Tensor, "rows heads queries features"]:
+    """The formula above, over the tokens that the mask leaves."""
+    if value.device.type != "cpu" or value.dtype != torch.bfloat16 or key.shape[2] > LONGEST:
+        return F.scaled_dot_product_attention(query, key, value, mask)
+    scores = (query * query.shape[-1] ** -0.5) @ key.mT
+    return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1, value.dtype) @ value
 
 
 @dataclass(frozen=True)
@@ -69,8 +88,7 @@ class _Heads(nn.Module):
         mask: Bool[Tensor, "rows 1 1 tokens"] | None = None,
     ) -> Float[Tensor, "rows queries width"]:
         query, key = self.query_norm(self._split(query)), self.key_norm(self._split(key))
-        read = F.scaled_dot_product_attention(query, key, self._split(value), mask)
-        return read.transpose(1, 2).flatten(2)
+        return read(query, key, self._split(value), mask).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):

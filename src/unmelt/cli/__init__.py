@@ -73,8 +73,9 @@ def _dispatch(args: Sequence[str]) -> None:
 
 
 def _as_option(instead: str) -> str:
-    """A setting written as in Python, as it is written here: lr=0.001 is --lr 0.001."""
-    setting = re.fullmatch(r"(\w+)=(\S+|'.*')", instead)
+    """A setting written as in Python, as it is written here: lr=0.001, or UNet(..., lr=0.001), is --lr 0.001."""
+    alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
+    setting = re.fullmatch(r"(\w+)=(\S+|'.*')", alone[1] if alone else instead)
     return f"--{setting[1].replace('_', '-')} {setting[2]}" if setting else instead
 
 

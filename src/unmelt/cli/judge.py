@@ -67,6 +67,7 @@ def evaluate(
         device: What to compute on: auto, cpu or cuda.
         json: Print one JSON object.
     """
+    run.read_about(folder)  # whether it is a run at all comes first
     run.writable(folder)
     with processes.joined(device_named(device)) as own:
         model = with_data(folder, own)

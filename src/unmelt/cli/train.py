@@ -18,6 +18,7 @@ from unmelt.model import load
 from unmelt.recipe import RECIPES
 from unmelt.recipe.recorded import Folder
 from unmelt.train import Engine, processes
+from unmelt.train.watch import named
 
 
 def train(args: Sequence[str]) -> None:
@@ -39,6 +40,7 @@ def train(args: Sequence[str]) -> None:
     engine = Engine(**{name: settings.pop(name) for name in [one.name for one in dataclass_fields(Engine)]})
 
     device_named(device)
+    named(watch)
     run.writable(out)
     model = RECIPES[name](**settings)
     assert model.training is not None

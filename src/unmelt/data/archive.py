@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unmelt.data.item import SUFFIXES, Item, Listing
-from unmelt.data.metadata import CAPTIONS, LABELS, column, known
+from unmelt.data.metadata import CAPTIONS, LABELS, column, in_table, known
 from unmelt.errors import UsageError
 
 LARGEST = 1 << 30
@@ -113,6 +113,8 @@ def _items(members: Members, label: str, caption: str, where: str) -> Listing:
     inside = {name: PurePosixPath(name).relative_to(top) for name in names}
     classes = label != "" and any(len(place.parts) > 1 for place in inside.values())
     tables = {PurePosixPath(n).name: read for n, read in members.items() if PurePosixPath(n).stem == "metadata"}
+    described = any(f"{PurePosixPath(name).with_suffix('')}.json" in members for name in names)
+    in_table(label, caption, bool(tables) or described, where)
     told = known(tables, label, caption)
     items, loose = [], 0
     for name in names:

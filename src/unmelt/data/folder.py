@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unmelt.data.item import SUFFIXES, Item, Listing
-from unmelt.data.metadata import Known, known
+from unmelt.data.metadata import AUTO, Known, in_table, known
 from unmelt.errors import UsageError
 
 
@@ -31,9 +31,11 @@ def folder(root: Path, label: str, caption: str) -> Listing:
             f"files that end in {', '.join(sorted(SUFFIXES - {'.heic', '.heif'}))}; or tar, parquet or npz files",
             "a folder of images, or of one subfolder for each class",
         )
-    told = known({path.name: path.read_bytes for path in root.glob("metadata.*")}, label, caption)
-    if told.labels and not classed:
-        found = [(path, told.labels.get(path.relative_to(root).as_posix())) for path, _ in found]
+    tables = {path.name: path.read_bytes for path in root.glob("metadata.*")}
+    in_table(label, caption, bool(tables), str(root))
+    told = known(tables, label, caption)
+    if told.labels and (label != AUTO or not classed):  # a column that was named is meant, whatever folders there are
+        found = [(path, told.labels.get(path.relative_to(root).as_posix())) for path in _images(_files(root))]
     stamp = repr([(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path, _ in found])
     items = [_item(path, name, root, told, caption) for path, name in found]
     return Listing(items, stamp, len(loose) if classed and not told.labels else 0)

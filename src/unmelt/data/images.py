@@ -86,10 +86,9 @@ def images(
     `UsageError` if there is nothing there, or no image in it that can be read.
     """
     if size < 1 or channels not in (1, 3):
+        wrong = f"size={size}" if size < 1 else f"channels={channels}"
         raise UsageError(
-            f"images was given size={size}, channels={channels}",
-            "a size of at least 1 pixel, and 3 channels or 1",
-            f'images("{path}", size=64, channels=3)',
+            wrong, "a size of at least 1 pixel, and 3 channels or 1", "size=64" if size < 1 else "channels=3"
         )
     found = _listed(path, label, caption)
     if label == "":
@@ -111,14 +110,14 @@ def images(
     if counts and any(item.label is None for item in kept):
         raise UsageError(
             f"{sum(item.label is None for item in kept)} of {len(kept)} images in {path} have no class",
-            "a class for each image, or for none",
-            'label="" to learn without classes',
+            "a class for each image, or none wanted",
+            "label=''",
         )
     if caption and not any(item.caption for item in kept):
         raise UsageError(
             f"no captions in {path}",
-            "a .txt file beside each image, or a column called caption or text",
-            'caption="" to learn without captions',
+            "a .txt file beside each image, a column called caption or text, or none wanted",
+            "caption=''",
         )
     names, good = list(counts), torch.tensor([number for number, reason in enumerate(reasons) if reason is None])
     number = {name: k for k, name in enumerate(names)}
@@ -154,17 +153,17 @@ def _listed(path: str | Path, label: str, caption: str) -> Listing:
         raise UsageError(
             f"there is no folder {root} (looked in {Path.cwd()})",
             "a folder with images in it, or an archive, an array or a table of images",
-            'images("path/to/your/images", size=64)',
+            "folder='path/to/your/images'",
         )
     name = root.name.lower()
     if name.endswith(ARCHIVES):
         return archive([root], label, caption)
     if name.endswith((".npy", ".npz")):
-        return numbers(root)
+        return numbers(root, label, caption)
     if name.endswith(".parquet"):
         return parquet([root], label, caption)
     raise UsageError(
         f"{root} is a file",
         f"a folder with images in it, or a file that ends in {', '.join((*ARCHIVES, '.npy', '.npz', '.parquet'))}",
-        'images("path/to/your/images", size=64)',
+        f"folder={str(root.parent)!r}",
     )

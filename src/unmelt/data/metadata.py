@@ -31,9 +31,20 @@ def column(wanted: str, usual: Sequence[str], there: Sequence[str], where: str) 
         return next((name for name in usual if name in there), None)
     if wanted and wanted not in there:
         raise UsageError(
-            f"{where} has no column {wanted!r}", f"one of {', '.join(there)}", f"{nearest(wanted, there)!r}"
+            f"{where} has no column {wanted!r}", f"one of {', '.join(there)}", f"{usual[0]}={nearest(wanted, there)!r}"
         )
     return wanted or None
+
+
+def in_table(label: str, caption: str, table: bool, where: str) -> None:
+    """Refuse columns that were named where there is no table to have them."""
+    for kind, named in (("label", label), ("caption", caption)):
+        if named not in ("", AUTO) and not table:
+            raise UsageError(
+                f"{kind}={named!r}, but nothing in {where} has columns",
+                "a metadata.csv, .jsonl or .parquet beside the images, or no column named",
+                f"{kind}={AUTO!r}",
+            )
 
 
 def known(files: Mapping[str, Callable[[], bytes]], label: str, caption: str) -> Known:

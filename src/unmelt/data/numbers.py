@@ -1,8 +1,8 @@
 """Arrays of images in .npy and .npz files.
 
 [n, height, width], [n, height, width, channels] or [n, channels, height, width], bytes or floats from 0 to 1. In an
-.npz, the array of images is the one with three or four dimensions, and `labels` (or the only vector as long) its
-classes. Nothing in the file is ever executed.
+.npz, the array of images is the one with three or four dimensions, and a vector as long its classes: the one that is
+named, or `label`, `class`, `labels`, or any. Nothing in the file is ever executed.
 """
 
 import zipfile
@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from unmelt.data.item import Item, Listing
+from unmelt.data.metadata import LABELS, column, in_table
 from unmelt.errors import UsageError
 
 
-def numbers(path: Path) -> Listing:
+def numbers(path: Path, label: str, caption: str) -> Listing:
     """The rows of an array of images."""
     try:
         loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
@@ -35,7 +36,11 @@ def numbers(path: Path) -> Listing:
             "numpy.savez(path, images=images, labels=labels)",
         )
     (pixels,) = images.values()
-    labels = next((a for name, a in arrays.items() if a.shape == (len(pixels),)), None)
+    vectors = {name: array for name, array in arrays.items() if array.shape == (len(pixels),)}
+    in_table("", caption, False, str(path))
+    in_table(label, "", bool(vectors), str(path))
+    named = column(label, (*LABELS, "labels", *vectors), list(vectors), str(path)) if vectors else None
+    labels = None if named is None else vectors[named]
     if pixels.dtype != np.uint8 and not np.issubdtype(pixels.dtype, np.floating):
         raise UsageError(f"{path} holds {pixels.dtype}", "bytes, or floats from 0 to 1", "images.astype(numpy.uint8)")
     if pixels.ndim == 4 and pixels.shape[3] not in (1, 3, 4) and pixels.shape[1] in (1, 3, 4):

@@ -133,7 +133,7 @@ class Arrays:
         random numbers and stays what it is for ever.
         """
         if not 0 < held_out < 1:
-            raise UsageError(f"split was given held_out={held_out}", "a share between 0 and 1", "split(held_out=0.1)")
+            raise UsageError(f"held_out={held_out}", "a share between 0 and 1", "held_out=0.1")
         rank = torch.tensor([fold(seed, item) for item in range(len(self))])
         out = torch.zeros(len(self), dtype=torch.bool)
         for group in self._groups():

@@ -19,8 +19,14 @@ IMAGES = ("image", "img", "jpg", "png", "picture", "bytes")
 def _library(name: str) -> Any:
     try:
         return import_module(name)
-    except ImportError:
+    except ModuleNotFoundError:
         raise UsageError(f"{name} is not installed", "it, to read this", "pip install 'unmelt[data]'") from None
+    except ImportError as error:  # it is there, but not in company that it can work with
+        raise UsageError(
+            f"{name} cannot be loaded ({str(error).splitlines()[0]})",
+            "it, to read this",
+            "pip install -U 'unmelt[data]'",
+        ) from None
 
 
 def parquet_rows(file: Any, name: str) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ class Trained(ABC):
         self.tuned = ()  # to weights that are no longer there
         with processes.joined(device_named(device)) as own:
             parts = (self.denoiser, self.source, self.learning_codec(), self.objective, self.training)
-            self._train(Trainer(*parts, own, engine), quiet or processes.rank() > 0, watch)
+            self._train(Trainer(*parts, own, engine, self.held_out), quiet or processes.rank() > 0, watch)
         return self
 
     def _train(self, trainer: Trainer, quiet: bool, watch: str | Sequence[Watch]) -> None:
@@ -127,6 +127,8 @@ class Trained(ABC):
 
         def look(step: int) -> None:
             if folder is not None:
+                if first:
+                    self._draw_loss(folder)
                 path = self.show(folder / "samples" / f"{step:06d}" if first else None)
                 if path is not None and path.suffix == ".png":
                     for one in others:
@@ -161,8 +163,12 @@ class Trained(ABC):
 
     def _draw_loss(self, folder: Path) -> None:
         lines = read_metrics(folder / run.METRICS)
-        if lines:
-            picture.curve({"training": ([x["step"] for x in lines], [x["loss"] for x in lines])}, folder / "loss.png")
+        curves = {}
+        for name, field in (("training", "loss"), ("held out", "held_out")):
+            if known := [line for line in lines if field in line]:
+                curves[name] = [line["step"] for line in known], [line[field] for line in known]
+        if curves:
+            picture.curve(curves, folder / "loss.png")
 
     # Keeping
 

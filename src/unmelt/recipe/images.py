@@ -44,7 +44,7 @@ def images(
 
     Args:
         folder: Where the images are: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
-        size: Side of the squares to learn, in pixels; a multiple of 4.
+        size: Side of the squares to learn, in pixels.
         channels: 3 for colour, 1 for grey.
         label: Column of classes, where there are columns; auto for a usual name, nothing for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, nothing for none.

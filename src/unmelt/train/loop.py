@@ -18,7 +18,7 @@ from unmelt.codec import Codec
 from unmelt.data import Ahead, Source
 from unmelt.errors import UsageError
 from unmelt.objective import Objective
-from unmelt.rng import Part, Stream, fold
+from unmelt.rng import Part, Random, Stream, fold
 from unmelt.train import processes
 from unmelt.train.checkpoint import Checkpoint
 from unmelt.train.ema import EMA
@@ -31,6 +31,9 @@ from unmelt.train.training import Training
 LOG_EVERY = 25
 """Steps between looks at the losses: only then does the loop wait for the device."""
 
+HELD_OUT = 4
+"""Batches of data kept aside that are looked at, the same ones with the same noise every time."""
+
 ASK_EVERY = 5
 """Steps between asking the other processes whether one of them was told to stop."""
 
@@ -42,6 +45,7 @@ class Trainer:
     source      where batches come from, in data space
     codec       from data space to model space; None where they are one
     engine      how it is computed
+    held_out    what is not learned from, and looked at with the pictures
     """
 
     def __init__(
@@ -53,8 +57,9 @@ class Trainer:
         training: Training,
         device: torch.device | str = "cpu",
         engine: Engine | None = None,
+        held_out: Source | None = None,
     ) -> None:
-        self.denoiser = denoiser.to(device).train()
+        self.denoiser, self.held_out = denoiser.to(device).train(), held_out
         self.codec, self.objective, self.training = codec, objective, training
         self.source: Source | Ahead = source
         self.device, self.engine = torch.device(device), engine or Engine()
@@ -91,14 +96,26 @@ class Trainer:
 
     def loss(self, step: int, part: int = 0) -> Tensor:
         """The mean loss of this part of batch number `step`."""
-        x, condition = self.source.batch(step * self.parts + part, self.training.batch // self.parts)
+        stream = Stream(fold(self.training.seed, step), self.device)
+        rng = stream if self.parts == 1 else Part(stream, part, self.parts)
+        return self._loss(self.source, step * self.parts + part, rng)
+
+    def _loss(self, source: Source | Ahead, number: int, rng: Random) -> Tensor:
+        x, condition = source.batch(number, self.training.batch // self.parts)
         x = x.to(self.device, non_blocking=True)
         x0 = x if self.codec is None else self.codec.encode(x)
         condition = None if condition is None else condition.to(self.device)
-        stream = Stream(fold(self.training.seed, step), self.device)
-        rng = stream if self.parts == 1 else Part(stream, part, self.parts)
         with self._precision():
             return self.objective(self.denoiser, x0, condition, rng).mean()
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float | None:
+        """Of the weights as they are, on the same few batches every time; None where nothing is held out."""
+        if self.held_out is None:
+            return None
+        streams = [Stream(fold(self.training.seed, -1 - number), self.device) for number in range(HELD_OUT)]
+        losses = [self._loss(self.held_out, number, stream) for number, stream in enumerate(streams)]
+        return torch.stack(losses).mean().item()
 
     def step(self) -> Tensor:
         """One optimizer step; returns the loss over the whole batch, still on the device.
@@ -147,7 +164,8 @@ class Trainer:
         record   is told the losses
         save     is called every `save_every` steps, at the end, and on Ctrl-C or SIGTERM, which then go on as
                  KeyboardInterrupt and SystemExit(0)
-        look     is called every `picture_every` steps, the averaged weights being in place
+        look     is called every `picture_every` steps, the averaged weights being in place, which are then also tried
+                 on what is held out
         snap     is called every `snapshot_every` steps and at the end, if averages are kept for that
         """
         training, losses = self.training, []
@@ -162,10 +180,15 @@ class Trainer:
                     losses.append(self.step())
                     asked, last = self._asked(interrupt), self.done == training.steps
                     keep = asked or (self.done % training.save_every == 0 and not last)
-                    if last or self.done % LOG_EVERY == 0:
-                        self._report(record, torch.stack(losses))
+                    every, aside = training.picture_every, None
+                    looking = bool(every) and self.done % every == 0 and not asked
+                    if looking:
+                        with self.averaged():
+                            aside = self.held_out_loss()
+                    if last or self.done % LOG_EVERY == 0 or aside is not None:
+                        self._report(record, torch.stack(losses), aside)
                         losses.clear()
-                    if training.picture_every and self.done % training.picture_every == 0 and not asked:
+                    if looking:
                         with self.averaged():
                             look(self.done)
                     if self.power is not None and (last or self.done % training.snapshot_every == 0):
@@ -185,7 +208,7 @@ class Trainer:
             return interrupt.asked is not None
         return self.done % ASK_EVERY == 0 and processes.any_of(interrupt.asked is not None)
 
-    def _report(self, record: Record, losses: Tensor) -> None:
+    def _report(self, record: Record, losses: Tensor, aside: float | None) -> None:
         """Tell the record; stop if nothing has been learned for a while."""
         (skipped, in_a_row), finite = self.skipped.int().tolist(), losses[losses.isfinite()]
         self.skipped[0] = 0
@@ -196,7 +219,7 @@ class Trainer:
                 f"lr={self.training.lr / 4:g}",
             )
         if len(finite):
-            record.add(self.done, finite.mean().item(), self.training.lr_at(self.done - 1), skipped)
+            record.add(self.done, finite.mean().item(), self.training.lr_at(self.done - 1), skipped, aside)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

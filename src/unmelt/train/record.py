@@ -19,7 +19,7 @@ from unmelt.train.files import write
 from unmelt.train.watch import Watch
 
 FIELDS = ("step", "loss", "lr", "rows_per_second", "seconds", "skipped", "memory")
-"""What a line of metrics.jsonl holds."""
+"""What a line of metrics.jsonl holds; and `held_out`, the loss on data kept aside, where it was looked at."""
 
 SPOKEN_EVERY = 10.0
 """Seconds between lines where there is no terminal to draw a bar on."""
@@ -75,13 +75,15 @@ class Record:
         for one in self.watch:
             one.close()
 
-    def add(self, step: int, loss: float, lr: float, skipped: int = 0) -> None:
-        """The mean loss of the steps since the last call, up to `step`, and how many of them were left out."""
+    def add(self, step: int, loss: float, lr: float, skipped: int = 0, held_out: float | None = None) -> None:
+        """The mean loss of the steps since the last call, up to `step`; how many of them were left out; and what the
+        averaged weights lose on held-out data, if that was looked at."""
         now = time.perf_counter()
         rate = (step - self.done) * self.batch / max(now - self.since, 1e-9)
         self.seconds += now - self.since
         self.since, self.done = now, step
         line = dict(zip(FIELDS, (step, loss, lr, rate, self.seconds, skipped, peak_memory(self.device)), strict=True))
+        line |= {} if held_out is None else {"held_out": held_out}
         if self.path is not None:
             self._append(json.dumps(line) + "\n", self.path)
         for one in self.watch:
@@ -91,7 +93,8 @@ class Record:
         self.bar.update(self.task, completed=step, loss=loss, rate=rate, memory=line["memory"] / 1e9)
         if self.bar.disable and (now - self.spoken > SPOKEN_EVERY or step == self.bar.tasks[0].total):
             self.spoken = now
-            self.console.print(f"step {step}  loss {loss:.4f}  {rate:,.0f} rows/s", highlight=False)
+            aside = "" if held_out is None else f"  held out {held_out:.4f}"
+            self.console.print(f"step {step}  loss {loss:.4f}{aside}  {rate:,.0f} rows/s", highlight=False)
 
     @staticmethod
     def _append(text: str, path: Path) -> None:
@@ -114,7 +117,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-            lines.append({name: line[name] for name in FIELDS})
+            lines.append({name: line[name] for name in (*FIELDS, *({"held_out"} & line.keys()))})
         except (ValueError, KeyError, TypeError):
             if number < len(texts):
                 raise UsageError(

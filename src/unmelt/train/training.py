@@ -24,7 +24,7 @@ class Training:
                     float32
     seed            of the order of the data, the noise and the first weights
     save_every      steps between checkpoints; an interrupted run goes on from where it stopped
-    picture_every   steps between sample pictures; 0 for none
+    picture_every   steps between sample pictures, and looks at what is held out; 0 for none
     snapshot_every  steps between snapshots of two averages over the run, from which one of any length can be made
                     afterwards (`Model.averaged`): each as large as the weights; 0 for none
     """

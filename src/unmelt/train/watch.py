@@ -34,22 +34,28 @@ def watches(names: str | Sequence[Watch], folder: Path) -> list[Watch]:
     """Those named, with commas between; "auto" is TensorBoard where it is installed, "none" is nobody. Or your own."""
     if not isinstance(names, str):
         return list(names)
+    return [TensorBoard(folder) if name == "tensorboard" else Service(name, folder) for name in named(names)]
+
+
+def named(names: str) -> list[str]:
+    """Who is meant; a `UsageError` if one is not known, or not there."""
     if names == "auto":
         names = "tensorboard" if find_spec("tensorboard") else "none"
     if names == "none":
         return []
     for name in names.split(","):
-        if name not in KNOWN:
-            raise UsageError(f"watch={name!r}", f"one of {', '.join(KNOWN)}", f"watch={nearest(name, KNOWN)!r}")
-    return [TensorBoard(folder) if name == "tensorboard" else Service(name, folder) for name in names.split(",")]
+        if name not in KNOWN or name in ("auto", "none"):
+            near = nearest(name, [known for known in KNOWN if known not in ("auto", "none")])
+            raise UsageError(f"watch={name!r}", f"one of {', '.join(KNOWN)}", f"watch={near!r}")
+        _installed(name)
+    return names.split(",")
 
 
 def _installed(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError:
-        package = "tensorboard" if name.startswith("torch") else name
-        raise UsageError(f"{package} is not installed", "what is to watch the run", f"pip install {package}") from None
+        raise UsageError(f"{name} is not installed", "what is to watch the run", f"pip install {name}") from None
 
 
 @final
@@ -57,7 +63,7 @@ class TensorBoard:
     """Event files in `tensorboard/` of the run folder: `tensorboard --logdir runs`."""
 
     def __init__(self, folder: Path) -> None:
-        self.writer = _installed("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
+        self.writer = import_module("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
