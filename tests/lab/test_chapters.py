@@ -102,7 +102,7 @@ def test_solvers_have_their_orders(run):
         assert lesson["tuned"] < lesson["stock"]
         assert all(len(times) == n + 1 and times[-1] == 0 for times in lesson["times"].values())
     assert found["tuned"][5]["tuned"] < 0.2 * errors["DPM-Solver++(2M)"][tried.index(5)]
-    assert found["reached"].gt(0).sum() == 1  # no fresh noise: one start has one end
+    assert found["reached"][0] == 1 < found["reached"][1]  # no fresh noise: one start has one end
 
 
 def test_unguided_is_the_class_itself(run):

@@ -385,13 +385,13 @@ def _ticks(limits: tuple[Number, Number], log: bool) -> list[float]:
     if log:
         few = LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0), numticks=8).tick_values(low, high)
     else:
-        few = MaxNLocator(5).tick_values(low, high)
+        few = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     room = 1e-9 * (high - low)
     return [float(value) for value in few if low - room <= value <= high + room]
 
 
 def _said(value: float) -> str:
     """A number as short as it goes, with a real minus sign."""
-    if value == 0 or 1e-4 < abs(value) < 1e5:
+    if value == 0 or 0.99e-4 < abs(value) < 1e5:  # 1e-4 itself may have come as a little less
         return f"{value:.10g}".replace("-", "\u2212")
     return f"{value:.0e}".replace("-0", "-").replace("+0", "").replace("-", "\u2212")

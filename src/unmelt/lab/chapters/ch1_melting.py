@@ -43,12 +43,6 @@ def _():
 
 
 @app.cell(hide_code=True)
-def _(choice, time):
-    mo.vstack([time, choice])
-    return
-
-
-@app.cell(hide_code=True)
 def _(choice):
     process = um.process.Gaussian(choice.value)
 
@@ -63,7 +57,7 @@ def _(choice):
 
 
 @app.cell(hide_code=True)
-def _(highest, noise_level, signal, time, times):
+def _(choice, highest, noise_level, signal, time, times):
     schedule_picture = vector.draw(
         vector.Frame(x=(0, 1), y=(0, highest), height=220, x_name="t"),
         [
@@ -75,6 +69,8 @@ def _(highest, noise_level, signal, time, times):
     )
     mo.vstack(
         [
+            time,
+            choice,
             mo.md(
                 r"""
                 Everything on this page is one line: $x_t = \alpha(t)\,x_0 + \sigma(t)\,\text{noise}$. A **schedule** says how
