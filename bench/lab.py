@@ -68,19 +68,16 @@ def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, A
         with chromium.visit(browser, address) as visit:
             page = visit.open("melting", until=LAST.replace(" = {}:", "")).page
             visit.still()
-            thumb = page.get_by_role("slider").nth(2)
-            thumb.scroll_into_view_if_needed()
+            thumb, (left, width) = visit.slider(2)
             page.evaluate(SCRIPT, thumb.element_handle())
-            box, track = thumb.bounding_box(), page.locator('[data-testid="track"]').nth(2).bounding_box()
-            assert box is not None
-            assert track is not None
+            box = thumb.bounding_box()
             assert points in page.locator("body").inner_text()
             height = box["y"] + box["height"] / 2
             page.mouse.move(box["x"] + box["width"] / 2, height)
             page.mouse.down()
             shares = [0.1 + 0.8 * (k % 2 * 50 + k * 7 % 50) / 100 for k in range(rounds + 5)]
             for k, share in enumerate(shares):
-                page.mouse.move(track["x"] + share * track["width"], height)
+                page.mouse.move(left + share * width, height)
                 took, whole = page.evaluate(
                     "([ring, last]) => Promise.all([lab.when(ring), lab.when(last)])", [RING, LAST]
                 )
@@ -91,7 +88,7 @@ def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, A
                 page.evaluate("lab.over = false; lab.pictures = []; lab.watch()")
                 start = page.evaluate("performance.now()")
                 for k in range(60):
-                    page.mouse.move(track["x"] + (0.1 + 0.8 * k / 59) * track["width"], height)
+                    page.mouse.move(left + (0.1 + 0.8 * k / 59) * width, height)
                     page.wait_for_timeout(16)
                 lags.append(page.evaluate("(ring) => lab.when(ring)", RING))
                 shown, end = page.evaluate("[lab.pictures.slice(1), performance.now()]")

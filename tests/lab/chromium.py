@@ -17,6 +17,13 @@ CHROMIUM = shutil.which("chromium")
 QUIETLY = "quic", "background-networking", "component-update", "sync", "gpu"
 FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in QUIETLY)]
 
+TRACK = """thumb => {
+  let around = thumb;
+  while (!around.querySelector('[data-testid="track"]')) around = around.parentNode;
+  const box = around.querySelector('[data-testid="track"]').getBoundingClientRect();
+  return [box.left, box.width];
+}"""
+
 MISSING = (
     "THE LAB WAS NOT TESTED IN A BROWSER: chromium is not installed (apt-get install chromium, or make test-lab)"
     if CHROMIUM is None
@@ -94,7 +101,7 @@ class Visit:
 
     def open(self, name="", until="figure svg"):
         self.page.goto(f"{self.address}{name}/" if name else self.address)
-        self.page.wait_for_selector(until, timeout=300_000)
+        self.page.wait_for_selector(until, timeout=900_000)  # what it trains first may take minutes on a busy machine
         return self
 
     def picture(self, words):
@@ -110,15 +117,19 @@ class Visit:
         cells = self.page.locator(f'td[data-what^="{what}"]')
         return tuple(float(cells.nth(k).inner_text().replace("\u2212", "-")) for k in (0, 1))
 
-    def drag(self, share, which=0):
-        """Take a slider's thumb with the mouse and move it along its track."""
+    def slider(self, which=0):
+        """(a slider's thumb, (left, width) of its track), in view."""
         thumb = self.page.get_by_role("slider").nth(which)
         thumb.scroll_into_view_if_needed()
-        track = self.page.locator('[data-testid="track"]').nth(which).bounding_box()
+        return thumb, thumb.evaluate(TRACK)
+
+    def drag(self, share, which=0):
+        """Take a slider's thumb with the mouse and move it along its track."""
+        thumb, (left, width) = self.slider(which)
         box = thumb.bounding_box()
         self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         self.page.mouse.down()
-        self.page.mouse.move(track["x"] + share * track["width"], box["y"] + box["height"] / 2, steps=8)
+        self.page.mouse.move(left + share * width, box["y"] + box["height"] / 2, steps=8)
         self.page.mouse.up()
 
     def until(self, condition, seconds=30):

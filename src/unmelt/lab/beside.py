@@ -9,7 +9,7 @@ _CELL = "padding:.15rem .9rem .15rem 0;text-align:{0};font-variant-numeric:tabul
 def beside(
     rows: Mapping[str, tuple[float, float]], columns: tuple[str, str] = ("closed form", "measured"), digits: int = 3
 ) -> str:
-    """HTML: quantity -> (what it should be, what it was), with so many digits after the point."""
+    """HTML: quantity -> (what it should be, what it was), with so many digits after the point; counts have none."""
     heads = "".join(f'<th scope="col" style="{_CELL.format("right")}">{escape(each)}</th>' for each in columns)
     lines = "".join(
         f'<tr><th scope="row" style="{_CELL.format("left")};font-weight:400">{escape(name)}</th>'
@@ -28,5 +28,5 @@ def beside(
 
 
 def _said(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
+    text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")
