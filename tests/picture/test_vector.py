@@ -77,6 +77,17 @@ def test_a_picture_says_what_it_shows_and_what_is_which():
     assert row(found, found).count("<figure") == 2
 
 
+def test_words_in_place_of_numbers_have_room():
+    frame = Frame(y=(-0.5, 1.5), y_words=("one", "the other & longer"))
+    left, top, _, height = frame.area
+    assert left > 6 * len("the other & longer")
+    found = draw(frame, [Line([0, 1], [0, 1])], alt="two lines")
+    places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="end">(.*?)</text>', found)
+    assert [word for _, _, word in places] == ["one", "the other &amp; longer"]
+    assert [float(y) - 4 for _, y, _ in places] == pytest.approx([top + 0.75 * height, top + 0.25 * height], abs=0.1)
+    assert all(float(x) < left for x, _, _ in places)
+
+
 def test_an_image_in_the_page():
     image = tiles(torch.rand(4, 1, 8, 8))
     assert inline(image, "noise").startswith('<img alt="noise"')

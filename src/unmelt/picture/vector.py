@@ -33,8 +33,8 @@ INK = "currentColor"
 LEFT, RIGHT, TOP, BOTTOM, TITLE, LABEL = 44, 12, 8, 24, 22, 18
 """Units around the data, and what a title and an axis' name take."""
 
-SMALL = 12.5
-"""Height of letters."""
+SMALL, LETTER = 12.5, 7.0
+"""Height of letters, and a width that few words have more of for each."""
 
 
 def _numbers(values: Numbers) -> np.ndarray:
@@ -50,6 +50,7 @@ class Frame:
     x, y             (lowest, highest) of the data that are shown; what lies outside is cut off
     x_name, y_name   what the axes say
     x_log, y_log     logarithmic axes
+    y_words          what stands at 0, 1, 2, ... of the y axis, in place of numbers
     axes             whether there are numbers on the axes; without, a border alone
     """
 
@@ -62,6 +63,7 @@ class Frame:
     y_name: str = ""
     x_log: bool = False
     y_log: bool = False
+    y_words: tuple[str, ...] = ()
     axes: bool = True
 
     def __post_init__(self) -> None:
@@ -78,6 +80,8 @@ class Frame:
         """(left, top, width, height) of where data are."""
         left, bottom = (LEFT, BOTTOM) if self.axes else (1, 1)
         right, top = (RIGHT, TOP) if self.axes else (1, 1)
+        if self.y_words:
+            left = 12 + round(LETTER * max(map(len, self.y_words)))
         left, bottom = left + LABEL * bool(self.y_name), bottom + LABEL * bool(self.x_name)
         top += TITLE * bool(self.title)
         return left, top, self.width - left - right, self.height - top - bottom
@@ -365,10 +369,11 @@ def _around(frame: Frame) -> str:
         at = left + float(frame.across([value])[0])
         lines.append(f"M{at:.1f} {bottom}v4")
         words.append(f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{_said(value)}</text>')
-    for value in _ticks(frame.y, frame.y_log):
+    down = list(enumerate(frame.y_words)) or [(value, _said(value)) for value in _ticks(frame.y, frame.y_log)]
+    for value, word in down:
         at = top + float(frame.down([value])[0])
         lines.append(f"M{left} {at:.1f}h-4")
-        words.append(f'<text x="{left - 7}" y="{at + 4:.1f}" text-anchor="end">{_said(value)}</text>')
+        words.append(f'<text x="{left - 7}" y="{at + 4:.1f}" text-anchor="end">{escape(word)}</text>')
     if frame.x_name:
         at = left + width / 2
         words.append(f'<text x="{at}" y="{bottom + 35}" text-anchor="middle">{escape(frame.x_name)}</text>')

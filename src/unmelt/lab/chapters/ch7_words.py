@@ -88,14 +88,15 @@ def _(autoregressive, masked, order, passes, prompt, seed):
         "where it is surest": um.sampler.tokens.Unmask(ways.Confidence()),
         "left to right": um.sampler.tokens.Unmask(ways.LeftToRight()),
     }
+    choosing = {"temperature": 0.7, "top_p": 0.95}
     frames = [
         frame.x[0].tolist()
         for frame in masked.trajectory(
-            1, prompt=prompt.value, steps=passes.value, sampler=SAMPLERS[order.value], seed=seed.value, top_p=0.95
+            1, prompt=prompt.value, steps=passes.value, sampler=SAMPLERS[order.value], seed=seed.value, **choosing
         )
     ]
     beside = [
-        frame.x[0].tolist() for frame in autoregressive.trajectory(1, prompt=prompt.value, seed=seed.value, top_p=0.95)
+        frame.x[0].tolist() for frame in autoregressive.trajectory(1, prompt=prompt.value, seed=seed.value, **choosing)
     ]
     known = len(masked.tokenizer.encode(prompt.value))
     # Only those in which something was written count as passes of the autoregressive model.
@@ -256,54 +257,64 @@ def _(autoregressive, masked, measure, settings):
 def _(page):
     _colours = {"autoregressive": vector.ORANGE, "masked": vector.BLUE}
 
-    def dots(value):
-        """(passes, value) of every way of writing, by model."""
-        found = {}
+    def series(value):
+        """(passes, value) of ways of writing: by model, and of the masked one apart what has its passes set."""
+        found = {"masked, K passes": [], "masked, a token a pass or as it is sure": [], "autoregressive": []}
         for name, speeds in page["speed"].items():
-            pairs = [(runs[0]["passes"], value(name, way)) for way, runs in speeds.items()]
-            found[name] = torch.tensor([pair for pair in pairs if pair[1] is not None], dtype=torch.float64)
-        return found
+            for way, runs in speeds.items():
+                each = value(name, way)
+                if name == "masked":
+                    name_here = "masked, K passes" if way.endswith(" steps") else list(found)[1]
+                else:
+                    name_here = name
+                if each is not None:
+                    found[name_here].append((runs[0]["passes"], each))
+        return {name: sorted(pairs) for name, pairs in found.items()}
 
     def judged(name, way):
         return page["quality"].get(name, {}).get(way, {}).get("judge")
 
-    def chart(found, y_name, alt, y=None):
-        every = torch.cat(list(found.values()))[:, 1]
-        low, high = y or (0.0, 1.1 * every.max().item())
+    def chart(found, y_name, alt):
+        every = [value for pairs in found.values() for _, value in pairs]
+        steps, other, left_to_right = found.items()
         return vector.draw(
             vector.Frame(
-                x=(3, 60), y=(low, high), x_log=True, x_name="passes of the network", y_name=y_name, height=340
+                x=(3, 60),
+                y=(0, 1.1 * max(every)),
+                x_log=True,
+                x_name="passes of the network",
+                y_name=y_name,
+                height=340,
             ),
-            [vector.Dots(points, _colours[name], 9.0, 0.9, name=name) for name, points in found.items()],
+            [
+                vector.Line(*zip(*steps[1], strict=True), vector.BLUE, dots=True, name=steps[0]),
+                vector.Dots(torch.tensor(other[1]), vector.GREEN, 9.0, 0.8, name=other[0]),
+                vector.Dots(torch.tensor(left_to_right[1]), vector.ORANGE, 9.0, 1.0, name=left_to_right[0]),
+            ],
             alt=alt,
         )
 
-    _quality = dots(judged)
-    _speed = dots(lambda name, way: page["speed"][name][way][0]["tokens_per_second"])
+    _quality = series(judged)
+    _speed = series(lambda name, way: page["speed"][name][way][0]["tokens_per_second"])
     _gaps = [(name, each) for name, found in page["gaps"].items() for each in found]
     _gap_chart = vector.draw(
         vector.Frame(
             x=(0, max(0.1, 1.15 * max(each["exact"][2] for _, each in _gaps))),
-            y=(-0.7, len(_gaps) - 0.3),
-            height=150,
-            x_name="share of gaps of two tokens filled exactly, and 95 % interval",
-            axes=True,
+            y=(-0.6, len(_gaps) - 0.4),
+            height=130,
+            x_name="share of gaps of two tokens filled exactly, 95 % interval",
+            y_words=tuple(name for name, _ in _gaps),
         ),
         [
             layer
             for row, (name, each) in enumerate(_gaps)
             for layer in (
                 vector.Line(each["exact"][1:], [row, row], _colours[name], 3.0),
-                vector.Dots(
-                    torch.tensor([[each["exact"][0], float(row)]]),
-                    _colours[name],
-                    11.0,
-                    1.0,
-                    name=f"{name}, sees {each['sees']}",
-                ),
+                vector.Dots(torch.tensor([[each["exact"][0], float(row)]]), _colours[name], 11.0, 1.0),
             )
         ],
-        alt="Share of gaps filled exactly by each model",
+        alt="Share of gaps filled exactly: "
+        + ", ".join(f"{name} {each['exact'][0]:.2f}, which sees {each['sees']}" for name, each in _gaps),
     )
     _bits = {name: (found["bits_per_byte"], found["parameters"]) for name, found in page["bits"].items()}
     mo.vstack(
@@ -327,7 +338,7 @@ def _(page):
                 )
             ),
             mo.md("""
-            Each dot is a way of writing. The judge is the autoregressive model, which flatters its own text; low is likely,
+            Each dot is a way of writing, of one model or the other. The judge is the autoregressive model, which flatters its own text; low is likely,
             and can be had cheaply by repetition. Autoregression with a cache does less work in a pass, so compare tokens a
             second and not passes. No row of this table wins everywhere: that is why there is a table.
             """),
