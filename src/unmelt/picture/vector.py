@@ -369,8 +369,8 @@ def _around(frame: Frame) -> str:
         at = left + float(frame.across([value])[0])
         lines.append(f"M{at:.1f} {bottom}v4")
         words.append(f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{_said(value)}</text>')
-    down = list(enumerate(frame.y_words)) or [(value, _said(value)) for value in _ticks(frame.y, frame.y_log)]
-    for value, word in down:
+    values = [float(k) for k in range(len(frame.y_words))] or _ticks(frame.y, frame.y_log)
+    for value, word in zip(values, frame.y_words or map(_said, values), strict=True):
         at = top + float(frame.down([value])[0])
         lines.append(f"M{left} {at:.1f}h-4")
         words.append(f'<text x="{left - 7}" y="{at + 4:.1f}" text-anchor="end">{escape(word)}</text>')
