@@ -134,8 +134,8 @@ def check_same(folder: Path, mine: dict[str, Any]) -> None:
     before = read_about(folder)
     before["model"]["training"] = describe(build(before["model"]["training"]))  # with what could not be set then
     differs = _differences(before["origin"], mine["origin"])
-    for part in ("denoiser", "codec", "objective", "training"):
-        if not differs:
+    for part in ("denoiser", "codec", "tokenizer", "objective", "training"):
+        if not differs and part in mine["model"]:
             differs = _differences(before["model"][part], mine["model"][part], part)
     if differs:
         raise UsageError(

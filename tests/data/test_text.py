@@ -187,3 +187,6 @@ def test_facts_are_told_one_way_and_asked_the_other():
             else:
                 assert text.endswith(um.data.GAP * gap)
     assert facts(60, seed=1) == (told, questions)
+    for count in (0, 2, 10**6):
+        with pytest.raises(um.UsageError, match=f"{count} facts"):
+            facts(count)

@@ -93,7 +93,7 @@ def test_gaps_anywhere_are_filled_by_every_sampler(sampler):
 @torch.no_grad()
 def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sides():
     both, blocks = model("both"), model("blocks")
-    free = model(sampler=Unmask())  # of the same weights
+    free = model(sampler=Unmask(LeftToRight()))  # of the same weights
     assert both.sample(4, prompt="ab", seed=1) == blocks.sample(4, prompt="ab", seed=1)
     assert both.sample(4, prompt="ab", suffix="dd", seed=1) == free.sample(4, prompt="ab", suffix="dd", seed=1)
     assert both.sample(4, seed=1, sampler=FirstHitting()) == free.sample(4, seed=1, sampler=FirstHitting())
@@ -107,6 +107,25 @@ def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sid
     scores = both.evaluate(rows=8)
     assert scores["bits_per_byte"] == blocks.evaluate(rows=8)["bits_per_byte"]
     assert scores["bits_per_byte_any_order"] == free.evaluate(rows=8)["bits_per_byte"]
+
+
+def test_an_end_in_a_gap_leaves_what_is_known_after_it():
+    for lm, cache in ((model(), False), (model("both"), True)):
+        ends = Unmask(Confidence(), cache=cache, end=LETTERS.encode("a")[0])  # hardly a gap without one
+        for text in lm.infill([f"b{GAP * 4}cd"] * 8, seed=3, sampler=ends):
+            assert (text[0], text[-2:]) == ("b", "cd")
+        for text in lm.sample(8, prompt="b", suffix="cd", seed=3, sampler=ends):
+            assert text.endswith("cd")
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "middle", "blocks"])
+def test_what_writes_from_left_to_right_is_not_asked_for_another_order(kind):
+    lm = model(kind)
+    for sampler in (FirstHitting(), Ancestral(), Remask(), Unmask(), Unmask(LeftToRight())):
+        with pytest.raises(um.UsageError, match="from left to right"):
+            lm.sample(1, sampler=sampler)
+    block = lm.denoiser.block
+    assert lm.sample(3, seed=1, sampler=Unmask(block=block)) == lm.sample(3, seed=1, sampler=Unmask(cache=True))
 
 
 def test_only_allowed_tokens_are_written():
@@ -161,6 +180,11 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
     again = um.load(tmp_path / "run")
     assert isinstance(again, TextModel)
     assert again.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
+    on = model(kind, training=lm.training, sampler=lm.sampler)
+    on.fit(tmp_path / "run", device="cpu", quiet=True)  # a run that is over: what it learned is there
+    assert on.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
+    with pytest.raises(um.UsageError, match="tokenizer"):
+        model(kind, tokenizer=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
     scores = lm.evaluate(rows=8)
     assert scores["exact"] == (kind in ("autoregressive", "middle"))
     assert scores["bits_per_byte"] > 0

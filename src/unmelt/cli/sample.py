@@ -156,7 +156,8 @@ def _sampler(model: TextModel, order: Order, threshold: float | None) -> Sampler
         return None
     if order in ORDERS:
         pace = Scheduled() if threshold is None else Threshold(threshold)
-        return Unmask(ORDERS[order], pace, end=model.tokenizer.special("end"))
+        by_blocks = hasattr(model.denoiser, "goes_on")  # one after the other, with the exact cache
+        return Unmask(ORDERS[order], pace, cache=by_blocks, end=model.tokenizer.special("end"))
     if threshold is not None:
         raise UsageError(f"--threshold with --order {order}", f"one of {', '.join(ORDERS)}", "--order confidence")
     return {"ancestral": Ancestral(), "first-hitting": FirstHitting(), "remask": Remask()}[order]
@@ -221,13 +222,18 @@ def infill(
         out: A .txt file; the terminal if not given.
         device: What to compute on: auto, cpu or cuda.
     """
+    corrected = f"a file in which {marker or '<gap>'} stands for what is missing"
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"{file}, which is not text", "UTF-8 text with a marker in it", str(file)) from None
+        raise UsageError(f"{file}, which is not text", "UTF-8 text with a marker in it", corrected) from None
+    except OSError as problem:
+        raise UsageError(f"{file}, which cannot be read ({problem.strerror})", "a text file", corrected) from None
     check_rows(rows)
+    if not marker:
+        raise UsageError("an empty marker", "what stands in the text for a gap", "--marker '<gap>'")
     if not text.strip():
-        raise UsageError(f"{file}, which is empty", f"text with {marker!r} where the gap is", f"{marker} in {file}")
+        raise UsageError(f"{file}, which is empty", f"text with {marker!r} where the gap is", corrected)
     _check_text_out(out)
     model = of_text(folder, device)
     texts = model.infill(

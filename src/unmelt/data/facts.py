@@ -14,8 +14,12 @@ import random
 from typing import NamedTuple
 
 from unmelt.data.questions import GAP, Questions
+from unmelt.errors import UsageError
 
 SYLLABLES = [first + second for first in "bdfgklmnprstv" for second in "aeiou"]
+MOST = 20_000
+"""Facts, for which there are names enough."""
+
 PLACES = ("{city} is the capital of {land}", "the capital of {land} is {city}")
 
 
@@ -26,6 +30,8 @@ class Facts(NamedTuple):
 
 def facts(count: int = 150, seed: int = 0) -> Facts:
     """So many facts, as sentences and as questions."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 3 <= count <= MOST:
+        raise UsageError(f"{count} facts", f"3 to {MOST:,}, of which a third is told each way", "count=150")
     names, draw = set[str](), random.Random(seed)
     while len(names) < 2 * count:
         names.add("".join(draw.choice(SYLLABLES) for _ in range(3)))

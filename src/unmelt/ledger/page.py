@@ -12,6 +12,7 @@ from unmelt import picture
 from unmelt.data import Arrays
 from unmelt.denoiser import Autoregressive
 from unmelt.errors import UsageError
+from unmelt.guidance import Temperature
 from unmelt.ledger.gaps import Filled, Share, filled, gaps, real
 from unmelt.ledger.quality import Quality, quality, written
 from unmelt.ledger.speed import Speed, speed
@@ -76,7 +77,13 @@ def ledger(
             "the autoregressive run first: it judges the others",
             "unmelt ledger runs/code_ar runs/code",
         )
-    tokens = tokens or min(model.length for model in runs.values())
+    longest = min(model.length for model in runs.values())
+    tokens = longest if tokens is None else tokens
+    _check(
+        tokens=(tokens, 1, longest), rows=(rows, 1, None), questions=(questions, 1, None), gap=(gap, 1, longest // 2)
+    )
+    _check(steps=(min(steps, default=0), 1, None), batches=(min(batches, default=0), 1, None))
+    Temperature(judge.denoiser, temperature)  # which refuses what is none
     page, console = Page(tokens), Console(stderr=True, quiet=quiet)
     for name, model in runs.items():
         scores = model.evaluate(draws=4)
@@ -101,6 +108,14 @@ def ledger(
     if out is not None:
         draw(page, Path(out))
     return page
+
+
+def _check(**given: tuple[int, int, int | None]) -> None:
+    """Refuse numbers outside their least and their most."""
+    for name, (value, least, most) in given.items():
+        if isinstance(value, bool) or value < least or (most is not None and value > most):
+            needed = f"at least {least}" if most is None else f"{least} to {most}"
+            raise UsageError(f"{name}={value}", needed, f"{name}={least if most is None else most}")
 
 
 def _kinds(model: TextModel) -> set[str]:

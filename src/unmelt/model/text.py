@@ -255,14 +255,23 @@ class TextModel(Trained):
 
     def _writer(self, known: Tensor, asked: Sampler | None) -> tuple[Denoiser, Sampler]:
         """Who writes, and how. What was taught both ways writes block by block where the sampler does and nothing is
-        known after a gap; else in view of both sides."""
-        sampler, reader = asked or self.sampler, self._reader(known)
-        if not isinstance(self.denoiser, Blockwise) or not self.denoiser.both:
-            return reader, sampler
-        if reader is not self.denoiser:
-            return reader, asked or Unmask()
+        known after a gap; else in view of both sides. Where something is, an end in the gap does not end the text."""
+        sampler, ahead = asked or self.sampler, self._known_ahead(known)
+        if ahead and isinstance(sampler, Unmask):
+            sampler = dataclasses.replace(sampler, end=None)
+        if not isinstance(self.denoiser, Autoregressive | Blockwise):
+            return self.denoiser, sampler
         by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == self.denoiser.block)
-        return (reader if by_blocks else self.denoiser.free), sampler
+        if isinstance(self.denoiser, Blockwise) and self.denoiser.both and (ahead or not by_blocks):
+            whole = dataclasses.replace(sampler, cache=False, block=None) if by_blocks else sampler  # type: ignore
+            return self.denoiser.free, whole
+        if not by_blocks:
+            raise UsageError(
+                f"{sampler} for a model that writes from left to right, {self.denoiser.block} tokens at a time",
+                "a sampler that does so too",
+                "Unmask(cache=True)",
+            )
+        return self.denoiser, sampler
 
     def _walk(
         self, denoiser: Denoiser, known: Tensor, sampler: Sampler, grid: Grid, seed: int | Sequence[int]
@@ -403,10 +412,14 @@ class TextModel(Trained):
 
     def _reader(self, known: Tensor) -> Denoiser:
         """The denoiser; of one taught both ways, that which sees both sides, where something stands after a gap."""
-        after = (known < 0).cummax(1).values & (known >= 0) & (known != self.tokenizer.special("padding"))
-        if after.any() and isinstance(self.denoiser, Blockwise) and self.denoiser.both:
+        if isinstance(self.denoiser, Blockwise) and self.denoiser.both and self._known_ahead(known):
             return self.denoiser.free
         return self.denoiser
+
+    def _known_ahead(self, known: Tensor) -> bool:
+        """Whether something stands after a gap."""
+        given = (known >= 0) & (known != self.tokenizer.special("padding"))
+        return bool(((known < 0).cummax(1).values & given).any())
 
     def _draws(self, draws: int) -> int:
         return 1 if isinstance(self.denoiser, Autoregressive) else draws
@@ -419,6 +432,8 @@ class TextModel(Trained):
         rows    of the held-out text, and questions of each kind; as many as there are if not given
         draws   for each row
         """
+        if rows is not None:
+            check_rows(rows)
         if (self.held_out is None and self.questions is None) or self.objective is None:
             raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
         scores: dict[str, Any] = {}

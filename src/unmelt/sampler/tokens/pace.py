@@ -41,7 +41,7 @@ class Threshold(Pace):
 
     def __post_init__(self) -> None:
         if not 0 < self.least <= 1:
-            raise UsageError(f"Threshold({self.least})", "a probability above 0", "Threshold(0.9)")
+            raise UsageError(f"Threshold({self.least})", "a probability above 0, at most 1", "threshold=0.9")
 
     def chosen(self, law: Tensor, due: Tensor) -> Tensor:
         return (law.amax(-1) >= self.least) | (torch.arange(law.shape[1], device=law.device) == 0)
