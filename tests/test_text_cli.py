@@ -1,4 +1,4 @@
-"""Text on the command line: what is asked for comes, what cannot be asked for is told in a sentence, with exit code 2."""
+"""Text on the command line: what is asked for comes, and what cannot be is told in a sentence, with exit code 2."""
 
 import pytest
 
