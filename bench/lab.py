@@ -68,7 +68,7 @@ def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, A
         with chromium.visit(browser, address) as visit:
             page = visit.open("melting", until=LAST.replace(" = {}:", "")).page
             visit.still()
-            thumb, (left, width) = visit.slider(2)
+            thumb, (left, width) = visit.slider()
             page.evaluate(SCRIPT, thumb.element_handle())
             box = thumb.bounding_box()
             assert points in page.locator("body").inner_text()

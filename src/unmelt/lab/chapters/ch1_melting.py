@@ -39,7 +39,20 @@ def _():
     }
     time = mo.ui.slider(0, 1, 0.01, value=0.25, label="time t", show_value=True, full_width=True)
     choice = mo.ui.dropdown(SCHEDULES, value="cosine", label="schedule")
+    mo.Html(lab.stays(time, choice))
     return choice, time
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.md(r"""
+    Everything on this page is one line: $x_t = \alpha(t)\,x_0 + \sigma(t)\,\text{noise}$. A **schedule** says how fast
+    the signal $\alpha$ fades and the noise $\sigma$ grows. It sets the pace and nothing else: two schedules pass through
+    the same mixtures at different times. (On variance exploding, the signal stays and the noise outgrows it. Where
+    $\alpha^2 + \sigma^2 = 1$, DDPM writes $\bar\alpha$ for $\alpha^2$: then $\alpha = \sqrt{\bar\alpha}$ and
+    $\sigma = \sqrt{1 - \bar\alpha}$.)
+    """)
+    return
 
 
 @app.cell(hide_code=True)
@@ -57,7 +70,7 @@ def _(choice):
 
 
 @app.cell(hide_code=True)
-def _(choice, highest, noise_level, signal, time, times):
+def _(highest, noise_level, signal, time, times):
     schedule_picture = vector.draw(
         vector.Frame(x=(0, 1), y=(0, highest), height=220, x_name="t"),
         [
@@ -67,22 +80,7 @@ def _(choice, highest, noise_level, signal, time, times):
         ],
         alt=f"Signal and noise against time; the slider stands at t = {time.value}",
     )
-    mo.vstack(
-        [
-            time,
-            choice,
-            mo.md(
-                r"""
-                Everything on this page is one line: $x_t = \alpha(t)\,x_0 + \sigma(t)\,\text{noise}$. A **schedule** says how
-                fast the signal $\alpha$ fades and the noise $\sigma$ grows. It sets the pace and nothing else: two schedules
-                pass through the same mixtures at different times. (On variance exploding, the signal stays and the noise
-                outgrows it. Where $\alpha^2 + \sigma^2 = 1$, DDPM writes $\bar\alpha$ for $\alpha^2$: then
-                $\alpha = \sqrt{\bar\alpha}$ and $\sigma = \sqrt{1 - \bar\alpha}$.)
-                """
-            ),
-            mo.Html(schedule_picture),
-        ]
-    )
+    mo.Html(schedule_picture)
     return
 
 
@@ -136,7 +134,7 @@ def _(POINTS, at, line_labels, line_noise, line_x0, process, time, two):
         ],
         alt=f"Histogram of two melting modes at t = {time.value}, and their exact density",
     )
-    mo.vstack([time, mo.Html(vector.row(line_picture, lab.beside(measured)))])
+    mo.Html(vector.row(line_picture, lab.beside(measured)))
     return
 
 
@@ -184,7 +182,7 @@ def _(POINTS, at, process, ring, ring_labels, ring_noise, ring_x0, time):
             .item(),
         ),
     }
-    mo.vstack([time, mo.Html(vector.row(ring_picture, lab.beside(ring_measured)))])
+    mo.Html(vector.row(ring_picture, lab.beside(ring_measured)))
     return
 
 
@@ -215,7 +213,7 @@ def _(at, codec, digits_noise, digits_x0, process, time):
     digits_alpha, digits_sigma = (part[0].item() for part in process.level(digits_t))
     size = (digits_alpha**2 + (digits_sigma / 0.75) ** 2) ** 0.5
     digits_x = codec.decode(process.mix(digits_x0, digits_noise, digits_t) / size)
-    mo.vstack([time, mo.Html(inline(tiles(digits_x, columns=10), f"The ten digits, melted to t = {time.value}", 560))])
+    mo.Html(inline(tiles(digits_x, columns=10), f"The ten digits, melted to t = {time.value}", 560))
     return
 
 
@@ -244,6 +242,7 @@ def _():
         "geometric": um.schedule.Geometric(),
     }
     text_choice = mo.ui.dropdown(TOKEN_SCHEDULES, value="linear", label="schedule of masks")
+    text_choice
     return TEXT, text_choice
 
 
@@ -255,12 +254,9 @@ def _(TEXT, at, text_choice, time):
     # The same draws at every t, so that a letter that has melted stays melted.
     _, melted = masks.corrupt(text_x0, at(time.value), um.rng.Stream(5))
     left = text_choice.value.alpha(at(time.value)).item()
-    mo.vstack(
-        [
-            mo.vstack([time, text_choice]),
-            mo.Html(writing(list(TEXT), melted[0].tolist(), alt=f"Text melted to t = {time.value}")),
-            mo.Html(lab.beside({"share of letters left, α": (left, 1 - melted.double().mean().item())})),
-        ]
+    mo.Html(
+        writing(list(TEXT), melted[0].tolist(), alt=f"Text melted to t = {time.value}")
+        + lab.beside({"share of letters left, α": (left, 1 - melted.double().mean().item())})
     )
     return
 
