@@ -24,7 +24,7 @@ def digits(
     width: int = 16,
     components: int = 3,
     shrink: float = 0.5,
-    steps: int = 720,
+    steps: int = 1000,
     batch: int = 96,
     lr: float = 4e-3,
     ema: float = 0.99,
