@@ -8,6 +8,7 @@ add to the loss away (Kingma et al., 2021, appendix I.1).
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import final
 
 import torch
@@ -84,23 +85,25 @@ class LogNormalSigma(Times):
     mean: float = -1.2
     sd: float = 1.2
 
-    def _top(self, schedule: Schedule) -> Tensor:
-        """The share of the normal law that the schedule reaches."""
-        highest = -schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2
-        return torch.special.ndtr((highest - self.mean) / self.sd)
-
     def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         schedule = with_levels(schedule, "log-normal sigma")
-        log_ratio = self.mean + self.sd * torch.special.ndtri(u * self._top(schedule).to(u.device))
+        log_ratio = self.mean + self.sd * torch.special.ndtri(u * _reached(schedule, self.mean, self.sd))
         return schedule.time(-2 * log_ratio).clamp_max(1)
 
     def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
         schedule = with_levels(schedule, "log-normal sigma")
         z = (-schedule.log_snr(t) / 2 - self.mean) / self.sd
-        return _normal_density(z, self.sd) * -schedule.log_snr_rate(t) / 2 / self._top(schedule).to(t.device)
+        return _normal_density(z, self.sd) * -schedule.log_snr_rate(t) / 2 / _reached(schedule, self.mean, self.sd)
 
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         return self.quantile(_open_uniform(rows, rng), schedule)
+
+
+@lru_cache
+def _reached(schedule: Schedule, mean: float, sd: float) -> float:
+    """The share of the normal law of log(sigma / alpha) that lies below the schedule's end."""
+    highest = -schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2
+    return torch.special.ndtr((highest - mean) / sd).item()
 
 
 @final

@@ -18,20 +18,19 @@ class EMA:
 
     def __init__(self, weights: Iterable[Tensor], decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self.weights = list(weights)
-        self.average = [local(weight.detach()).clone() for weight in self.weights]
+        self.weights = [local(weight.detach()) for weight in weights]  # shared with the network, which writes in place
+        self.average = [weight.clone() for weight in self.weights]
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
-        torch._foreach_lerp_(self.average, [local(w.detach()) for w in self.weights], 1 - decay)
+        torch._foreach_lerp_(self.average, self.weights, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange weights and average; a second call changes them back."""
         for weight, average in zip(self.weights, self.average, strict=True):
-            here = local(weight.detach())
-            held = here.clone()
-            here.copy_(average)
+            held = weight.clone()
+            weight.copy_(average)
             average.copy_(held)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 
 from unmelt.codec import Codec
 from unmelt.data import Ahead, Source
@@ -134,7 +134,7 @@ class Trainer:
         gradients = [each.grad for each in self.parameters if each.grad is not None]
         processes.average([total, *gradients])
         norm = processes.whole(get_total_norm(gradients))
-        clip_grads_with_norm_(self.parameters, training.clip, norm)
+        torch._foreach_mul_(gradients, (training.clip / (norm + 1e-6)).clamp_max(1))
         self._move(lr, ~norm.isfinite())
         self.ema.update()
         if self.power is not None:
