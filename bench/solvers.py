@@ -8,7 +8,7 @@ A peer is as good as the best of everything it documents: each of its determinis
 after the fact for every problem and every number of evaluations. All are tried on the first rows, and the best of each
 library are measured on all rows. Ours are named in advance:
 
-    stock    what `um.sample` does when nothing is said
+    stock    what a model does when nothing is said: learned, but of no problem that is here
     tuned    what it does after the sampler has learned this model, on other rows
 """
 
