@@ -118,7 +118,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             line = json.loads(text)
             lines.append({name: line[name] for name in (*FIELDS, *({"held_out"} & line.keys()))})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             if number < len(texts):
                 raise UsageError(
                     f"{path}, line {number}, is damaged",
