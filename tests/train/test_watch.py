@@ -13,8 +13,8 @@ import unmelt as um
 from unmelt.train import Trainer, read_metrics, watches
 
 
-def fitted(folder, watch):
-    model = um.recipe.ring(width=8, depth=1, steps=50, batch=8)
+def fitted(folder, watch, steps=50):
+    model = um.recipe.ring(width=8, depth=1, steps=steps, batch=8)
     model.training = replace(model.training, picture_every=25)
     return model.fit(folder, device="cpu", quiet=True, watch=watch)
 
@@ -33,20 +33,32 @@ def test_tensorboard_reads_what_metrics_says(tmp_path):
     assert pictures[0].width > 100
 
 
-def test_a_service_is_told_by_its_own_interface(tmp_path, monkeypatch):
-    """A library of wandb's shape, which trackio's is too, that keeps what it is told."""
-    told, ended = [], []
-    run = types.SimpleNamespace(log=lambda values, step: told.append((step, values)), finish=lambda: ended.append(1))
-    library = types.ModuleType("trackio")
-    library.init, library.Image = lambda project, name: run, lambda path: path
-    monkeypatch.setitem(sys.modules, "trackio", library)
-    fitted(tmp_path, "trackio")
+@pytest.mark.parametrize("service", ["wandb", "trackio"])
+def test_a_service_is_told_by_its_own_interface(tmp_path, monkeypatch, service):
+    """A library of their shape that keeps what it is told; a run that goes on is the same run there."""
+    told, ended, begun = [], [], []
+
+    def init(**known):
+        begun.append(known)
+        return types.SimpleNamespace(
+            log=lambda values, step: told.append((step, values)), finish=lambda: ended.append(1)
+        )
+
+    library = types.ModuleType(service)
+    library.init, library.Image = init, lambda path: path
+    monkeypatch.setitem(sys.modules, service, library)
+    fitted(tmp_path, service, steps=25)
+    fitted(tmp_path, service)
     losses = [(step, values["loss"]) for step, values in told if "loss" in values]
     assert losses == [(line["step"], line["loss"]) for line in read_metrics(tmp_path / "metrics.jsonl")]
     assert [values["samples"] for _, values in told if "samples" in values] == [
         str(tmp_path / "samples" / f"{step:06d}.png") for step in (25, 50)
     ]
-    assert ended == [1]
+    assert len(ended) == 2
+    assert begun[0] == begun[1]
+    assert (begun[0]["project"], begun[0]["resume"]) == ("unmelt", "allow")
+    own = (tmp_path / "watch.id").read_text()
+    assert own == begun[0].get("id") or begun[0]["name"] == f"{tmp_path.name}-{own}"
 
 
 def test_who_is_not_there_is_said(tmp_path, monkeypatch):

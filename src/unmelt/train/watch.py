@@ -3,6 +3,7 @@
 Each is told of the same numbers as `metrics.jsonl`, and of the sample pictures.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from unmelt.errors import UsageError, nearest
+from unmelt.train.files import write
 
 KNOWN = ("tensorboard", "wandb", "trackio", "auto", "none")
 
@@ -79,12 +81,21 @@ class TensorBoard:
 
 @final
 class Service:
-    """wandb, or trackio, which has the same interface. WANDB_MODE=offline keeps wandb on this machine."""
+    """wandb, or trackio, which has nearly the same interface. WANDB_MODE=offline keeps wandb on this machine.
+
+    A run that is interrupted goes on there as the same run, which it is known by in `watch.id` of its folder.
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.library = _installed(name)
-        where = {"dir": str(folder)} if name == "wandb" else {}
-        self.run = self.library.init(project="unmelt", name=folder.name, **where)
+        self.library, place = _installed(name), folder / "watch.id"
+        if not place.is_file():
+            write(place, secrets.token_hex(4).encode())
+        own = place.read_text()
+        if name == "wandb":
+            known = {"name": folder.name, "id": own, "dir": str(folder)}
+        else:  # which knows a run by its name
+            known = {"name": f"{folder.name}-{own}"}
+        self.run = self.library.init(project="unmelt", resume="allow", **known)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
