@@ -18,7 +18,13 @@ from unmelt.lab import chapters
 
 DOCS = Path(__file__).parents[2] / "docs" / "lab"
 
-PRESSED = {"learning": ("Train on the ring", "Train on the drawing"), "way-back": ("Tune",), "words": ("Measure",)}
+PRESSED = {
+    "learning": ("Train on the ring", "Train on the drawing"),
+    "way-back": ("Tune",),
+    "guidance": ("Learn",),
+    "straight-paths": ("Learn",),
+    "words": ("Measure",),
+}
 """Buttons that a reader would press, by chapter."""
 
 LAST = {

@@ -74,7 +74,10 @@ def test_the_reader_draws_and_a_network_learns_it(at):
     page.until(lambda: int(text_of(page, "steps")) == 800, 120)
     assert float(text_of(page, "apart")) < 0.75 * early
 
+    page.page.wait_for_selector('svg[aria-label^="1,000 points: drawn from the network"]')
+    page.still()
     page.page.get_by_role("button", name="Clear the drawing").click()
+    page.page.get_by_role("application").scroll_into_view_if_needed()
     box = page.page.get_by_role("application").locator("svg").first.bounding_box()
     scale = box["width"] / 420
 
@@ -123,11 +126,15 @@ def test_more_evaluations_less_error(at):
 
 def test_guidance_costs_kinds(at):
     page = at("guidance", until='td[data-what^="kinds of sample"]')
+    page.still()
     assert page.measured("kinds of sample")[1] == pytest.approx(3, abs=0.05)
     page.drag(0.75)
     page.until(lambda: page.measured("kinds of sample")[1] < 2.2)
     assert page.measured("mean distance from the middle")[1] > 2.4
-    page.page.wait_for_selector('img[alt^="Forty digits"]', timeout=400_000)
+    if page.page.get_by_text("Not learned yet").count():
+        press(page, "Learn the digits")
+        page.page.wait_for_selector("text=Learning the digits", timeout=120_000)  # a bar, while it does
+    page.page.wait_for_selector('img[alt^="Forty digits"]', timeout=600_000)
     few, near = "kinds: different real digits", "from a real digit to the nearest"
     assert page.measured("read as this digit by a judge")[1] > 0.95
     kinds, missed = page.measured(few)[1], page.measured(near)[1]
@@ -151,6 +158,7 @@ def test_transport_needs_one_step(at):
     assert all(
         math.dist(a, b) < 0.5 for a, b in zip(*map(chromium.points, ends), strict=True)
     )  # the same curves, to half a unit of the picture
+    press(page, "Learn both ways")
     page.page.wait_for_selector('td[data-what^="energy distance"]', timeout=400_000)
     assert page.measured("energy distance, at random")[1] > 10 * page.measured("energy distance, optimal transport")[1]
     page.drag(1.0)

@@ -1,4 +1,4 @@
-"""A bar on the page while something is worked out that will be kept."""
+"""A bar on the page while something is worked out that will be kept, and words in its place where it cannot be."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,18 +6,35 @@ from typing import TypeVar
 
 import marimo as mo
 
+from unmelt.errors import UsageError
 from unmelt.lab import cache
 from unmelt.model import Model, TextModel
 
 M = TypeVar("M", Model, TextModel)
 
 
-def trained(name: str, make: Callable[[], M], title: str) -> M:
-    """`cache.learned`, with a bar while it trains; where it was trained before, there is none."""
+def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_button | None = None) -> M:
+    """`cache.learned`, with a bar while it trains; where it was trained before, there is none.
+
+    button   that the reader presses to have it trained, where there is more on the page to touch before that
+    """
     with mo.status.spinner(title="Preparing the data"):
-        steps = make().training.steps  # type: ignore[union-attr]
-    with bar(steps, title) as move:
+        model = make()
+        steps = model.training.steps  # type: ignore[union-attr]
+    begun = cache.place(name, model.describe()).exists()
+    wanted = button is None or button.value or begun or mo.app_meta().mode == "script"
+    mo.stop(not wanted, mo.md("*Not learned yet: press the button.*"))
+    with mistakes(), bar(steps, title) as move:
         return cache.learned(name, make, lambda step, _, loss: move(step, f"step {step} of {steps}, loss {loss:.3f}"))
+
+
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """A mistake of the reader's is told on the page, where a cell's errors otherwise are not, and the cell ends."""
+    try:
+        yield
+    except UsageError as mistake:
+        mo.stop(True, mo.callout(mo.plain_text(str(mistake)), kind="warn"))
 
 
 @contextmanager

@@ -7,7 +7,9 @@ _CELL = "padding:.15rem .9rem .15rem 0;text-align:{0};font-variant-numeric:tabul
 
 
 def beside(
-    rows: Mapping[str, tuple[float, float]], columns: tuple[str, str] = ("closed form", "measured"), digits: int = 3
+    rows: Mapping[str, tuple[int | float, int | float]],
+    columns: tuple[str, str] = ("closed form", "measured"),
+    digits: int = 3,
 ) -> str:
     """HTML: quantity -> (what it should be, what it was), with so many digits after the point; counts have none."""
     heads = "".join(f'<th scope="col" style="{_CELL.format("right")}">{escape(each)}</th>' for each in columns)
@@ -27,6 +29,6 @@ def beside(
     )
 
 
-def _said(value: float, digits: int) -> str:
+def _said(value: int | float, digits: int) -> str:
     text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")

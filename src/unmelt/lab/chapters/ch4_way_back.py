@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import bar
+    from unmelt.lab.bar import bar, mistakes
     from unmelt.picture import vector
 
 
@@ -203,7 +203,7 @@ def _(process, ring, tune):
     _kept = {n: ["cosine ring", n, 8, repr(um.sampler.stock(n)[0])] for n in (3, 4, 5, 6, 8)}
     _there = all(lab.place("tuned", each).with_suffix(".json").exists() for each in _kept.values())
     if tune.value or _there or mo.app_meta().mode == "script":
-        with bar(len(_kept), "Tuning") as _move:
+        with mistakes(), bar(len(_kept), "Tuning") as _move:
             for _number, (_n, _settings) in enumerate(_kept.items()):
                 if not lab.place("tuned", _settings).with_suffix(".json").exists():
                     _move(_number, f"{_n} evaluations")

@@ -62,7 +62,7 @@ def _():
 def _():
     scale = mo.ui.slider(0, 8, 0.25, value=1, label="guidance scale w", show_value=True, full_width=True)
     interval = mo.ui.range_slider(
-        0, 1, 0.05, value=[0, 1], label="only while t is between", show_value=True, full_width=True
+        0, 1, 0.05, value=[0, 1], label="only while t is between", show_value=False, full_width=True
     )
     mo.vstack(
         [
@@ -139,7 +139,7 @@ def _():
 
     ## On digits
 
-    The same with a network, which learns the ten digits on first use (about a minute on two cores). Forty digits are
+    The same with a network, which first learns the ten digits (about a minute on two cores, once). Forty digits are
     held against real ones that are not among those they stand beside. Up to 2 they come closer to what is real than
     unguided ones do; beyond, there are fewer and fewer kinds, real digits are left with nothing near them, and contrast
     burns. Guide only while t is below 0.5, and the kinds are back.
@@ -149,8 +149,15 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
+    learn = mo.ui.run_button(label="Learn the digits")
+    learn
+    return (learn,)
+
+
+@app.cell(hide_code=True)
+def _(learn):
     _steps = int(mo.cli_args().get("steps") or 720)
-    model = trained("digits", lambda: um.recipe.digits(steps=_steps), "Learning the digits")
+    model = trained("digits", lambda: um.recipe.digits(steps=_steps), "Learning the digits", learn)
     images, labels = um.data.digits().all()
     judge = um.metric.Judge.fit(images, labels)
     return images, judge, labels, model
@@ -161,7 +168,7 @@ def _():
     digit = mo.ui.dropdown([str(k) for k in range(10)], value="3", label="digit")
     digit_scale = mo.ui.slider(0, 8, 0.5, value=1, label="guidance scale w", show_value=True, full_width=True)
     digit_interval = mo.ui.range_slider(
-        0, 1, 0.05, value=[0, 1], label="only while t is between", show_value=True, full_width=True
+        0, 1, 0.05, value=[0, 1], label="only while t is between", show_value=False, full_width=True
     )
     mo.vstack([digit, digit_scale, digit_interval])
     return digit, digit_interval, digit_scale
@@ -189,7 +196,7 @@ def _(digit, digit_interval, digit_scale, images, judge, labels, model):
         return len(to.row.unique()), to.distance.mean().item() / 8, back.distance.mean().item() / 8
 
     digit_numbers = {
-        name: pair
+        name: tuple(pair)
         for name, *pair in zip(
             (
                 "kinds: different real digits that come nearest to the forty",

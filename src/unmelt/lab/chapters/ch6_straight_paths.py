@@ -111,8 +111,8 @@ def _():
 
     Paths bend because pairs are drawn at random: lines from noise to data cross, and where they cross the network can
     only answer with their mean. Pair noise with *near* data instead, by **optimal transport** within each batch, and lines
-    hardly cross. Two small networks learn the ring here, one with each way of pairing; nothing else differs. (Trained on
-    first use, about ten seconds each.)
+    hardly cross. Two small networks learn the ring here, one with each way of pairing; nothing else differs. (About ten
+    seconds each, once.)
     """)
     return
 
@@ -153,6 +153,13 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
+    learn = mo.ui.run_button(label="Learn both ways")
+    learn
+    return (learn,)
+
+
+@app.cell(hide_code=True)
+def _(learn):
     def flow(coupling, steps):
         """A network that learns velocities between data and noise, paired by this coupling."""
         process = um.process.Gaussian(um.schedule.Straight())
@@ -170,12 +177,11 @@ def _():
 
     _steps = int(mo.cli_args().get("steps") or 2000)
     flows = {
-        "at random": trained(
-            "flow", lambda: flow(um.objective.Independent(), _steps), "Learning with pairs drawn at random"
-        ),
-        "optimal transport": trained(
-            "flow", lambda: flow(um.objective.OptimalTransport(), _steps), "Learning with pairs by optimal transport"
-        ),
+        name: trained("flow", lambda coupling=coupling: flow(coupling, _steps), f"Learning with pairs {words}", learn)
+        for name, words, coupling in (
+            ("at random", "drawn at random", um.objective.Independent()),
+            ("optimal transport", "by optimal transport", um.objective.OptimalTransport()),
+        )
     }
     return (flows,)
 

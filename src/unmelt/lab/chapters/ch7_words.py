@@ -22,7 +22,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import bar, trained
+    from unmelt.lab.bar import bar, mistakes, trained
     from unmelt.picture import vector, writing
     from unmelt.sampler import tokens as ways
 
@@ -246,7 +246,7 @@ def _(autoregressive, masked, measure, settings):
             quiet=True,
         ).plain()
 
-    with bar(1, "Measuring") as _move:
+    with mistakes(), bar(1, "Measuring") as _move:
         if not _place.exists():
             _move(0, "both models, a dozen ways of writing")
         page = lab.kept("ledger", settings, measured)
