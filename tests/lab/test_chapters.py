@@ -171,11 +171,14 @@ def test_killed_halfway_it_goes_on_from_there(monkeypatch, tmp_path):
         model.training = dataclasses.replace(model.training, save_every=25)
         return model
 
+    assert not lab.finished("two", make())
     with pytest.raises(Killed):
         lab.learned("two", make, killed)
+    assert not lab.finished("two", make())
     told = []
     model = lab.learned("two", make, lambda step, of, loss: told.append(step))
     assert told == [50, 75]  # from the checkpoint at 25
+    assert lab.finished("two", make())
     assert torch.equal(model.sample(8, seed=3), make().fit(quiet=True).sample(8, seed=3))
 
 

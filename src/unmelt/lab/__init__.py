@@ -5,8 +5,8 @@ beside that, for a page and a reader's hand, is in this room.
 """
 
 from unmelt.lab.beside import beside
-from unmelt.lab.cache import folder, kept, learned, place
+from unmelt.lab.cache import finished, folder, kept, learned, place
 from unmelt.lab.contents import Chapter, chapters, opening
 from unmelt.lab.stays import stays
 
-__all__ = ["Chapter", "beside", "chapters", "folder", "kept", "learned", "opening", "place", "stays"]
+__all__ = ["Chapter", "beside", "chapters", "finished", "folder", "kept", "learned", "opening", "place", "stays"]

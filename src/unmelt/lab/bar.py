@@ -21,9 +21,8 @@ def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_butt
     with mo.status.spinner(title="Preparing the data"):
         model = make()
         steps = model.training.steps  # type: ignore[union-attr]
-    begun = cache.place(name, model.describe()).exists()
-    wanted = button is None or button.value or begun or mo.app_meta().mode == "script"
-    mo.stop(not wanted, mo.md("*Not learned yet: press the button.*"))
+    wanted = button is None or button.value or mo.app_meta().mode == "script"
+    mo.stop(not wanted and not cache.finished(name, model), mo.md("*Not learned yet: press the button.*"))
     with mistakes(), bar(steps, title) as move:
         return cache.learned(name, make, lambda step, _, loss: move(step, f"step {step} of {steps}, loss {loss:.3f}"))
 

@@ -80,6 +80,16 @@ def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, floa
         return model.fit(path, quiet=True, watch=watch)
 
 
+def finished(name: str, model: Model | TextModel) -> bool:
+    """Whether what `learned` would return for this unfitted model is there, learned to its end."""
+    assert model.training is not None
+    path = place(name, model.describe())
+    try:
+        return path.exists() and load(path).steps_done == model.training.steps
+    except UsageError:  # damaged
+        return False
+
+
 def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
     """What `make` returns, which JSON can hold: from the cache, or worked out now and kept."""
     path = place(name, settings).with_suffix(".json")
