@@ -10,6 +10,7 @@ No number of these says much without the other two.
 import ast
 import re
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,17 +33,21 @@ class Quality:
 
 
 def quality(x: Int64[Tensor, "rows tokens"], writer: TextModel, judge: TextModel) -> Quality:
-    """Of rows of tokens; the judge reads them as text, with a tokenizer of its own."""
+    """Of rows of tokens; a judge with another tokenizer reads as much of their text as it has room for."""
     nats, tokens = 0.0, 0
-    for row in x.tolist():
-        text = writer.tokenizer.decode(row)
-        size = len(judge.tokenizer.encode(text))
-        if 0 < size <= judge.length:
-            nats, tokens = nats - judge.log_likelihood(text).value.item(), tokens + size
+    for row in x if writer.tokenizer == judge.tokenizer else _as_read_by(judge, x, writer):
+        nats, tokens = nats - judge.judged(row[None]).value.item(), tokens + len(row)
     found = [each for row in x.tolist() for each in lines(writer.tokenizer.decode(row))[1:-1]]
     good = sum(map(is_python, found)) / max(1, len(found))
     entropies = [_entropy(row) for row in x.tolist()]
     return Quality(nats / max(1, tokens), float(np.mean(entropies)), good)
+
+
+def _as_read_by(judge: TextModel, x: Tensor, writer: TextModel) -> Iterator[Tensor]:
+    for row in x.tolist():
+        tokens = judge.tokenizer.encode(writer.tokenizer.decode(row))[: judge.length]
+        if tokens:
+            yield torch.tensor(tokens)
 
 
 def _entropy(row: list[int]) -> float:

@@ -6,7 +6,7 @@ from unmelt.denoiser import Autoregressive, Blockwise
 from unmelt.model import TextModel
 from unmelt.process import Mask
 from unmelt.sampler import Ancestral, grid
-from unmelt.sampler.tokens import Bounded, Confidence, FirstHitting, LeftToRight, Order, Threshold, Unmask
+from unmelt.sampler.tokens import Bounded, Confidence, FirstHitting, LeftToRight, Order, Random, Threshold, Unmask
 
 
 class Way(NamedTuple):
@@ -70,8 +70,15 @@ def _freely(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
         Way("a token a pass, the surest first", "by confidence", {**one, "sampler": Unmask(by_confidence)}, tokens),
         Way("all above 0.9", "by confidence", {**one, "sampler": Unmask(by_confidence, Threshold(0.9))}, 0),
         Way("0.1 nats a pass", "by confidence", {**one, "sampler": Unmask(by_confidence, Bounded(0.1))}, 0),
+        *(Way(f"{nats} nats a pass, any order", "any", _anywhere(nats), 0) for nats in (12, 30)),
         *_hasty(model, tokens),
     ]
+
+
+def _anywhere(nats: float) -> dict[str, Any]:
+    """Places drawn at random stand far apart and say little of one another, so that many can be written at once. Rows
+    need not wait for one another but at a few times of the grid."""
+    return {"steps": 8, "sampler": Unmask(Random(), Bounded(nats))}
 
 
 def _hasty(model: TextModel, tokens: int) -> list[Way]:

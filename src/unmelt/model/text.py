@@ -388,6 +388,13 @@ class TextModel(Trained):
             found.append(self._bound(*row, draws, fold(seed, number)))
         return Estimate(-torch.cat([each.value for each in found]), torch.cat([each.error for each in found]))
 
+    @torch.no_grad()
+    def judged(self, tokens: Int64[Tensor, "rows length"], *, draws: int = 32, seed: int = 0) -> Estimate:
+        """log p of rows of tokens, as `log_likelihood` of texts."""
+        tokens = tokens.to(self.device)
+        found = self._bound(tokens, torch.full_like(tokens, -1), draws, seed)
+        return Estimate(-found.value, found.error)
+
     def _row(self, before: str, text: str, after: str) -> tuple[Tensor, Tensor]:
         """(tokens, those of them that are known)."""
         first, middle, last = (self.tokenizer.encode(each) for each in (before, text, after))
