@@ -306,6 +306,14 @@ def test_bfloat16_is_really_used(tmp_path):
     assert not same(tmp_path / "bfloat16" / "model.safetensors", tmp_path / "float32" / "model.safetensors")
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_bfloat16_where_the_processor_has_it(tmp_path, monkeypatch, has):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has}, raising=False)
+    for precision in ("auto", "bfloat16" if has else "float32"):
+        fitted(tmp_path / precision, precision=precision, steps=5)
+    assert same(*(folder / "model.safetensors" for folder in tmp_path.iterdir()))
+
+
 def test_seeds_differ(whole, tmp_path):
     fitted(tmp_path, seed=1)
     assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
