@@ -1,6 +1,6 @@
 """Pictures of every chapter as a reader sees it: `python tests/lab/screenshots.py` makes those in docs/lab.
 
-    python tests/lab/screenshots.py                               1280 wide, light: docs/lab/NAME.png and contents.png
+    python tests/lab/screenshots.py                               1280 wide, light: docs/lab/NAME.png, and all.png
     python tests/lab/screenshots.py --folder shots --every        light and dark, 1280 and 390 wide, to look at
     python tests/lab/screenshots.py --only words way-back
 
@@ -27,6 +27,9 @@ PRESSED = {
 }
 """Buttons that a reader would press, by chapter."""
 
+MOVED = {"guidance": ((0, 0.5), (3, 0.25))}
+"""Sliders that a reader would move, and how far along."""
+
 LAST = {
     "melting": 'pre[aria-label^="Text melted"]',
     "score": 'td[data-what^="largest share"]',
@@ -47,6 +50,11 @@ def opened(visit, name):
         visit.still()
     if name in LAST:
         visit.page.wait_for_selector(LAST[name], timeout=600_000)
+    for which, share in MOVED.get(name, ()):
+        visit.drag(share, which)
+        visit.still()
+    visit.page.mouse.move(0, 0)
+    visit.page.evaluate("document.activeElement.blur()")
     visit.still()
 
 
@@ -60,7 +68,37 @@ def taken(visit):
         visit.page.set_viewport_size({"width": width, "height": height + 1})
         visit.still()
     image = Image.open(BytesIO(visit.page.screenshot())).convert("RGB")
-    return image.quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return image
+
+
+def small(image):
+    """With as few colours as it can do with, none of them rare ones lost."""
+    return image.quantize(128, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+
+
+TILE, COLUMNS = (480, 360), 4
+SEEN = {
+    "": 0.0,
+    "melting": 0.34,
+    "score": 0.17,
+    "learning": 0.17,
+    "way-back": 0.16,
+    "guidance": 0.3,
+    "straight-paths": 0.17,
+    "words": 0.22,
+}
+"""Where on each page, from the top, the part begins that stands for it."""
+
+
+def sheet(pages):
+    """All pages in small, side by side: what a README shows."""
+    rows = -(-len(pages) // COLUMNS)
+    whole = Image.new("RGB", (COLUMNS * (TILE[0] + 12) - 12, rows * (TILE[1] + 12) - 12), "#d9dde2")
+    for k, (name, page) in enumerate(pages.items()):
+        top = min(round(SEEN.get(name, 0.0) * page.height), max(0, page.height - 960))
+        part = page.crop((0, top, 1280, top + 960)).resize(TILE, Image.Resampling.LANCZOS)
+        whole.paste(part, (k % COLUMNS * (TILE[0] + 12), k // COLUMNS * (TILE[1] + 12)))
+    return whole
 
 
 def main():
@@ -76,14 +114,20 @@ def main():
     if options.every:
         looks += [(390, "light"), (1280, "dark"), (390, "dark")]
     names = options.only or ["", *(each.name for each in chapters())]
+    pages = {}
     with chromium.served() as (_, address), chromium.browser() as browser:
         for name in names:
             for width, scheme in looks:
                 with chromium.visit(browser, address, width=width, scheme=scheme) as visit:
                     opened(visit, name)
-                    path = options.folder / f"{name or 'contents'}{f'-{width}-{scheme}' if options.every else ''}.png"
-                    taken(visit).save(path, optimize=True)
+                    image = taken(visit)
+                path = options.folder / f"{name or 'contents'}{f'-{width}-{scheme}' if options.every else ''}.png"
+                small(image).save(path, optimize=True)
                 print(f"{path}  {path.stat().st_size / 1000:.0f} KB", flush=True)
+                if (width, scheme) == looks[0]:
+                    pages[name] = image
+    if options.only is None:
+        small(sheet(pages)).save(options.folder / "all.png", optimize=True)
 
 
 if __name__ == "__main__":

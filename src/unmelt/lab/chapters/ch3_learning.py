@@ -101,7 +101,7 @@ def _():
         loss_picture = vector.draw(
             vector.Frame(x=(0, max(100, len(losses))), y=(0, 1.2), height=396, x_name="step", y_name="loss"),
             [
-                vector.Line(range(len(losses)), losses, vector.BLUE, 0.7),
+                vector.Line(range(len(losses)), losses, vector.BLUE, 0.7, name="each step"),
                 vector.Line(range(len(smooth)), smooth, vector.RED, 2.2, name="mean of 25"),
             ],
             alt=f"The loss over {done} steps, now {smooth[-1]:.3f}",
