@@ -1,4 +1,6 @@
-"""A lab on a port of its own, and Debian's Chromium to visit it: what the tests and the screenshots share.
+"""A lab on a port of its own, and a Chromium to visit it: what the tests, the screenshots and the bench share.
+
+The browser is Debian's, or another by a usual name, or where UNMELT_CHROMIUM says, or the one that Playwright brought.
 
 Whatever a page says on the console as an error, throws, or asks of another machine is remembered, and fails the visit.
 """
@@ -13,7 +15,26 @@ import urllib.request
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-CHROMIUM = shutil.which("chromium")
+NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
+
+
+def found():
+    """The path of a browser, or none."""
+    if told := os.environ.get("UNMELT_CHROMIUM"):
+        return shutil.which(told)
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    if find_spec("playwright") is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if os.path.exists(path) else None
+
+
+CHROMIUM = found()
 QUIETLY = "quic", "background-networking", "component-update", "sync", "gpu"
 FLAGS = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in QUIETLY)]
 
@@ -25,10 +46,10 @@ TRACK = """thumb => {
 }"""
 
 MISSING = (
-    "THE LAB WAS NOT TESTED IN A BROWSER: chromium is not installed (apt-get install chromium, or make test-lab)"
-    if CHROMIUM is None
-    else "THE LAB WAS NOT TESTED IN A BROWSER: pip install playwright"
+    "THE LAB WAS NOT TESTED IN A BROWSER: pip install playwright"
     if find_spec("playwright") is None
+    else "THE LAB WAS NOT TESTED IN A BROWSER: there is no Chromium (apt-get install chromium, or make test-lab)"
+    if CHROMIUM is None
     else ""
 )
 

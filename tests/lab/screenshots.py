@@ -59,7 +59,7 @@ def opened(visit, name):
 
 
 def taken(visit):
-    """The whole page, as an image of few colours."""
+    """The whole page, as an image."""
     width = visit.page.viewport_size["width"]
     for _ in range(2):  # what scrolls is within the page, and a taller window may lay it out anew
         height = visit.page.evaluate(
@@ -67,8 +67,7 @@ def taken(visit):
         )
         visit.page.set_viewport_size({"width": width, "height": height + 1})
         visit.still()
-    image = Image.open(BytesIO(visit.page.screenshot())).convert("RGB")
-    return image
+    return Image.open(BytesIO(visit.page.screenshot())).convert("RGB")
 
 
 def small(image):

@@ -1,6 +1,9 @@
 """Chapter 1 in a real browser: the slider is dragged, and what is printed and drawn is what mathematics says."""
 
 import math
+import os
+import subprocess
+import sys
 
 import chromium
 import pytest
@@ -73,3 +76,24 @@ def test_the_contents_page_leads_there(visitor):
     assert page.url.endswith("/melting/")
     page.get_by_role("link", name="Contents").click()
     page.wait_for_selector("text=The unmelt lab")
+
+
+def test_without_a_browser_it_is_skipped_and_said_loudly(tmp_path):
+    words = [sys.executable, "-m", "pytest", __file__, "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "leads_there"]
+    nowhere = {"PATH": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "UNMELT_CHROMIUM": ""}
+    found = subprocess.run(words, env={**os.environ, **nowhere}, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "1 skipped" in found.stdout
+    assert "! THE LAB WAS NOT TESTED IN A BROWSER: there is no Chromium" in found.stdout
+
+
+def test_a_browser_is_found_wherever_it_is(monkeypatch, tmp_path):
+    mine = tmp_path / "google-chrome"
+    mine.write_text("#!/bin/sh\n")
+    mine.chmod(0o755)
+    monkeypatch.delenv("UNMELT_CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert chromium.found() == str(mine)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("UNMELT_CHROMIUM", str(mine))
+    assert chromium.found() == str(mine)
