@@ -4,15 +4,19 @@ The lab runs as a reader would run it, in a process of its own; Chromium opens t
 the slider. Time runs from the browser's own stamp on the mouse's movement until the frame that shows the picture for
 the slider's new value has been painted: through the page, the web socket, the library, 2,000 points drawn, and back.
 
+Also how soon it is there: from the command to the contents page, and from the contents page to a chapter's pictures.
+
     one at a time    the next movement waits until everything on the page has answered the last
     without a pause  a movement every 16 ms, as fast as a screen tells of them; the lab answers to the newest
 """
 
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import timing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "lab"))
@@ -64,9 +68,14 @@ SCRIPT = """
 def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
     """(rows of the table, what happened without a pause, the browser's version)"""
     ring, last, pictures, lags = [], [], [], []
-    with chromium.served() as (_, address), chromium.browser() as browser:
+    start = time.perf_counter()
+    with chromium.served() as (process, address), chromium.browser() as browser:
+        there = time.perf_counter() - start
         with chromium.visit(browser, address) as visit:
+            visit.open(until="h1")
+            start = time.perf_counter()
             page = visit.open("melting", until=LAST.replace(" = {}:", "")).page
+            opened = time.perf_counter() - start
             visit.still()
             thumb, (left, width) = visit.slider()
             page.evaluate(SCRIPT, thumb.element_handle())
@@ -75,6 +84,7 @@ def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, A
             height = box["y"] + box["height"] / 2
             page.mouse.move(box["x"] + box["width"] / 2, height)
             page.mouse.down()
+            server, window = (Processor(each) for each in (process.pid, os.getpid()))
             shares = [0.1 + 0.8 * (k % 2 * 50 + k * 7 % 50) / 100 for k in range(rounds + 5)]
             for k, share in enumerate(shares):
                 page.mouse.move(left + share * width, height)
@@ -84,6 +94,7 @@ def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, A
                 if k >= 5:  # the first ones warm up
                     ring.append(took)
                     last.append(whole)
+            work = {"of the lab": server.spent() / len(shares), "of the browser": window.spent() / len(shares)}
             for _ in range(max(1, rounds // 20)):
                 page.evaluate("lab.over = false; lab.pictures = []; lab.watch()")
                 start = page.evaluate("performance.now()")
@@ -102,7 +113,29 @@ def measure(rounds: int, points: str) -> tuple[list[dict[str, Any]], dict[str, A
         _row("everything on the page", last),
         _row("the ring, after a drag", lags),
     ]
-    return rows, {"pictures a second": timing.median(pictures), "lag after it (ms)": timing.median(lags)}, version
+    found = {
+        "pictures a second": timing.median(pictures),
+        "lag after it (ms)": timing.median(lags),
+        "seconds until it is there": there,
+        "seconds until a chapter is": opened,
+    }
+    return rows, found | {f"processor time {whose}, ms a change": each for whose, each in work.items()}, version
+
+
+class Processor:
+    """Milliseconds of processor time of a process and those it started, since this was made."""
+
+    def __init__(self, pid: int) -> None:
+        self.processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        if pid == os.getpid():  # of the bench, the browser it drives and not the lab it serves
+            self.processes = [one for one in self.processes if "chrom" in one.name()]
+        self.before = self._now()
+
+    def _now(self) -> float:
+        return 1000 * sum(sum(one.cpu_times()[:2]) for one in self.processes if one.is_running())
+
+    def spent(self) -> float:
+        return self._now() - self.before
 
 
 def _row(what: str, took: list[float]) -> dict[str, Any]:
@@ -146,6 +179,10 @@ def main() -> None:
         + ("reached" if ring["most"] < TARGET else "MISSED"),
         f"dragged without a pause for a second, it shows {drag['pictures a second']:.0f} pictures a second, and the "
         f"last of them {drag['lag after it (ms)']:.0f} ms after the last movement",
+        f"processor time a change: {drag['processor time of the lab, ms a change']:.0f} ms of the lab and "
+        f"{drag['processor time of the browser, ms a change']:.0f} ms of all of the browser's processes, which overlap",
+        f"`unmelt lab` answers {drag['seconds until it is there']:.1f} s after it was called (target 15), "
+        f"and a chapter shows all of its pictures {drag['seconds until a chapter is']:.1f} s later",
         "one slider moves the schedule's picture, a histogram, the ring, ten digits and a text; the ring is third",
         f"Chromium {version}, headless, painting without a graphics card",
     ]
