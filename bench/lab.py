@@ -154,7 +154,7 @@ def main() -> None:
     if chromium.MISSING:
         print(f"bench/lab left out. {chromium.MISSING}")
         return
-    start = time.perf_counter()
+    start, load = time.perf_counter(), os.getloadavg()[0]
     report = timing.Report(
         "lab",
         "Dragging a slider in the lab: milliseconds from the mouse's movement to the painted picture",
@@ -186,6 +186,12 @@ def main() -> None:
         "one slider moves the schedule's picture, a histogram, the ring, ten digits and a text; the ring is third",
         f"Chromium {version}, headless, painting without a graphics card",
     ]
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        report.notes.append(
+            f"at real-time priority (chrt), before other work of the machine's: {load:.0f} wanted to run"
+        )
+    else:
+        report.notes.append(f"{load:.1f} other processes wanted to run meanwhile, on average (a quiet machine: 0)")
     timing.publish(report, options, time.perf_counter() - start)
 
 
