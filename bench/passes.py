@@ -53,7 +53,6 @@ def kinds(tokens: int) -> dict[str, Kind]:
     blocks = "in blocks, a token a pass, cached"
     return {
         surest: Kind(Unmask(Confidence()), tokens),
-        "the surest, above 0.9": Kind(Unmask(Confidence(), Threshold(0.9)), 1, surest),
         anywhere: Kind(Unmask(Random()), tokens),
         **{f"anywhere, {n} nats a pass": Kind(Unmask(Random(), Bounded(n)), 1, anywhere) for n in (12, 30)},
         blocks: Kind(Unmask(Confidence(), cache=True), tokens),

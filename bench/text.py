@@ -16,6 +16,7 @@ import timing
 from unmelt.cli.runs import with_data
 from unmelt.data import parted, python_source
 from unmelt.ledger import Page, ledger
+from unmelt.ledger.page import STEPS
 
 COLUMNS = [
     ("library", "run", ""),
@@ -83,14 +84,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--save", action="store_true", help="also write bench/results/text.json and .md")
+    parser.add_argument("--out", type=Path, help="a folder for quality.png and speed.png")
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/code_ar"), Path("runs/code")])
     parser.add_argument("--rows", type=int, default=32, help="written for quality")
     parser.add_argument("--questions", type=int, default=100, help="gaps to fill")
+    parser.add_argument("--tokens", type=int, help="in a row; as many as the models can if not given")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of diffusion over the whole row")
+    parser.add_argument("--batches", type=int, nargs=2, default=(1, 16), help="rows at once")
+    parser.add_argument("--judged", type=int, help="rows of held-out text for bits per byte; all if not given")
     parser.add_argument("--rounds", type=int, default=2, help="measured times; the fastest counts")
     options = parser.parse_args()
     start = time.perf_counter()
     models = {str(folder): with_data(folder, "cpu") for folder in options.runs}
-    page = ledger(models, rows=options.rows, questions=options.questions, quiet=options.json)  # type: ignore[arg-type]
+    asked = {"tokens": options.tokens, "steps": tuple(options.steps), "batches": tuple(options.batches)}
+    asked |= {"rows": options.rows, "questions": options.questions, "judged": options.judged, "quiet": options.json}
+    page = ledger(models, out=options.out, **asked)  # type: ignore[arg-type]
     report = timing.Report("text", "Text: likelihood, cost and worth of each way of writing", COLUMNS)
     report.rows = [*compressors(), *rows_of(page)]
     report.found = page.plain()

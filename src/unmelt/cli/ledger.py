@@ -37,6 +37,7 @@ def ledger(
     gap: int = 8,
     batches: tuple[int, ...] = (1, 16),
     temperature: float = 1.0,
+    judged: int | None = None,
     out: Path = Path("ledger"),
     device: str = "auto",
     json: bool = False,
@@ -51,6 +52,7 @@ def ledger(
         gap: Tokens in each.
         batches: Rows written together, for speed.
         temperature: Of all that is written from nothing.
+        judged: Rows of held-out text for its bits per byte; all of them if not given.
         out: Where quality.png and speed.png go.
         device: What to compute on: auto, cpu or cuda.
         json: Print one JSON object.
@@ -65,7 +67,8 @@ def ledger(
             raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
         models[str(folder)] = model
     settings: dict[str, Any] = {"tokens": tokens, "steps": steps, "rows": rows, "questions": questions, "gap": gap}
-    page = measured(models, **settings, batches=batches, temperature=temperature, out=out, quiet=json)
+    settings |= {"batches": batches, "temperature": temperature, "judged": judged}
+    page = measured(models, **settings, out=out, quiet=json)
     if json:
         print_json(page.plain())
         return

@@ -58,6 +58,7 @@ def ledger(
     gap: int = 8,
     batches: tuple[int, ...] = (1, 16),
     temperature: float = 1.0,
+    judged: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> Page:
@@ -68,6 +69,7 @@ def ledger(
     questions   gaps to be filled, of `gap` tokens each
     batches     rows written together, for speed
     temperature of all that is written from nothing
+    judged      rows of held-out text for its bits per byte; all of them if not given
     out         a folder for quality.png and speed.png
     """
     judge = next(iter(runs.values()))
@@ -86,7 +88,7 @@ def ledger(
     Temperature(judge.denoiser, temperature)  # which refuses what is none
     page, console = Page(tokens), Console(stderr=True, quiet=quiet)
     for name, model in runs.items():
-        scores = model.evaluate(draws=4)
+        scores = model.evaluate(rows=judged, draws=4)
         said = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
         if said:
             page.questions[name] = said
