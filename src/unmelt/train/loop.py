@@ -126,12 +126,11 @@ class Trainer:
         lr, seed = training.lr_at(self.done), fold(training.seed, self.done)
         first, total = processes.rank() * engine.accumulate, torch.zeros((), device=self.device)
         for part in range(first, first + engine.accumulate):
-            # for dropout, which draws from the global generator
-            torch.manual_seed(seed if part == 0 else fold(seed, part))
+            self._seed(seed if part == 0 else fold(seed, part))
             loss = self.loss(self.done, part) / engine.accumulate
             loss.backward()
             total += loss.detach()
-        gradients = [each.grad for each in self.parameters if each.grad is not None]
+        gradients = [grad for each in self.parameters if (grad := each.grad) is not None]
         processes.average([total, *gradients])
         norm = processes.whole(get_total_norm(gradients))
         torch._foreach_mul_(gradients, (training.clip / (norm + 1e-6)).clamp_max(1))
@@ -141,6 +140,13 @@ class Trainer:
             self.power.update()
         self.done += 1
         return total
+
+    def _seed(self, seed: int) -> None:
+        """For dropout, which draws from the device's global generator."""
+        if self.device.type == "cpu":  # alone: to look for every other kind of device takes as long as an average
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _move(self, lr: float, lost: Tensor) -> None:
         """The optimizers' step, which they leave out on the device itself where the gradient is lost."""

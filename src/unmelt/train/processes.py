@@ -94,8 +94,10 @@ def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
     """Replace each by its mean over the processes. Shards have been averaged on the way, and are left alone."""
+    if count() == 1:
+        return
     plain = [each for each in tensors if not isinstance(each, DTensor)]
-    if count() == 1 or not plain:
+    if not plain:
         return
     for bucket in _buckets(plain):
         flat = torch.cat([each.flatten() for each in bucket])
