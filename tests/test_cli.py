@@ -412,7 +412,7 @@ def test_a_mistake_as_a_process(tmp_path):
 
 
 def test_tune_teaches_a_run_to_sample_in_few_steps(ring, capsys):
-    assert unmelt("tune", ring, "--steps", 3, "--rows", 64, "--rounds", 3, "--json") == 0
+    assert unmelt("tune", ring, "--steps", 3, "--rows", 128, "--rounds", 8, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["steps"] == 3
     assert scores["tuned_error"] < scores["stock_error"]

@@ -98,7 +98,7 @@ def test_a_value_changed_by_hand(folder, capsys, change):
 
 def test_a_number_deep_inside_changed_by_hand(folder, capsys):
     text = (folder / "config.json").read_text()
-    assert text.count('"sigma_min": 0.002') == 2
+    assert text.count('"sigma_min": 0.002') == 1
     (folder / "config.json").write_text(text.replace('"sigma_min": 0.002', '"sigma_min": 0.003', 1))
     refused(folder, capsys, "config.json was changed")
 
@@ -177,8 +177,8 @@ def test_a_header_that_claims_more_than_there_is(folder, capsys):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda about: about["model"]["sampler"].update(part="sampler.Magic"), "'sampler.Magic'"),
-        (lambda about: about["model"]["sampler"].update(part="subprocess.run"), "'subprocess.run'"),
+        (lambda about: about["model"]["objective"].update(part="sampler.Magic"), "'sampler.Magic'"),
+        (lambda about: about["model"]["objective"].update(part="subprocess.run"), "'subprocess.run'"),
         (lambda about: about["model"]["denoiser"].pop("backbone"), "denoiser.Network described with"),
         (lambda about: about["model"]["codec"].update(scale=-1.0), "scale=-1.0"),
         (lambda about: about["model"]["grid"].update(steps=10**9), "1000000000 steps"),
