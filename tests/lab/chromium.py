@@ -107,7 +107,7 @@ class Visit:
             viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
         )
         self.page, self.address, self.complaints = self.context.new_page(), address, []
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(180_000)  # a busy machine
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(f"threw {error}"))
         self.page.on("request", self._asked)
