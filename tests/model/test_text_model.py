@@ -128,6 +128,21 @@ def test_what_writes_from_left_to_right_is_not_asked_for_another_order(kind):
     assert lm.sample(3, seed=1, sampler=Unmask(block=block)) == lm.sample(3, seed=1, sampler=Unmask(cache=True))
 
 
+def test_a_question_that_is_a_whole_text_is_read_with_its_end():
+    lm, seen = model(), []
+    read = lm.denoiser.forward
+
+    def spy(x_t, t, condition=None):
+        seen.append(x_t)
+        return read(x_t, t, condition)
+
+    lm.denoiser.forward = spy
+    assert lm.score(Questions((f"ab{GAP}",), ("abc",))) in (0.0, 1.0)
+    end, padding = LETTERS.special("end"), LETTERS.special("padding")
+    assert seen[0][0, 3:].tolist() == [end] + [padding] * (LENGTH - 4)
+    assert lm.infill([f"ab{GAP}"], whole=True, seed=1)[0].startswith("ab")
+
+
 def test_only_allowed_tokens_are_written():
     lm = model()
     may = torch.zeros(LETTERS.vocabulary, dtype=torch.bool)

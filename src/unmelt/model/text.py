@@ -182,6 +182,7 @@ class TextModel(Trained):
         *,
         marker: str = GAP,
         tokens: int = 1,
+        whole: bool = False,
         steps: int | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -192,12 +193,16 @@ class TextModel(Trained):
     ) -> list[str]:
         """Each text with every marker replaced by so many tokens, written in view of all that stands around them.
 
+        whole   whether nothing comes after the text, so that its end is known as well
+
         Where a text is longer than the model, it sees what is nearest to the gaps; the whole text comes back.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_rows(len(texts))
         seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
         gapped = [self._gapped(text, marker, tokens) for text in texts]
+        if whole and not self.goes_on:
+            gapped = [each._replace(known=self._ended(each.known)) for each in gapped]
         found = [""] * len(texts)
         for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
             rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
@@ -227,6 +232,11 @@ class TextModel(Trained):
         row = torch.tensor([*first[cut:], *middle, *last[:after]])
         known = self._marked(row[None], before, after, len(middle))[0]
         return _Gapped(known, self.tokenizer.decode(first[:cut]), self.tokenizer.decode(last[after:]))
+
+    def _ended(self, row: Tensor) -> Tensor:
+        """As far as there is room, with an end after it and padding."""
+        end, padding = (torch.tensor([self.tokenizer.special(name)]) for name in ("end", "padding"))
+        return torch.cat([row, end, padding.expand(self.length)])[: self.length]
 
     def _finished(self, known: Int64[Tensor, "rows length"], how: _How) -> list[list[int]]:
         """Rows of tokens, all written."""
@@ -493,7 +503,8 @@ class TextModel(Trained):
         at_the_end = all(text.endswith(GAP) and GAP not in text.rstrip(GAP) for text in questions.asked)
         if self.goes_on and not self.fills_middles and not at_the_end:
             return None
-        found = self.infill(list(questions.asked), temperature=GREEDY, steps=self.length, sampler=self.surest)
+        settings: dict[str, Any] = {"temperature": GREEDY, "steps": self.length, "sampler": self.surest}
+        found = self.infill(list(questions.asked), whole=True, **settings)
         right = [made == answer for made, answer in zip(found, questions.answers, strict=True)]
         return sum(right) / len(right)
 
