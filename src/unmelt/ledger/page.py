@@ -134,7 +134,7 @@ def draw(page: Page, out: Path) -> None:
                 continue
             passes = page.speed[name][way][0].passes
             for lines, y in ((judged, value.judge), (quick, page.speed[name][way][0].tokens_per_second)):
-                xs, ys = lines.setdefault(name, ([], []))
+                xs, ys = lines.setdefault(f"{Path(name).name}, {page.orders[name][way]}", ([], []))
                 xs.append(passes)
                 ys.append(y)
     if judged:
