@@ -54,7 +54,7 @@ def kinds(tokens: int) -> dict[str, Kind]:
     return {
         surest: Kind(Unmask(Confidence()), tokens),
         anywhere: Kind(Unmask(Random()), tokens),
-        **{f"anywhere, {n} nats a pass": Kind(Unmask(Random(), Bounded(n)), 1, anywhere) for n in (10, 12, 30)},
+        **{f"anywhere, {n:g} nats a pass": Kind(Unmask(Random(), Bounded(n)), 1, anywhere) for n in (10.0, 12.0, 30.0)},
         blocks: Kind(Unmask(Confidence(), cache=True), tokens),
         "in blocks, above 0.9, cached": Kind(Unmask(Confidence(), Threshold(0.9), cache=True), 1, blocks),
         "in blocks, 0.1 nats a pass, cached": Kind(Unmask(Confidence(), Bounded(0.1), cache=True), 1, blocks),

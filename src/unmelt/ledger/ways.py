@@ -70,7 +70,7 @@ def _freely(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
         Way("a token a pass, the surest first", "by confidence", {**one, "sampler": Unmask(by_confidence)}, tokens),
         Way("all above 0.9", "by confidence", {**one, "sampler": Unmask(by_confidence, Threshold(0.9))}, 0),
         Way("0.1 nats a pass", "by confidence", {**one, "sampler": Unmask(by_confidence, Bounded(0.1))}, 0),
-        *(Way(f"{nats} nats a pass, any order", "any", _anywhere(nats), 0) for nats in (12, 30)),
+        *(Way(f"{nats:g} nats a pass, any order", "any", _anywhere(nats), 0) for nats in (12.0, 30.0)),
         *_hasty(model, tokens),
     ]
 
