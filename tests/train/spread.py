@@ -4,6 +4,7 @@ Trains on arrays in float64 and prints, from the first process, one JSON list of
 """
 
 import json
+import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,3 +100,4 @@ if __name__ == "__main__":
         model.fit(out, device="cpu", quiet=True, engine=Engine(shard=shard))
     if processes.first():
         Path(out, "losses.json").write_text(json.dumps(losses))
+    os._exit(0)  # torch's threads now and then abort a process whose interpreter shuts down (see LOG.md)
