@@ -23,7 +23,7 @@ MIXTURES, ROWS, SEED = 500, 24, 0
 PASSES, ROUNDS, TEACHER = 4, 20, 128
 
 
-def learn(steps: int, start: Tuned | None = None) -> tuple[Tuned, float]:
+def learn(steps: int) -> tuple[Tuned, float]:
     """A sampler of so many steps, and its error beside that of Adams' method: the median over problems."""
     population = Population(MIXTURES, ROWS, SEED)
     noise = population.noise(SEED + 1)
@@ -35,7 +35,7 @@ def learn(steps: int, start: Tuned | None = None) -> tuple[Tuned, float]:
         x = ends(population, by, on, noise)
         return (x - wanted).square().view(MIXTURES, -1).mean(1).sqrt()
 
-    learned, before = start or untaught(steps), errors(None)
+    learned, before = untaught(steps), errors(None)
     left = before
     for number in range(PASSES):
         weight = (1 / left.clamp_min(1e-3 * left.median())).repeat_interleave(ROWS)[:, None]
