@@ -83,6 +83,9 @@ def made(kind, steps, save_every):
 
 
 if __name__ == "__main__":
+    if "PYTHONHASHSEED" not in os.environ:  # sets in one order in one process, in another in the other
+        seed = os.environ.get("LOCAL_RANK", "0")
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": seed})
     out, kind, steps, stop, shard = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "shard"
     torch.set_num_threads(1)
     model = made(kind, steps, stop)

@@ -92,7 +92,8 @@ class Checkpoint:
             if extra := {name for name in tensors if name.startswith("weights.")} - {f"weights.{n}" for n in weights}:
                 raise KeyError(min(extra))
             restored = {name: tensors[f"weights.{name}"] for name in weights}
-            moments = {name.split(".", 2)[1] for name in tensors if name.startswith("optimizer.")}
+            of_optimizer = {name.split(".", 2)[1] for name in tensors if name.startswith("optimizer.")}
+            moments = sorted(of_optimizer)  # a set has another order in every process, and they save them together
             self.network.load_state_dict({n: processes.placed(v, weights[n]) for n, v in restored.items()})
             for (name, parameter), average in zip(self.named.items(), self.ema.average, strict=True):
                 average.copy_(processes.local(processes.placed(tensors[f"average.{name}"], parameter)))

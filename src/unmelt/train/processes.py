@@ -144,9 +144,11 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor laid out as another: on its device, and sharded if that is."""
+    """A whole tensor, which every process has, laid out as another: on its device, and sharded if that is."""
     tensor = tensor.to(like.device)
-    return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
+    if not isinstance(like, DTensor):
+        return tensor
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def like(part: Tensor, other: Tensor) -> Tensor:
