@@ -25,6 +25,7 @@ from unmelt.errors import UsageError
 from unmelt.guidance import Allowed, Nucleus, Temperature
 from unmelt.inverse import Infill
 from unmelt.likelihood import Estimate, bound_on_tokens
+from unmelt.model.canvas import Canvas, Texts, one_each
 from unmelt.model.spread import spread
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import AnyOrder, Objective
@@ -47,7 +48,6 @@ GREEDY = 0.01
 SHOWN = 4
 """Samples that are written out while a model learns."""
 
-Texts: TypeAlias = str | Sequence[str]
 Rule: TypeAlias = Tensor | Callable[[Tensor], Tensor]
 
 
@@ -107,6 +107,24 @@ class TextModel(Trained):
         """Tokens of the longest row."""
         return int(self.denoiser.shape[0])
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it can only write from left to right, token by token or block by block, and never sees what comes
+        after."""
+        return isinstance(self.denoiser, Autoregressive) or (
+            isinstance(self.denoiser, Blockwise) and not self.denoiser.both
+        )
+
+    @property
+    def fills_middles(self) -> bool:
+        """Whether it is autoregressive and was taught to write a middle after prefix and suffix."""
+        return isinstance(self.denoiser, Autoregressive) and self.denoiser.middle
+
+    @property
+    def canvas(self) -> Canvas:
+        """What it writes on."""
+        return Canvas(self.tokenizer, self.length, self.goes_on, self.fills_middles)
+
     def learning_codec(self) -> None:
         return None
 
@@ -150,8 +168,9 @@ class TextModel(Trained):
         seed             one for all, or one for each row; the same seed gives the same row in any batch
         """
         how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
-        known = self.canvas(rows, prompt, suffix, length)
-        return [self._read(row, told) for row, told in zip(self._finished(known, how), known.tolist(), strict=True)]
+        known = self._canvases(rows, prompt, suffix, length)
+        written = zip(self._finished(known, how), known.tolist(), strict=True)
+        return [self.canvas.read(row, told) for row, told in written]
 
     def trajectory(
         self,
@@ -171,9 +190,9 @@ class TextModel(Trained):
     ) -> Iterator[TextFrame]:
         """Yield a `TextFrame` for every time of the grid, masks first and text last. Arguments as for `sample`."""
         how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
-        known = self.canvas(rows, prompt, suffix, length)
+        known = self._canvases(rows, prompt, suffix, length)
         for state in self._way(known, how):
-            texts = [self._read(row, told) for row, told in zip(state.x.tolist(), known.tolist(), strict=True)]
+            texts = [self.canvas.read(row, told) for row, told in zip(state.x.tolist(), known.tolist(), strict=True)]
             yield TextFrame(texts, state.t[0].item(), state.x.cpu())
 
     def infill(
@@ -200,43 +219,21 @@ class TextModel(Trained):
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_rows(len(texts))
         seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
-        gapped = [self._gapped(text, marker, tokens) for text in texts]
+        gapped = [self.canvas.gapped(text, marker, tokens) for text in texts]
         if whole and not self.goes_on:
-            gapped = [each._replace(known=self._ended(each.known)) for each in gapped]
+            gapped = [each._replace(known=self.canvas.ended(each.known)) for each in gapped]
         found = [""] * len(texts)
         for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
             rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
             known = torch.stack([gapped[row].known for row in rows])
             how = _How(steps, temperature, top_p, allowed, hasty, [seeds[row] for row in rows], sampler, None)
             for row, written in zip(rows, self._finished(known, how), strict=True):
-                found[row] = gapped[row].start + self._unmarked(written) + gapped[row].end
+                found[row] = gapped[row].start + self.canvas.whole(written) + gapped[row].end
         return found
 
-    def _gapped(self, text: str, marker: str, tokens: int) -> _Gapped:
-        pieces = [self.tokenizer.encode(piece) for piece in text.split(marker)] if marker else []
-        if len(pieces) < 2:
-            raise UsageError(f"text without {marker!r}", "a marker where the gap is", f"'def area(r):\\n    {marker}'")
-        first, *inner, last = pieces
-        if self.goes_on and any(inner):
-            raise self._cannot_look_ahead()
-        middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
-        room = self.length - len(middle) - (3 if last and self.fills_middles else 0)
-        if tokens < 1 or room < 0:
-            raise UsageError(
-                f"gaps that take {len(middle)} tokens with what is between them",
-                f"at least 1 token a gap, and {self.length} in all",
-                "fewer tokens, or the gaps one at a time",
-            )
-        before = min(len(first), max(room // 2, room - len(last)))
-        cut, after = len(first) - before, min(len(last), room - before)
-        row = torch.tensor([*first[cut:], *middle, *last[:after]])
-        known = self._marked(row[None], before, after, len(middle))[0]
-        return _Gapped(known, self.tokenizer.decode(first[:cut]), self.tokenizer.decode(last[after:]))
-
-    def _ended(self, row: Tensor) -> Tensor:
-        """As far as there is room, with an end after it and padding."""
-        end, padding = (torch.tensor([self.tokenizer.special(name)]) for name in ("end", "padding"))
-        return torch.cat([row, end, padding.expand(self.length)])[: self.length]
+    def _canvases(self, rows: int, prompt: Texts, suffix: Texts, length: int | None) -> Int64[Tensor, "rows length"]:
+        check_rows(rows)
+        return self.canvas.between(one_each(prompt, rows, "prompt"), one_each(suffix, rows, "suffix"), length)
 
     def _finished(self, known: Int64[Tensor, "rows length"], how: _How) -> list[list[int]]:
         """Rows of tokens, all written."""
@@ -266,7 +263,7 @@ class TextModel(Trained):
     def _writer(self, known: Tensor, asked: Sampler | None) -> tuple[Denoiser, Sampler]:
         """Who writes, and how. What was taught both ways writes block by block where the sampler does and nothing is
         known after a gap; else in view of both sides. Where something is, an end in the gap does not end the text."""
-        sampler, ahead = asked or self.sampler, self._known_ahead(known)
+        sampler, ahead = asked or self.sampler, self.canvas.known_ahead(known)
         if ahead and isinstance(sampler, Unmask):
             sampler = dataclasses.replace(sampler, end=None)
         if not isinstance(self.denoiser, Autoregressive | Blockwise):
@@ -295,90 +292,6 @@ class TextModel(Trained):
         start, *times = knots(grid, process.schedule, rows, self.device)
         yield from frames(denoiser, sampler, sampler.init(x, start, rng.advance(), Condition(known=known)), times)
 
-    def canvas(
-        self, rows: int, prompt: Texts = "", suffix: Texts = "", length: int | None = None
-    ) -> Int64[Tensor, "rows length"]:
-        """Rows in which prompt and suffix are known, -1 standing everywhere else."""
-        check_rows(rows)
-        length = self.length if length is None else length
-        prompts, suffixes = (_each(texts, rows, name) for texts, name in ((prompt, "prompt"), (suffix, "suffix")))
-        if not 1 <= length <= self.length:
-            raise UsageError(f"length={length}", f"1 to {self.length} tokens", f"length={self.length}")
-        canvas = []
-        for before, after in zip(prompts, suffixes, strict=True):
-            first, last = self.tokenizer.encode(before), self.tokenizer.encode(after)
-            gap = length - len(first) - len(last) - (3 if last and self.fills_middles else 0)
-            if gap < 1:
-                raise UsageError(
-                    f"a prompt of {len(first)} and a suffix of {len(last)} tokens",
-                    f"fewer than {length} together, for which this is a canvas",
-                    f"prompt[-{2 * length}:]" if len(first) > len(last) else "a shorter suffix",
-                )
-            row = torch.tensor([*first, *[-1] * gap, *last])
-            canvas.append(self._marked(row[None], len(first), len(last), gap)[0])
-        return torch.stack(canvas)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it can only write from left to right, token by token or block by block, and never sees what comes
-        after."""
-        return isinstance(self.denoiser, Autoregressive) or (
-            isinstance(self.denoiser, Blockwise) and not self.denoiser.both
-        )
-
-    @property
-    def fills_middles(self) -> bool:
-        """Whether it is autoregressive and was taught to write a middle after prefix and suffix."""
-        return isinstance(self.denoiser, Autoregressive) and self.denoiser.middle
-
-    def _marked(self, rows: Tensor, before: int, after: int, gap: int) -> Tensor:
-        """The rows as the model reads them: for one that goes from left to right, with what is known put first."""
-        if not self.goes_on or after == 0:
-            return rows
-        if not self.fills_middles:
-            raise self._cannot_look_ahead()
-        mark = [torch.full((len(rows), 1), self.tokenizer.special(name)) for name in ("prefix", "suffix", "middle")]
-        prefix, middle, suffix = rows.split([before, gap, after], dim=1)
-        return torch.cat([mark[0], prefix, mark[1], suffix, mark[2], middle], 1)[:, : self.length]
-
-    def _cannot_look_ahead(self) -> UsageError:
-        return UsageError(
-            "a suffix for a model that reads from left to right",
-            "a prompt alone, one gap for a model that was taught to fill middles, or a diffusion model",
-            "unmelt train code_ar --middle 0.5 --out runs/middle",
-        )
-
-    def _unmarked(self, row: list[int]) -> str:
-        """Text in the order in which it is read."""
-        first, second, third = (self.tokenizer.special(name) for name in ("prefix", "suffix", "middle"))
-        if row and row[0] == first and second in row and third in row:
-            at, then = row.index(second), row.index(third)
-            row = row[1:at] + self._cut(row[then + 1 :]) + row[at + 1 : then]
-        return self._plain(row)
-
-    def _cut(self, row: list[int]) -> list[int]:
-        """What comes before the end."""
-        end = self.tokenizer.special("end")
-        return row[: row.index(end)] if end in row else row
-
-    def _plain(self, row: list[int]) -> str:
-        """Text with a sign for every mask."""
-        mask, pieces, run = self.denoiser.process.vocabulary, [], []
-        for token in row:
-            if token < mask:
-                run.append(token)
-                continue
-            pieces += [self.tokenizer.decode(run), GAP]
-            run = []
-        return "".join([*pieces, self.tokenizer.decode(run)])
-
-    def _read(self, row: list[int], known: list[int]) -> str:
-        """A row as text: all of it if something is known at its end, or else up to the first end that was written."""
-        if row[0] == self.tokenizer.special("prefix") or known[-1] >= 0:
-            return self._unmarked(row)
-        start = len(known) - next((i for i, token in enumerate(reversed(known)) if token >= 0), len(known))
-        return self._plain(row[:start] + self._cut(row[start:]))
-
     # Judging
 
     @torch.no_grad()
@@ -391,11 +304,11 @@ class TextModel(Trained):
         draws   of the number and the places of masks
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        prompts, suffixes = _each(prompt, len(texts), "prompt"), _each(suffix, len(texts), "suffix")
+        prompts, suffixes = one_each(prompt, len(texts), "prompt"), one_each(suffix, len(texts), "suffix")
         found = []
         for number, (before, text, after) in enumerate(zip(prompts, texts, suffixes, strict=True)):
-            row = self._row(before, text, after)
-            found.append(self._bound(*row, draws, fold(seed, number)))
+            tokens, known = (each.to(self.device) for each in self.canvas.around(before, text, after))
+            found.append(self._bound(tokens, known, draws, fold(seed, number)))
         return Estimate(-torch.cat([each.value for each in found]), torch.cat([each.error for each in found]))
 
     @torch.no_grad()
@@ -404,19 +317,6 @@ class TextModel(Trained):
         tokens = tokens.to(self.device)
         found = self._bound(tokens, torch.full_like(tokens, -1), draws, seed)
         return Estimate(-found.value, found.error)
-
-    def _row(self, before: str, text: str, after: str) -> tuple[Tensor, Tensor]:
-        """(tokens, those of them that are known)."""
-        first, middle, last = (self.tokenizer.encode(each) for each in (before, text, after))
-        if not middle or len(first) + len(middle) + len(last) + (3 if last and self.fills_middles else 0) > self.length:
-            raise UsageError(
-                f"{len(first)} + {len(middle)} + {len(last)} tokens of prompt, text and suffix",
-                f"some text, and {self.length} tokens in all",
-                "shorter pieces",
-            )
-        rows = [[*first, *middle, *last], [*first, *[-1] * len(middle), *last]]
-        tokens, known = (self._marked(torch.tensor([row]), len(first), len(last), len(middle)) for row in rows)
-        return tokens.to(self.device), known.to(self.device)
 
     def _bound(self, tokens: Tensor, known: Tensor, draws: int, seed: int, reader: Denoiser | None = None) -> Estimate:
         if self.objective is None:
@@ -429,14 +329,9 @@ class TextModel(Trained):
 
     def _reader(self, known: Tensor) -> Denoiser:
         """The denoiser; of one taught both ways, that which sees both sides, where something stands after a gap."""
-        if isinstance(self.denoiser, Blockwise) and self.denoiser.both and self._known_ahead(known):
+        if isinstance(self.denoiser, Blockwise) and self.denoiser.both and self.canvas.known_ahead(known):
             return self.denoiser.free
         return self.denoiser
-
-    def _known_ahead(self, known: Tensor) -> bool:
-        """Whether something stands after a gap."""
-        given = (known >= 0) & (known != self.tokenizer.special("padding"))
-        return bool(((known < 0).cummax(1).values & given).any())
 
     def _draws(self, draws: int) -> int:
         return 1 if isinstance(self.denoiser, Autoregressive) else draws
@@ -520,20 +415,3 @@ class _How(NamedTuple):
     seed: int | Sequence[int]
     sampler: Sampler | None
     grid: Grid | None
-
-
-class _Gapped(NamedTuple):
-    """A canvas, and the text that it has no room for before and after."""
-
-    known: Int64[Tensor, " length"]
-    start: str
-    end: str
-
-
-def _each(texts: Texts, rows: int, name: str) -> list[str]:
-    """One text for each row."""
-    if isinstance(texts, str):
-        return [texts] * rows
-    if len(texts) != rows:
-        raise UsageError(f"{len(texts)} of {name} for {rows} rows", "one, or one for each row", f"{name}='def '")
-    return list(texts)
