@@ -125,7 +125,7 @@ def test_a_melted_row_beside_the_clean_one_is_attention_under_its_mask(n, block)
     earlier, own = at[None] < at[:, None], at[None] == at[:, None]
     mask = torch.cat([torch.cat([earlier | own, torch.zeros_like(own)], 1), torch.cat([earlier, own], 1)])
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
-    for found in (beside(query, key, value, block), read(query, key, value, mask)):
+    for found in (beside(query, key, value, n, block), read(query, key, value, mask)):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
         slopes = (
             torch.autograd.grad(each.sin().sum(), (query, key, value), retain_graph=True) for each in (found, expected)

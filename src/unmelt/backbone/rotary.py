@@ -50,32 +50,34 @@ def read(query: Tensor, key: Tensor, value: Tensor, mask: Bool[Tensor, "n all"] 
     return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1) @ value
 
 
-def beside(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
-    """What places read where the first half of them is a clean row, the second half the same row melted.
+def beside(query: Tensor, key: Tensor, value: Tensor, n: int, block: int) -> Tensor:
+    """What places read where the first n of them are a clean row, and those after it the same row melted, once or more.
 
     A clean place reads from its own block and those before it; a melted one from the clean blocks before its own, and
     from its own as it has melted.
     """
-    n = query.shape[2] // 2
-    (clean_query, query), (clean_key, key), (clean_value, value) = (each.split(n, 2) for each in (query, key, value))
+    copies = query.shape[2] // n - 1
+    (clean_query, query), (clean_key, key), (clean_value, value) = (
+        each.split([n, copies * n], 2) for each in (query, key, value)
+    )
     at = torch.arange(n, device=query.device) // block
     clean = read(clean_query, clean_key, clean_value, at[None] <= at[:, None])
-    query = _scaled(query)
-    before = (query @ clean_key.mT).masked_fill(at[None] >= at[:, None], -math.inf)
-    own = (_cut(query, block) @ _cut(key, block).mT).flatten(2, 3)[:, :, :n]
+    query, key, value = (each.unflatten(2, (copies, n)) for each in (_scaled(query), key, value))
+    before = (query @ clean_key[:, :, None].mT).masked_fill(at[None] >= at[:, None], -math.inf)
+    own = (_cut(query, block) @ _cut(key, block).mT).flatten(3, 4)[..., :n, :]
     own = own.masked_fill(at[:, None] * block + torch.arange(block, device=at.device) >= n, -math.inf)
     share = torch.cat([before, own], -1).softmax(-1)
-    near = (_cut(share[..., n:], block) @ _cut(value, block)).flatten(2, 3)[:, :, :n]
-    return torch.cat([clean, share[..., :n] @ clean_value + near], 2)
+    near = (_cut(share[..., n:], block) @ _cut(value, block)).flatten(3, 4)[..., :n, :]
+    return torch.cat([clean, (share[..., :n] @ clean_value[:, :, None] + near).flatten(2, 3)], 2)
 
 
 def _scaled(query: Tensor) -> Tensor:
     return query * query.shape[-1] ** -0.5
 
 
-def _cut(x: Float[Tensor, "rows heads n features"], block: int) -> Float[Tensor, "rows heads blocks block features"]:
+def _cut(x: Float[Tensor, "*more n features"], block: int) -> Float[Tensor, "*more blocks block features"]:
     """In blocks, the last one filled up with zeros."""
-    return F.pad(x, (0, 0, 0, -x.shape[2] % block)).unflatten(2, (-1, block))
+    return F.pad(x, (0, 0, 0, -x.shape[-2] % block)).unflatten(-2, (-1, block))
 
 
 @dataclass
@@ -130,15 +132,15 @@ class RotaryAttention(nn.Module):
         angle: Float[Tensor, "n half"],
         mask: Bool[Tensor, "n all"] | None = None,
         past: Past | None = None,
-        block: int | None = None,
+        pair: tuple[int, int] | None = None,
     ) -> Float[Tensor, "rows n width"]:
-        """block   of a clean row with the melted one after it; None where x is one row"""
+        """pair   (places of a row, those of a block), if x is a clean row with melted ones after it"""
         query, key, value = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self._three(x))
         query = turned(self.query_norm(query), angle).to(value.dtype)
         key = turned(self.key_norm(key), angle).to(value.dtype)
         if past is not None:
             key, value = past.read(key, value)
-        found = read(query, key, value, mask) if block is None else beside(query, key, value, block)
+        found = read(query, key, value, mask) if pair is None else beside(query, key, value, *pair)
         return self.out(found.transpose(1, 2).flatten(2))
 
     def _three(self, x: Tensor) -> Sequence[Tensor]:

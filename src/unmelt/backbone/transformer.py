@@ -50,9 +50,9 @@ class _Block(nn.Module):
         mask: Bool[Tensor, "n all"] | None,
         past: Past | None,
         steering: Sequence[Tensor] | None,
-        pair: int | None,
+        pair: tuple[int, int] | None,
     ) -> Float[Tensor, "rows n width"]:
-        """pair   the block of a clean row with the melted one after it, if h is that"""
+        """pair   (places of a row, those of a block), if h is a clean row with melted ones after it"""
         if steering is None:
             h = h + self.attention(self.norm1(h), angle, mask, past, pair)
             return h + self._think(self.norm2(h))
@@ -125,9 +125,9 @@ class Transformer(nn.Module):
         *,
         past: Past | None = None,
         places: Int64[Tensor, " n"] | None = None,
-        beside: Int64[Tensor, "rows n"] | None = None,
+        beside: Int64[Tensor, "rows melted"] | None = None,
         whole: bool = False,
-        where: Bool[Tensor, "rows n"] | None = None,
+        where: Bool[Tensor, "rows places"] | None = None,
         edges: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> Float[Tensor, "*places vocabulary"]:
         """Logits [rows, n, vocabulary], or [places, vocabulary] of the places asked for.
@@ -135,7 +135,8 @@ class Transformer(nn.Module):
         level    in [0, 1]; not looked at unless `time`
         past     of places that came before these, in blocks that are over
         places   where each token stands; one after the other, after the past, if not given
-        beside   the same row melted: the logits are then of it, every block seeing x in the blocks before it
+        beside   the same row melted, once or several times, one after the other: the logits are then of it, every block
+                 seeing x in the blocks before it
         whole    all read from all, whatever the block
         where    True where logits are asked for, everywhere if not given; the others cost nothing
         edges    tokens [rows] that stand just before and just after x, if it is part of a row
@@ -149,17 +150,18 @@ class Transformer(nn.Module):
         block = self.length if whole or self.block is None else self.block
         h = self._with_neighbours(x, beside, places, block, edges)
         if beside is not None:
-            places, pair = places.repeat(2), block
+            pair = x.shape[1], block
+            places = places.repeat(1 + beside.shape[1] // x.shape[1])
         angle = angles(self.at[places], self.width // self.heads)
         for number, each in enumerate(self.blocks):
             h = each(h, angle, mask, past, None if steering is None else steering[6 * number : 6 * number + 6], pair)
-        h = h if beside is None else h[:, beside.shape[1] :]
+        h = h if beside is None else h[:, x.shape[1] :]
         return self.out(self.norm(h if where is None else h[where]))
 
     def _with_neighbours(
         self, x: Tensor, beside: Tensor | None, places: Tensor, block: int, edges: tuple[Tensor | None, Tensor | None]
     ) -> Float[Tensor, "rows n width"]:
-        """What each place begins with; of two rows, one after the other."""
+        """What each place begins with; of several rows, one after the other."""
         each = self.into(x)
         before, after = (torch.zeros_like(each[:, 0]) if edge is None else self.into(edge) for edge in edges)
         begins, ends = places % block == 0, (places + 1) % block == 0
@@ -167,9 +169,12 @@ class Transformer(nn.Module):
         clean = self._mixed(each, left, after, ends)
         if beside is None:
             return clean
-        each = self.into(beside)
-        own = torch.cat([before[:, None], each[:, :-1]], 1)
-        return torch.cat([clean, self._mixed(each, torch.where(begins[:, None], left, own), after, ends)], 1)
+        rows = [clean]
+        for melted in beside.split(x.shape[1], 1):
+            each = self.into(melted)
+            own = torch.cat([before[:, None], each[:, :-1]], 1)
+            rows.append(self._mixed(each, torch.where(begins[:, None], left, own), after, ends))
+        return torch.cat(rows, 1)
 
     def _mixed(self, each: Tensor, left: Tensor, after: Tensor, ends: Tensor) -> Tensor:
         right = torch.cat([each[:, 1:], after[:, None]], 1)

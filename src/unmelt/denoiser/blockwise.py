@@ -55,13 +55,16 @@ class Blockwise(nn.Module):
 
     def informed(
         self,
-        x_t: Int64[Tensor, "rows length"],
+        x_t: Int64[Tensor, "rows melted"],
         x0: Int64[Tensor, "rows length"],
-        where: Bool[Tensor, "rows length"],
+        where: Bool[Tensor, "rows melted"],
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Categorical:
-        """Belief in some places, one after the other, each block given as it melted and all before it clean."""
+        """Belief in some places, one after the other, each block given as it melted and all before it clean.
+
+        x_t   the row melted, or several times over, one after the other
+        """
         return Categorical(self.backbone(x0, t.float(), condition, beside=x_t, where=where).float())
 
     def goes_on(

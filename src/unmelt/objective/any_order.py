@@ -39,12 +39,15 @@ class AnyOrder:
     drop      the share of rows whose condition is dropped to null, for classifier-free guidance
     padding   a token that fills rows up, if there is one: like what is known, never masked and never counted
     free      of a `Blockwise` denoiser, the share of rows that are melted as a whole and read from all sides
+    twice     of a `Blockwise` denoiser, whether each row melts twice, its blocks in one order and in the reverse: where
+              k of n tokens are masks, the other n + 1 - k and one of them are. What they read is worked out once
     """
 
     even: bool = False
     drop: float = 0.0
     padding: int | None = None
     free: float = 0.0
+    twice: bool = False
 
     def __post_init__(self) -> None:
         for name in ("drop", "free"):
@@ -68,9 +71,11 @@ class AnyOrder:
         halves = []
         for each, rows in ((denoiser, slice(None, cut)), (denoiser.free, slice(cut, None))):
             if len(x0[rows]):
-                block = denoiser.block if each is denoiser else real.shape[1]
+                blocks = each is denoiser
+                block = denoiser.block if blocks else real.shape[1]
                 told = None if condition is None else condition[rows]
-                halves.append(self._loss(each, x0[rows], real[rows], told, *_masked(real[rows], block, process, rng)))
+                melted = _masked(real[rows], block, process, rng, twice=blocks and self.twice)
+                halves.append(self._loss(each, x0[rows], real[rows], told, *melted))
         return torch.cat(halves)
 
     def _loss(
@@ -79,27 +84,29 @@ class AnyOrder:
         x0: Int64[Tensor, "rows *shape"],
         real: Bool[Tensor, "rows *shape"],
         condition: Condition | None,
-        masked: Bool[Tensor, "rows *shape"],
-        weight: Float[Tensor, "rows *shape"],
+        masked: Bool[Tensor, "rows times *shape"],
+        weight: Float[Tensor, "rows times *shape"],
     ) -> Float[Tensor, " rows"]:
         process, size = denoiser.process, real.flatten(1).sum(1).clamp_min(1)
-        t = process.schedule.time(1 - (masked.flatten(1).sum(1) / size).double())
-        x_t = torch.where(masked, process.mask, x0)
+        rows, times = masked.shape[:2]
+        t = process.schedule.time(1 - (masked[:, 0].flatten(1).sum(1) / size).double())
+        truth = x0[:, None].expand_as(masked)
+        x_t = torch.where(masked, process.mask, truth)
         if isinstance(denoiser, Blockwise):
-            belief = denoiser.informed(x_t, x0, masked, t, condition)
+            belief = denoiser.informed(x_t.flatten(1), x0, masked.flatten(1), t, condition)
         elif hasattr(denoiser, "at"):
-            belief = denoiser.at(x_t, masked, t, condition)
+            belief = denoiser.at(x_t[:, 0], masked[:, 0], t, condition)
         else:
-            belief = Categorical(denoiser(x_t, t, condition).logits[masked])
-        miss = -belief.log_probabilities.gather(-1, x0[masked][:, None])[:, 0]
+            belief = Categorical(denoiser(x_t[:, 0], t, condition).logits[masked[:, 0]])
+        miss = -belief.log_probabilities.gather(-1, truth[masked][:, None])[:, 0]
         each = miss * (2.0 if self.even else weight[masked].to(miss))
         row = masked.flatten(1).nonzero()[:, 0]
-        return torch.zeros(len(x0), dtype=each.dtype, device=each.device).index_add(0, row, each) / size
+        return torch.zeros(rows, dtype=each.dtype, device=each.device).index_add(0, row, each) / (times * size)
 
 
 def _masked(
-    real: Bool[Tensor, "rows *shape"], block: int, process: Mask, rng: Random
-) -> tuple[Bool[Tensor, "rows *shape"], Float[Tensor, "rows *shape"]]:
+    real: Bool[Tensor, "rows *shape"], block: int, process: Mask, rng: Random, twice: bool = False
+) -> tuple[Bool[Tensor, "rows times *shape"], Float[Tensor, "rows times *shape"]]:
     """(where the masks are, tokens over masks of each one's block)."""
     rows, size = len(real), real[0].numel()
     blocks = -(-size // block)
@@ -110,6 +117,10 @@ def _masked(
     masks = (u * length).ceil().clamp_min(1)
     chance = F.pad(rng.uniform((rows, size), torch.float64, real.device), (0, blocks * block - size))
     rank = torch.where(counts, chance.view(rows, blocks, block), 2.0).argsort(2).argsort(2)
-    masked = (rank < masks[..., None]) & counts
-    weight = (length / masks)[..., None].expand_as(masked)
-    return masked.flatten(1)[:, :size].view_as(real), weight.flatten(1)[:, :size].view_as(real)
+    masked, weight = [rank < masks[..., None]], [length / masks]
+    if twice:  # the last n + 1 - k in the same order
+        masked.append(rank >= masks[..., None] - 1)
+        weight.append(length / (length + 1 - masks))
+    every, each = torch.stack(masked, 1) & counts[:, None], torch.stack(weight, 1)[..., None]
+    shape = (rows, len(masked), *real.shape[1:])
+    return tuple(x.flatten(2)[..., :size].reshape(shape) for x in (every, each.expand_as(every)))  # type: ignore

@@ -16,7 +16,7 @@ def code(
     heads: int = 4,
     block: int = 4,
     free: float = 0.25,
-    steps: int = 4000,
+    steps: int = 6400,
     batch: int = 8,
     lr: float = 3e-3,
     ema: float = 0.99,

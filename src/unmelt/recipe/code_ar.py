@@ -15,7 +15,7 @@ def code_ar(
     depth: int = 4,
     heads: int = 4,
     middle: float = 0.0,
-    steps: int = 4000,
+    steps: int = 6400,
     batch: int = 8,
     lr: float = 3e-3,
     ema: float = 0.99,

@@ -14,7 +14,7 @@ def code_uniform(
     width: int = 128,
     depth: int = 4,
     heads: int = 4,
-    steps: int = 4000,
+    steps: int = 6400,
     batch: int = 8,
     lr: float = 3e-3,
     ema: float = 0.99,

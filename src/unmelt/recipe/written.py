@@ -99,7 +99,7 @@ def written(
             denoiser, sampler = Blockwise(backbone, masks, (length,), network.free > 0), Unmask(cache=True, end=end)
         else:
             denoiser, sampler = TokenNetwork(backbone, masks, (length,)), Ancestral()
-        objective = AnyOrder(even=even, padding=padding, free=network.free if block else 0.0)
+        objective = AnyOrder(even=even, padding=padding, free=network.free if block else 0.0, twice=bool(block))
     return TextModel(
         denoiser=denoiser,
         tokenizer=tokenizer,
