@@ -103,11 +103,12 @@ def any_order_of_blocks(model, block):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("block", [1, 2, 3, L])
-def test_the_objective_of_blocks_is_its_closed_form_from_autoregression_to_full_diffusion(block):
+def test_the_objective_of_blocks_is_its_closed_form_from_autoregression_to_full_diffusion(block, twice):
     model, number, rows = Blockwise(network(block), Mask(V), (L,)), 50, 30_000
-    expected = any_order_of_blocks(model, block)[number]
-    found = um.objective.AnyOrder()(model, SEQUENCES[number].expand(rows, L), None, Stream(1)).double() * L
+    expected, loss = any_order_of_blocks(model, block)[number], um.objective.AnyOrder(twice=twice)
+    found = loss(model, SEQUENCES[number].expand(rows, L), None, Stream(1)).double() * L
     if block == 1:
         assert (found - expected).abs().max() < 1e-12
     assert abs(found.mean() - expected) < 5 * found.std() / rows**0.5 + 1e-12
@@ -117,13 +118,43 @@ def test_the_objective_of_blocks_is_its_closed_form_from_autoregression_to_full_
         torch.testing.assert_close(*apart, rtol=0, atol=1e-12)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("even", [False, True])
+def test_melting_rows_twice_is_the_same_loss_with_less_noise(even):
+    model, rows = Blockwise(network(2), Mask(V), (L,)), 20_000
+    once, twice = (
+        um.objective.AnyOrder(even=even, twice=each)(model, SEQUENCES[50].expand(rows, L), None, Stream(1)).double()
+        for each in (False, True)
+    )
+    assert abs(once.mean() - twice.mean()) < 5 * (once.var() + twice.var()).sqrt() / rows**0.5
+    assert twice.var() < 0.5 * once.var()
+
+
+@torch.no_grad()
+def test_melted_twice_every_token_is_learned_and_one_of_a_block_twice():
+    model = Blockwise(network(2), Mask(V), (L,))
+    seen = []
+    told, model.informed = (
+        model.informed,
+        lambda x_t, x0, where, *rest: (seen.append(where), told(x_t, x0, where, *rest))[1],
+    )
+    um.objective.AnyOrder(twice=True)(model, SEQUENCES, None, Stream(3))
+    (where,) = seen
+    times = where.view(len(SEQUENCES), 2, L).sum(1)  # of the two, how often each place was a mask
+    assert (times >= 1).all()
+    assert (times.view(-1, 2, 2).sum(-1) == 3).all()
+
+
 @pytest.mark.parametrize(("n", "block"), [(12, 1), (12, 4), (12, 5), (12, 12), (10, 3)])
-def test_a_melted_row_beside_the_clean_one_is_attention_under_its_mask(n, block):
+@pytest.mark.parametrize("copies", [1, 3])
+def test_melted_rows_beside_the_clean_one_are_attention_under_its_mask(n, block, copies):
     draws = Stream(0)
-    query, key, value = (draws.normal((2, 2, 2 * n, 8), torch.float64).requires_grad_() for _ in range(3))
+    query, key, value = (draws.normal((2, 2, (1 + copies) * n, 8), torch.float64).requires_grad_() for _ in range(3))
     at = torch.arange(n) // block
     earlier, own = at[None] < at[:, None], at[None] == at[:, None]
-    mask = torch.cat([torch.cat([earlier | own, torch.zeros_like(own)], 1), torch.cat([earlier, own], 1)])
+    melted = torch.block_diag(*[own] * copies).bool()
+    nothing = torch.zeros(n, copies * n, dtype=torch.bool)
+    mask = torch.cat([torch.cat([earlier | own, nothing], 1), torch.cat([earlier.repeat(copies, 1), melted], 1)])
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
     for found in (beside(query, key, value, n, block), read(query, key, value, mask)):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
