@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unmelt.cli.runs import with_data
 from unmelt.ledger.quality import quality, written
+from unmelt.ledger.speed import counted
 from unmelt.ledger.ways import Way
 from unmelt.model import TextModel
 from unmelt.sampler import Sampler
@@ -72,13 +73,9 @@ def judged(x: Tensor, writer: TextModel, judge: TextModel) -> dict[str, float]:
 
 
 def passes_a_row(model: TextModel, write: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    seen = [0]
-    count = model.denoiser.backbone.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    try:
+    with counted(model.denoiser.backbone) as passes:
         x = write()
-    finally:
-        count.remove()
-    return x, sum(seen) / len(x)
+    return x, passes.rows / len(x)
 
 
 def seconds(model: TextModel, kind: Kind, tokens: int, rows: int, rounds: int) -> float:

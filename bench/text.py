@@ -23,7 +23,7 @@ COLUMNS = [
     ("way", "way", ""),
     ("bits", "bits a byte", ".3f"),
     ("any", "in any order", ".3f"),
-    ("passes", "passes", "d"),
+    ("passes", "passes a row", ".0f"),
     ("one", "tokens/s, batch 1", ",.0f"),
     ("many", "batch 16", ",.0f"),
     ("first", "first token, ms", ",.0f"),

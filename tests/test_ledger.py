@@ -58,7 +58,7 @@ def test_the_page_holds_what_was_measured(runs, tmp_path):
     assert "6 steps" in page.orders["uniform"]
     blocks = page.speed["masked_block"]
     assert blocks["a token a pass, cached"][0].passes == blocks["a token a pass, read anew"][0].passes == 12
-    assert 3 <= blocks["all above 0.3, cached"][0].passes <= 12
+    assert all(3 <= each.passes <= 12 for each in blocks["all above 0.3, cached"])  # however many rows wait for others
     assert blocks["a token a pass, the surest first"][0].passes == 12
     assert page.bits["masked_block"]["bits_per_byte_any_order"] > 0
     assert page.gaps_real.value > 0.5  # of real gaps, most are in lines that are Python

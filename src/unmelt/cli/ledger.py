@@ -111,7 +111,7 @@ def _speeds(page: Page) -> list[list[str]]:
             way,
             page.orders[name][way],
             str(each.rows),
-            str(each.passes),
+            f"{each.passes:g}" if each.passes == int(each.passes) else f"{each.passes:.1f}",
             f"{each.tokens_per_second:,.0f}",
             f"{1000 * each.first_token:,.0f}",
             f"{each.flops_per_token / 1e6:,.1f}",

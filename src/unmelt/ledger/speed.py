@@ -17,27 +17,27 @@ from unmelt.model import TextModel
 @dataclass(frozen=True)
 class Speed:
     """
-    passes             of the network, for one batch
+    passes             of the network a row, which may wait while others are read
     tokens_per_second  of all rows together
     first_token        seconds until the first place of the text stands as it will stay
     flops_per_token    floating-point operations of the network for each token written
     """
 
     rows: int
-    passes: int
+    passes: float
     tokens_per_second: float
     first_token: float
     flops_per_token: float
 
 
 class Passes:
-    """Counts while it is inside `counted`."""
+    """Counts rows that are read while it is inside `counted`."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self.rows = 0
 
-    def __call__(self, *_: Any) -> None:
-        self.number += 1
+    def __call__(self, _: nn.Module, read: tuple[Any, ...], __: Any) -> None:
+        self.rows += len(read[0])
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def speed(model: TextModel, way: Way, tokens: int, rows: int, repeats: int = 2) 
         taken, until_first = _written(model, way, tokens, rows, repeat)
         best, first = min(best, taken), min(first, until_first)
     total = flops.get_total_flops()
-    return Speed(rows, passes.number, rows * tokens / best, first, total / (rows * tokens))
+    return Speed(rows, passes.rows / rows, rows * tokens / best, first, total / (rows * tokens))
 
 
 def _written(model: TextModel, way: Way, tokens: int, rows: int, seed: int) -> tuple[float, float]:
