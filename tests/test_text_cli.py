@@ -57,6 +57,12 @@ MISTAKES = [
     ("sample ar --order ancestral", "from left to right"),
     ("sample ar --order remask", "from left to right"),
     ("infill masked whole.py", "text without '<gap>'"),
+    ("sample masked --threshold 0.9 --nats 1", "one of them"),
+    ("sample masked --nats -1", "not below 0"),
+    ("sample masked --nats nan", "not below 0"),
+    ("sample masked --apart 0", "at least 1 place"),
+    ("sample masked --apart 4 --order remask", "--apart with --order remask"),
+    ("sample ar --apart 4", "writes from left to right"),
     ("infill masked empty.txt", "which is empty"),
     ("infill masked binary", "which is not text"),
     ("infill masked missing.py", "No such file"),
@@ -120,6 +126,13 @@ def test_prompts_stay_whatever_the_order(there, kind, order, capsys):
     out = capsys.readouterr().out
     assert out.count("def ") >= 2
     assert out.startswith("def ")
+
+
+def test_many_at_once_and_apart(there, capsys):
+    for kind in ("masked", "blocks"):
+        for more in (["--nats", "9"], ["--nats", "30", "--apart", "4", "--order", "random"]):
+            assert main(["sample", kind, "--prompt", "def ", *more]) == 0
+            assert capsys.readouterr().out.startswith("def ")
 
 
 def test_gaps_are_filled_and_what_is_around_them_stays(there, capsys):

@@ -62,6 +62,19 @@ def losing_less_than(nats):
     return chosen
 
 
+def apart(distance, chosen):
+    """The same among places that come before all that are closer to them."""
+
+    def here(order, places, p):
+        def first(place):
+            near = [other for other in places if abs(other - place) < distance]
+            return one(order, near, p) == [place]
+
+        return chosen(order, [place for place in places if first(place)], p)
+
+    return here
+
+
 def written(model, order, chosen, x=MASKS, block=L):
     """The law of the rows that are written from x, and the mean number of passes."""
     found, passes, open_rows = torch.zeros(V**L, dtype=torch.float64), 0.0, {tuple(x.tolist()): 1.0}
@@ -104,11 +117,29 @@ def test_orders_and_paces_write_by_their_own_law(order, pace, chosen, block):
     assert passes == pytest.approx(L) if chosen is one else passes < L + 1e-9 - (block == L) * 0.01
 
 
+@pytest.mark.parametrize("distance", [2, 3])
+@pytest.mark.parametrize("order", [kind() for kind in ORDERS], ids=str)
+def test_tokens_of_a_pass_are_kept_apart(order, distance):
+    model, everything = Wrong(Mask(V), TELLING), lambda order, places, p: places
+    expected, passes = written(model, order, apart(distance, everything))
+    found = sampled(model, way.Unmask(order, way.Threshold(1e-9), apart=distance), L)
+    assert far(found, expected) < NEAR
+    assert 2 <= passes < L
+
+
+def test_a_rows_length_apart_is_one_token_a_pass():
+    model = Wrong(Mask(V), TELLING)
+    for order in (kind() for kind in ORDERS):
+        found = sampled(model, way.Unmask(order, way.Threshold(1e-9), apart=L), L)
+        assert far(found, written(model, order, one)[0]) < NEAR
+
+
 def test_these_laws_differ_from_one_another():
     """By more than the draws may show: each test above can fail."""
-    model = Wrong(Mask(V), TELLING)
+    model, everything = Wrong(Mask(V), TELLING), lambda order, places, p: places
     laws = [written(model, order(), one)[0] for order in ORDERS]
     laws += [written(model, way.Confidence(), chosen)[0] for _, chosen in PACES[1:]]
+    laws += [written(model, way.Confidence(), apart(distance, everything))[0] for distance in (1, 2, 3)]
     assert min(far(a, b) for a, b in itertools.combinations(laws, 2)) > 2 * NEAR
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,35 +15,13 @@ from rich.text import Text
 from unmelt import run
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.tell import tell
+from unmelt.cli.writing import Order, writing
 from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
-from unmelt.sampler import Ancestral, Sampler
-from unmelt.sampler.tokens import (
-    Confidence,
-    FirstHitting,
-    LeftToRight,
-    Margin,
-    Random,
-    Remask,
-    Scheduled,
-    Surety,
-    Threshold,
-    Unmask,
-)
 from unmelt.train import processes
 from unmelt.train.files import write
-
-Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "margin", "entropy", "random", "reading"]
-
-ORDERS = {
-    "confidence": Confidence(),
-    "margin": Margin(),
-    "entropy": Surety(),
-    "random": Random(),
-    "reading": LeftToRight(),
-}
 
 IMAGES, TEXTS = 64, 1
 """Rows, if no number is given."""
@@ -65,6 +43,8 @@ def sample(
     top_p: float = 1.0,
     order: Order = "own",
     threshold: float | None = None,
+    nats: float | None = None,
+    apart: int | None = None,
     watch: bool = False,
     steps: int | None = None,
     seed: int = 0,
@@ -85,6 +65,8 @@ def sample(
         top_p: Of text, the share of each belief that is kept.
         order: Of text, how it is written; own is how the recipe says.
         threshold: Of text, write all tokens at once that are at least this probable.
+        nats: Of text, write as many tokens at once as lose no more than this by it.
+        apart: Of text, tokens written at once stand so far from one another, anywhere in the row.
         watch: Of text, show it resolving.
         steps: Network evaluations, about; the model's own number if not given.
         seed: The same seed gives the same samples.
@@ -97,12 +79,13 @@ def sample(
     with processes.joined(device_named(device)) as own:
         model = load(folder, own)
         if isinstance(model, Model):
-            for_text = {"prompt": prompt, "suffix": suffix, "length": length, "threshold": threshold, "watch": watch}
+            for_text = {"prompt": prompt, "suffix": suffix, "length": length, "watch": watch}
+            for_text |= {"threshold": threshold, "nats": nats, "apart": apart}
             _refuse(folder, "a model of images or points", for_text)
             _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
             return
         _refuse(folder, "a model of text", {"label": label, "caption": caption, "guidance": guidance != 1})
-        sampler = _sampler(model, order, threshold)
+        sampler = writing(model, order, threshold, nats, apart)
         told = {"prompt": prompt, "suffix": suffix, "length": length, "temperature": temperature, "top_p": top_p}
         settings: dict[str, Any] = {**told, "steps": steps, "seed": seed, "sampler": sampler}
         _check_text_out(out)
@@ -148,21 +131,6 @@ def _pictured(
     tell(f"{rows} samples: {out}")
 
 
-def _sampler(model: TextModel, order: Order, threshold: float | None) -> Sampler | None:
-    """The way that is asked for; None for the model's own."""
-    if threshold is not None and order == "own":
-        order = "confidence"
-    if order == "own":
-        return None
-    if order in ORDERS:
-        pace = Scheduled() if threshold is None else Threshold(threshold)
-        by_blocks = hasattr(model.denoiser, "goes_on")  # one after the other, with the exact cache
-        return Unmask(ORDERS[order], pace, cache=by_blocks, end=model.tokenizer.special("end"))
-    if threshold is not None:
-        raise UsageError(f"--threshold with --order {order}", f"one of {', '.join(ORDERS)}", "--order confidence")
-    return {"ancestral": Ancestral(), "first-hitting": FirstHitting(), "remask": Remask()}[order]
-
-
 def _check_text_out(out: Path | None) -> None:
     if out is not None:
         if out.suffix != ".txt":
@@ -201,6 +169,8 @@ def infill(
     top_p: float = 1.0,
     order: Order = "own",
     threshold: float | None = None,
+    nats: float | None = None,
+    apart: int | None = None,
     steps: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -217,6 +187,8 @@ def infill(
         top_p: The share of each belief that is kept.
         order: How it is written; own is how the recipe says.
         threshold: Write all tokens at once that are at least this probable.
+        nats: Write as many tokens at once as lose no more than this by it.
+        apart: Tokens written at once stand so far from one another.
         steps: Network evaluations, about; the model's own number if not given.
         seed: The same seed gives the same text.
         out: A .txt file; the terminal if not given.
@@ -244,6 +216,6 @@ def infill(
         temperature=temperature,
         top_p=top_p,
         seed=[fold(seed, row) for row in range(rows)],
-        sampler=_sampler(model, order, threshold),
+        sampler=writing(model, order, threshold, nats, apart),
     )
     _written(texts, out)

@@ -4,7 +4,8 @@
 
 With one token a pass in random order this is the exact law of the any-order model. Orders that look at the belief
 (confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025); writing many at once leaves it
-for the worse, by what the tokens would have told one another.
+for the worse, by what the tokens would have told one another. Tokens tell their neighbours most, so that those of one
+pass may be kept apart from one another: with a row's length between them it is one token a pass again.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any, final
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -36,6 +38,8 @@ class Unmask(Sampler):
             does; None has no such rule
     cache   whether what the network has read is kept; blocks are then the denoiser's own, which must have some
     end     a token after which nothing more is written: the rest of the row becomes this token too
+    apart   places from one token to the next that is written in the same pass, at least; of those that stand closer,
+            the first in order is written and the others wait
     """
 
     order: Order = Confidence()
@@ -43,8 +47,11 @@ class Unmask(Sampler):
     block: int | None = None
     cache: bool = False
     end: int | None = None
+    apart: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.apart, bool) or self.apart < 1:
+            raise UsageError(f"Unmask with apart={self.apart!r}", "at least 1 place, which is the next one", "apart=6")
         if self.block is not None and (isinstance(self.block, bool) or self.block < 1 or self.cache):
             raise UsageError(
                 f"Unmask with block={self.block!r}, cache={self.cache}",
@@ -131,6 +138,9 @@ class Unmask(Sampler):
         masked = process.masked(x[:, first:last])
         rank = torch.where(masked & self._open(masked), self.order.rank(law, u[..., 0]), -math.inf)
         order = rank.argsort(stable=True, dim=1, descending=True)
+        if self.apart > 1:
+            rank = torch.where(self._first_around(order), rank, -math.inf)
+            order = rank.argsort(stable=True, dim=1, descending=True)
         chosen = self.pace.chosen(law.gather(1, order[..., None].expand_as(law)), due)
         written = torch.zeros_like(masked).scatter(1, order, chosen) & (rank > -math.inf)
         new = Categorical(logits).write(x[:, first:last], written, u[..., 1])
@@ -140,6 +150,12 @@ class Unmask(Sampler):
             for whole, part in ((x, new), (state.x0.flatten(1), best))
         )
         return state.moved(self._ended(process, x), state.t, x0, state.rng.advance())
+
+    def _first_around(self, order: Int64[Tensor, "rows places"]) -> Bool[Tensor, "rows places"]:
+        """True in places that come before all that stand too near."""
+        turn = torch.zeros_like(order).scatter(1, order, torch.arange(order.shape[1], 0, -1).to(order).expand_as(order))
+        turn, near = turn.double(), self.apart - 1
+        return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Any, x: Tensor) -> Tensor:
         """Nothing more to write after an end that everything before it leads up to."""
