@@ -3,13 +3,14 @@
     python bench/passes.py --runs runs/code_ar runs/code --save
 
 Quality is what the autoregressive run says of what was written (nats a token), its own entropy (nats of unigrams a
-token), and the share of its lines that are Python; with standard errors over rows. Passes are counted row by row.
-Seconds are of one row, beside the plain loop: the whole row read anew in each pass, the surest token written.
+token), and the share of its lines that are Python; with standard errors over rows. What is lost is known more closely:
+the log of how often the writer writes a row so, over how often it would a token a pass, the same places in the same
+order. Passes are counted row by row. Seconds are beside the plain loop: the whole row read anew in each pass, the
+surest token written.
 """
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +19,14 @@ import torch
 from torch import Tensor
 
 from unmelt.cli.runs import with_data
+from unmelt.condition import Condition
+from unmelt.denoiser import Denoiser
 from unmelt.ledger.quality import quality, written
 from unmelt.ledger.speed import counted
 from unmelt.ledger.ways import Way
 from unmelt.model import TextModel
+from unmelt.posterior import Categorical
+from unmelt.rng import Rows
 from unmelt.sampler import Sampler
 from unmelt.sampler.tokens import Bounded, Confidence, LeftToRight, Random, Threshold, Unmask
 
@@ -29,6 +34,9 @@ COLUMNS = [
     ("library", "written", ""),
     ("passes", "passes a row", ".1f"),
     ("fewer", "times fewer", ".2f"),
+    ("lost", "lost, nats a token", ".4f"),
+    ("lost_error", "±", ".4f"),
+    ("rows", "rows", "d"),
     ("judge", "judge, nats a token", ".3f"),
     ("judge_error", "±", ".3f"),
     ("entropy", "own entropy", ".3f"),
@@ -42,24 +50,67 @@ COLUMNS = [
 
 
 class Kind(NamedTuple):
-    """How to write, and what it is compared with: the same order, one token a pass."""
+    """How to write, the family whose first is one token a pass in the same order, and whether to compare closely."""
 
     sampler: Sampler
     steps: int
     beside: str | None = None
+    close: bool = False
 
 
 def kinds(tokens: int) -> dict[str, Kind]:
-    anywhere, surest = "anywhere, a token a pass", "the surest, a token a pass (the plain loop)"
-    blocks = "in blocks, a token a pass, cached"
+    anywhere, surest, blocks = "anywhere", "the surest", "in blocks, cached"
+    one = "a token a pass"
     return {
-        surest: Kind(Unmask(Confidence()), tokens),
-        anywhere: Kind(Unmask(Random()), tokens),
-        **{f"anywhere, {n:g} nats a pass": Kind(Unmask(Random(), Bounded(n)), 1, anywhere) for n in (10.0, 12.0, 30.0)},
-        blocks: Kind(Unmask(Confidence(), cache=True), tokens),
-        "in blocks, above 0.9, cached": Kind(Unmask(Confidence(), Threshold(0.9), cache=True), 1, blocks),
-        "in blocks, 0.1 nats a pass, cached": Kind(Unmask(Confidence(), Bounded(0.1), cache=True), 1, blocks),
+        f"{surest}, {one} (the plain loop)": Kind(Unmask(Confidence()), tokens, close=True),
+        f"{surest}, 12 nats a pass, 12 apart": Kind(Unmask(Confidence(), Bounded(12.0), apart=12), 1, surest, True),
+        f"{surest}, 40 nats a pass, 6 apart": Kind(Unmask(Confidence(), Bounded(40.0), apart=6), 1, surest),
+        f"{anywhere}, {one}": Kind(Unmask(Random()), tokens, close=True),
+        f"{anywhere}, 12 nats a pass, 12 apart": Kind(Unmask(Random(), Bounded(12.0), apart=12), 1, anywhere, True),
+        f"{anywhere}, 40 nats a pass, 6 apart": Kind(Unmask(Random(), Bounded(40.0), apart=6), 1, anywhere),
+        f"{anywhere}, 12 nats a pass": Kind(Unmask(Random(), Bounded(12.0)), 1, anywhere),
+        f"{blocks}, {one}": Kind(Unmask(Confidence(), cache=True), tokens),
+        f"{blocks}, above 0.9": Kind(Unmask(Confidence(), Threshold(0.9), cache=True), 1, blocks),
+        f"{blocks}, 1 nat a pass": Kind(Unmask(Confidence(), Bounded(1.0), cache=True), 1, blocks),
     }
+
+
+class Seen:
+    """A denoiser, and what it was asked about."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.process, self.shape = denoiser, denoiser.process, denoiser.shape
+        self.rows: list[Tensor] = []
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Categorical:
+        self.rows.append(x_t)
+        belief = self.denoiser(x_t, t, condition)
+        assert isinstance(belief, Categorical)
+        return belief
+
+
+@torch.no_grad()
+def lost(model: TextModel, sampler: Sampler, tokens: int, rows: int) -> dict[str, float]:
+    """log q - log p of rows that were written: q several at once, p the same one after the other; nats a token."""
+    free, mask = model.denoiser.free, model.denoiser.process.mask  # type: ignore[union-attr]
+    values, zero = [], torch.zeros(1, dtype=torch.float64)
+    for seed in range(rows):
+        seen, generator = Seen(free), torch.Generator().manual_seed(seed)
+        x = torch.full((1, tokens), mask)
+        done = sampler.step(seen, sampler.init(x, zero + 1, Rows.of(seed, 1)), zero).x
+        total = 0.0
+        for before, after in zip(seen.rows, [*seen.rows[1:], done], strict=True):
+            places = (before != after)[0].nonzero()[:, 0]
+            at = torch.arange(len(places))
+            truth = after[0, places]
+            total += free(before, zero).log_probabilities[0, places, truth].sum().item()
+            turn = torch.randperm(len(places), generator=generator)  # in any order, one after the other
+            partly = before.repeat(len(places), 1)
+            partly[:, places] = torch.where(turn[None] < turn[:, None], truth, before[0, places])
+            total -= free(partly, zero.expand(len(places))).log_probabilities[at, places, truth].sum().item()
+        values.append(total / tokens)
+    found = torch.tensor(values, dtype=torch.float64)
+    return {"lost": found.mean().item(), "lost_error": found.std().item() / rows**0.5}
 
 
 def judged(x: Tensor, writer: TextModel, judge: TextModel) -> dict[str, float]:
@@ -70,12 +121,6 @@ def judged(x: Tensor, writer: TextModel, judge: TextModel) -> dict[str, float]:
         values = torch.tensor([getattr(each, name) for each in rows], dtype=torch.float64)
         found |= {name: values.mean().item(), f"{name}_error": values.std().item() / len(values) ** 0.5}
     return found
-
-
-def passes_a_row(model: TextModel, write: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    with counted(model.denoiser.backbone) as passes:
-        x = write()
-    return x, passes.rows / len(x)
 
 
 def seconds(model: TextModel, kind: Kind, tokens: int, rows: int, rounds: int) -> float:
@@ -103,6 +148,7 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=256, help="tokens in a row, for time")
     parser.add_argument("--many", type=int, default=16, help="rows at once, for time; 0 leaves that out")
     parser.add_argument("--rounds", type=int, default=2, help="the fastest counts")
+    parser.add_argument("--close", type=int, default=64, help="rows for what is to be told apart closely")
     options, start = parser.parse_args(), time.perf_counter()
     model = _text(options.runs[1])
     report = timing.Report("passes", f"Passes and quality, {options.tokens} tokens from nothing", COLUMNS)
@@ -110,12 +156,19 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     for name, kind in ways.items():
         way = Way(name, "", {"sampler": kind.sampler, "steps": kind.steps}, 0)
-        made[name], passes = passes_a_row(model, lambda way=way: written(model, way, options.tokens, options.rows))
-        rows[name] = {"library": name, "passes": passes}
+        number = options.close if kind.close else options.rows
+        with counted(model.denoiser.backbone) as passes:
+            made[name] = written(model, way, options.tokens, number)
+        rows[name] = {"library": name, "passes": passes.rows / number, "rows": number}
         if kind.beside:
-            rows[name]["fewer"] = rows[kind.beside]["passes"] / passes
+            plain = next(each for each in rows if each.startswith(kind.beside))
+            rows[name]["fewer"] = rows[plain]["passes"] / rows[name]["passes"]
+            if not kind.sampler.cache:  # type: ignore[attr-defined]
+                rows[name] |= lost(model, kind.sampler, options.tokens, options.rows)
     judge, plain, left = _text(options.runs[0]), next(iter(rows)), "from left to right, cached"
-    rows[left] = {"library": left}
+    way = Way(left, "", {"sampler": Unmask(LeftToRight(), cache=True), "steps": options.tokens}, 0)
+    made[left] = written(judge, way, options.tokens, options.rows)
+    rows[left] = {"library": left, "passes": options.tokens, "rows": options.rows}
     for name, each in rows.items():
         of, kind = (model, ways[name]) if name in ways else (judge, Kind(Unmask(LeftToRight(), cache=True), 2))
         kind = kind._replace(steps=1 if kind.steps == 1 else options.timed)
