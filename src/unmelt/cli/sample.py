@@ -79,7 +79,7 @@ def sample(
     with processes.joined(device_named(device)) as own:
         model = load(folder, own)
         if isinstance(model, Model):
-            for_text = {"prompt": prompt, "suffix": suffix, "length": length, "watch": watch}
+            for_text: dict[str, object] = {"prompt": prompt, "suffix": suffix, "length": length, "watch": watch}
             for_text |= {"threshold": threshold, "nats": nats, "apart": apart}
             _refuse(folder, "a model of images or points", for_text)
             _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
