@@ -56,6 +56,8 @@ def test_the_page_holds_what_was_measured(runs, tmp_path):
     assert not page.bits["masked"]["exact"]
     assert [page.gaps[name][0].sees for name in models] == ["before", *["both sides"] * 4]
     assert "6 steps" in page.orders["uniform"]
+    assert page.speed["uniform"]["6 steps, mended"][0].passes == 6 + 5
+    assert 2 <= masked["40 nats a pass, 6 apart, any order"][0].passes <= 12
     blocks = page.speed["masked_block"]
     assert blocks["a token a pass, cached"][0].passes == blocks["a token a pass, read anew"][0].passes == 12
     assert all(3 <= each.passes <= 12 for each in blocks["all above 0.3, cached"])  # however many rows wait for others

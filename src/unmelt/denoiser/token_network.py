@@ -1,7 +1,14 @@
-"""A network on tokens, made into a denoiser: what it puts out are the logits of its belief.
+"""A network on tokens, made into a denoiser.
 
-Nothing is added to them. That a token which has not melted is certain, and that a mask is never the answer, follow from
-Bayes' rule in the process's bridge, where every process has its own such facts.
+What the network puts out is what it believes of each place by all the others. What a place says of itself is known
+exactly, and Bayes' rule adds it:
+
+    log p(x0 = v | x_t) = network(x_t, t)_v + log q(x_t | x0 = v) + constant
+
+Only for v = x_t is that more than a constant, `process.evidence`. Without it a network on uniform noise would have to
+learn how sure to be of a token that stands there, which at every level is another number, up to log(vocabulary / t).
+Under masks it says nothing of a mask, and of all else everything, which the process's bridge knows anyway: there
+nothing is added.
 """
 
 from collections.abc import Sequence
@@ -11,6 +18,7 @@ from torch import Tensor, nn
 
 from unmelt.condition import Condition
 from unmelt.posterior import Categorical
+from unmelt.process import Mask
 from unmelt.process.tokens import Tokens
 
 
@@ -27,7 +35,10 @@ class TokenNetwork(nn.Module):
     def forward(
         self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
-        return Categorical(self.backbone(x_t, t.float(), condition).float())
+        logits = self.backbone(x_t, t.float(), condition).float()
+        if isinstance(self.process, Mask):
+            return Categorical(logits)
+        return Categorical(self._seen(logits, x_t, self.process.evidence(x_t, t)))
 
     def at(
         self,
@@ -37,4 +48,13 @@ class TokenNetwork(nn.Module):
         condition: Condition | None = None,
     ) -> Categorical:
         """Belief in some places alone, one after the other; what is not asked for is not worked out."""
-        return Categorical(self.backbone(x_t, t.float(), condition, where=where).float())
+        logits = self.backbone(x_t, t.float(), condition, where=where).float()
+        if isinstance(self.process, Mask):
+            return Categorical(logits)
+        return Categorical(self._seen(logits, x_t[where], self.process.evidence(x_t, t)[where]))
+
+    def _seen(
+        self, logits: Float[Tensor, "*places vocabulary"], x_t: Int64[Tensor, "*places"], evidence: Tensor
+    ) -> Float[Tensor, "*places vocabulary"]:
+        place = x_t.clamp_max(self.process.vocabulary - 1)[..., None]  # of a mask the evidence is 0
+        return logits.scatter_add(-1, place, evidence[..., None].to(logits))

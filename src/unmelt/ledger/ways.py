@@ -6,7 +6,17 @@ from unmelt.denoiser import Autoregressive, Blockwise
 from unmelt.model import TextModel
 from unmelt.process import Mask
 from unmelt.sampler import Ancestral, grid
-from unmelt.sampler.tokens import Bounded, Confidence, FirstHitting, LeftToRight, Order, Random, Threshold, Unmask
+from unmelt.sampler.tokens import (
+    Bounded,
+    Confidence,
+    FirstHitting,
+    LeftToRight,
+    Mended,
+    Order,
+    Random,
+    Threshold,
+    Unmask,
+)
 
 
 class Way(NamedTuple):
@@ -61,7 +71,10 @@ def _freely(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
     fewer = [each for each in steps if each < tokens]
     found = [Way(f"{each} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(each)}, each) for each in fewer]
     if not isinstance(model.denoiser.process, Mask):
-        return [*found, Way(f"{tokens} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(tokens)}, tokens)]
+        many = Way(f"{tokens} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(tokens)}, tokens)
+        half = max(1, tokens // 2)
+        mended = Way(f"{half} steps, mended", "any", {"sampler": Mended(), "grid": grid.uniform(half)}, 2 * half - 1)
+        return [*found, many, mended]
     by_confidence = Confidence()
     one = {"steps": tokens}
     return [
@@ -70,15 +83,24 @@ def _freely(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[Way]:
         Way("a token a pass, the surest first", "by confidence", {**one, "sampler": Unmask(by_confidence)}, tokens),
         Way("all above 0.9", "by confidence", {**one, "sampler": Unmask(by_confidence, Threshold(0.9))}, 0),
         Way("0.1 nats a pass", "by confidence", {**one, "sampler": Unmask(by_confidence, Bounded(0.1))}, 0),
-        *(Way(f"{nats:g} nats a pass, any order", "any", _anywhere(nats), 0) for nats in (12.0, 30.0)),
+        *_apart(by_confidence, "the surest first", "by confidence"),
+        *_apart(Random(), "any order", "any"),
         *_hasty(model, tokens),
     ]
 
 
-def _anywhere(nats: float) -> dict[str, Any]:
-    """Places drawn at random stand far apart and say little of one another, so that many can be written at once. Rows
-    need not wait for one another but at a few times of the grid."""
-    return {"steps": 8, "sampler": Unmask(Random(), Bounded(nats))}
+def _apart(which: Order, name: str, order: str) -> list[Way]:
+    """Tokens that stand far apart say little of one another, so that many can be written at once. Rows need not wait
+    for one another but at a few times of the grid."""
+    return [
+        Way(
+            f"{nats:g} nats a pass, {places} apart, {name}",
+            order,
+            {"steps": 8, "sampler": Unmask(which, Bounded(nats), apart=places)},
+            0,
+        )
+        for nats, places in ((12.0, 12), (40.0, 6))
+    ]
 
 
 def _hasty(model: TextModel, tokens: int) -> list[Way]:

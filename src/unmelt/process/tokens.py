@@ -111,6 +111,13 @@ class Tokens(ABC):
         return alpha * here + (1 - alpha) * self.limit.to(x_t.device)[x_t][..., None]
 
     @final
+    def evidence(self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"]) -> Float64[Tensor, "rows *shape"]:
+        """log q(x_t | x0 = x_t) - log q(x_t | x0 = v) for any other v: how much a place says of itself, in nats."""
+        alpha, melted = over_places(self.schedule.alpha(t), x_t), self.limit.to(x_t.device)[x_t]
+        said = torch.log1p(alpha / ((1 - alpha) * melted).clamp_min(1e-12))
+        return torch.where(x_t < self.vocabulary, said, 0.0)
+
+    @final
     def weights(
         self, x_t: Int64[Tensor, "rows *shape"], posterior: Categorical, t: Float[Tensor, " rows"]
     ) -> Float64[Tensor, "rows *shape symbols"]:
