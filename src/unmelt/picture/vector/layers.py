@@ -1,0 +1,219 @@
+"""What is drawn in a frame: dots, lines, paths, arrows, steps, marks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from html import escape
+from typing import ClassVar, final
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.picture.look import colours
+from unmelt.picture.vector.frame import INK, Frame, Number, Numbers, numbers
+
+_DEEP, ORANGE, GREEN, RED, PINK, _SKY = colours(6)
+BLUE = f"light-dark({_DEEP}, {_SKY})"
+"""Those that read on light and on dark paper; blue is the deep one on light, and the one of the sky on dark."""
+
+
+class Layer(ABC):
+    """Something to draw. `name` puts it into the legend."""
+
+    name: str
+    colour: str
+    key: ClassVar[str] = "line"
+    """How the legend shows it."""
+
+    @abstractmethod
+    def svg(self, frame: Frame) -> str:
+        """In units of the frame's area."""
+
+
+def _moves(frame: Frame, points: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    """Points [..., 2] in units of the area; what is far outside stays outside, within what a browser can draw."""
+    found = numbers(points)
+    return frame.across(found[..., 0]).clip(-2000, 4000), frame.down(found[..., 1]).clip(-2000, 4000)
+
+
+def _track(x: np.ndarray, y: np.ndarray) -> str:
+    """One line through points; it is interrupted where a number is not finite."""
+    fine, pen, path = np.isfinite(x) & np.isfinite(y), "M", []
+    for a, b, shown in zip(x.tolist(), y.tolist(), fine.tolist(), strict=True):
+        path.append(f"{pen}{a:.1f} {b:.1f}" if shown else "")
+        pen = "L" if shown else "M"
+    return "".join(path)
+
+
+def _path(layer: Layer, d: str, style: str) -> str:
+    named = f' data-name="{escape(layer.name)}"' if layer.name else ""
+    return f'<path d="{d}"{named} {style}/>'
+
+
+@final
+@dataclass(frozen=True)
+class Dots(Layer):
+    """Points [n, 2]; those outside the frame, and those that are not finite, are left out."""
+
+    points: Float[Tensor, "n 2"] | np.ndarray
+    colour: str = BLUE
+    size: float = 3.2
+    opacity: float = 0.65
+    name: str = ""
+    key: ClassVar[str] = "dot"
+
+    def svg(self, frame: Frame) -> str:
+        x, y = _moves(frame, self.points)
+        _, _, width, height = frame.area
+        shown = np.isfinite(x) & np.isfinite(y) & (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
+        d = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(x[shown].tolist(), y[shown].tolist(), strict=True))
+        style = f'fill="none" stroke="{self.colour}" stroke-width="{self.size}" stroke-linecap="round"'
+        return _path(self, d, f'{style} opacity="{self.opacity}"')
+
+
+@final
+@dataclass(frozen=True)
+class Line(Layer):
+    """A line through (x, y); `dots` also marks the points."""
+
+    x: Numbers
+    y: Numbers
+    colour: str = BLUE
+    width: float = 2.0
+    dashed: bool = False
+    dots: bool = False
+    name: str = ""
+
+    def svg(self, frame: Frame) -> str:
+        x, y = frame.across(self.x), frame.down(self.y)
+        dashes = ' stroke-dasharray="5 4"' if self.dashed else ""
+        style = f'fill="none" stroke="{self.colour}" stroke-width="{self.width}" stroke-linejoin="round"{dashes}'
+        line = _path(self, _track(x, y), style)
+        if not self.dots:
+            return line
+        points = np.stack([numbers(self.x), numbers(self.y)], 1)
+        return line + Dots(points, self.colour, 6.0, 1.0).svg(frame)
+
+
+@final
+@dataclass(frozen=True)
+class Paths(Layer):
+    """Many lines, [rows, times, 2]."""
+
+    points: Float[Tensor, "rows times 2"]
+    colour: str = INK
+    width: float = 1.0
+    opacity: float = 0.5
+    name: str = ""
+
+    def svg(self, frame: Frame) -> str:
+        x, y = _moves(frame, self.points)
+        d = "".join(_track(a, b) for a, b in zip(x, y, strict=True))
+        style = f'fill="none" stroke="{self.colour}" stroke-width="{self.width}" opacity="{self.opacity}"'
+        return _path(self, d, style)
+
+
+@final
+@dataclass(frozen=True)
+class Arrows(Layer):
+    """A field: from each point [n, 2] a vector [n, 2], of which length 1 is `unit` of the data's own."""
+
+    points: Float[Tensor, "n 2"]
+    vectors: Float[Tensor, "n 2"]
+    colour: str = BLUE
+    unit: float = 1.0
+    width: float = 1.4
+    opacity: float = 0.9
+    name: str = ""
+
+    def svg(self, frame: Frame) -> str:
+        start = numbers(self.points)
+        (x, y), (u, v) = _moves(frame, start), _moves(frame, start + self.unit * numbers(self.vectors))
+        length = np.hypot(u - x, v - y)
+        head = np.minimum(0.35 * length, 4.5)  # units; a short arrow has a small head
+        with np.errstate(divide="ignore", invalid="ignore"):
+            a, b = np.where(length > 0, (u - x) / length, 0) * head, np.where(length > 0, (v - y) / length, 0) * head
+        left, right = (u - a - 0.6 * b, v - b + 0.6 * a), (u - a + 0.6 * b, v - b - 0.6 * a)
+        shown = np.isfinite(length)
+        d = "".join(
+            f"M{p:.1f} {q:.1f}L{r:.1f} {s:.1f}M{i:.1f} {j:.1f}L{r:.1f} {s:.1f}L{k:.1f} {m:.1f}"
+            for p, q, r, s, i, j, k, m in np.stack([x, y, u, v, *left, *right], 1)[shown].tolist()
+        )
+        style = f'fill="none" stroke="{self.colour}" stroke-width="{self.width}" stroke-linecap="round"'
+        return _path(self, d, f'{style} opacity="{self.opacity}"')
+
+
+@final
+@dataclass(frozen=True)
+class Steps(Layer):
+    """A histogram: heights [n] between edges [n + 1], filled down to 0."""
+
+    edges: Numbers
+    heights: Numbers
+    colour: str = BLUE
+    opacity: float = 0.55
+    name: str = ""
+    key: ClassVar[str] = "box"
+
+    def svg(self, frame: Frame) -> str:
+        x = np.repeat(frame.across(self.edges), 2)
+        y = frame.down(np.concatenate([[0.0], np.repeat(numbers(self.heights), 2), [0.0]]))
+        return _path(self, _track(x, y) + "Z", f'fill="{self.colour}" opacity="{self.opacity}"')
+
+
+@final
+@dataclass(frozen=True)
+class Mark(Layer):
+    """A place to look at: a ring around (x, y)."""
+
+    x: Number
+    y: Number
+    colour: str = INK
+    radius: float = 6.0
+    name: str = ""
+    key: ClassVar[str] = "ring"
+
+    def svg(self, frame: Frame) -> str:
+        x, y, r = float(frame.across([self.x])[0]), float(frame.down([self.y])[0]), self.radius
+        d = f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0"
+        return _path(self, d, f'fill="none" stroke="{self.colour}" stroke-width="2"')
+
+
+@final
+@dataclass(frozen=True)
+class Walkers(Layer):
+    """Dots that walk along their paths [rows, times, 2] once, and stay at their ends."""
+
+    points: Float[Tensor, "rows times 2"]
+    colour: str = RED
+    radius: float = 4.5
+    seconds: float = 2.5
+    name: str = ""
+    key: ClassVar[str] = "dot"
+
+    def svg(self, frame: Frame) -> str:
+        walks = (_track(a, b) for a, b in zip(*_moves(frame, self.points), strict=True))
+        named = f' data-name="{escape(self.name)}"' if self.name else ""
+        return "".join(
+            f'<circle r="{self.radius}" fill="{self.colour}"{named}>'
+            f'<animateMotion dur="{self.seconds}s" begin="0s" fill="freeze" path="{walk}"/></circle>'
+            for walk in walks
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Rule(Layer):
+    """An upright line at x."""
+
+    x: Number
+    colour: str = INK
+    opacity: float = 0.6
+    name: str = ""
+
+    def svg(self, frame: Frame) -> str:
+        at = float(frame.across([self.x])[0])
+        style = f'stroke="{self.colour}" stroke-width="1.2" stroke-dasharray="3 3" opacity="{self.opacity}"'
+        return _path(self, f"M{at:.1f} 0V{frame.area[3]:.1f}", style)
