@@ -72,6 +72,22 @@ def test_a_jump_is_many_steps_and_the_bridge_undoes_it(kind, schedule):
             torch.testing.assert_close(sees[there] @ back[there], direct, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize(("t", "s"), [(1.0, 0.4), (1.0, 0.0), (0.7, 0.3), (0.3, 0.0), (0.02, 0.01)])
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_what_a_bridge_draws_is_its_law(process, t, s):
+    rows, doubts = 100_000, torch.randn(V, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for token in range(process.symbols):
+        sure = process == Mask(V) and token < V  # what stands among masks is certain
+        if sure and t == 1:  # and when nothing is left, nothing does
+            continue
+        logits = torch.eye(V, dtype=torch.float64)[token].log() if sure else doubts
+        x_t, belief = torch.full((rows, 1), token), Categorical(logits.expand(rows, 1, V))
+        drawn = process.bridge(x_t, belief, times(t).expand(rows), times(s).expand(rows), Stream(0))
+        found = torch.bincount(drawn[:, 0], minlength=process.symbols) / rows
+        law = process.law(x_t[:1], Categorical(logits[None, None]), times(t), times(s))[0, 0]
+        assert ((found - law).abs() <= 5 * (law * (1 - law) / rows).sqrt() + 1e-12).all()
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_samples_of_corrupt_melt_and_prior_follow_their_laws(process):
     rows, token, rng = 200_000, 1, Stream(3)

@@ -5,13 +5,11 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.posterior import Categorical
 from unmelt.process.tokens import Tokens
-from unmelt.rng import Random
 from unmelt.schedule import Linear, TokenSchedule
 
 
@@ -38,13 +36,3 @@ class Blend(Tokens):
         pi = torch.full((self.vocabulary + 1,), (1 - self.masks) / self.vocabulary, dtype=torch.float64)
         pi[self.mask] = self.masks
         return pi
-
-    def bridge(
-        self,
-        x_t: Int64[Tensor, "rows *shape"],
-        posterior: Categorical,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
-        rng: Random,
-    ) -> Int64[Tensor, "rows *shape"]:
-        return self._by_law(x_t, posterior, t, s, rng)

@@ -143,17 +143,6 @@ class Tokens(ABC):
         joint = forth * (alpha_s * w + (1 - alpha_s) * pi * w.sum(-1, keepdim=True))
         return joint / joint.sum(-1, keepdim=True)
 
-    def _by_law(
-        self,
-        x_t: Int64[Tensor, "rows *shape"],
-        posterior: Categorical,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
-        rng: Random,
-    ) -> Int64[Tensor, "rows *shape"]:
-        return draw(self.law(x_t, posterior, t, s), rng.uniform(x_t.shape, torch.float64, x_t.device))
-
-    @abstractmethod
     def bridge(
         self,
         x_t: Int64[Tensor, "rows *shape"],
@@ -162,4 +151,24 @@ class Tokens(ABC):
         s: Float[Tensor, " rows"],
         rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
-        """A sample of x_s given x_t and the believed x0: of `law`, by the shortest way."""
+        """A sample of x_s given x_t and the believed x0, from `law`: whether a place changes is decided before to what,
+        so that the vocabulary is gone through only where one does."""
+        pi = self.limit.to(x_t.device)
+        alpha_t, alpha_s = (over_places(self.schedule.alpha(each).double(), x_t) for each in (t, s))
+        here, token = pi[x_t], x_t < self.vocabulary
+        melted, ratio = 1 - alpha_t, torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
+        own = posterior.log_probabilities.gather(-1, x_t.clamp_max(self.vocabulary - 1)[..., None])[..., 0]
+        own = torch.where(token, own.double().exp(), 0.0)
+        kept = own / (alpha_t + melted * here)  # w(x_t); all other w together, times pi(x_t), are what is lost
+        lost = (1 - own) / melted.clamp_min(1e-300)
+        every = here * kept + lost
+        stays = (ratio + (1 - ratio) * here) * (alpha_s * kept + (1 - alpha_s) * every)
+        changes = (1 - ratio) * (alpha_s * lost + (1 - alpha_s) * (1 - here) * every)
+        u = rng.uniform((*x_t.shape, 2), torch.float64, x_t.device)
+        where = u[..., 0] * (stays + changes) < changes
+        believed = torch.nn.functional.pad(
+            Categorical(posterior.logits[where]).probabilities, (0, self.symbols - self.vocabulary)
+        )
+        weigh, spread = (x.expand_as(where)[where][:, None] for x in (alpha_s / melted, (1 - alpha_s) * every))
+        law = (weigh * believed + spread * pi).scatter(-1, x_t[where][:, None], 0.0)
+        return x_t.masked_scatter(where, draw(law, u[..., 1][where]))

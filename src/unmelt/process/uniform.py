@@ -5,12 +5,10 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
-from unmelt.posterior import Categorical
 from unmelt.process.tokens import Tokens
-from unmelt.rng import Random
 from unmelt.schedule import Linear, TokenSchedule
 
 
@@ -28,13 +26,3 @@ class Uniform(Tokens):
     @cached_property
     def limit(self) -> Float64[Tensor, " symbols"]:
         return torch.full((self.vocabulary,), 1 / self.vocabulary, dtype=torch.float64)
-
-    def bridge(
-        self,
-        x_t: Int64[Tensor, "rows *shape"],
-        posterior: Categorical,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
-        rng: Random,
-    ) -> Int64[Tensor, "rows *shape"]:
-        return self._by_law(x_t, posterior, t, s, rng)
