@@ -61,14 +61,15 @@ class Kind(NamedTuple):
 def kinds(tokens: int) -> dict[str, Kind]:
     anywhere, surest, blocks = "anywhere", "the surest", "in blocks, cached"
     one = "a token a pass"
+    few, many = (Bounded(tokens * share) for share in (3 / 32, 5 / 16))  # in longer rows there is room for more
     return {
         f"{surest}, {one} (the plain loop)": Kind(Unmask(Confidence()), tokens, close=True),
-        f"{surest}, 12 nats a pass, 12 apart": Kind(Unmask(Confidence(), Bounded(12.0), apart=12), 1, surest, True),
-        f"{surest}, 40 nats a pass, 6 apart": Kind(Unmask(Confidence(), Bounded(40.0), apart=6), 1, surest),
+        f"{surest}, {few.nats:g} nats a pass, 12 apart": Kind(Unmask(Confidence(), few, apart=12), 1, surest, True),
+        f"{surest}, {many.nats:g} nats a pass, 6 apart": Kind(Unmask(Confidence(), many, apart=6), 1, surest),
         f"{anywhere}, {one}": Kind(Unmask(Random()), tokens, close=True),
-        f"{anywhere}, 12 nats a pass, 12 apart": Kind(Unmask(Random(), Bounded(12.0), apart=12), 1, anywhere, True),
-        f"{anywhere}, 40 nats a pass, 6 apart": Kind(Unmask(Random(), Bounded(40.0), apart=6), 1, anywhere),
-        f"{anywhere}, 12 nats a pass": Kind(Unmask(Random(), Bounded(12.0)), 1, anywhere),
+        f"{anywhere}, {few.nats:g} nats a pass, 12 apart": Kind(Unmask(Random(), few, apart=12), 1, anywhere, True),
+        f"{anywhere}, {many.nats:g} nats a pass, 6 apart": Kind(Unmask(Random(), many, apart=6), 1, anywhere),
+        f"{anywhere}, {few.nats:g} nats a pass": Kind(Unmask(Random(), few), 1, anywhere),
         f"{blocks}, {one}": Kind(Unmask(Confidence(), cache=True), tokens),
         f"{blocks}, above 0.9": Kind(Unmask(Confidence(), Threshold(0.9), cache=True), 1, blocks),
         f"{blocks}, 1 nat a pass": Kind(Unmask(Confidence(), Bounded(1.0), cache=True), 1, blocks),
@@ -143,15 +144,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--save", action="store_true", help="also write bench/results/passes.json and .md")
     parser.add_argument("--runs", type=Path, nargs=2, default=[Path("runs/code_ar"), Path("runs/code")])
-    parser.add_argument("--tokens", type=int, default=256, help="in a row, for quality")
+    parser.add_argument("--tokens", type=int, default=256, help="in a row")
     parser.add_argument("--rows", type=int, default=64, help="for quality")
-    parser.add_argument("--timed", type=int, default=256, help="tokens in a row, for time")
+    parser.add_argument("--lost", type=int, default=16, help="rows for what is lost by writing together")
     parser.add_argument("--many", type=int, default=16, help="rows at once, for time; 0 leaves that out")
     parser.add_argument("--rounds", type=int, default=2, help="the fastest counts")
     parser.add_argument("--close", type=int, default=64, help="rows for what is to be told apart closely")
     options, start = parser.parse_args(), time.perf_counter()
     model = _text(options.runs[1])
-    report = timing.Report("passes", f"Passes and quality, {options.tokens} tokens from nothing", COLUMNS)
+    name = "passes" if options.tokens == 256 else f"passes_{options.tokens}"
+    report = timing.Report(name, f"Passes and quality, {options.tokens} tokens from nothing", COLUMNS)
     ways, made = kinds(options.tokens), dict[str, Tensor]()
     rows: dict[str, dict[str, Any]] = {}
     for name, kind in ways.items():
@@ -164,18 +166,18 @@ def main() -> None:
             plain = next(each for each in rows if each.startswith(kind.beside))
             rows[name]["fewer"] = rows[plain]["passes"] / rows[name]["passes"]
             if not kind.sampler.cache:  # type: ignore[attr-defined]
-                rows[name] |= lost(model, kind.sampler, options.tokens, options.rows)
+                rows[name] |= lost(model, kind.sampler, options.tokens, options.lost)
     judge, plain, left = _text(options.runs[0]), next(iter(rows)), "from left to right, cached"
     way = Way(left, "", {"sampler": Unmask(LeftToRight(), cache=True), "steps": options.tokens}, 0)
     made[left] = written(judge, way, options.tokens, options.rows)
     rows[left] = {"library": left, "passes": options.tokens, "rows": options.rows}
     for name, each in rows.items():
         of, kind = (model, ways[name]) if name in ways else (judge, Kind(Unmask(LeftToRight(), cache=True), 2))
-        kind = kind._replace(steps=1 if kind.steps == 1 else options.timed)
-        each["one"] = seconds(of, kind, options.timed, 1, options.rounds)
+        kind = kind._replace(steps=1 if kind.steps == 1 else options.tokens)
+        each["one"] = seconds(of, kind, options.tokens, 1, options.rounds)
         each["faster"] = rows[plain]["one"] / each["one"]
         if options.many:
-            each["many"] = seconds(of, kind, options.timed, options.many, 1)
+            each["many"] = seconds(of, kind, options.tokens, options.many, 1)
     for name, x in made.items():
         rows[name] |= judged(x, model, judge)
     real = judge.held_out.values[: options.rows, : options.tokens]  # type: ignore[union-attr]
