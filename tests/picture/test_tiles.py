@@ -105,3 +105,12 @@ def test_a_path_is_written_as_png(tmp_path):
 def test_mistakes_are_told(wrong):
     with pytest.raises(UsageError):
         wrong()
+
+
+def test_without_paper_the_page_below_shows_between_the_images():
+    page = tiles(torch.zeros(4, 1, 8, 8), columns=2, clear=True)
+    assert page.mode == "RGBA"
+    alpha = np.asarray(page)[..., 3]
+    assert page.size == (2 * 48 + 4, 2 * 48 + 4)
+    assert (alpha[:48, :48] == 255).all()
+    assert (alpha[:, 48:52] == 0).all()

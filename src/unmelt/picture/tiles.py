@@ -27,6 +27,7 @@ def tiles(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     path: str | Path | None = None,
+    clear: bool = False,
 ) -> Image.Image:
     """A grid of images, read like a page; written to `path` (PNG) where one is given.
 
@@ -34,6 +35,7 @@ def tiles(
     columns         a grid as nearly square as it goes if not given
     row_labels      to the left of the rows
     column_labels   above the columns, which are made wider where words need it
+    clear           no paper: what lies below shows between the images, and there is no margin
     """
     count, channels, height, width = images.shape
     if count == 0 or channels not in (1, 3) or (columns is not None and columns < 1):
@@ -49,11 +51,13 @@ def tiles(
     factor = max(1, math.ceil(_TILE / max(height, width)))
     size = (width * factor, height * factor)
 
-    left = _MARGIN + max((_width(label) + 2 * _GAP for label in row_labels), default=0)
-    top = _MARGIN + (_FONT + 2 * _GAP if column_labels else 0)
+    margin = 0 if clear else _MARGIN
+    left = margin + max((_width(label) + 2 * _GAP for label in row_labels), default=0)
+    top = margin + (_FONT + 2 * _GAP if column_labels else 0)
     across = max([size[0], *(_width(label) for label in column_labels)]) + _GAP
     down = size[1] + _GAP
-    page = Image.new("RGB", (left + columns * across - _GAP + _MARGIN, top + rows * down - _GAP + _MARGIN), PAPER)
+    whole = (left + columns * across - _GAP + margin, top + rows * down - _GAP + margin)
+    page = Image.new("RGBA", whole) if clear else Image.new("RGB", whole, PAPER)
     for item, pixels in enumerate(_bytes(images)):
         row, column = divmod(item, columns)
         tile = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)

@@ -218,7 +218,7 @@ def _(digit, digit_interval, digit_scale, images, judge, labels, model):
     mo.Html(
         vector.row(
             inline(
-                tiles(made, columns=10),
+                tiles(made, columns=10, clear=True),
                 f"Forty digits made with guidance {digit_scale.value:g}, asked for a {_label}",
                 560,
             ),
