@@ -17,6 +17,7 @@ MORE = [
     *(way.Unmask(order()) for order in public(way, way.Order)),
     *(way.Unmask(pace=pace()) for pace in public(way, way.Pace)),
     way.Unmask(pace=way.Threshold(0.5), block=2),
+    way.Unmask(way.Random(), way.Bounded(1.0), apart=3),
     way.Unmask(way.LeftToRight(), block=1, end=1),
     way.Remask(8.0),
 ]
