@@ -103,7 +103,7 @@ def test_the_standard_library_is_there_without_tests_and_tables():
 
 def test_middles_are_the_same_rows_in_another_order():
     source = Arrays(torch.arange(20 * 12).view(20, 12))
-    marks = (900, 901, 902)
+    marks = (900, 901, 902, 903)
     x, _ = source.batch(3, 10)
     moved, _ = Middle(source, 0.5, marks, seed=1).batch(3, 10)
     assert torch.equal(moved, Middle(source, 0.5, marks, seed=1).batch(3, 10)[0])
@@ -114,8 +114,9 @@ def test_middles_are_the_same_rows_in_another_order():
         changed += 1
         at = [after.index(mark) for mark in marks]
         assert at[0] == 0
-        prefix, suffix, middle = after[1 : at[1]], after[at[1] + 1 : at[2]], after[at[2] + 1 :]
-        assert prefix + middle + suffix == before[:9]
+        prefix, suffix, middle = after[1 : at[1]], after[at[1] + 1 : at[2]], after[at[2] + 1 : -1]
+        assert prefix + middle + suffix == before[:8]
+        assert after[-1] == marks[-1]
     assert 1 <= changed <= 9
     assert torch.equal(Middle(source, 0.0, marks).batch(3, 10)[0], x)
 

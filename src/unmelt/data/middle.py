@@ -1,8 +1,8 @@
 """Rows written out of order, so that a model that reads from left to right can learn to fill a middle in.
 
-    prefix, suffix, middle  ->  [prefix] prefix [suffix] suffix [middle] middle
+    prefix, suffix, middle  ->  [prefix] prefix [suffix] suffix [middle] middle [end]
 
-(Bavarian et al., 2022.) A row loses its last three tokens to the marks.
+(Bavarian et al., 2022.) A row loses its last four tokens to the marks. The end says where the middle meets the suffix.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from unmelt.rng import fold
 class Middle:
     """Another source of tokens, a share of its rows cut at two places and put in another order.
 
-    marks   the tokens for prefix, suffix and middle
+    marks   the tokens for prefix, suffix, middle and end
     """
 
     def __init__(self, source: Source, share: float, marks: Sequence[int], seed: int = 0) -> None:
@@ -47,7 +47,7 @@ class Middle:
         out = x.clone()
         for row in chosen.nonzero()[:, 0].tolist():
             first, last = cuts[row].tolist()
-            parts = (x[row, :first], x[row, last:room], x[row, first:last])
-            marks = x.new_tensor(self.marks)[:, None]
-            out[row] = torch.cat([piece for pair in zip(marks, parts, strict=True) for piece in pair])
+            prefix, suffix, middle, end = x.new_tensor(self.marks)[:, None]
+            parts = (prefix, x[row, :first], suffix, x[row, last:room], middle, x[row, first:last], end)
+            out[row] = torch.cat(parts)
         return out, condition

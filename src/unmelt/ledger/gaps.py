@@ -62,9 +62,11 @@ def gaps(model: TextModel, count: int, tokens: int, seed: int = 0) -> list[Gap]:
 
 
 def filled(model: TextModel, found: list[Gap], tokens: int) -> list[Filled]:
-    """As this model can: seeing both sides if it can, else only what comes before. All are told how many tokens."""
+    """As this model can: seeing both sides if it can, else only what comes before. All are told how many tokens, but for
+    one that was taught to end a middle."""
     if not model.goes_on or model.fills_middles:
-        asked = [gap.before[-ROOM:] + GAP * tokens + gap.after[:ROOM] for gap in found]
+        room = tokens if not model.fills_middles else 2 * tokens  # where the middle ends by itself
+        asked = [gap.before[-ROOM:] + GAP * room + gap.after[:ROOM] for gap in found]
         made = model.infill(asked, temperature=GREEDY, sampler=model.surest, steps=model.length)
         middles = [
             text[len(gap.before[-ROOM:]) : len(text) - len(gap.after[:ROOM])]

@@ -80,7 +80,7 @@ def written(
             coordinates=coordinates,
         )
     if middle > 0:
-        marks = [tokenizer.special(name) for name in ("prefix", "suffix", "middle")]
+        marks = [tokenizer.special(name) for name in ("prefix", "suffix", "middle", "end")]
         real = Middle(real, middle, marks, course.seed)
     end, padding = tokenizer.special("end"), tokenizer.special("padding") if padded else None
     denoiser: TokenNetwork | Autoregressive | Blockwise
