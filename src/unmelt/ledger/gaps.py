@@ -62,8 +62,8 @@ def gaps(model: TextModel, count: int, tokens: int, seed: int = 0) -> list[Gap]:
 
 
 def filled(model: TextModel, found: list[Gap], tokens: int) -> list[Filled]:
-    """As this model can: seeing both sides if it can, else only what comes before. All are told how many tokens, but for
-    one that was taught to end a middle."""
+    """As this model can: seeing both sides if it can, else only what comes before. All but one that was taught to end a
+    middle are told how many tokens."""
     if not model.goes_on or model.fills_middles:
         room = tokens if not model.fills_middles else 2 * tokens  # where the middle ends by itself
         asked = [gap.before[-ROOM:] + GAP * room + gap.after[:ROOM] for gap in found]
