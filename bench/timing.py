@@ -195,7 +195,8 @@ def arguments(doc: str | None, rounds: int) -> argparse.Namespace:
 
 def publish(report: Report, options: argparse.Namespace, seconds: float) -> None:
     """Print the report as it was asked for, and store it if it is to be stored."""
-    report.made = {**made(), "rounds": options.rounds, "seconds": round(seconds)}
+    rounds = {"rounds": options.rounds} if "rounds" in options else {}
+    report.made = {**made(), **rounds, "seconds": round(seconds)}
     if options.save:
         folder = HERE / "results"
         folder.mkdir(exist_ok=True)
