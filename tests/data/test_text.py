@@ -113,9 +113,9 @@ def test_middles_are_the_same_rows_in_another_order():
             continue
         changed += 1
         at = [after.index(mark) for mark in marks]
-        assert at[0] == 0
-        prefix, suffix, middle = after[1 : at[1]], after[at[1] + 1 : at[2]], after[at[2] + 1 : -1]
-        assert prefix + middle + suffix == before[:8]
+        assert at[:2] == [0, 1]
+        suffix, prefix_and_middle = after[2 : at[2]], after[at[2] + 1 : -1]
+        assert prefix_and_middle + suffix == before[:8]
         assert after[-1] == marks[-1]
     assert 1 <= changed <= 9
     assert torch.equal(Middle(source, 0.0, marks).batch(3, 10)[0], x)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 SPECIAL = ("end", "padding", "prefix", "suffix", "middle")
 """Tokens that stand for no text, after all that do: the end of a document; what fills a row up after it; and the marks
-of a row that is written out of order, prefix and suffix first."""
+of a row that is written out of order, its suffix first."""
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
 """Rows written out of order, so that a model that reads from left to right can learn to fill a middle in.
 
-    prefix, suffix, middle  ->  [prefix] prefix [suffix] suffix [middle] middle [end]
+    prefix, middle, suffix  ->  [prefix] [suffix] suffix [middle] prefix middle [end]
 
-(Bavarian et al., 2022.) A row loses its last four tokens to the marks. The end says where the middle meets the suffix.
+(Bavarian et al., 2022, the second form of "SPM": a middle goes on where its prefix ends.) A row loses its last four
+tokens to the marks. The end says where the middle meets the suffix.
 """
 
 from collections.abc import Sequence
@@ -48,6 +49,6 @@ class Middle:
         for row in chosen.nonzero()[:, 0].tolist():
             first, last = cuts[row].tolist()
             prefix, suffix, middle, end = x.new_tensor(self.marks)[:, None]
-            parts = (prefix, x[row, :first], suffix, x[row, last:room], middle, x[row, first:last], end)
+            parts = (prefix, suffix, x[row, last:room], middle, x[row, :last], end)
             out[row] = torch.cat(parts)
         return out, condition

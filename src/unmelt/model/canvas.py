@@ -2,7 +2,7 @@
 
 A model that goes from left to right reads what is known in another order, if it was taught to fill middles in:
 
-    prompt ... suffix  ->  [prefix] prompt [suffix] suffix [middle] ...
+    prompt ... suffix  ->  [prefix] [suffix] suffix [middle] prompt ...
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Canvas:
 
     length     tokens of the longest row
     goes_on    whether what is written never sees what comes after
-    middles    whether it was taught to write a middle after prefix and suffix all the same
+    middles    whether it was taught to write a middle with the suffix before it all the same
     """
 
     tokenizer: Tokenizer
@@ -127,7 +127,7 @@ class Canvas:
         first, second, third = (self.tokenizer.special(name) for name in ("prefix", "suffix", "middle"))
         if row and row[0] == first and second in row and third in row:
             at, then = row.index(second), row.index(third)
-            row = row[1:at] + self._cut(row[then + 1 :]) + row[at + 1 : then]
+            row = self._cut(row[then + 1 :]) + row[at + 1 : then]
         return self._plain(row)
 
     def _cut(self, row: list[int]) -> list[int]:
@@ -160,7 +160,7 @@ class Canvas:
             raise self._cannot_look_ahead()
         mark = [torch.full((len(rows), 1), self.tokenizer.special(name)) for name in ("prefix", "suffix", "middle")]
         prefix, middle, suffix = rows.split([before, gap, after], dim=1)
-        return torch.cat([mark[0], prefix, mark[1], suffix, mark[2], middle], 1)[:, : self.length]
+        return torch.cat([mark[0], mark[1], suffix, mark[2], prefix, middle], 1)[:, : self.length]
 
     def _cannot_look_ahead(self) -> UsageError:
         return UsageError(
