@@ -2,8 +2,8 @@
 
     prefix, middle, suffix  ->  [prefix] [suffix] suffix [middle] prefix middle [end]
 
-(Bavarian et al., 2022, the second form of "SPM": a middle goes on where its prefix ends.) A row loses its last four
-tokens to the marks. The end says where the middle meets the suffix.
+(Bavarian et al., 2022, the second form of "SPM".) A middle goes on where its prefix ends, wherever that is, so that a row
+is cut but once; the end says where it meets the suffix. A row loses its last four tokens to the marks.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from unmelt.rng import fold
 
 @final
 class Middle:
-    """Another source of tokens, a share of its rows cut at two places and put in another order.
+    """Another source of tokens, a share of its rows cut and put in another order.
 
     marks   the tokens for prefix, suffix, middle and end
     """
@@ -44,11 +44,10 @@ class Middle:
         generator = torch.Generator().manual_seed(fold(self.seed, step))
         chosen = torch.rand(rows, generator=generator) < self.share
         room = x.shape[1] - len(self.marks)
-        cuts = torch.randint(0, room + 1, (rows, 2), generator=generator).sort(1).values
+        cuts = torch.randint(0, room + 1, (rows,), generator=generator)
         out = x.clone()
         for row in chosen.nonzero()[:, 0].tolist():
-            first, last = cuts[row].tolist()
+            cut = int(cuts[row])
             prefix, suffix, middle, end = x.new_tensor(self.marks)[:, None]
-            parts = (prefix, suffix, x[row, last:room], middle, x[row, :last], end)
-            out[row] = torch.cat(parts)
+            out[row] = torch.cat([prefix, suffix, x[row, cut:room], middle, x[row, :cut], end])
         return out, condition
