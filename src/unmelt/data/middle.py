@@ -2,8 +2,8 @@
 
     prefix, middle, suffix  ->  [prefix] [suffix] suffix [middle] prefix middle [end]
 
-(Bavarian et al., 2022, the second form of "SPM".) A middle goes on where its prefix ends, wherever that is, so that a row
-is cut but once; the end says where it meets the suffix. A row loses its last four tokens to the marks.
+(Bavarian et al., 2022, the second form of "SPM".) A middle goes on where its prefix ends, wherever that is, so that a
+row is cut but once; the end says where it meets the suffix. A row loses its last four tokens to the marks.
 """
 
 from collections.abc import Sequence
