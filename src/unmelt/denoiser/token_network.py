@@ -12,6 +12,7 @@ nothing is added.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -36,9 +37,7 @@ class TokenNetwork(nn.Module):
         self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
         logits = self.backbone(x_t, t.float(), condition).float()
-        if isinstance(self.process, Mask):
-            return Categorical(logits)
-        return Categorical(self._seen(logits, x_t, self.process.evidence(x_t, t)))
+        return self._seen(logits, x_t, t, ...)
 
     def at(
         self,
@@ -49,12 +48,12 @@ class TokenNetwork(nn.Module):
     ) -> Categorical:
         """Belief in some places alone, one after the other; what is not asked for is not worked out."""
         logits = self.backbone(x_t, t.float(), condition, where=where).float()
+        return self._seen(logits, x_t, t, where)
+
+    def _seen(self, logits: Tensor, x_t: Tensor, t: Tensor, where: Any) -> Categorical:
+        """The belief in these places, from what the network says of them."""
         if isinstance(self.process, Mask):
             return Categorical(logits)
-        return Categorical(self._seen(logits, x_t[where], self.process.evidence(x_t, t)[where]))
-
-    def _seen(
-        self, logits: Float[Tensor, "*places vocabulary"], x_t: Int64[Tensor, "*places"], evidence: Tensor
-    ) -> Float[Tensor, "*places vocabulary"]:
-        place = x_t.clamp_max(self.process.vocabulary - 1)[..., None]  # of a mask the evidence is 0
-        return logits.scatter_add(-1, place, evidence[..., None].to(logits))
+        place = x_t[where].clamp_max(self.process.vocabulary - 1)[..., None]  # of a mask the evidence is 0
+        said = self.process.evidence(x_t, t)[where][..., None]
+        return Categorical(logits.scatter_add(-1, place, said.to(logits)))

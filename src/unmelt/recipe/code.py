@@ -26,7 +26,7 @@ def code(
 ) -> TextModel:
     """Masked diffusion on the source of Python's standard library.
 
-    `unmelt train code --compile --out runs/code`: 20 minutes on 2 cores.
+    `unmelt train code --compile --out runs/code`: half an hour on 1 core.
 
     Args:
         length: Tokens in a row.

@@ -25,7 +25,7 @@ def code_ar(
 ) -> TextModel:
     """Autoregression on the source of Python's standard library: the network, tokens and training of `code`.
 
-    `unmelt train code_ar --compile --out runs/code_ar`: 10 minutes on 2 cores.
+    `unmelt train code_ar --compile --out runs/code_ar`: a quarter of an hour on 1 core.
 
     Args:
         length: Tokens in a row.

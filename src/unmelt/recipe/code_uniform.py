@@ -24,7 +24,7 @@ def code_uniform(
 ) -> TextModel:
     """Uniform diffusion on the source of Python's standard library.
 
-    `unmelt train code_uniform --compile --out runs/code_uniform`: 20 minutes of 1 core.
+    `unmelt train code_uniform --compile --out runs/code_uniform`: 24 minutes on 1 core.
 
     Args:
         length: Tokens in a row.
