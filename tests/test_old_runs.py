@@ -1,0 +1,67 @@
+"""Run folders written by version 0.1.0 load, give the samples that they gave then, and can be resumed.
+
+`runs_0_1_0` holds one small folder of each kind of recipe, as that version wrote them, and in `samples.json` what it
+sampled from each: by seed, with a label and guidance, with a caption, tuned, resumed, and from averaged weights.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import unmelt as um
+
+RUNS = Path(__file__).parent / "runs_0_1_0"
+SAMPLES = json.loads((RUNS / "samples.json").read_text(encoding="utf-8"))
+PLAIN = [(name, each) for name, calls in SAMPLES.items() for each in calls if not {"resumed", "averaged"} & each.keys()]
+
+
+def agrees(model, expected):
+    found = model.sample(2, **expected["call"])
+    if "text" in expected:
+        assert found == expected["text"]
+    else:
+        torch.testing.assert_close(found, torch.tensor(expected["x"]), rtol=1e-4, atol=1e-5)
+
+
+def test_there_is_a_folder_of_every_recipe():
+    recipes = {json.loads((RUNS / name / "config.json").read_bytes())["origin"]["recipe"] for name in SAMPLES}
+    assert recipes >= {
+        *("two_modes", "ring", "digits", "images", "sudoku", "reversal", "code", "code_uniform", "code_ar", "text")
+    }
+
+
+@pytest.mark.parametrize(("name", "expected"), PLAIN, ids=[f"{name}-{each['call']}" for name, each in PLAIN])
+def test_an_old_run_gives_the_same_samples(name, expected):
+    agrees(um.load(RUNS / name, device="cpu"), expected)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_old_run_saved_again_gives_the_same_samples(name, tmp_path):
+    um.load(RUNS / name, device="cpu").save(tmp_path / "again")
+    agrees(um.load(tmp_path / "again", device="cpu"), SAMPLES[name][0])
+
+
+def resumed(name, steps):
+    settings = {"depth": 1, "steps": steps}
+    if name == "ring":
+        return um.recipe.ring(width=8, modes=3, batch=16, **settings)
+    return um.recipe.sudoku(width=16, heads=2, batch=4, save_every=4, **settings)
+
+
+@pytest.mark.parametrize("name", ["ring", "sudoku"])
+def test_an_old_run_resumes(name, tmp_path):
+    (expected,) = (each for each in SAMPLES[name] if "resumed" in each)
+    folder = tmp_path / name
+    shutil.copytree(RUNS / name, folder)
+    model = resumed(name, expected["resumed"])
+    if name == "ring":
+        model.training = um.train.Training(**{**vars(model.training), "snapshot_every": 3})
+    agrees(model.fit(folder, device="cpu", quiet=True), expected)
+
+
+def test_old_snapshots_average():
+    (expected,) = (each for each in SAMPLES["ring"] if "averaged" in each)
+    agrees(um.load(RUNS / "ring", device="cpu").averaged(expected["averaged"]), expected)
