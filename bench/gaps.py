@@ -13,7 +13,7 @@ from pathlib import Path
 import timing
 
 from unmelt.cli.runs import with_data
-from unmelt.ledger.gaps import Share, filled, gaps, real
+from unmelt.compare.gaps import Share, filled, gaps, real
 from unmelt.model import TextModel
 
 COLUMNS = [

@@ -88,7 +88,7 @@ class NoisyJudge(nn.Module):
 def kinds(model: um.Model, judge: NoisyJudge, grid: um.Grid) -> dict[str, Callable[[float], Any]]:
     """Each kind, made with a scale."""
     base = model.denoiser
-    assert isinstance(base, um.denoiser.Refined)
+    assert isinstance(base, um.denoiser.ResidualDenoiser)
     return {
         "CFG": lambda scale: CFG(base, scale),
         "CFG, rescaled": lambda scale: Rescale(CFG(base, scale)),
@@ -105,9 +105,9 @@ class Scorer:
 
     def __init__(self, model: um.Model, grid: um.Grid, samples: int) -> None:
         self.model, self.grid = model, grid
-        self.real, self.held_out = (um.metric.sheet(um.data.digits(held_out=held)) for held in (False, True))
+        self.real, self.held_out = (um.metric.collect(um.data.digits(held_out=held)) for held in (False, True))
         assert self.real.labels is not None
-        self.judge = um.metric.Judge.fit(self.real.x, self.real.labels)
+        self.judge = um.metric.Classifier.fit(self.real.x, self.real.labels)
         self.label = self.real.labels.repeat(math.ceil(samples / len(self.real.x)))[:samples]
         self.features = um.metric.Pixels()
 

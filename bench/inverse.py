@@ -113,7 +113,7 @@ def on_mixture(name: str, prior: Mixture, operator: inverse.Operator) -> list[di
     if isinstance(operator, inverse.Mask):
         values = torch.zeros(len(many), *prior.shape, dtype=F64)
         values[:, operator.known] = many
-        ways["Hold"] = lambda: drawn(inverse.Hold(prior, values, operator.known), len(many))
+        ways["Hold"] = lambda: drawn(inverse.Replacement(prior, values, operator.known), len(many))
     ways["prior"] = lambda: drawn(prior, len(many))
     rows = []
     for key, way in ways.items():
@@ -148,7 +148,7 @@ def on_digits(model: um.Model, count: int, draws: int) -> list[dict[str, Any]]:
         ways = {key: make(model.denoiser, operator, y, noise) for key, make in METHODS.items()}
         ways["PiGDM"] = inverse.PiGDM(model.denoiser, operator, y, noise, data_sd=0.75)
         if masked:
-            ways["Hold"] = inverse.Hold(model.denoiser, values, top)
+            ways["Hold"] = inverse.Replacement(model.denoiser, values, top)
         for key, denoiser in ways.items():
             start = time.perf_counter()
             made = um.sample(denoiser, rows=len(y), sampler=um.sampler.Ancestral(), grid=grid, shape=(1, 8, 8))

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from unmelt.cli.runs import with_data
+from unmelt.compare.decoding_modes import DecodingMode
+from unmelt.compare.quality import quality, written
+from unmelt.compare.speed import counted
 from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
-from unmelt.ledger.quality import quality, written
-from unmelt.ledger.speed import counted
-from unmelt.ledger.ways import Way
 from unmelt.model import TextModel
 from unmelt.posterior import Categorical
 from unmelt.rng import Rows
 from unmelt.sampler import Sampler
-from unmelt.sampler.tokens import Bounded, Confidence, LeftToRight, Random, Threshold, Unmask
+from unmelt.sampler.tokens import Confidence, EntropyBound, LeftToRight, Random, Threshold, Unmask
 
 COLUMNS = [
     ("library", "written", ""),
@@ -59,20 +59,26 @@ class Kind(NamedTuple):
 
 
 def kinds(tokens: int) -> dict[str, Kind]:
-    anywhere, surest, blocks = "anywhere", "the surest", "in blocks, cached"
+    anywhere, greedy_sampler, blocks = "anywhere", "the surest", "in blocks, cached"
     one = "a token a pass"
-    few, many = (Bounded(tokens * share) for share in (3 / 32, 5 / 16))  # in longer rows there is room for more
+    few, many = (EntropyBound(tokens * share) for share in (3 / 32, 5 / 16))  # in longer rows there is room for more
     return {
-        f"{surest}, {one} (the plain loop)": Kind(Unmask(Confidence()), tokens, close=True),
-        f"{surest}, {few.nats:g} nats a pass, 12 apart": Kind(Unmask(Confidence(), few, apart=12), 1, surest, True),
-        f"{surest}, {many.nats:g} nats a pass, 6 apart": Kind(Unmask(Confidence(), many, apart=6), 1, surest),
+        f"{greedy_sampler}, {one} (the plain loop)": Kind(Unmask(Confidence()), tokens, close=True),
+        f"{greedy_sampler}, {few.nats:g} nats a pass, 12 apart": Kind(
+            Unmask(Confidence(), few, min_distance=12), 1, greedy_sampler, True
+        ),
+        f"{greedy_sampler}, {many.nats:g} nats a pass, 6 apart": Kind(
+            Unmask(Confidence(), many, min_distance=6), 1, greedy_sampler
+        ),
         f"{anywhere}, {one}": Kind(Unmask(Random()), tokens, close=True),
-        f"{anywhere}, {few.nats:g} nats a pass, 12 apart": Kind(Unmask(Random(), few, apart=12), 1, anywhere, True),
-        f"{anywhere}, {many.nats:g} nats a pass, 6 apart": Kind(Unmask(Random(), many, apart=6), 1, anywhere),
+        f"{anywhere}, {few.nats:g} nats a pass, 12 apart": Kind(
+            Unmask(Random(), few, min_distance=12), 1, anywhere, True
+        ),
+        f"{anywhere}, {many.nats:g} nats a pass, 6 apart": Kind(Unmask(Random(), many, min_distance=6), 1, anywhere),
         f"{anywhere}, {few.nats:g} nats a pass": Kind(Unmask(Random(), few), 1, anywhere),
         f"{blocks}, {one}": Kind(Unmask(Confidence(), cache=True), tokens),
         f"{blocks}, above 0.9": Kind(Unmask(Confidence(), Threshold(0.9), cache=True), 1, blocks),
-        f"{blocks}, 1 nat a pass": Kind(Unmask(Confidence(), Bounded(1.0), cache=True), 1, blocks),
+        f"{blocks}, 1 nat a pass": Kind(Unmask(Confidence(), EntropyBound(1.0), cache=True), 1, blocks),
     }
 
 
@@ -93,12 +99,12 @@ class Seen:
 @torch.no_grad()
 def lost(model: TextModel, sampler: Sampler, tokens: int, rows: int) -> dict[str, float]:
     """log q - log p of rows that were written: q several at once, p the same one after the other; nats a token."""
-    free, mask = model.denoiser.free, model.denoiser.process.mask  # type: ignore[union-attr]
+    free, mask = model.denoiser.as_bidirectional, model.denoiser.process.mask  # type: ignore[union-attr]
     values, zero = [], torch.zeros(1, dtype=torch.float64)
     for seed in range(rows):
         seen, generator = Seen(free), torch.Generator().manual_seed(seed)
         x = torch.full((1, tokens), mask)
-        done = sampler.step(seen, sampler.init(x, zero + 1, Rows.of(seed, 1)), zero).x
+        done = sampler.step(seen, sampler.init(seen, x, zero + 1, Rows.of(seed, 1)), zero).x
         total = 0.0
         for before, after in zip(seen.rows, [*seen.rows[1:], done], strict=True):
             places = (before != after)[0].nonzero()[:, 0]
@@ -154,13 +160,13 @@ def main() -> None:
     model = _text(options.runs[1])
     name = "passes" if options.tokens == 256 else f"passes_{options.tokens}"
     report = timing.Report(name, f"Passes and quality, {options.tokens} tokens from nothing", COLUMNS)
-    ways, made = kinds(options.tokens), dict[str, Tensor]()
+    decoding_modes, made = kinds(options.tokens), dict[str, Tensor]()
     rows: dict[str, dict[str, Any]] = {}
-    for name, kind in ways.items():
-        way = Way(name, "", {"sampler": kind.sampler, "steps": kind.steps}, 0)
+    for name, kind in decoding_modes.items():
+        mode = DecodingMode(name, "", {"sampler": kind.sampler, "steps": kind.steps}, 0)
         number = options.close if kind.close else options.rows
         with counted(model.denoiser.backbone) as passes:
-            made[name] = written(model, way, options.tokens, number)
+            made[name] = written(model, mode, options.tokens, number)
         rows[name] = {"library": name, "passes": passes.rows / number, "rows": number}
         if kind.beside:
             plain = next(each for each in rows if each.startswith(kind.beside))
@@ -168,11 +174,15 @@ def main() -> None:
             if not kind.sampler.cache:  # type: ignore[attr-defined]
                 rows[name] |= lost(model, kind.sampler, options.tokens, options.lost)
     judge, plain, left = _text(options.runs[0]), next(iter(rows)), "from left to right, cached"
-    way = Way(left, "", {"sampler": Unmask(LeftToRight(), cache=True), "steps": options.tokens}, 0)
-    made[left] = written(judge, way, options.tokens, options.rows)
+    mode = DecodingMode(left, "", {"sampler": Unmask(LeftToRight(), cache=True), "steps": options.tokens}, 0)
+    made[left] = written(judge, mode, options.tokens, options.rows)
     rows[left] = {"library": left, "passes": options.tokens, "rows": options.rows}
     for name, each in rows.items():
-        of, kind = (model, ways[name]) if name in ways else (judge, Kind(Unmask(LeftToRight(), cache=True), 2))
+        of, kind = (
+            (model, decoding_modes[name])
+            if name in decoding_modes
+            else (judge, Kind(Unmask(LeftToRight(), cache=True), 2))
+        )
         kind = kind._replace(steps=1 if kind.steps == 1 else options.tokens)
         each["one"] = seconds(of, kind, options.tokens, 1, options.rounds)
         each["faster"] = rows[plain]["one"] / each["one"]

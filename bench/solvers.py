@@ -42,8 +42,8 @@ LEARNED = {5: 4000, 10: 4000, 20: 2000}
 ROUNDS, SEED = 25, 99
 
 
-def stock(problem: Problem, evaluations: int) -> Tensor:
-    return walked(problem, *um.sampler.stock(evaluations))
+def default_sampler(problem: Problem, evaluations: int) -> Tensor:
+    return walked(problem, *um.sampler.default_sampler(evaluations))
 
 
 def tuned(problem: Problem, evaluations: int) -> Tensor | None:
@@ -77,11 +77,14 @@ def walked(problem: Problem, sampler: um.sampler.Sampler, grid: um.grid.Grid) ->
     denoiser, rows = problem.denoiser, len(problem.noise)
     t, *times = (knot.expand(rows) for knot in grid(denoiser.process.schedule))
     x = problem.noise * denoiser.process.level(t).sigma[:, None]
-    state = sampler.init(x, t, um.rng.Rows.of(0, rows))
+    state = sampler.init(denoiser, x, t, um.rng.Rows.of(0, rows))
     return deque(um.sampler.walk(denoiser, sampler, state, times), maxlen=1).pop().x
 
 
-OURS = (Contestant("unmelt", "stock", stock, free=False), Contestant("unmelt", "tuned", tuned, free=False))
+OURS = (
+    Contestant("unmelt", "stock", stock, bidirectional_fraction=False),
+    Contestant("unmelt", "tuned", tuned, bidirectional_fraction=False),
+)
 
 
 Known = dict[tuple[str, int, int, str, str], float]
@@ -100,7 +103,7 @@ def error(contestant: Contestant, problem: Problem, evaluations: int, known: Kno
     except (SpentError, ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError):
         found = math.inf
     found = found if math.isfinite(found) else math.inf
-    if contestant.free:
+    if contestant.as_bidirectional:
         known[key] = found
     return found
 

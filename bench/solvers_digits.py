@@ -79,7 +79,7 @@ def lessons(model: um.Model) -> dict[int, um.sampler.Tuned]:
         lesson = um.sampler.tune(model.denoiser, evaluations, noise, known, rounds=ROUNDS)
         found[evaluations] = lesson.sampler
         seconds = time.perf_counter() - start
-        said = f"error {lesson.stock:.4f} -> {lesson.tuned:.4f} on noise it has not seen"
+        said = f"error {lesson.default_error:.4f} -> {lesson.tuned_error:.4f} on noise it has not seen"
         print(f"{evaluations} steps learned in {seconds:.0f} s: {said}", file=sys.stderr)
     return found
 
@@ -125,9 +125,11 @@ def main() -> None:
     for evaluations in EVALUATIONS:
         finalists = list(peers)
         sampler = tuned[evaluations]
-        ours = {"stock": um.sampler.stock(evaluations), "tuned": (sampler, sampler.grid)}
+        ours = {"stock": um.sampler.default_sampler(evaluations), "tuned": (sampler, sampler.grid)}
         for name, way in ours.items():
-            finalists.append(Contestant("unmelt", name, lambda p, n, way=way: walked(p, *way), free=False))
+            finalists.append(
+                Contestant("unmelt", name, lambda p, n, way=way: walked(p, *way), bidirectional_fraction=False)
+            )
         best: dict[str, dict[str, Any]] = {}
         for contestant in finalists:
             x = ended(contestant, digits, evaluations)

@@ -14,9 +14,9 @@ from pathlib import Path
 import timing
 
 from unmelt.cli.runs import with_data
+from unmelt.compare import Page, compare
+from unmelt.compare.page import STEPS
 from unmelt.data import parted, python_source
-from unmelt.ledger import Page, ledger
-from unmelt.ledger.page import STEPS
 
 COLUMNS = [
     ("library", "run", ""),
@@ -54,11 +54,11 @@ def rows_of(page: Page) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, found in page.speed.items():
         bits, gaps = page.bits[name].get("bits_per_byte"), page.gaps.get(name, [])
-        for number, (way, (one, many)) in enumerate(found.items()):
-            quality = page.quality[name].get(way)
+        for number, (mode, (one, many)) in enumerate(found.items()):
+            quality = page.quality[name].get(mode)
             row: dict[str, object] = {
                 "library": Path(name).name,
-                "way": way,
+                "way": mode,
                 "passes": one.passes,
                 "one": one.tokens_per_second,
                 "many": many.tokens_per_second,
@@ -98,7 +98,7 @@ def main() -> None:
     models = {str(folder): with_data(folder, "cpu") for folder in options.runs}
     asked = {"tokens": options.tokens, "steps": tuple(options.steps), "batches": tuple(options.batches)}
     asked |= {"rows": options.rows, "questions": options.questions, "judged": options.judged, "quiet": options.json}
-    page = ledger(models, out=options.out, **asked)  # type: ignore[arg-type]
+    page = compare(models, out=options.out, **asked)  # type: ignore[arg-type]
     report = timing.Report("text", "Text: likelihood, cost and worth of each way of writing", COLUMNS)
     report.rows = [*compressors(), *rows_of(page)]
     report.found = page.plain()

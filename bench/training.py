@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import unmelt as um
-from unmelt.train.engine import worth_compiling
+from unmelt.train.execution import worth_compiling
 from unmelt.train.loop import has_bfloat16
 
 TARGET, FASTER = 1 / 0.97, 1.5
@@ -105,9 +105,9 @@ def network(size: Size, classes: int) -> um.backbone.UNet:
 
 
 def training(size: Size, low: bool = False) -> um.train.Training:
-    rate = um.train.rate.Cosine(warmup=500)
+    rate = um.train.lr_schedule.Cosine(warmup=500)
     precision: Literal["float32", "bfloat16"] = "bfloat16" if low else "float32"
-    return um.train.Training(steps=STEPS, batch=size.batch, lr=1e-3, rate=rate, precision=precision)
+    return um.train.Training(steps=STEPS, batch=size.batch, lr=1e-3, lr_schedule=rate, precision=precision)
 
 
 def packed(size: Size, folder: Path) -> um.data.Arrays:
@@ -221,7 +221,7 @@ def diffusers(size: Size, folder: Path, as_written: bool, low: bool = False) -> 
         timesteps = torch.randint(0, 1000, (len(clean),))
         noisy = scheduler.add_noise(clean, noise, timesteps)
         known = um.Condition(label=label, given=torch.rand(len(clean)) >= 0.1)
-        with accelerator.accumulate(body):
+        with accelerator.gradient_accumulation(body):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 output = body(noisy, timesteps.float() / 1000, known)
             loss = F.mse_loss(output.float(), noise.float())

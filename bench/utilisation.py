@@ -70,11 +70,11 @@ def unmelt(width: int, depth: int, heads: int, rows: int, compiled: bool = True)
     process = um.process.Gaussian(um.schedule.Straight())
     denoiser = um.denoiser.Network(network(width, depth, heads), process, um.prediction.Velocity(), Latents.shape)
     training = um.train.Training(steps=1_000_000, batch=rows, lr=1e-4, ema=0.9999, precision="bfloat16")
-    engine = um.train.Engine(compile=compiled)
+    execution = um.train.Execution(compile=compiled)
     objective = um.objective.Regression(drop=0.1)
-    trainer = um.train.Trainer(denoiser, Latents(), um.codec.Affine(), objective, training, "cuda", engine)
+    trainer = um.train.Trainer(denoiser, Latents(), um.codec.Affine(), objective, training, "cuda", execution)
     torch.nn.init.normal_(denoiser.backbone.modulation.weight, std=0.02)  # nothing may be free because it is zero
-    prepared = engine.prepared(denoiser)
+    prepared = execution.prepared(denoiser)
     prepared.__enter__()
 
     def step(_: object = prepared) -> Tensor:  # kept for as long as the step is: it undoes what it did

@@ -126,9 +126,9 @@ def test_a_setting_is_corrected_as_one_writes_it_here(refused):
 
 
 def test_who_is_to_watch_is_looked_for_before_the_data(refused):
-    said = refused("train", "images", "--folder", "nowhere", "--out", "x", "--watch", "tensorbord")
-    assert "watch='tensorbord'" in said
-    assert "try:    --watch 'tensorboard'" in said
+    said = refused("train", "images", "--folder", "nowhere", "--out", "x", "--log-to", "tensorbord")
+    assert "log_to='tensorbord'" in said
+    assert "try:    --log-to 'tensorboard'" in said
 
 
 def test_what_parts_say_is_corrected_as_one_writes_it_here(refused, tmp_path):
@@ -415,11 +415,11 @@ def test_tune_teaches_a_run_to_sample_in_few_steps(ring, capsys):
     assert unmelt("tune", ring, "--steps", 3, "--rows", 128, "--rounds", 8, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["steps"] == 3
-    assert scores["tuned_error"] < scores["stock_error"]
+    assert scores["tuned_error"] < scores["default_error"]
     assert unmelt("show", ring, "--json") == 0
     about = json.loads(capsys.readouterr().out)
     assert about["tuned"][0]["part"] == "sampler.Tuned"
-    assert um.load(ring).way()[1].steps == 3
+    assert um.load(ring).default_sampler()[1].steps == 3
 
 
 @pytest.mark.parametrize(

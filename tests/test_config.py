@@ -44,7 +44,7 @@ GIVEN = {
     ),
     "process": um.process.Gaussian(um.schedule.Straight()),
     "prediction": um.prediction.V(),
-    "base": um.denoiser.Fitted(um.process.Gaussian(um.schedule.Straight()), (2,)),
+    "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
 }
 """What constructors ask for and have no default of; all parts are otherwise as they come."""
 

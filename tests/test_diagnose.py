@@ -26,10 +26,10 @@ def unchecked(monkeypatch):
 def test_more_evaluations_are_better_and_all_is_drawn(ring, tmp_path, capsys, unchecked):
     assert main(["curve", str(ring), "--steps", "4", "16", "--rows", "64", "--out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    for name in ("Euler", "DPM-Solver++(2M)", "stock"):
+    for name in ("Euler", "DPM-Solver++(2M)", "default"):
         assert found["error"][name]["16"] < found["error"][name]["4"]
     assert list(found["error"]["tuned"]) == ["4"]
-    assert found["error"]["tuned"]["4"] < found["error"]["stock"]["4"]
+    assert found["error"]["tuned"]["4"] < found["error"]["default"]["4"]
     assert found["measure"] == "energy distance"
     assert found["distance"].keys() == found["error"].keys()
     assert found["floor"] is not None
@@ -50,7 +50,7 @@ def test_images_have_a_strip_of_moments(tmp_path, unchecked):
 
 def test_a_model_without_data_has_errors_only(ring, unchecked):
     found = um.diagnose.curve(um.load(ring), (3,), rows=16)
-    assert found.error["stock"].keys() == {3}
+    assert found.error["default"].keys() == {3}
     assert not found.distance
     assert found.floor is None
 

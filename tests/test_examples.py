@@ -83,8 +83,8 @@ def test_digits(tmp_path, monkeypatch, capsys):
     """Before anything is learned the demo is honest about it."""
     monkeypatch.setattr(config, "jaxtyping_disable", True)
     scores = example("digits")(out=tmp_path / "run", steps=2)
-    assert scores["judge_accuracy"] < 0.5 < scores["judge_floor"]
+    assert scores["classifier_accuracy"] < 0.5 < scores["classifier_floor"]
     assert scores["frechet"] > 2 * scores["frechet_floor"]
     for name in ("samples.png", "trajectory.png", "loss.png", "model.safetensors"):
         assert (tmp_path / "run" / name).is_file()
-    assert f"{scores['judge_accuracy']:.3f}" in capsys.readouterr().out
+    assert f"{scores['classifier_accuracy']:.3f}" in capsys.readouterr().out

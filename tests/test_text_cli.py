@@ -57,12 +57,12 @@ MISTAKES = [
     ("sample ar --order ancestral", "from left to right"),
     ("sample ar --order remask", "from left to right"),
     ("infill masked whole.py", "text without '<gap>'"),
-    ("sample masked --threshold 0.9 --nats 1", "one of them"),
-    ("sample masked --nats -1", "not below 0"),
-    ("sample masked --nats nan", "not below 0"),
-    ("sample masked --apart 0", "at least 1 place"),
-    ("sample masked --apart 4 --order remask", "--apart with --order remask"),
-    ("sample ar --apart 4", "writes from left to right"),
+    ("sample masked --threshold 0.9 --entropy-budget 1", "one of them"),
+    ("sample masked --entropy-budget -1", "not below 0"),
+    ("sample masked --entropy-budget nan", "not below 0"),
+    ("sample masked --min-distance 0", "at least 1 place"),
+    ("sample masked --min-distance 4 --order remask", "--min-distance with --order remask"),
+    ("sample ar --min-distance 4", "writes from left to right"),
     ("infill masked empty.txt", "which is empty"),
     ("infill masked binary", "which is not text"),
     ("infill masked missing.py", "No such file"),
@@ -84,19 +84,19 @@ MISTAKES = [
     ("train text --out new --folder src --heads 3", "heads=3"),
     ("train text --out new --folder src --block -1", "block=-1"),
     ("train text --out new --folder src --held-out 1", "held_out=1"),
-    ("train text --out new --folder src --kind autoregressive --middle 2", "middle=2"),
+    ("train text --out new --folder src --kind autoregressive --fim-rate 2", "fim_rate=2"),
     ("train reversal --out new --count 0", "0 facts"),
     ("train reversal --out new --count 1000000", "1000000 facts"),
-    ("ledger masked ar", "autoregressive run first"),
-    ("ledger ar missing", "missing"),
-    ("ledger ar masked --tokens 0", "tokens=0"),
-    ("ledger ar masked --tokens 33", "tokens=33"),
-    ("ledger ar masked --steps 0", "steps"),
-    ("ledger ar masked --rows 0", "rows=0"),
-    ("ledger ar masked --gap 0", "gap=0"),
-    ("ledger ar masked --batches 0", "batches"),
-    ("ledger ar masked --questions -1", "questions=-1"),
-    ("ledger ar masked --temperature -1", "temperature of -1"),
+    ("compare masked ar", "autoregressive run first"),
+    ("compare ar missing", "missing"),
+    ("compare ar masked --tokens 0", "tokens=0"),
+    ("compare ar masked --tokens 33", "tokens=33"),
+    ("compare ar masked --steps 0", "steps"),
+    ("compare ar masked --rows 0", "rows=0"),
+    ("compare ar masked --gap 0", "gap=0"),
+    ("compare ar masked --batches 0", "batches"),
+    ("compare ar masked --questions -1", "questions=-1"),
+    ("compare ar masked --temperature -1", "temperature of -1"),
     ("eval masked --samples 0", "0"),
 ]
 
@@ -130,7 +130,7 @@ def test_prompts_stay_whatever_the_order(there, kind, order, capsys):
 
 def test_many_at_once_and_apart(there, capsys):
     for kind in ("masked", "blocks"):
-        for more in (["--nats", "9"], ["--nats", "30", "--apart", "4", "--order", "random"]):
+        for more in (["--entropy-budget", "9"], ["--entropy-budget", "30", "--min-distance", "4", "--order", "random"]):
             assert main(["sample", kind, "--prompt", "def ", *more]) == 0
             assert capsys.readouterr().out.startswith("def ")
 
@@ -149,7 +149,7 @@ def test_watched_or_written_to_a_file_it_is_the_same_text(there, tmp_path, capsy
     asked = ["sample", "blocks", "--prompt", "def ", "--threshold", "0.9", "--seed", "1"]
     assert main(asked) == 0
     plain = capsys.readouterr().out
-    assert main([*asked, "--watch"]) == 0
+    assert main([*asked, "--live"]) == 0
     assert capsys.readouterr().out == plain
     assert main([*asked, "--out", str(tmp_path / "x.txt")]) == 0
     assert (tmp_path / "x.txt").read_text() == plain

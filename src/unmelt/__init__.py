@@ -15,6 +15,7 @@ order of the book:
 from unmelt import (
     backbone,
     codec,
+    compare,
     config,
     data,
     denoiser,
@@ -22,7 +23,6 @@ from unmelt import (
     guidance,
     interop,
     inverse,
-    ledger,
     likelihood,
     metric,
     objective,
@@ -38,22 +38,23 @@ from unmelt import (
 from unmelt.condition import Condition
 from unmelt.denoiser import prediction
 from unmelt.errors import UsageError
-from unmelt.model import Frame, Model, TextFrame, TextModel, from_pretrained, load
+from unmelt.model import Model, SampleFrame, TextFrame, TextModel, from_pretrained, load
 from unmelt.sampler import Grid, State, grid, sample, trajectory
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Condition",
-    "Frame",
     "Grid",
     "Model",
+    "SampleFrame",
     "State",
     "TextFrame",
     "TextModel",
     "UsageError",
     "backbone",
     "codec",
+    "compare",
     "config",
     "data",
     "denoiser",
@@ -63,7 +64,6 @@ __all__ = [
     "guidance",
     "interop",
     "inverse",
-    "ledger",
     "likelihood",
     "load",
     "metric",

@@ -21,7 +21,7 @@ class Condition:
     label     which class, 0 to K - 1
     vector    any features of fixed size
     sequence  tokens to attend to (an encoded caption); `sequence_mask` is True where a token is real
-    known     tokens that are known, -1 where one is not; every row's own, and never dropped
+    known_tokens     tokens that are known, -1 where one is not; every row's own, and never dropped
     context   channels aligned with x, concatenated to it by the backbone (a low-resolution image, past frames)
     given     True where the row has its condition, False where it is dropped to null; made by `drop`
     """
@@ -31,7 +31,7 @@ class Condition:
     sequence: Float[Tensor, "rows length width"] | None = None
     sequence_mask: Bool[Tensor, "rows length"] | None = None
     context: Float[Tensor, "rows channels *space"] | None = None
-    known: Int64[Tensor, "rows *tokens"] | None = None
+    known_tokens: Int64[Tensor, "rows *tokens"] | None = None
     given: Bool[Tensor, " rows"] | None = None
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Condition:

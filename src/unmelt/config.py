@@ -10,10 +10,18 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from unmelt import backbone, codec, objective, process, sampler, schedule
-from unmelt.denoiser import Autoregressive, Blockwise, Fitted, Network, Refined, TokenNetwork, prediction
+from unmelt.denoiser import (
+    Autoregressive,
+    Blockwise,
+    GaussianMixtureDenoiser,
+    Network,
+    ResidualDenoiser,
+    TokenNetwork,
+    prediction,
+)
 from unmelt.errors import UsageError, nearest
 from unmelt.sampler import grid
-from unmelt.train import AdamW, Muon, Training, rate
+from unmelt.train import AdamW, Muon, Training, lr_schedule
 from unmelt.train.processes import kind
 
 Part = TypeVar("Part", bound=type)
@@ -33,9 +41,19 @@ def _list(name: str, module: ModuleType) -> None:
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
 
 
-for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler, sampler.tokens, rate):
+for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler, sampler.tokens, lr_schedule):
     _list(_module.__name__.rpartition(".")[2], _module)
-for _class in (Network, Refined, Fitted, TokenNetwork, Autoregressive, Blockwise, Training, AdamW, Muon):
+for _class in (
+    Network,
+    ResidualDenoiser,
+    GaussianMixtureDenoiser,
+    TokenNetwork,
+    Autoregressive,
+    Blockwise,
+    Training,
+    AdamW,
+    Muon,
+):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
 

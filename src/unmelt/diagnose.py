@@ -15,7 +15,7 @@ from unmelt import metric, picture
 from unmelt.errors import UsageError
 from unmelt.model import Model, check_rows
 from unmelt.rng import fold
-from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, grid, stock, trajectory
+from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, default_sampler, grid, trajectory
 
 ACCURATE = 160
 """Steps of the paths that all others are held against."""
@@ -89,7 +89,7 @@ def _ways(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler,
     ways: dict[str, tuple[Sampler, Grid]] = {
         "Euler": (Euler(), grid.balanced(steps)),
         "DPM-Solver++(2M)": (DPMpp(2), grid.karras(steps)),
-        "stock": stock(steps),
+        "default": default_sampler(steps),
     }
     for one in model.tuned:
         if one.steps == steps and one.guidance == guidance:
@@ -101,7 +101,7 @@ def _labels(model: Model, rows: int) -> Tensor | None:
     """Classes in the proportions of the training data, or else in turn."""
     if not model.classes:
         return None
-    real = None if model.source is None else metric.sheet(model.source).labels
+    real = None if model.source is None else metric.collect(model.source).labels
     return torch.arange(rows) % len(model.classes) if real is None else real.repeat(-(-rows // len(real)))[:rows]
 
 
@@ -109,7 +109,7 @@ def _distance(model: Model, rows: int) -> tuple[str, Any, float | None]:
     """The name of a distance to held-out data, the distance, and what as many training data have."""
     if model.source is None or model.held_out is None:
         return "", None, None
-    real, held_out = metric.sheet(model.source).x[:rows], metric.sheet(model.held_out).x
+    real, held_out = metric.collect(model.source).x[:rows], metric.collect(model.held_out).x
     if real.ndim != 4:
         return "energy distance", lambda x: metric.energy(x, held_out), metric.energy(real, held_out)
     features = metric.Pixels()

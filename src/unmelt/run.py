@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from unmelt.aliases import current, current_origin
 from unmelt.config import build, describe
 from unmelt.errors import UsageError
 from unmelt.train.files import read_tensors, write_json, write_tensors
@@ -108,7 +109,8 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} was changed after it was written", "the file as it was saved", "a copy of it, or training again"
         )
-    return about
+    about |= {name: current(about[name]) for name in ("model", "tuned") if name in about}
+    return about | {"origin": current_origin(about["origin"])} if "origin" in about else about
 
 
 def read_run(folder: Path) -> Run:

@@ -218,7 +218,7 @@ def run(
 ) -> State:
     """The state at the last of `times`, from x at the first."""
     rng = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64)) if rng is None else rng
-    start = sampler.init(x, full(len(x), times[0]), rng, condition)
+    start = sampler.init(model, x, full(len(x), times[0]), rng, condition)
     return [start, *unmelt.sampler.walk(model, sampler, start, [t.expand(len(start)) for t in times[1:]])][-1]
 
 

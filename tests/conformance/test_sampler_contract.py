@@ -16,11 +16,11 @@ from unmelt.sampler import State, advance, grid, sample, trajectory, walk
 COS = schedule.Cosine()
 
 
-def start(sampler, rows=5, t=None, dtype=F64, condition=None, seed=3):
+def start(sampler, model, rows=5, t=None, dtype=F64, condition=None, seed=3):
     t = column(1.0, 0.8, 0.5, 0.2, 0.9)[:rows] if t is None else t
     rng = Rows.of(seed, rows)
     x = rng.normal((rows, 2), dtype)
-    return sampler.init(x, t, rng.advance(), condition)
+    return sampler.init(model, x, t, rng.advance(), condition)
 
 
 def steps_of(t):
@@ -45,7 +45,7 @@ def same(one: State, other: State) -> None:
 
 
 def test_rows_at_mixed_times_are_rows_alone(any_sampler):
-    model, whole = tilted(COS), start(any_sampler)
+    model, whole = tilted(COS), start(any_sampler, tilted(COS))
     targets = steps_of(whole.t)
     together = finish(any_sampler, model, whole, targets)
     alone = [finish(any_sampler, model, whole[i : i + 1], [s[i : i + 1] for s in targets]) for i in range(5)]
@@ -55,7 +55,7 @@ def test_rows_at_mixed_times_are_rows_alone(any_sampler):
 
 
 def test_split_and_joined_half_way(any_sampler):
-    model, whole = tilted(COS), start(any_sampler)
+    model, whole = tilted(COS), start(any_sampler, tilted(COS))
     targets, order = steps_of(whole.t), torch.tensor([3, 0, 4, 1, 2])
     straight = finish(any_sampler, model, whole, targets)
     half = finish(any_sampler, model, whole, targets[:2])
@@ -65,7 +65,7 @@ def test_split_and_joined_half_way(any_sampler):
 
 def test_a_paused_row_loses_nothing(any_sampler):
     """Rows wait (s = t) while others move: their x, draws and history are as if they had never waited."""
-    model, whole = tilted(COS), start(any_sampler)
+    model, whole = tilted(COS), start(any_sampler, tilted(COS))
     a, b, c, d = steps_of(whole.t)
     straight = finish(any_sampler, model, whole, [a, b, c, d])
     odd = torch.tensor([False, True, False, True, False])
@@ -88,7 +88,7 @@ def test_a_seed_for_each_row(any_sampler):
 
 
 def test_state_survives_a_round_trip(any_sampler):
-    model, whole = tilted(COS), start(any_sampler)
+    model, whole = tilted(COS), start(any_sampler, tilted(COS))
     targets = steps_of(whole.t)
     half = finish(any_sampler, model, whole, targets[:2])
     file = io.BytesIO()
@@ -101,7 +101,7 @@ def test_state_survives_a_round_trip(any_sampler):
 
 
 def test_a_step_changes_nothing_in_place(any_sampler):
-    whole = start(any_sampler)
+    whole = start(any_sampler, tilted(COS))
     before = whole.x.clone(), whole.t.clone(), whole.rng.draws.clone(), {k: v.clone() for k, v in whole.memory.items()}
     any_sampler.step(tilted(COS), whole, whole.t / 2)
     assert torch.equal(whole.x, before[0])
@@ -111,7 +111,7 @@ def test_a_step_changes_nothing_in_place(any_sampler):
 
 
 def test_memory_has_rows_first(any_sampler):
-    state = start(any_sampler)
+    state = start(any_sampler, tilted(COS))
     for one in (state, any_sampler.step(tilted(COS), state, state.t / 2)):
         assert all(len(value) == 5 for value in one.memory.values())
         assert one.x0.shape == one.x.shape
@@ -128,7 +128,7 @@ def test_finished_rows_stay_even_if_belief_breaks_down(any_sampler):
             return type(belief)(torch.where((t > 0)[:, None], belief.mean, torch.nan))
 
     t = column(0.0, 0.5, 0.0)
-    state = start(any_sampler, 3, t)
+    state = start(any_sampler, Broken(), 3, t)
     after = advance(Broken(), any_sampler, state, t / 2)
     assert torch.equal(after.x[[0, 2]], state.x[[0, 2]])
     assert torch.isfinite(after.x).all()
@@ -146,7 +146,7 @@ def test_float32_works_from_noise_to_data(plain_schedule, any_sampler):
 def test_condition_travels_with_its_rows(any_sampler):
     """Far apart modes: each row ends at the one its label names, wherever the row goes."""
     model, label = ring(COS), torch.tensor([4, 0, 2, 5, 1])
-    state = start(any_sampler, t=full(5, 1.0), condition=Condition(label=label))
+    state = start(any_sampler, model, t=full(5, 1.0), condition=Condition(label=label))
     times = grid.cosine(12)(COS)
     for s in times[1:5]:
         state = any_sampler.step(model, state, full(5, s))
@@ -168,7 +168,7 @@ def test_trajectory_visits_the_grid_and_ends_in_the_sample(any_sampler):
 def test_steps_can_be_differentiated(deterministic_sampler):
     model, x = tilted(COS), torch.randn(3, 2, dtype=F64)
     times = column(0.9, 0.5, 0.2, 0.0).requires_grad_()
-    start = deterministic_sampler.init(x, times[0].expand(3), Rows.of(0, 3))
+    start = deterministic_sampler.init(model, x, times[0].expand(3), Rows.of(0, 3))
     *_, state = walk(model, deterministic_sampler, start, [t.expand(len(start)) for t in times[1:]])
     (slope,) = torch.autograd.grad(state.x.square().sum(), times)
     assert torch.isfinite(slope[:3]).all()

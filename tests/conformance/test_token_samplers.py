@@ -12,12 +12,12 @@ from unmelt.sampler import Ancestral, Restart, Sampler, State
 from unmelt.sampler import tokens as way
 
 V, L, ROWS = 4, 5, 6
-EVERYWHERE = [Ancestral(), Restart(Ancestral(), 1), way.Mended(times=2)]
+EVERYWHERE = [Ancestral(), Restart(Ancestral(), 1), way.PredictorCorrector(corrector_steps=2)]
 MORE = [
     *(way.Unmask(order()) for order in public(way, way.Order)),
     *(way.Unmask(pace=pace()) for pace in public(way, way.Pace)),
     way.Unmask(pace=way.Threshold(0.5), block=2),
-    way.Unmask(way.Random(), way.Bounded(1.0), apart=3),
+    way.Unmask(way.Random(), way.EntropyBound(1.0), min_distance=3),
     way.Unmask(way.LeftToRight(), block=1, end=1),
     way.Remask(8.0),
 ]
@@ -48,11 +48,11 @@ class Wrong:
         return Categorical(self.one[x_t, places] + self.two[x_t.roll(1, 1), places] + t.view(-1, 1, 1))
 
 
-def begun(process, sampler, rows=ROWS):
-    rng = Rows.of(4, rows)
+def begun(model, sampler, rows=ROWS):
+    process, rng = model.process, Rows.of(4, rows)
     x0 = torch.arange(rows * L).view(rows, L) % V
     x, _ = process.corrupt(x0, T[:rows], rng)
-    return sampler.init(x, T[:rows], rng.advance())
+    return sampler.init(model, x, T[:rows], rng.advance())
 
 
 def finished(model, sampler, state, targets):
@@ -64,10 +64,10 @@ def finished(model, sampler, state, targets):
 @every_case
 def test_rows_at_their_own_stages_are_rows_alone(process, sampler):
     model = Wrong(process)
-    together = finished(model, sampler, begun(process, sampler), WAYS)
+    together = finished(model, sampler, begun(Wrong(process), sampler), WAYS)
     assert (together.x < V).all()
     assert together.t.max() == 0
-    whole = begun(process, sampler)
+    whole = begun(Wrong(process), sampler)
     alone = State.join([finished(model, sampler, whole[i : i + 1], [s[i : i + 1] for s in WAYS]) for i in range(ROWS)])
     assert torch.equal(together.x, alone.x)
     assert torch.equal(together.rng.draws, alone.rng.draws)
@@ -75,7 +75,7 @@ def test_rows_at_their_own_stages_are_rows_alone(process, sampler):
 
 @every_case
 def test_split_joined_paused_and_in_another_order(process, sampler):
-    model, whole = Wrong(process), begun(process, sampler)
+    model, whole = Wrong(process), begun(Wrong(process), sampler)
     together = finished(model, sampler, whole, WAYS)
     half = finished(model, sampler, whole, WAYS[:2])
     order = torch.tensor([5, 2, 0, 1, 4, 3])

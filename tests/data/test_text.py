@@ -8,7 +8,7 @@ import torch
 
 import unmelt as um
 from unmelt.codec import BPE, Bytes, Symbols, Tokenizer
-from unmelt.data import Arrays, Middle, Sudoku, documents, facts, packed, parted, python_source
+from unmelt.data import Arrays, FillInTheMiddle, Sudoku, documents, facts, packed, parted, python_source
 from unmelt.data.sudoku import is_grid, solutions
 
 TEXTS = ["The sea, the sea.", "def area(r):\n    return 3 * r ** 2\n", "naïve ☃ 雪 \U0001f600", " ", "a" * 50]
@@ -105,8 +105,8 @@ def test_middles_are_the_same_rows_in_another_order():
     source = Arrays(torch.arange(20 * 12).view(20, 12))
     marks = (900, 901, 902, 903)
     x, _ = source.batch(3, 10)
-    moved, _ = Middle(source, 0.5, marks, seed=1).batch(3, 10)
-    assert torch.equal(moved, Middle(source, 0.5, marks, seed=1).batch(3, 10)[0])
+    moved, _ = FillInTheMiddle(source, 0.5, marks, seed=1).batch(3, 10)
+    assert torch.equal(moved, FillInTheMiddle(source, 0.5, marks, seed=1).batch(3, 10)[0])
     changed = 0
     for before, after in zip(x.tolist(), moved.tolist(), strict=True):
         if before == after:
@@ -118,7 +118,7 @@ def test_middles_are_the_same_rows_in_another_order():
         assert prefix_and_middle + suffix == before[:8]
         assert after[-1] == marks[-1]
     assert 1 <= changed <= 9
-    assert torch.equal(Middle(source, 0.0, marks).batch(3, 10)[0], x)
+    assert torch.equal(FillInTheMiddle(source, 0.0, marks).batch(3, 10)[0], x)
 
 
 def test_all_grids_of_four_and_relatives_of_nine():
@@ -171,7 +171,7 @@ def test_puzzles_have_one_solution_and_need_every_clue(written):
         assert x.shape == (5, 33)
         assert (x[:, 16] == 5).all()
         assert ((x[:, :16] == x[:, 17:]) | (x[:, :16] == 4)).all()
-        assert torch.equal(condition.known >= 0, torch.arange(33).expand(5, -1) < 17)
+        assert torch.equal(condition.known_tokens >= 0, torch.arange(33).expand(5, -1) < 17)
 
 
 def test_facts_are_told_one_way_and_asked_the_other():

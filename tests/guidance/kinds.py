@@ -11,7 +11,7 @@ from unmelt.process import Gaussian
 from unmelt.sampler import grid
 
 INTERVAL = (0.3, 0.6)
-WRAPPERS = {"Composition", "Rescale", "Still"}
+WRAPPERS = {"Composition", "Rescale", "ZeroInit"}
 """What is public and has no scale of its own; each is wrapped or wraps in test_every_guidance."""
 
 TOKENS = {"Allowed", "Nucleus", "Temperature"}

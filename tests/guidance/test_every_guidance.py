@@ -10,7 +10,7 @@ from kinds import EXTRA, INTERVAL, KINDS, TOKENS, WRAPPERS, Counted, batch, clas
 from unmelt import guidance, schedule
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.guidance import APG, CFG, Autoguidance, Composition, Guidance, Rescale, Still
+from unmelt.guidance import APG, CFG, Autoguidance, Composition, Guidance, Rescale, ZeroInit
 from unmelt.sampler import DPMpp, Euler, grid, sample
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -20,8 +20,8 @@ WRAPPED = {
     **{kind.__name__: lambda base, scale, kind=kind: make(kind, base, scale) for kind in KINDS},
     "Rescale(APG)": lambda base, scale: Rescale(APG(base, scale), share=0.7),
     "Rescale(Autoguidance)": lambda base, scale: Rescale(make(Autoguidance, base, scale)),
-    "Still(CFG)": lambda base, scale: Still(CFG(base, scale), after=1.0),
-    "CFG(Still)": lambda base, scale: CFG(Still(base, after=1.0), scale),
+    "ZeroInit(CFG)": lambda base, scale: ZeroInit(CFG(base, scale), after=1.0),
+    "CFG(ZeroInit)": lambda base, scale: CFG(ZeroInit(base, after=1.0), scale),
     "CFG(Autoguidance)": lambda base, scale: CFG(make(Autoguidance, base, scale), scale),
     "APG(CFG)": lambda base, scale: APG(CFG(base, scale), scale),
     "Composition": lambda base, scale: Composition(base, [Condition(label=torch.tensor([1]))], [scale - 1]),

@@ -26,7 +26,7 @@ def test_one_step_is_that_of_the_paper(any_schedule, sampler):
     a_t, s_t, a_s, s_s = ends(any_schedule, times)
 
     guided = CFGpp(model, scale, grid.karras(8))
-    state = sampler.init(x, t, NO_NOISE[:8], condition)
+    state = sampler.init(guided, x, t, NO_NOISE[:8], condition)
     step = sampler.step(guided, state, s).x
     mine = a_s * (c + (scale - 1) * (c - null)) + s_s * (x - a_t * c) / s_t
     torch.testing.assert_close(step, mine, rtol=1e-12, atol=1e-12)
@@ -64,7 +64,7 @@ def test_rows_paused_and_resumed_are_not_disturbed(any_schedule):
     x, _, condition = batch(4)
     x = x * any_schedule.sigma(times[:1])
     straight = run(Euler(), model, x, times, condition=condition).x
-    state = Euler().init(x, times[0].expand(4), NO_NOISE[:4], condition)
+    state = Euler().init(model, x, times[0].expand(4), NO_NOISE[:4], condition)
     knots, odd = times.tolist(), torch.arange(4) % 2 == 1
     position = torch.zeros(4, dtype=torch.int64)
     for turn in range(20):

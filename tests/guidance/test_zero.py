@@ -6,7 +6,7 @@ from kinds import Counted, batch, classes
 from unmelt import schedule
 from unmelt.denoiser.prediction import Velocity
 from unmelt.errors import UsageError
-from unmelt.guidance import CFG, CFGZero, Still
+from unmelt.guidance import CFG, CFGZero, ZeroInit
 from unmelt.sampler import Euler, grid, sample
 
 
@@ -48,7 +48,7 @@ def test_still_rows_keep_their_noise(any_schedule):
     base = Counted(classes(any_schedule))
     x, _, condition = batch(4)
     x = x * any_schedule.sigma(times[:1])
-    state = run(Euler(), Still(CFG(base, 3.0), after=0.96), x, times, condition=condition)
+    state = run(Euler(), ZeroInit(CFG(base, 3.0), after=0.96), x, times, condition=condition)
     before, after = (base.process.straighten(*at)[0] for at in ((x, times[0].expand(4)), (state.x, state.t)))
     torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
     assert base.calls == 0
@@ -56,15 +56,15 @@ def test_still_rows_keep_their_noise(any_schedule):
 
 def test_still_only_above_its_time():
     model, (x, t, condition) = classes(schedule.Cosine()), batch()
-    belief = Still(model, after=0.5)(x, t, condition).mean
+    belief = ZeroInit(model, after=0.5)(x, t, condition).mean
     asked = t <= 0.5
     assert torch.equal(belief[asked], model(x, t, condition).mean[asked])
     assert torch.equal(belief[~asked], model.process.straighten(x, t)[0][~asked])
-    made = sample(Still(CFGZero(model, 2.0)), rows=3, label=1, sampler=Euler(), grid=grid.uniform(30), seed=0)
+    made = sample(ZeroInit(CFGZero(model, 2.0)), rows=3, label=1, sampler=Euler(), grid=grid.uniform(30), seed=0)
     assert torch.isfinite(made).all()
 
 
 @pytest.mark.parametrize("after", [0.0, 1.1, -0.5, float("nan")])
 def test_times_to_wait_for_that_mean_nothing_are_refused(after):
-    with pytest.raises(UsageError, match="Still"):
-        Still(classes(schedule.Cosine()), after)
+    with pytest.raises(UsageError, match="ZeroInit"):
+        ZeroInit(classes(schedule.Cosine()), after)

@@ -12,7 +12,7 @@ from unmelt.backbone import MLP
 from unmelt.condition import Condition
 from unmelt.denoiser import Mixture, Network, prediction
 from unmelt.errors import UsageError
-from unmelt.inverse import DPS, MMPS, Hold, Mask, Matrix, PiGDM, exact
+from unmelt.inverse import DPS, MMPS, Mask, Matrix, PiGDM, Replacement, exact
 from unmelt.inverse.solve import solve
 from unmelt.metric import energy
 from unmelt.process import Gaussian
@@ -184,7 +184,7 @@ def test_hold_keeps_what_is_known(any_schedule):
     prior = Mixture.gaussian(MEAN, torch.diag(column(0.5, 1.0, 0.2, 2.0)), Gaussian(any_schedule))
     known = torch.tensor([True, False, False, True])
     values = torch.tensor([[1.5, math.nan, math.nan, -2.0]], dtype=F64)
-    held = Hold(prior, values, known)
+    held = Replacement(prior, values, known)
     for sampler in (DPMpp(), Ancestral()):
         settings = {"rows": 5, "sampler": sampler, "grid": grid.karras(6), "dtype": F64}
         with unchecked():
@@ -226,10 +226,15 @@ def test_measurements_can_follow_gradients():
         (lambda d: PiGDM(d, A, Y, 0.1, data_sd=-1.0), "data_sd"),
         (lambda d: DPS(d, A, Y[:, :1], 0.1)(torch.zeros(3, 4), full(3, 0.5)), "measurement of shape"),
         (lambda d: DPS(d, A, Y.expand(2, 2), 0.1)(torch.zeros(3, 4), full(3, 0.5)), "measurement of shape"),
-        (lambda d: Hold(d, torch.zeros(1, 4), torch.ones(4)), "booleans"),
-        (lambda d: Hold(d, torch.zeros(1, 3), torch.ones(4, dtype=torch.bool)), "mask's shape"),
-        (lambda d: Hold(d, torch.full((1, 4), math.nan), torch.ones(4, dtype=torch.bool)), "not finite"),
-        (lambda d: Hold(d, torch.zeros(2, 4), torch.ones(4, dtype=torch.bool))(torch.zeros(3, 4), full(3, 0.5)), "one"),
+        (lambda d: Replacement(d, torch.zeros(1, 4), torch.ones(4)), "booleans"),
+        (lambda d: Replacement(d, torch.zeros(1, 3), torch.ones(4, dtype=torch.bool)), "mask's shape"),
+        (lambda d: Replacement(d, torch.full((1, 4), math.nan), torch.ones(4, dtype=torch.bool)), "not finite"),
+        (
+            lambda d: Replacement(d, torch.zeros(2, 4), torch.ones(4, dtype=torch.bool))(
+                torch.zeros(3, 4), full(3, 0.5)
+            ),
+            "one",
+        ),
     ],
 )
 def test_mistakes_teach(make, word):

@@ -5,7 +5,7 @@ from conformance.subjects import F64, Fast, column, run, unchecked
 
 from unmelt import schedule
 from unmelt.denoiser import Mixture
-from unmelt.inverse import Hold, Mask, exact
+from unmelt.inverse import Mask, Replacement, exact
 from unmelt.process import Gaussian
 from unmelt.sampler import Ancestral, Restart, grid
 
@@ -27,7 +27,9 @@ def test_resampling_brings_what_is_painted_in_to_agree_with_what_is_known():
     off = {}
     for again in (0, 1, 8):
         with torch.no_grad(), unchecked():
-            ended = run(Restart(Ancestral(), times=again), Hold(prior, value, KNOWN), x, times, Fast.many(ROWS)).x
+            ended = run(
+                Restart(Ancestral(), times=again), Replacement(prior, value, KNOWN), x, times, Fast.many(ROWS)
+            ).x
         assert (ended[:, 0] - 1.5).abs().max() < 1e-9
         off[again] = abs(ended[:, 1].mean().item() - mean) + abs(ended[:, 1].std().item() - sd)
     assert off[1] < 0.75 * off[0]

@@ -95,11 +95,11 @@ def test_learning_learns(run):
 def test_solvers_have_their_orders(run):
     found = run("way-back")
     tried, errors = found["TRIED"], found["errors"]
-    for name, order in (("Euler", 1), ("stock", 2)):
+    for name, order in (("Euler", 1), ("default", 2)):
         few, many = (errors[name][tried.index(n)] for n in (10, 40))
         assert few / many > 0.8 * 4**order
     for n, lesson in found["tuned"].items():
-        assert lesson["tuned"] < lesson["stock"]
+        assert lesson["tuned"] < lesson["default"]
         assert all(len(times) == n + 1 and times[-1] == 0 for times in lesson["times"].values())
     assert found["tuned"][5]["tuned"] < 0.2 * errors["DPM-Solver++(2M)"][tried.index(5)]
     assert found["reached"][0] == 1 < found["reached"][1]  # no fresh noise: one start has one end

@@ -103,14 +103,14 @@ def test_the_reader_draws_and_a_network_learns_it(at):
 
 
 def test_more_evaluations_less_error(at):
-    page = at("way-back", until='svg[aria-label^="stock with 6 evaluations"]')
+    page = at("way-back", until='svg[aria-label^="default with 6 evaluations"]')
     errors = r"aria-label=\"(\w+)[^\"]*evaluations: its ends beside the exact ones, error ([\d.]+)\""
     few = dict(re.findall(errors, page.page.content()))
     page.drag(0.9)
-    page.page.wait_for_selector('svg[aria-label^="stock with 3"]')
+    page.page.wait_for_selector('svg[aria-label^="default with 3"]')
     page.until(lambda: len(dict(re.findall(errors, page.page.content()))) == 4)
     many = dict(re.findall(errors, page.page.content()))
-    assert few.keys() == many.keys() == {"Euler", "Heun", "DPM", "stock"}
+    assert few.keys() == many.keys() == {"Euler", "Heun", "DPM", "default"}
     assert all(float(many[name]) < float(few[name]) / 3 for name in few)
     press(page, "Tune for")
     page.page.wait_for_selector('td[data-what="error with 8 evaluations"]', timeout=120_000)

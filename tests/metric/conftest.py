@@ -1,10 +1,10 @@
 import pytest
 
 from unmelt.data import digits
-from unmelt.metric import Judge
+from unmelt.metric import Classifier
 
 
 @pytest.fixture(scope="session")
-def judge() -> Judge:
-    """Fitted once to the training digits: it takes seconds."""
-    return Judge.fit(*digits().all())
+def judge() -> Classifier:
+    """GaussianMixtureDenoiser once to the training digits: it takes seconds."""
+    return Classifier.fit(*digits().all())

@@ -301,7 +301,7 @@ class TestWhatCameLater:
     def test_what_was_tuned_is_used_and_kept(self, trained, tmp_path):
         before = trained.sample(8, label=1, seed=3)
         lesson = trained.tune(steps=4, rows=96, rounds=6, quiet=True)
-        assert lesson.tuned < lesson.stock
+        assert lesson.tuned_error < lesson.default_error
         after = trained.sample(8, label=1, seed=3)
         assert not torch.equal(before, after)
         assert torch.equal(after, trained.sample(8, label=1, seed=3, steps=4))
@@ -313,9 +313,9 @@ class TestWhatCameLater:
 
     def test_tuned_for_one_guidance_is_not_used_for_another(self, trained):
         trained.tune(steps=4, guidance=2.0, rows=64, rounds=3, quiet=True)
-        assert trained.way(None, 2.0)[1].steps == 4
-        assert trained.way(None, 1.0) == um.sampler.stock(trained.grid.steps)
-        assert trained.way(4, 1.0) == um.sampler.stock(4)
+        assert trained.default_sampler(None, 2.0)[1].steps == 4
+        assert trained.default_sampler(None, 1.0) == um.sampler.default_sampler(trained.grid.steps)
+        assert trained.default_sampler(4, 1.0) == um.sampler.default_sampler(4)
 
     def test_tuning_again_replaces(self, trained):
         for rounds in (1, 2):

@@ -34,15 +34,15 @@ def model(kind="masked", **more):
         torch.nn.init.normal_(backbone.out.weight, std=0.5)
     made = {
         "autoregressive": lambda: Autoregressive(backbone, process, (LENGTH,)),
-        "middle": lambda: Autoregressive(backbone, process, (LENGTH,), middle=True),
+        "middle": lambda: Autoregressive(backbone, process, (LENGTH,), fills_middle=True),
         "blocks": lambda: Blockwise(backbone, process, (LENGTH,)),
-        "both": lambda: Blockwise(backbone, process, (LENGTH,), both=True),
+        "both": lambda: Blockwise(backbone, process, (LENGTH,), bidirectional=True),
     }.get(kind, lambda: TokenNetwork(backbone, process, (LENGTH,)))()
     objective = {
         "uniform": NELBO(),
         "autoregressive": NextToken(),
         "middle": NextToken(),
-        "both": AnyOrder(free=0.5),
+        "both": AnyOrder(bidirectional_fraction=0.5),
     }.get(kind, AnyOrder())
     sampler = {"masked": FirstHitting(), "uniform": Ancestral()}.get(kind, Unmask(LeftToRight(), cache=True))
     settings = {

@@ -9,7 +9,7 @@ import torch
 
 import unmelt as um
 from unmelt.cli import main
-from unmelt.model.spread import spread
+from unmelt.model.map_chunks import map_chunks
 from unmelt.train import processes
 
 ROWS, TEXTS = 1200, 150
@@ -24,8 +24,8 @@ def together(points, text, out):
         guided = model._states
         model._states = lambda rows, *rest: (calls.append(rows), guided(rows, *rest))[1]
         made.append(model.sample(ROWS, seed=3).numpy())
-        made.append(spread(5, 1, lambda rows: torch.arange(5)[rows]).numpy())
-        made.append(spread(5, 2, lambda rows: torch.arange(5)[rows], apart=False).numpy())
+        made.append(map_chunks(5, 1, lambda rows: torch.arange(5)[rows]).numpy())
+        made.append(map_chunks(5, 2, lambda rows: torch.arange(5)[rows], independent=False).numpy())
         lm = um.load(text, "cpu")
         texts = lm.sample(TEXTS, steps=4, seed=5)
         told = {"texts": texts, "calls": calls, "first": processes.from_first(lambda: {"rank": processes.rank()})}

@@ -8,9 +8,9 @@ import torch
 
 from unmelt.errors import UsageError
 from unmelt.picture import inline, tiles, writing
-from unmelt.picture.vector import Arrows, Dots, Frame, Line, Mark, Paths, Rule, Steps, draw, row
+from unmelt.picture.vector import Arrows, Axes, Dots, Line, Mark, Paths, Rule, Steps, draw, row
 
-PLAIN = Frame(x=(-2, 2), y=(0, 10), width=202, height=102, axes=False)
+PLAIN = Axes(x=(-2, 2), y=(0, 10), width=202, height=102, axes=False)
 """A border of 1 around 200 x 100 units."""
 
 
@@ -31,8 +31,8 @@ def test_lines_are_interrupted_where_a_number_is_not():
 
 
 def test_logarithmic_axes_have_equal_ratios_at_equal_lengths():
-    frame = Frame(x=(1, 100), y=(1e-4, 1), x_log=True, y_log=True, width=202, height=202, axes=False)
-    assert numbers(re.search(r'd="(.*?)"', Line([1, 10, 100], [1, 1e-2, 1e-4]).svg(frame))[1]) == [
+    axes = Axes(x=(1, 100), y=(1e-4, 1), x_log=True, y_log=True, width=202, height=202, axes=False)
+    assert numbers(re.search(r'd="(.*?)"', Line([1, 10, 100], [1, 1e-2, 1e-4]).svg(axes))[1]) == [
         0,
         0,
         100,
@@ -41,9 +41,9 @@ def test_logarithmic_axes_have_equal_ratios_at_equal_lengths():
         200,
     ]
     with pytest.raises(UsageError, match="above 0 on a logarithmic axis"):
-        Frame(y=(0, 1), y_log=True)
+        Axes(y=(0, 1), y_log=True)
     with pytest.raises(UsageError, match="the lowest and the highest"):
-        Frame(x=(1, 1))
+        Axes(x=(1, 1))
 
 
 def test_an_arrow_points_from_its_point_along_its_vector():
@@ -63,7 +63,7 @@ def test_steps_enclose_their_heights():
 
 def test_a_picture_says_what_it_shows_and_what_is_which():
     found = draw(
-        Frame(title="a & b", x_name="time", y_name="size"),
+        Axes(title="a & b", x_name="time", y_name="size"),
         [Line([0, 1], [0, 1], dashed=True, name="<first>"), Mark(0, 0, name="here"), Rule(1)],
         alt='two "things"',
     )
@@ -78,10 +78,10 @@ def test_a_picture_says_what_it_shows_and_what_is_which():
 
 
 def test_words_in_place_of_numbers_have_room():
-    frame = Frame(y=(-0.5, 1.5), y_words=("one", "the other & longer"))
-    left, top, _, height = frame.area
+    axes = Axes(y=(-0.5, 1.5), y_words=("one", "the other & longer"))
+    left, top, _, height = axes.area
     assert left > 6 * len("the other & longer")
-    found = draw(frame, [Line([0, 1], [0, 1])], alt="two lines")
+    found = draw(axes, [Line([0, 1], [0, 1])], alt="two lines")
     places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="end">(.*?)</text>', found)
     assert [word for _, _, word in places] == ["one", "the other &amp; longer"]
     assert [float(y) - 4 for _, y, _ in places] == pytest.approx([top + 0.75 * height, top + 0.25 * height], abs=0.1)

@@ -115,7 +115,7 @@ def test_a_row_that_stays_does_not_change_a_bit(any_schedule, eta, dtype):
     process, t = Gaussian(any_schedule), column(1e-12, 0.3, 0.999, 1.0)
     x, x0 = torch.randn(4, 2, 3, dtype=dtype), torch.randn(4, 2, 3, dtype=dtype)
     assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
-    assert torch.equal(process.carry(x, x0, t, t), x)
+    assert torch.equal(process.ode_step(x, x0, t, t), x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

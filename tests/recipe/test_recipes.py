@@ -108,7 +108,7 @@ def test_images_from_a_folder_to_its_end(pets, tmp_path, monkeypatch, capsys):
     assert main(["eval", str(out), "--samples", "8", "--steps", "2", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["samples"] == 8
-    assert 0 <= scores["judge_accuracy"] <= 1
+    assert 0 <= scores["classifier_accuracy"] <= 1
     assert scores["nearest_train"] > 0
 
     before = model.sample(3, label="dog", guidance=2.0, steps=2)
@@ -161,7 +161,7 @@ def test_a_folder_without_classes(tmp_path, channels):
     with pytest.raises(um.UsageError, match="without classes"):
         again.sample(2, label=0)
     scores = model.evaluate(steps=2)
-    assert "judge_accuracy" not in scores
+    assert "classifier_accuracy" not in scores
     assert np.isfinite(scores["frechet"])
     again.picture(steps=2)
 
@@ -229,8 +229,7 @@ def test_own_text_is_learned_saved_and_asked(tmp_path, capsys):
     assert filled.startswith("Note 1: the ")
     assert filled.rstrip("\n").endswith("And so on. ")
     assert (
-        main(["sample", str(out), "--rows", "2", "--watch", "--threshold", "0.5", "--out", str(tmp_path / "a.txt")])
-        == 0
+        main(["sample", str(out), "--rows", "2", "--live", "--threshold", "0.5", "--out", str(tmp_path / "a.txt")]) == 0
     )
     assert "-" * 80 in (tmp_path / "a.txt").read_text()
     assert main(["eval", str(out), "--json"]) == 0

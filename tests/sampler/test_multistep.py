@@ -8,7 +8,19 @@ from unmelt import UsageError, schedule
 from unmelt.denoiser import Mixture
 from unmelt.process import Gaussian
 from unmelt.rng import Rows
-from unmelt.sampler import DEIS, LMS, Adams, Churn, Corrected, DPMpp, DPMppSingle, Restart, SASolver, UniPC, grid
+from unmelt.sampler import (
+    DEIS,
+    LMS,
+    Adams,
+    Churn,
+    DPMpp,
+    DPMppSingle,
+    PredictorCorrector,
+    Restart,
+    SASolver,
+    UniPC,
+    grid,
+)
 from unmelt.sampler.ddim import DDIM
 
 
@@ -77,7 +89,7 @@ def test_with_all_noise_fresh_order_1_is_ancestral(sampler, plain_schedule):
         SASolver(3, eta=0.5),
         Churn(),
         Restart(DPMpp(), times=2),
-        Corrected(),
+        PredictorCorrector(),
     ],
 )
 def test_stochastic_solvers_keep_the_law_of_a_gaussian(sampler):
@@ -105,7 +117,7 @@ def test_stochastic_solvers_keep_the_law_of_a_gaussian(sampler):
         lambda: Churn(amount=-0.1),
         lambda: Restart(times=-1),
         lambda: Restart(interval=(0.5, 0.5)),
-        lambda: Corrected(snr=0.0),
+        lambda: PredictorCorrector(snr=0.0),
     ],
 )
 def test_settings_that_make_no_sense(make):
@@ -116,7 +128,7 @@ def test_settings_that_make_no_sense(make):
 def test_a_state_from_another_sampler_is_refused():
     model, x = tilted(schedule.Cosine()), torch.randn(2, 2, dtype=F64)
     silent = Silent(torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
-    state = DDIM().init(x, full(2, 0.9), silent)
+    state = DDIM().init(model, x, full(2, 0.9), silent)
     for sampler in (Adams(3), DPMpp(2), UniPC(2)):
         with pytest.raises(UsageError, match="another sampler"):
             sampler.step(model, state, full(2, 0.5))

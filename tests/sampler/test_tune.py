@@ -9,8 +9,8 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.guidance import CFG
 from unmelt.process import Gaussian
-from unmelt.sampler import Adams, Tuned, adams, grid, knots, stock, tune, walk
-from unmelt.sampler.stock import untaught
+from unmelt.sampler import Adams, Tuned, adams, grid, knots, tune, walk
+from unmelt.sampler.default import default_sampler, untrained
 from unmelt.sampler.tune import fit
 
 
@@ -23,7 +23,7 @@ def ends(model, sampler, on_grid, x, condition=None):
     silent = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64))
     start, *times = knots(on_grid, model.process.schedule, len(x))
     with torch.no_grad(), unchecked():
-        return [*walk(model, sampler, sampler.init(x, start, silent, condition), times)][-1].x
+        return [*walk(model, sampler, sampler.init(model, x, start, silent, condition), times)][-1].x
 
 
 def rms(x):
@@ -36,12 +36,12 @@ def test_it_learns_the_ring_and_keeps_what_it_learned_on_new_noise(plain_schedul
         lesson = tune(model, 4, noise(plain_schedule, 256), rounds=12)
     fresh = noise(plain_schedule, 400, seed=1)
     wanted = ends(model, Adams(6), grid.balanced(96), fresh)
-    untuned, stocked = (rms(ends(model, *way(4), fresh) - wanted) for way in (adams, stock))
+    untuned, stocked = (rms(ends(model, *way(4), fresh) - wanted) for way in (adams, default_sampler))
     tuned = rms(ends(model, lesson.sampler, lesson.sampler.grid, fresh) - wanted)
     assert tuned < untuned / 4
     assert tuned < stocked / 2
-    assert lesson.tuned < lesson.stock / 2
-    assert lesson.stock == pytest.approx(stocked, rel=0.5)
+    assert lesson.tuned_error < lesson.default_error / 2
+    assert lesson.default_error == pytest.approx(stocked, rel=0.5)
 
 
 def test_it_learns_under_guidance():
@@ -50,13 +50,13 @@ def test_it_learns_under_guidance():
     model, label = CFG(tilted(on), scale=3.0), torch.arange(600) % 2
     with unchecked():
         lesson = tune(model, 4, noise(on, 600), Condition(label=label))
-    assert lesson.tuned < 0.75 * lesson.stock
+    assert lesson.tuned_error < 0.75 * lesson.default_error
 
 
 def test_untaught_it_is_a_predictor_of_adams(plain_schedule):
     """To the extent that a mixture of beliefs can say it; without the corrector."""
     model, x = tilted(plain_schedule), noise(plain_schedule, 50)
-    begun = untaught(6)
+    begun = untrained(6)
     torch.testing.assert_close(begun.grid(plain_schedule), grid.balanced(6)(plain_schedule))
     wanted = ends(model, Adams(6), grid.balanced(96), x)
     assert rms(ends(model, begun, begun.grid, x) - wanted) < 3 * rms(ends(model, *adams(6), x) - wanted)
@@ -66,7 +66,7 @@ def test_what_cannot_be_bettered_stays():
     """Fitting to its own end points, a sampler is what it was."""
     on = schedule.Cosine()
     model, x = tilted(on), noise(on, 40)
-    begun = untaught(4)
+    begun = untrained(4)
     with unchecked():
         again = fit(model, begun, x, ends(model, begun, begun.grid, x), rounds=3)
     for name in ("levels", "ahead"):
@@ -98,8 +98,8 @@ def test_a_row_that_joins_late_has_no_past():
     model, x = tilted(on), noise(on, 3)
     silent = Silent(torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
     t = grid.shares((1.0, 0.3, 0.0))(on)[1].item()
-    state = sampler.step(model, sampler.init(x, full(3, t), silent), full(3, 0.1))
-    carried = model.process.carry(x, model(x, full(3, t)).mean, full(3, t), full(3, 0.1))
+    state = sampler.step(model, sampler.init(model, x, full(3, t), silent), full(3, 0.1))
+    carried = model.process.ode_step(x, model(x, full(3, t)).mean, full(3, t), full(3, 0.1))
     torch.testing.assert_close(state.x, carried)
 
 

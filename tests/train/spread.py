@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import unmelt as um
 from unmelt.config import register
-from unmelt.train import Engine, Training, processes, rate
+from unmelt.train import Execution, Training, lr_schedule, processes
 
 
 @register
@@ -70,7 +70,7 @@ def made(kind, steps, save_every):
             steps=steps,
             batch=8,
             lr=3e-3,
-            rate=rate.Cosine(warmup=3),
+            lr_schedule=lr_schedule.Cosine(warmup=3),
             ema=0.9,
             precision="float32",
             save_every=save_every,
@@ -100,7 +100,7 @@ if __name__ == "__main__":
 
     um.train.Trainer.step = watched
     with suppress(KeyboardInterrupt):
-        model.fit(out, device="cpu", quiet=True, engine=Engine(shard=shard))
+        model.fit(out, device="cpu", quiet=True, execution=Execution(shard=shard))
     if processes.first():
         Path(out, "losses.json").write_text(json.dumps(losses))
     os._exit(0)  # torch's threads now and then abort a process whose interpreter shuts down (see LOG.md)

@@ -6,7 +6,7 @@ import time
 import torch
 
 import unmelt as um
-from unmelt.train import Muon, Training, rate
+from unmelt.train import Muon, Training, lr_schedule
 
 STEPS, EVERY = 120, 7
 
@@ -41,7 +41,7 @@ def survivor():
         training=Training(
             steps=STEPS,
             batch=5,
-            rate=rate.Cosine(warmup=7),
+            lr_schedule=lr_schedule.Cosine(warmup=7),
             optimizer=Muon(),
             ema=0.9,
             precision="float32",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import unmelt as um
-from unmelt.train import AdamW, Muon, rate
+from unmelt.train import AdamW, Muon, lr_schedule
 from unmelt.train.optimizer import matrices, orthogonal
 
 
@@ -69,23 +69,23 @@ def test_a_step_has_the_size_of_one_of_adamw():
 
 def test_trapezoid():
     """Up, level, and down in a line over the last fifth; a longer run is the same up to its fall."""
-    shape = rate.Trapezoid(warmup=10, fall=0.2)
+    shape = lr_schedule.Trapezoid(warmup=10, fall=0.2)
     assert [shape(step, 100) for step in (0, 4, 9, 50, 79)] == pytest.approx([0.1, 0.5, 1, 1, 1])
     assert [shape(step, 100) for step in (80, 90, 95, 100)] == pytest.approx([1, 0.5, 0.25, 0])
     assert [shape(step, 200) for step in range(80)] == [shape(step, 100) for step in range(80)]
 
 
 def test_inverse_root():
-    shape = rate.InverseRoot(warmup=10, hold=100)
+    shape = lr_schedule.InverseRoot(warmup=10, hold=100)
     assert [shape(step, 1) for step in (4, 9, 100, 400, 10_000)] == pytest.approx([0.5, 1, 1, 0.5, 0.1])
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: rate.Cosine(warmup=-1),
-        lambda: rate.Trapezoid(fall=1.5),
-        lambda: rate.InverseRoot(hold=-2),
+        lambda: lr_schedule.Cosine(warmup=-1),
+        lambda: lr_schedule.Trapezoid(fall=1.5),
+        lambda: lr_schedule.InverseRoot(hold=-2),
         lambda: Muon(momentum=1.0),
         lambda: AdamW(betas=(0.9, -0.1)),
         lambda: AdamW(weight_decay=math.nan),

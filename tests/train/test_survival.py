@@ -79,7 +79,7 @@ def test_a_run_that_is_struck_down_ends_as_if_it_had_not_been(tmp_path, whole, n
 
 
 def test_told_to_end_it_saves_where_it_stands(tmp_path):
-    def tell():
+    def warn():
         os.kill(os.getpid(), signal.SIGTERM)
 
     made = survivor()
@@ -87,7 +87,7 @@ def test_told_to_end_it_saves_where_it_stands(tmp_path):
 
     def heard(step, rows):
         if step == 10:
-            tell()
+            warn()
         return batch(step, rows)
 
     made.source.batch = heard
@@ -159,7 +159,7 @@ def test_the_command_line_answers_sigterm_with_zero(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(um.train.Trainer, "step", heard)
     command = ["train", "ring", "--out", str(tmp_path / "ring"), "--width", "8", "--depth", "1", "--steps", "9"]
     with pytest.raises(SystemExit) as ended:
-        main([*command, "--batch", "8", "--device", "cpu", "--watch", "none"])
+        main([*command, "--batch", "8", "--device", "cpu", "--log-to", "none"])
     assert ended.value.code == 0
     assert "goes on from here" in capsys.readouterr().err
     assert um.load(tmp_path / "ring").steps_done == 4

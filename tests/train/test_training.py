@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import unmelt as um
-from unmelt.train import EMA, AdamW, Checkpoint, Muon, Record, Trainer, Training, rate, read_metrics
+from unmelt.train import EMA, AdamW, Checkpoint, MetricsLog, Muon, Trainer, Training, lr_schedule, read_metrics
 from unmelt.train.checkpoint import chain
 from unmelt.train.files import checksum, read_tensors, write, write_tensors
 
@@ -61,7 +61,7 @@ def model(at=None, do=interrupt, dropout=0.3, **training):
         "steps": STEPS,
         "batch": 5,
         "lr": 3e-3,
-        "rate": um.train.rate.Cosine(warmup=7),
+        "lr_schedule": um.train.lr_schedule.Cosine(warmup=7),
         "ema": 0.9,
         "save_every": 1000,
         "picture_every": 0,
@@ -269,7 +269,7 @@ def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_ever
 @pytest.mark.parametrize("optimizer", [AdamW(), Muon()], ids=str)
 def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer):
     """A batch that no network can bear moves neither weights nor moments: only its turn in the average is taken."""
-    made = model(optimizer=optimizer, rate=rate.Cosine(warmup=0))
+    made = model(optimizer=optimizer, lr_schedule=lr_schedule.Cosine(warmup=0))
     trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
     for _ in range(3):
         trainer.step()
@@ -348,14 +348,14 @@ def test_the_average_is_its_closed_form():
 
 def test_learning_rate():
     """Up in a straight line, at the peak once, down as half a cosine, and never back up."""
-    training = Training(steps=100, lr=2.0, rate=rate.Cosine(warmup=20))
+    training = Training(steps=100, lr=2.0, lr_schedule=lr_schedule.Cosine(warmup=20))
     assert [training.lr_at(step) for step in (0, 9, 19, 20)] == pytest.approx([0.1, 1.0, 2.0, 2.0])
     assert training.lr_at(60) == pytest.approx(1.0)
     assert training.lr_at(40) == pytest.approx(1 + math.cos(math.pi / 4))
     assert training.lr_at(100) == training.lr_at(500) == pytest.approx(0.0, abs=1e-15)
     assert 0 < training.lr_at(99) < 0.01
-    assert Training(steps=10, lr=1.0, rate=rate.Cosine(warmup=0)).lr_at(0) == 1.0
-    assert Training(steps=10, lr=1.0, rate=rate.Cosine(warmup=50)).lr_at(9) == pytest.approx(0.2)
+    assert Training(steps=10, lr=1.0, lr_schedule=lr_schedule.Cosine(warmup=0)).lr_at(0) == 1.0
+    assert Training(steps=10, lr=1.0, lr_schedule=lr_schedule.Cosine(warmup=50)).lr_at(9) == pytest.approx(0.2)
 
 
 def test_the_optimizer_follows_the_learning_rate():
@@ -441,10 +441,10 @@ def test_a_damaged_line_of_metrics(tmp_path, line):
 
 def test_a_record_goes_on_where_the_run_does(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    with Record(path, 0, 100, 4, quiet=True) as record:
+    with MetricsLog(path, 0, 100, 4, quiet=True) as record:
         for step in (25, 50, 75):
             record.add(step, 1.0, 0.1)
-    with Record(path, 50, 100, 4, quiet=True) as record:
+    with MetricsLog(path, 50, 100, 4, quiet=True) as record:
         record.add(75, 2.0, 0.1)
     lines = read_metrics(path)
     assert [(line["step"], line["loss"]) for line in lines] == [(25, 1.0), (50, 1.0), (75, 2.0)]

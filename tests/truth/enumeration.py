@@ -143,7 +143,7 @@ def sampled(model, sampler, steps=0, rows=120_000, x=None, times=None):
     rng = Crowd(torch.full((rows,), 11), torch.zeros(rows, dtype=torch.int64))
     one, model = torch.ones(rows, dtype=torch.float64), Once(model)
     x = model.process.prior((rows, L), rng) if x is None else x.expand(rows, L)
-    state = sampler.init(x, one, rng.advance())
+    state = sampler.init(model, x, one, rng.advance())
     for s in times[1:] if times else [k / steps for k in range(steps - 1, -1, -1)]:
         state = sampler.step(model, state, one * s)
     assert (state.x < V).all()

@@ -8,7 +8,7 @@ import torch
 import unmelt as um
 from unmelt.backbone import Transformer
 from unmelt.backbone.rotary import Past, beside, read
-from unmelt.denoiser import Autoregressive, Blockwise, Hasty, TokenNetwork
+from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise, TokenNetwork
 from unmelt.guidance import Allowed, Nucleus, Temperature
 from unmelt.process import Mask
 from unmelt.rng import Rows, Stream, seeded
@@ -107,7 +107,7 @@ def any_order_of_blocks(model, block):
 @pytest.mark.parametrize("block", [1, 2, 3, L])
 def test_the_objective_of_blocks_is_its_closed_form_from_autoregression_to_full_diffusion(block, twice):
     model, number, rows = Blockwise(network(block), Mask(V), (L,)), 50, 30_000
-    expected, loss = any_order_of_blocks(model, block)[number], um.objective.AnyOrder(twice=twice)
+    expected, loss = any_order_of_blocks(model, block)[number], um.objective.AnyOrder(antithetic_masks=twice)
     found = loss(model, SEQUENCES[number].expand(rows, L), None, Stream(1)).double() * L
     if block == 1:
         assert (found - expected).abs().max() < 1e-12
@@ -123,7 +123,9 @@ def test_the_objective_of_blocks_is_its_closed_form_from_autoregression_to_full_
 def test_melting_rows_twice_is_the_same_loss_with_less_noise(even):
     model, rows = Blockwise(network(2), Mask(V), (L,)), 20_000
     once, twice = (
-        um.objective.AnyOrder(even=even, twice=each)(model, SEQUENCES[50].expand(rows, L), None, Stream(1)).double()
+        um.objective.AnyOrder(token_mean=even, antithetic_masks=each)(
+            model, SEQUENCES[50].expand(rows, L), None, Stream(1)
+        ).double()
         for each in (False, True)
     )
     assert abs(once.mean() - twice.mean()) < 5 * (once.var() + twice.var()).sqrt() / rows**0.5
@@ -138,7 +140,7 @@ def test_melted_twice_every_token_is_learned_and_one_of_a_block_twice():
         model.informed,
         lambda x_t, x0, where, *rest: (seen.append(where), told(x_t, x0, where, *rest))[1],
     )
-    um.objective.AnyOrder(twice=True)(model, SEQUENCES, None, Stream(3))
+    um.objective.AnyOrder(antithetic_masks=True)(model, SEQUENCES, None, Stream(3))
     (where,) = seen
     times = where.view(len(SEQUENCES), 2, L).sum(1)  # of the two, how often each place was a mask
     assert (times >= 1).all()
@@ -168,14 +170,16 @@ def test_melted_rows_beside_the_clean_one_are_attention_under_its_mask(n, block,
 def test_what_is_asked_for_in_some_places_is_what_would_be_believed_in_all():
     x0, x_t = SEQUENCES[[7, 50]], SEQUENCES[[9, 50]]
     where = torch.tensor([[True, False, True, False], [False, False, False, True]])
-    whole, blocks = TokenNetwork(network(), Mask(V), (L,)), Blockwise(network(2), Mask(V), (L,), both=True)
-    for each in (whole, blocks.free):
+    whole, blocks = TokenNetwork(network(), Mask(V), (L,)), Blockwise(network(2), Mask(V), (L,), bidirectional=True)
+    for each in (whole, blocks.as_bidirectional):
         torch.testing.assert_close(
             each.at(x_t, where, zeros(2)).logits, each(x_t, zeros(2)).logits[where], rtol=0, atol=1e-12
         )
     unblocked = TokenNetwork(network(), Mask(V), (L,))
     unblocked.load_state_dict(blocks.state_dict())
-    torch.testing.assert_close(blocks.free(x_t, zeros(2)).logits, unblocked(x_t, zeros(2)).logits, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        blocks.as_bidirectional(x_t, zeros(2)).logits, unblocked(x_t, zeros(2)).logits, rtol=0, atol=1e-12
+    )
     told = blocks.informed(x_t, x0, where, zeros(2)).logits
     first, second = x_t.clone(), x_t.clone()
     second[:, :2] = x0[:, :2]  # what the second block sees of the first
@@ -198,7 +202,7 @@ def finished(model, sampler, rows=5, length=12, steps=6, prompt=2):
     rng = Rows.of(7, rows)
     x = model.process.prior((rows, length), rng)
     x[:, :prompt] = torch.arange(rows)[:, None] % V
-    state = sampler.init(x, zeros(rows) + 1, rng.advance())
+    state = sampler.init(model, x, zeros(rows) + 1, rng.advance())
     states = [state]
     for k in range(steps - 1, -1, -1):
         states.append(sampler.step(model, states[-1], zeros(rows) + k / steps))
@@ -246,17 +250,17 @@ def test_rows_with_caches_at_other_stages_are_rows_alone():
 @torch.no_grad()
 def test_the_approximate_cache_is_exact_where_nothing_outside_matters_and_says_that_it_is_not():
     whole = TokenNetwork(network(None, length=12), Mask(V), (12,))
-    hasty = Hasty(whole, block=12)
-    assert not hasty.exact
-    kept, anew = finished(hasty, way.Unmask(cache=True)), finished(whole, way.Unmask(block=12))
+    cache_block = ApproximateBlockCache(whole, block=12)
+    assert not cache_block.exact
+    kept, anew = finished(cache_block, way.Unmask(cache=True)), finished(whole, way.Unmask(block=12))
     assert torch.equal(kept[-1].x, anew[-1].x)
-    apart = finished(Hasty(whole, block=4), way.Unmask(cache=True))
+    apart = finished(ApproximateBlockCache(whole, block=4), way.Unmask(cache=True))
     assert (apart[-1].x < V).all()
     # the first pass over a block sees everything as it is
     x = torch.full((1, 12), V)
-    belief, seen = Hasty(whole, block=4).goes_on(x, 4, None, None)
+    belief, seen = ApproximateBlockCache(whole, block=4).decode_step(x, 4, None, None)
     torch.testing.assert_close(belief.logits, whole(x, zeros(1)).logits[:, 4:8], rtol=0, atol=1e-12)
-    again, _ = Hasty(whole, block=4).goes_on(x, 4, seen, None)
+    again, _ = ApproximateBlockCache(whole, block=4).decode_step(x, 4, seen, None)
     torch.testing.assert_close(again.logits, belief.logits, rtol=0, atol=1e-12)
 
 

@@ -32,7 +32,7 @@ def entropy(p):
     return -leading(p)[2]
 
 
-ORDERS = {way.Confidence: 0, way.Margin: 1, way.Surety: 2}
+ORDERS = {way.Confidence: 0, way.Margin: 1, way.NegativeEntropy: 2}
 
 
 def one(order, places, p):
@@ -102,7 +102,7 @@ def written(model, order, chosen, x=MASKS, block=L):
 PACES = [
     (way.Scheduled(), one),
     (way.Threshold(0.75), at_least(0.75)),
-    (way.Bounded(0.5), losing_less_than(0.5)),
+    (way.EntropyBound(0.5), losing_less_than(0.5)),
 ]
 
 
@@ -122,7 +122,7 @@ def test_orders_and_paces_write_by_their_own_law(order, pace, chosen, block):
 def test_tokens_of_a_pass_are_kept_apart(order, distance):
     model, everything = Wrong(Mask(V), TELLING), lambda order, places, p: places
     expected, passes = written(model, order, apart(distance, everything))
-    found = sampled(model, way.Unmask(order, way.Threshold(1e-9), apart=distance), L)
+    found = sampled(model, way.Unmask(order, way.Threshold(1e-9), min_distance=distance), L)
     assert far(found, expected) < NEAR
     assert 2 <= passes < L
 
@@ -130,7 +130,7 @@ def test_tokens_of_a_pass_are_kept_apart(order, distance):
 def test_a_rows_length_apart_is_one_token_a_pass():
     model = Wrong(Mask(V), TELLING)
     for order in (kind() for kind in ORDERS):
-        found = sampled(model, way.Unmask(order, way.Threshold(1e-9), apart=L), L)
+        found = sampled(model, way.Unmask(order, way.Threshold(1e-9), min_distance=L), L)
         assert far(found, written(model, order, one)[0]) < NEAR
 
 

@@ -169,7 +169,7 @@ def test_counted_evenly_every_masked_token_weighs_alike():
             return model(x_t, t)
 
     x0 = SEQUENCES[40].expand(rows, L)
-    loss = um.objective.AnyOrder(even=True)(Spy(), x0, None, Stream(0))
+    loss = um.objective.AnyOrder(token_mean=True)(Spy(), x0, None, Stream(0))
     miss = -model(seen[0], None).log_probabilities.gather(-1, x0[..., None])[..., 0]
     torch.testing.assert_close(loss, torch.where(seen[0] == V, miss, 0).sum(1) * 2 / L)
 
@@ -259,7 +259,7 @@ def test_mending_brings_few_steps_nearer(process):
     table = Table(law(), process)
     once, again = (
         far(sampled(table, s, times=(1.0, 0.5, 0.05, 0.0)), table.law.flatten())
-        for s in (Ancestral(), way.Mended(Ancestral(), times=8, size=0.5))
+        for s in (Ancestral(), way.PredictorCorrector(Ancestral(), corrector_steps=8, size=0.5))
     )
     assert again < 0.65 * once
 

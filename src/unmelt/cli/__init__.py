@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from unmelt.cli.average import average
-from unmelt.cli.judge import curve, evaluate, tune
+from unmelt.cli.compare import compare
+from unmelt.cli.evaluate import curve, evaluate, tune
 from unmelt.cli.lab import lab
-from unmelt.cli.ledger import ledger
+from unmelt.cli.output import notify
 from unmelt.cli.recipes import recipes
 from unmelt.cli.sample import infill, sample
 from unmelt.cli.share import export, push
 from unmelt.cli.show import show
-from unmelt.cli.tell import tell
 from unmelt.cli.train import train
 from unmelt.errors import UsageError, nearest
 
@@ -31,7 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune,
     "eval": evaluate,
     "curve": curve,
-    "ledger": ledger,
+    "compare": compare,
     "show": show,
     "export": export,
     "push": push,
@@ -48,7 +48,7 @@ HELP = """usage: unmelt COMMAND
   tune RUN       learn to sample it in few steps
   eval RUN       judge samples against held-out data
   curve RUN      quality against evaluations, and paths, as pictures
-  ledger RUNS    autoregression and diffusion of text, side by side
+  compare RUNS    autoregression and diffusion of text, side by side
   show RUN       what a run folder holds
   export RUN     write it as diffusers loads it
   push RUN NAME  put it onto the Hub
@@ -84,14 +84,14 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         _dispatch(sys.argv[1:] if args is None else args)
     except UsageError as mistake:
-        tell(f"unmelt: {mistake.given}\n  needed: {mistake.needed}")
+        notify(f"unmelt: {mistake.given}\n  needed: {mistake.needed}")
         if mistake.instead:
-            tell(f"  try:    {_as_option(mistake.instead)}")
+            notify(f"  try:    {_as_option(mistake.instead)}")
         return 2
     except OSError as error:
-        tell(f"unmelt: {error}")
+        notify(f"unmelt: {error}")
         return 2
     except KeyboardInterrupt as interrupt:
-        tell("; ".join(["unmelt: interrupted", *map(str, interrupt.args)]))
+        notify("; ".join(["unmelt: interrupted", *map(str, interrupt.args)]))
         return 130
     return 0

@@ -6,8 +6,8 @@ from typing import Annotated
 import tyro
 
 from unmelt import run
+from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder
-from unmelt.cli.tell import tell
 from unmelt.errors import UsageError
 from unmelt.model import load
 
@@ -40,4 +40,4 @@ def average(
             raise UsageError(f"{place}, which holds a run", "a new folder", f"--out {place}-averaged")
         made = model.averaged(each, steps)
         made.save(place)
-        tell(f"{place}: {made.notes.rpartition('; ')[2]}")
+        notify(f"{place}: {made.notes.rpartition('; ')[2]}")

@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from unmelt.cli.tell import tell
+from unmelt.cli.output import notify
 from unmelt.lab import serve
 
 
@@ -40,14 +40,14 @@ def lab(
     try:
         bound = serve.listening(host, port)
     except serve.AlreadyOpenError as there:
-        tell(f"the lab is open already: {there}")
+        notify(f"the lab is open already: {there}")
         if browser:
             serve.show(str(there))
         return
     address = f"http://{serve.address(host)}:{bound.getsockname()[1]}/" + (f"?{QUESTION}={token}" if token else "")
 
     def ready() -> None:
-        tell(f"the lab is open: {address}\nCtrl-C ends it")
+        notify(f"the lab is open: {address}\nCtrl-C ends it")
         if browser:
             serve.show(address)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from unmelt.cli.tell import print_json, table
+from unmelt.cli.output import print_json, table
 from unmelt.recipe import RECIPES
 
 

@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from unmelt import run
+from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, class_named, of_text
-from unmelt.cli.tell import tell
-from unmelt.cli.writing import Order, writing
+from unmelt.cli.text_sampler import Order, text_sampler
 from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, check_rows, load
@@ -43,9 +43,9 @@ def sample(
     top_p: float = 1.0,
     order: Order = "own",
     threshold: float | None = None,
-    nats: float | None = None,
-    apart: int | None = None,
-    watch: bool = False,
+    entropy_budget: float | None = None,
+    min_distance: int | None = None,
+    live: bool = False,
     steps: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -65,9 +65,9 @@ def sample(
         top_p: Of text, the share of each belief that is kept.
         order: Of text, how it is written; own is how the recipe says.
         threshold: Of text, write all tokens at once that are at least this probable.
-        nats: Of text, write as many tokens at once as lose no more than this by it.
-        apart: Of text, tokens written at once stand so far from one another, anywhere in the row.
-        watch: Of text, show it resolving.
+        entropy_budget: Of text, write as many tokens at once as lose no more than this by it.
+        min_distance: Of text, tokens written at once stand so far from one another, anywhere in the row.
+        live: Of text, show it resolving.
         steps: Network evaluations, about; the model's own number if not given.
         seed: The same seed gives the same samples.
         out: A .png picture or a .npy array, RUN/sample.png if not given; or a .txt, the terminal if not given.
@@ -79,17 +79,17 @@ def sample(
     with processes.joined(device_named(device)) as own:
         model = load(folder, own)
         if isinstance(model, Model):
-            for_text: dict[str, object] = {"prompt": prompt, "suffix": suffix, "length": length, "watch": watch}
-            for_text |= {"threshold": threshold, "nats": nats, "apart": apart}
+            for_text: dict[str, object] = {"prompt": prompt, "suffix": suffix, "length": length, "live": live}
+            for_text |= {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance}
             _refuse(folder, "a model of images or points", for_text)
             _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
             return
         _refuse(folder, "a model of text", {"label": label, "caption": caption, "guidance": guidance != 1})
-        sampler = writing(model, order, threshold, nats, apart)
+        sampler = text_sampler(model, order, threshold, entropy_budget, min_distance)
         told = {"prompt": prompt, "suffix": suffix, "length": length, "temperature": temperature, "top_p": top_p}
         settings: dict[str, Any] = {**told, "steps": steps, "seed": seed, "sampler": sampler}
         _check_text_out(out)
-        texts = _watched(model, rows or TEXTS, settings) if watch else model.sample(rows or TEXTS, **settings)
+        texts = _live(model, rows or TEXTS, settings) if live else model.sample(rows or TEXTS, **settings)
         if processes.first():
             _written(texts, out)
 
@@ -128,7 +128,7 @@ def _pictured(
         write(out, array.getvalue())
     else:
         model.draw(x, each, out)
-    tell(f"{rows} samples: {out}")
+    notify(f"{rows} samples: {out}")
 
 
 def _check_text_out(out: Path | None) -> None:
@@ -138,7 +138,7 @@ def _check_text_out(out: Path | None) -> None:
         run.writable(out.parent)
 
 
-def _watched(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]:
+def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]:
     """The texts, shown in the terminal as they resolve."""
     texts: list[str] = []
     with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as live:
@@ -155,7 +155,7 @@ def _written(texts: list[str], out: Path | None) -> None:
         return
     run.prepare(out.parent)
     write(out, (whole + "\n").encode())
-    tell(f"{len(texts)} texts: {out}")
+    notify(f"{len(texts)} texts: {out}")
 
 
 def infill(
@@ -169,8 +169,8 @@ def infill(
     top_p: float = 1.0,
     order: Order = "own",
     threshold: float | None = None,
-    nats: float | None = None,
-    apart: int | None = None,
+    entropy_budget: float | None = None,
+    min_distance: int | None = None,
     steps: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -187,8 +187,8 @@ def infill(
         top_p: The share of each belief that is kept.
         order: How it is written; own is how the recipe says.
         threshold: Write all tokens at once that are at least this probable.
-        nats: Write as many tokens at once as lose no more than this by it.
-        apart: Tokens written at once stand so far from one another.
+        entropy_budget: Write as many tokens at once as lose no more than this by it.
+        min_distance: Tokens written at once stand so far from one another.
         steps: Network evaluations, about; the model's own number if not given.
         seed: The same seed gives the same text.
         out: A .txt file; the terminal if not given.
@@ -216,6 +216,6 @@ def infill(
         temperature=temperature,
         top_p=top_p,
         seed=[fold(seed, row) for row in range(rows)],
-        sampler=writing(model, order, threshold, nats, apart),
+        sampler=text_sampler(model, order, threshold, entropy_budget, min_distance),
     )
     _written(texts, out)

@@ -6,8 +6,8 @@ from typing import Literal
 
 import tyro
 
+from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, of_numbers
-from unmelt.cli.tell import tell
 from unmelt.interop import chosen, to_diffusers
 from unmelt.model import load
 from unmelt.sampler import Euler, grid
@@ -34,7 +34,7 @@ def export(
     taken = way[1] if steps is None else replace(way[1], steps=steps)
     out = out or folder.with_name(f"{folder.name}-{to}")
     to_diffusers(model, out, sampler=way[0], grid=taken)
-    tell(f"{to}: {out}")
+    notify(f"{to}: {out}")
 
 
 def push(
@@ -55,4 +55,4 @@ def push(
     """
     model = load(folder, "cpu")
     address = model.push_to_hub(name, private=private or None, commit_message=message, license=license)
-    tell(f"pushed: {address}")
+    notify(f"pushed: {address}")

@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import Console
 
 from unmelt import card, run
+from unmelt.cli.output import print_json, table
 from unmelt.cli.runs import RunFolder
-from unmelt.cli.tell import print_json, table
 from unmelt.train import read_metrics
 
 ACROSS, HIGH = 60, 6

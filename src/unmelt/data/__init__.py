@@ -1,10 +1,10 @@
 """How files become batches."""
 
-from unmelt.data.ahead import Ahead
 from unmelt.data.digits import digits
 from unmelt.data.facts import facts
+from unmelt.data.fill_in_the_middle import FillInTheMiddle
 from unmelt.data.images import Report, images
-from unmelt.data.middle import Middle
+from unmelt.data.prefetcher import Prefetcher
 from unmelt.data.python_source import python_source
 from unmelt.data.questions import GAP, Questions
 from unmelt.data.source import Arrays, Source
@@ -14,12 +14,12 @@ from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
 
 __all__ = [
     "GAP",
-    "Ahead",
     "Arrays",
     "Checkerboard",
     "Document",
-    "Middle",
+    "FillInTheMiddle",
     "Moons",
+    "Prefetcher",
     "Questions",
     "Report",
     "Ring",

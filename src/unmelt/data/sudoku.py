@@ -152,7 +152,7 @@ class Sudoku:
         puzzle = torch.where(torch.from_numpy(generator.random(grids.shape) < share), grids, self.side)
         asked = torch.cat([puzzle, torch.full((rows, 1), self.side + 1)], 1)
         known = torch.cat([asked, torch.full_like(grids, -1)], 1)
-        return torch.cat([asked, grids], 1), Condition(known=known)
+        return torch.cat([asked, grids], 1), Condition(known_tokens=known)
 
     def questions(self, count: int) -> Questions:
         """Puzzles with one solution, of which no clue can be spared (of 9 x 9, up to about 30 clues are left)."""

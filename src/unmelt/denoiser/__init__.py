@@ -1,26 +1,26 @@
 """From a network's output to a belief about the data."""
 
 from unmelt.denoiser import prediction
+from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
 from unmelt.denoiser.autoregressive import Autoregressive
 from unmelt.denoiser.blockwise import Blockwise
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.exact import Mixture
-from unmelt.denoiser.fitted import Fitted
-from unmelt.denoiser.hasty import Hasty
+from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.network import Network
-from unmelt.denoiser.refined import Refined
+from unmelt.denoiser.residual import ResidualDenoiser
 from unmelt.denoiser.table import Table
 from unmelt.denoiser.token_network import TokenNetwork
 
 __all__ = [
+    "ApproximateBlockCache",
     "Autoregressive",
     "Blockwise",
     "Denoiser",
-    "Fitted",
-    "Hasty",
+    "GaussianMixtureDenoiser",
     "Mixture",
     "Network",
-    "Refined",
+    "ResidualDenoiser",
     "Table",
     "TokenNetwork",
     "prediction",

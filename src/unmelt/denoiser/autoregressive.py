@@ -32,14 +32,14 @@ class Autoregressive(nn.Module):
     exact = True
     """Whether going on is the same as reading all anew."""
 
-    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], middle: bool = False) -> None:
+    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], fills_middle: bool = False) -> None:
         super().__init__()
         if getattr(backbone, "block", None) != 1:
             raise UsageError(
                 f"a backbone with block={getattr(backbone, 'block', None)}", "a causal one", "Transformer(..., block=1)"
             )
         self.backbone, self.process, self.shape, self.block = backbone, process, tuple(shape), 1
-        self.middle = middle
+        self.fills_middle = fills_middle
 
     def forward(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
@@ -47,7 +47,7 @@ class Autoregressive(nn.Module):
         before = F.pad(x_t[:, :-1], (1, 0), value=self.process.mask)
         return Categorical(self.backbone(before, t.float(), condition).float())
 
-    def goes_on(
+    def decode_step(
         self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
     ) -> tuple[Categorical, Tensor]:
         """Belief at place `first`, all before being written, and what is kept of all that was read for it."""

@@ -33,20 +33,20 @@ class Blockwise(nn.Module):
     exact = True
     """Whether going on is the same as reading all anew."""
 
-    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], both: bool = False) -> None:
+    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], bidirectional: bool = False) -> None:
         super().__init__()
         if getattr(backbone, "block", None) is None:
             raise UsageError("a backbone without a block", "a block-causal one", "Transformer(..., block=16)")
-        self.backbone, self.process, self.shape, self.both = backbone, process, tuple(shape), both
+        self.backbone, self.process, self.shape, self.bidirectional = backbone, process, tuple(shape), bidirectional
 
     @property
     def block(self) -> int:
         return self.backbone.block  # type: ignore[return-value]
 
     @property
-    def free(self) -> "Free":
+    def as_bidirectional(self) -> "Bidirectional":
         """The same network, all reading from all."""
-        return Free(self)
+        return Bidirectional(self)
 
     def forward(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
@@ -67,7 +67,7 @@ class Blockwise(nn.Module):
         """
         return Categorical(self.backbone(x0, t.float(), condition, beside=x_t, where=where).float())
 
-    def goes_on(
+    def decode_step(
         self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
     ) -> tuple[Categorical, Tensor]:
         """Belief in the block that begins at `first`, all before being written, and what is kept of those before."""
@@ -80,7 +80,7 @@ class Blockwise(nn.Module):
 
 
 @final
-class Free:
+class Bidirectional:
     """A network of blocks that reads without them: belief in any place, in view of all others."""
 
     def __init__(self, denoiser: Blockwise) -> None:

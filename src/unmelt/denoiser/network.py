@@ -10,9 +10,9 @@ from unmelt.condition import Condition
 from unmelt.denoiser.precondition import noise_level, unit_scale
 from unmelt.denoiser.prediction import Prediction
 from unmelt.errors import UsageError
+from unmelt.memoize import memoized
 from unmelt.posterior import Point
-from unmelt.process.gaussian import Gaussian, Level, spread
-from unmelt.remember import remembered
+from unmelt.process.gaussian import Gaussian, Level, expand
 from unmelt.schedule import Schedule
 
 
@@ -49,17 +49,19 @@ class Network(nn.Module):
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Point:
-        unit, level, keep, take = _numbers(self.prediction, self.process.schedule, self.data_sd, t, x_t.dtype, x_t.ndim)
+        unit, level, c_skip, c_out = _numbers(
+            self.prediction, self.process.schedule, self.data_sd, t, x_t.dtype, x_t.ndim
+        )
         output = self.backbone(x_t * unit, level, condition)
-        return Point(torch.addcmul(keep * x_t, take, output.to(x_t.dtype)))
+        return Point(torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype)))
 
 
-@remembered
+@memoized
 def _numbers(
     prediction: Prediction, schedule: Schedule, data_sd: float, t: Tensor, dtype: torch.dtype, ndim: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All that a call needs of its times, in one look-up: what x_t is scaled by, the network's level, keep and take."""
     level = Level(schedule.alpha(t), schedule.sigma(t))
-    keep, take = prediction.coefficients(t, schedule)
+    c_skip, c_out = prediction.coefficients(t, schedule)
     unit = unit_scale(torch.ones_like(t), level, data_sd)
-    return spread(unit, dtype, ndim), noise_level(level, dtype), spread(keep, dtype, ndim), spread(take, dtype, ndim)
+    return expand(unit, dtype, ndim), noise_level(level, dtype), expand(c_skip, dtype, ndim), expand(c_out, dtype, ndim)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.process.gaussian import Level, spread
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
+from unmelt.process.gaussian import Level, expand
 
 EDGE = 10.0
 """|log(sigma / alpha)| beyond which a network could not tell the difference: signal or noise is below 5e-5."""
@@ -22,9 +22,9 @@ def unit_scale(x_t: Float[Tensor, "rows *shape"], level: Level, data_sd: float) 
     return x_t * _unit(*level, data_sd, x_t.dtype, x_t.ndim)
 
 
-@remembered
+@memoized
 def _unit(alpha: Tensor, sigma: Tensor, data_sd: float, dtype: torch.dtype, ndim: int) -> Tensor:
-    return spread(torch.rsqrt((alpha * data_sd) ** 2 + sigma**2), dtype, ndim)
+    return expand(torch.rsqrt((alpha * data_sd) ** 2 + sigma**2), dtype, ndim)
 
 
 def noise_level(level: Level, dtype: torch.dtype) -> Float[Tensor, " rows"]:
@@ -32,6 +32,6 @@ def noise_level(level: Level, dtype: torch.dtype) -> Float[Tensor, " rows"]:
     return _log_ratio(*level, dtype)
 
 
-@remembered
+@memoized
 def _log_ratio(alpha: Tensor, sigma: Tensor, dtype: torch.dtype) -> Tensor:
     return (torch.log(sigma / alpha).clamp(-EDGE, EDGE) / 4).to(dtype)

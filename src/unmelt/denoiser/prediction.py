@@ -9,9 +9,9 @@ With x_t = alpha x0 + sigma noise, each of these fixes all the others:
 (Ho et al., 2020; Salimans and Ho, 2022; Lipman et al., 2023; Karras et al., 2022, equation 7 and table 1, here for any
 alpha.) All are the same sentence with other coefficients,
 
-    x0 = keep(t) x_t + take(t) output
+    x0 = c_skip(t) x_t + c_out(t) output
 
-which read backwards gives the output that stands for an x0, hence the training target; and 1 / |take| is how strongly
+which read backwards gives the output that stands for an x0, hence the training target; and 1 / |c_out| is how strongly
 the output amplifies an error in x0, whose square turns a loss on x0 into a loss on the output.
 """
 
@@ -23,16 +23,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.process.gaussian import Gaussian, over, spread
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
+from unmelt.process.gaussian import Gaussian, expand, expand_like
 from unmelt.schedule import Schedule
 
 
 class Coefficients(NamedTuple):
-    """x0 = keep x_t + take output."""
+    """x0 = c_skip x_t + c_out output."""
 
-    keep: Float[Tensor, " rows"]
-    take: Float[Tensor, " rows"]
+    c_skip: Float[Tensor, " rows"]
+    c_out: Float[Tensor, " rows"]
 
 
 class Prediction(ABC):
@@ -43,7 +43,7 @@ class Prediction(ABC):
 
     @abstractmethod
     def coefficients(self, t: Float[Tensor, " rows"], schedule: Schedule) -> Coefficients:
-        """keep and take at each time."""
+        """c_skip and c_out at each time."""
 
     @final
     def mean(
@@ -54,8 +54,8 @@ class Prediction(ABC):
         process: Gaussian,
     ) -> Float[Tensor, "rows *shape"]:
         """x0 from the output."""
-        keep, take = _spread_coefficients(self, process.schedule, t, x_t.dtype, x_t.ndim)
-        return torch.addcmul(keep * x_t, take, output)
+        c_skip, c_out = _spread_coefficients(self, process.schedule, t, x_t.dtype, x_t.ndim)
+        return torch.addcmul(c_skip * x_t, c_out, output)
 
     @final
     def output(
@@ -66,21 +66,21 @@ class Prediction(ABC):
         process: Gaussian,
     ) -> Float[Tensor, "rows *shape"]:
         """The output that stands for this x0."""
-        keep, take = self.coefficients(t, process.schedule)
-        return (mean - over(keep, x_t) * x_t) / over(take, x_t)
+        c_skip, c_out = self.coefficients(t, process.schedule)
+        return (mean - expand_like(c_skip, x_t) * x_t) / expand_like(c_out, x_t)
 
     @final
     def gain(self, t: Float[Tensor, " rows"], schedule: Schedule) -> Float[Tensor, " rows"]:
         """|d output / d x0| at fixed x_t."""
-        return 1 / self.coefficients(t, schedule).take.abs()
+        return 1 / self.coefficients(t, schedule).c_out.abs()
 
 
-@remembered
+@memoized
 def _spread_coefficients(
     prediction: Prediction, schedule: Schedule, t: Tensor, dtype: torch.dtype, ndim: int
 ) -> tuple[Tensor, Tensor]:
-    keep, take = prediction.coefficients(t, schedule)
-    return spread(keep, dtype, ndim), spread(take, dtype, ndim)
+    c_skip, c_out = prediction.coefficients(t, schedule)
+    return expand(c_skip, dtype, ndim), expand(c_out, dtype, ndim)
 
 
 @final
@@ -135,8 +135,8 @@ class Velocity(Prediction):
     def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         turn = alpha * schedule.sigma_rate(t) - schedule.alpha_rate(t) * sigma
-        keep = torch.where(sigma > 0, schedule.sigma_rate(t) / turn, 1.0)  # its limit, where the rate is infinite
-        return Coefficients(keep, -sigma / turn)
+        c_skip = torch.where(sigma > 0, schedule.sigma_rate(t) / turn, 1.0)  # its limit, where the rate is infinite
+        return Coefficients(c_skip, -sigma / turn)
 
 
 @final

@@ -10,9 +10,9 @@ from unmelt.guidance.manifold import CFGpp
 from unmelt.guidance.nucleus import Nucleus
 from unmelt.guidance.projected import APG
 from unmelt.guidance.rescale import Rescale
-from unmelt.guidance.still import Still
 from unmelt.guidance.temperature import Temperature
 from unmelt.guidance.zero import CFGZero
+from unmelt.guidance.zero_init import ZeroInit
 
 __all__ = [
     "APG",
@@ -26,6 +26,6 @@ __all__ = [
     "Guidance",
     "Nucleus",
     "Rescale",
-    "Still",
     "Temperature",
+    "ZeroInit",
 ]

@@ -21,7 +21,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance.guidance import Guidance
 from unmelt.posterior import Point
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 LogProbability = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
@@ -48,7 +48,7 @@ class Classifier(Guidance):
     ) -> Point:
         alpha, sigma = self.process.level(t)
         reach = torch.where(alpha > 0, sigma**2 / alpha, 0.0)
-        return Point(belief.mean - over(reach, x_t) * self._gradient(x_t, t, condition))
+        return Point(belief.mean - expand_like(reach, x_t) * self._gradient(x_t, t, condition))
 
     def _gradient(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
         followed = torch.is_grad_enabled() and x_t.requires_grad

@@ -15,15 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
+from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
 from unmelt.guidance.guidance import check_scale
 from unmelt.posterior import Point
 
 
 @final
-class Composition(Around):
+class Composition(DenoiserWrapper):
     """A denoiser told several things at once; one network call for each, and one for the null belief.
 
     conditions   each of one row, which is meant for all rows

@@ -16,10 +16,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
+from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 
 def check_scale(scale: float) -> None:
@@ -28,7 +28,7 @@ def check_scale(scale: float) -> None:
         raise UsageError(f"a guidance scale of {scale}", "a finite number", "guidance=2.0")
 
 
-class Guidance(Around, ABC):
+class Guidance(DenoiserWrapper, ABC):
     """A denoiser made of denoisers.
 
     scale      1 unguided, above 1 guided, 0 the worse belief
@@ -67,4 +67,4 @@ class Guidance(Around, ABC):
         if self.scale == 1 or not inside.any():
             return belief, belief
         weight = torch.where(inside, self.scale, torch.ones_like(t))  # in float64, as t is
-        return belief, self.worse_than(belief, x_t, t, condition).lerp(belief, over(weight, x_t))
+        return belief, self.worse_than(belief, x_t, t, condition).lerp(belief, expand_like(weight, x_t))

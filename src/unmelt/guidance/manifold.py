@@ -26,9 +26,9 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.guidance.classifier_free import null_belief
 from unmelt.guidance.guidance import Guidance
+from unmelt.memoize import memoized
 from unmelt.posterior import Point
-from unmelt.process.gaussian import over
-from unmelt.remember import remembered
+from unmelt.process.gaussian import expand_like
 from unmelt.schedule import Schedule
 
 Knots = Callable[[Schedule], Float[Tensor, " knots"]]
@@ -51,10 +51,10 @@ class CFGpp(Guidance):
         self, belief: Point, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
     ) -> Point:
         null = null_belief(self.denoiser, belief, x_t, t, condition)
-        return belief.lerp(null, over(_gain(self.grid, self.process.schedule, t), x_t))
+        return belief.lerp(null, expand_like(_gain(self.grid, self.process.schedule, t), x_t))
 
 
-@remembered
+@memoized
 def _gain(grid: Knots, schedule: Schedule, t: Tensor) -> Tensor:
     """k for the step from t to the next knot below it; 1 at t = 0, where no step is left."""
     rising = grid(schedule).to(t.device).flip(0)

@@ -25,7 +25,7 @@ from unmelt.guidance.classifier_free import null_belief
 from unmelt.guidance.guidance import Guidance
 from unmelt.guidance.projection import along
 from unmelt.posterior import Point
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 
 @final
@@ -56,6 +56,6 @@ class APG(Guidance):
     ) -> Point:
         difference = belief.mean - null_belief(self.denoiser, belief, x_t, t, condition).mean
         size = torch.linalg.vector_norm(difference.flatten(1), dim=1)
-        difference = difference * over((self.limit / size).clamp_max(1), x_t)
-        parallel = over(along(difference, belief.mean), x_t) * belief.mean
+        difference = difference * expand_like((self.limit / size).clamp_max(1), x_t)
+        parallel = expand_like(along(difference, belief.mean), x_t) * belief.mean
         return Point(belief.mean - (difference - (1 - self.eta) * parallel))

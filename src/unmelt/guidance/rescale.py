@@ -14,15 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.denoiser.around import Around
+from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
 from unmelt.guidance.guidance import Guidance
 from unmelt.posterior import Point
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 
 @final
-class Rescale(Around):
+class Rescale(DenoiserWrapper):
     """Any guidance, at no further call of a network.
 
     share   0 leaves the guidance as it is, 1 keeps the standard deviation wholly; the paper's phi, 0.7
@@ -46,7 +46,7 @@ class Rescale(Around):
         plain, guided = self.denoiser.beliefs(x_t, t, condition)
         before, after = (_deviation(belief.mean) for belief in (plain, guided))
         ratio = torch.where(after > 0, before / after, 1.0)
-        return guided.lerp(Point(guided.mean * over(ratio, x_t)), self.share)
+        return guided.lerp(Point(guided.mean * expand_like(ratio, x_t)), self.share)
 
 
 def _deviation(x: Float[Tensor, "rows *shape"]) -> Float[Tensor, " rows"]:

@@ -7,11 +7,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.denoiser.around import Around
+from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.posterior import Categorical
 
 
-class Reshaped(Around, ABC):
+class Reshaped(DenoiserWrapper, ABC):
     """A denoiser whose belief at each place is another's, reshaped; with that one's cache, if it has one."""
 
     @abstractmethod
@@ -33,8 +33,8 @@ class Reshaped(Around, ABC):
         return self.denoiser.exact  # type: ignore[attr-defined]
 
     @final
-    def goes_on(
+    def decode_step(
         self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
     ) -> tuple[Categorical, Tensor]:
-        belief, kept = self.denoiser.goes_on(x_t, first, kept, condition)  # type: ignore[attr-defined]
+        belief, kept = self.denoiser.decode_step(x_t, first, kept, condition)  # type: ignore[attr-defined]
         return self.change(belief, x_t, first), kept

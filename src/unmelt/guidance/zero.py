@@ -5,7 +5,7 @@
 While a flow is learned badly its velocities are wrong in size too; s is the one that makes |conditional - s null|
 smallest, row by row. In straight coordinates (`Gaussian.straighten`) the velocity is (w - x0) / u on every schedule, so
 that a share s of the null velocity is the null belief, drawn towards w by 1 - s. The paper's other half, no movement
-during the first steps, is a wrapper of its own, `Still`.
+during the first steps, is a wrapper of its own, `ZeroInit`.
 """
 
 from typing import final
@@ -18,7 +18,7 @@ from unmelt.guidance.classifier_free import null_belief
 from unmelt.guidance.guidance import Guidance
 from unmelt.guidance.projection import along
 from unmelt.posterior import Point
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 
 @final
@@ -31,4 +31,4 @@ class CFGZero(Guidance):
         null = null_belief(self.denoiser, belief, x_t, t, condition)
         w, _ = self.process.straighten(x_t, t)
         share = along(w - belief.mean, w - null.mean)
-        return null.lerp(Point(w), over(1 - share, x_t))
+        return null.lerp(Point(w), expand_like(1 - share, x_t))

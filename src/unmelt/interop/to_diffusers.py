@@ -24,8 +24,8 @@ from unmelt.errors import UsageError
 from unmelt.interop.bundle import bundle
 from unmelt.interop.from_diffusers import PREDICTIONS
 from unmelt.interop.package import diffusers
+from unmelt.interop.scheduler_match import SchedulerMatch, is_euler, match_scheduler
 from unmelt.interop.unet import DiffusersUNet
-from unmelt.interop.way import Way, is_euler, way
 from unmelt.model import Model
 from unmelt.run import prepare, writable
 from unmelt.sampler import DPMpp, Euler, Grid, Sampler
@@ -60,7 +60,10 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
             _write_native(model, sampler, grid, Path(beside))
         else:
             _write(
-                model, way(sampler, grid, model.denoiser.process.schedule, model.denoiser.data_sd), grid, Path(beside)
+                model,
+                match_scheduler(sampler, grid, model.denoiser.process.schedule, model.denoiser.data_sd),
+                grid,
+                Path(beside),
             )
         shutil.copytree(beside, folder, dirs_exist_ok=True)
     return folder
@@ -118,7 +121,7 @@ def _write_native(model: Model, sampler: Sampler, grid: Grid, folder: Path) -> N
     kinds.DDIMPipeline(denoiser.backbone.network, scheduler).save_pretrained(folder)
 
 
-def _write(model: Model, found: Way, grid: Grid, folder: Path) -> None:
+def _write(model: Model, found: SchedulerMatch, grid: Grid, folder: Path) -> None:
     """The folder with code in it."""
     from unmelt.interop import pipeline, wrapped
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 PARTS: dict[str, type] = {}
 """The classes that a description may name; an exported file adds those that it holds."""
@@ -59,13 +59,13 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
     def _edm(self, scaled: Tensor, level: Tensor, condition: Condition | None) -> Tensor:
         ratio, sd = torch.exp(4 * level), self.inner.data_sd
         size = torch.sqrt(ratio**2 + sd**2)
-        x = over(size, scaled) * scaled
+        x = expand_like(size, scaled) * scaled
         t = self.inner.process.schedule.time(-8 * level).clamp(0, 1)
-        x0 = self.inner(over(self.inner.process.level(t).alpha, x) * x, t, condition).mean
-        return (x0 - over((sd / size) ** 2, x) * x) / over(ratio * sd / size, x)
+        x0 = self.inner(expand_like(self.inner.process.level(t).alpha, x) * x, t, condition).mean
+        return (x0 - expand_like((sd / size) ** 2, x) * x) / expand_like(ratio * sd / size, x)
 
     def _flow(self, w: Tensor, timestep: Tensor, condition: Condition | None) -> Tensor:
         u = timestep / 1000
         t = self.inner.process.schedule.time(2 * torch.log((1 - u) / u)).clamp(0, 1)
         alpha, sigma = self.inner.process.level(t)
-        return (w - self.inner(over(alpha + sigma, w) * w, t, condition).mean) / over(u, w)
+        return (w - self.inner(expand_like(alpha + sigma, w) * w, t, condition).mean) / expand_like(u, w)

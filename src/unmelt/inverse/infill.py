@@ -14,15 +14,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
+from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
 
 
 @final
-class Infill(Around):
-    """A denoiser that is certain of `condition.known`."""
+class Infill(DenoiserWrapper):
+    """A denoiser that is certain of `condition.known_tokens`."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
@@ -30,9 +30,9 @@ class Infill(Around):
     def __call__(
         self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
-        if condition is None or condition.known is None:
+        if condition is None or condition.known_tokens is None:
             return self.denoiser(x_t, t, condition)
-        tokens = condition.known
+        tokens = condition.known_tokens
         if tokens.shape != x_t.shape:
             raise UsageError(
                 f"known tokens of shape {tuple(tokens.shape)} for rows of shape {tuple(x_t.shape)}",

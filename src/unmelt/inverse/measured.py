@@ -24,8 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.denoiser.around import Around
 from unmelt.denoiser.denoiser import Denoiser
+from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
 from unmelt.inverse.operator import Operator
 from unmelt.inverse.tweedie import Covary, tweedie
@@ -33,7 +33,7 @@ from unmelt.posterior import Point
 
 
 @dataclass(frozen=True, eq=False)
-class Measured(Around, ABC):
+class Measured(DenoiserWrapper, ABC):
     """A denoiser that also believes a measurement; itself a denoiser.
 
     operator   A

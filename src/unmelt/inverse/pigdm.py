@@ -15,7 +15,7 @@ from unmelt.errors import UsageError
 from unmelt.inverse.measured import Measured
 from unmelt.inverse.solve import solve
 from unmelt.inverse.tweedie import Covary
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 STEPS = 16
 """To solve for u, which here cost two products with A each: masks and blocks need one."""
@@ -35,7 +35,7 @@ class PiGDM(Measured):
 
     def explain(self, residual: Tensor, shape: tuple[int, ...], covary: Covary, t: Tensor) -> Tensor:
         alpha, sigma = self.process.level(t)
-        open_ = over((sigma * self.data_sd) ** 2 / ((alpha * self.data_sd) ** 2 + sigma**2), residual)
+        open_ = expand_like((sigma * self.data_sd) ** 2 / ((alpha * self.data_sd) ** 2 + sigma**2), residual)
 
         def product(u: Tensor) -> Tensor:
             return self.noise_sd**2 * u + open_ * self.operator.forward(self.operator.adjoint(u, shape))

@@ -18,7 +18,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 Covary = Callable[[Tensor], Tensor]
 """v -> Cov[x0 | x_t] v, row by row."""
@@ -43,10 +43,10 @@ def tweedie(
     near = torch.minimum(t, process.schedule.time(end.clamp_min(-2 * math.log(far))))
     alpha, sigma = process.level(near)
     beyond = t > near
-    brought = x_t * over(torch.where(beyond, sigma / process.level(t).sigma, 1.0), x_t)
+    brought = x_t * expand_like(torch.where(beyond, sigma / process.level(t).sigma, 1.0), x_t)
     mean, pull = torch.func.vjp(lambda x: denoiser(x, near, condition).mean, brought)[
         :2
     ]  # even where gradients are off
     if beyond.any():
-        mean = torch.where(over(t - near, x_t) > 0, denoiser(x_t, t, condition).mean, mean)
-    return mean, lambda v: over(sigma**2 / alpha, v) * pull(v)[0]
+        mean = torch.where(expand_like(t - near, x_t) > 0, denoiser(x_t, t, condition).mean, mean)
+    return mean, lambda v: expand_like(sigma**2 / alpha, v) * pull(v)[0]

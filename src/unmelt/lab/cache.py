@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, load
 from unmelt.train.files import write
-from unmelt.train.watch import Watch
+from unmelt.train.logger import Logger
 
 M = TypeVar("M", Model, TextModel)
 
@@ -77,7 +77,7 @@ def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, floa
             found.source, found.held_out = model.source, model.held_out
             return found  # type: ignore[return-value]
         watch = [_Told(progress, model.training.steps)] if progress is not None else []
-        return model.fit(path, quiet=True, watch=watch)
+        return model.fit(path, quiet=True, log_to=watch)
 
 
 def finished(name: str, model: Model | TextModel) -> bool:
@@ -127,7 +127,7 @@ def _lock_file(name: str) -> IO[str]:
         ) from None
 
 
-class _Told(Watch):
+class _Told(Logger):
     """Whoever watches, told of steps."""
 
     def __init__(self, progress: Callable[[int, int, float], None], steps: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from unmelt.picture.vector import Frame
+from unmelt.picture.vector import Axes
 
 
 class Pad(anywidget.AnyWidget):
@@ -28,13 +28,13 @@ class Pad(anywidget.AnyWidget):
     limits: Any = traitlets.List([]).tag(sync=True)
 
     @classmethod
-    def on(cls, frame: Frame, label: str, mode: str = "drop", point: tuple[float, float] | None = None) -> "Pad":
-        """A pad on this frame, for a point ("drop") or a drawing ("draw"); `label` says so to those who hear it."""
+    def on(cls, axes: Axes, label: str, mode: str = "drop", point: tuple[float, float] | None = None) -> "Pad":
+        """A pad on this axes, for a point ("drop") or a drawing ("draw"); `label` says so to those who hear it."""
         return cls(
             label=label,
             mode=mode,
-            area=list(frame.area),
-            size=[frame.width, frame.height],
-            limits=[*frame.x, *frame.y],
+            area=list(axes.area),
+            size=[axes.width, axes.height],
+            limits=[*axes.x, *axes.y],
             point=[] if point is None else list(point),
         )

@@ -37,8 +37,8 @@ def bound_on_tokens(
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise UsageError(f"draws={draws!r}", "a whole number, at least 1", "draws=32")
     counts = torch.full((len(x0),), x0[0].numel(), device=x0.device)
-    if condition is not None and condition.known is not None:
-        counts = (condition.known < 0).flatten(1).sum(1)
+    if condition is not None and condition.known_tokens is not None:
+        counts = (condition.known_tokens < 0).flatten(1).sum(1)
     each = torch.stack(
         [loss(denoiser, x0, condition, Stream(fold(seed, draw), x0.device)).double() for draw in range(draws)]
     )

@@ -1,28 +1,28 @@
 """How good samples are."""
 
+from unmelt.metric.classifier import Classifier
 from unmelt.metric.energy import energy
 from unmelt.metric.features import Features, Margins, Pixels
-from unmelt.metric.frechet import endless, frechet
-from unmelt.metric.judge import Judge
+from unmelt.metric.frechet import extrapolated, frechet
 from unmelt.metric.nearest import Nearest, nearest
 from unmelt.metric.paths import Straightness, straightness
-from unmelt.metric.score import Sheet, score, sheet
+from unmelt.metric.score import SampleSet, collect, score
 from unmelt.metric.sliced import sliced
 
 __all__ = [
+    "Classifier",
     "Features",
-    "Judge",
     "Margins",
     "Nearest",
     "Pixels",
-    "Sheet",
+    "SampleSet",
     "Straightness",
-    "endless",
+    "collect",
     "energy",
+    "extrapolated",
     "frechet",
     "nearest",
     "score",
-    "sheet",
     "sliced",
     "straightness",
 ]

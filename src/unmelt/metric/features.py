@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.metric.judge import Judge
+from unmelt.metric.classifier import Classifier
 
 
 @runtime_checkable
@@ -51,7 +51,7 @@ class Margins:
     whatever its classes do not depend on, so use it beside `Pixels`, not instead.
     """
 
-    judge: Judge
+    judge: Classifier
 
     @property
     def name(self) -> str:

@@ -30,7 +30,7 @@ def frechet(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     return max(0.0, float((mean_a - mean_b).square().sum() + spread))
 
 
-def endless(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
+def extrapolated(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
     """What `frechet` would come to with samples without end (Chong and Forsyth, 2020).
 
     n samples add c / n to the distance in expectation, so half of them add twice as much: 2 F(n) - F(n / 2), the

@@ -1,14 +1,14 @@
 """The facades: one object that is fitted, sampled, judged, saved and loaded."""
 
-from unmelt.model.continuous import Frame, Guide, Model
+from unmelt.model.continuous import Guide, Model, SampleFrame
 from unmelt.model.load import from_pretrained, load
 from unmelt.model.text import TextFrame, TextModel
 from unmelt.model.trained import Trained, check_rows
 
 __all__ = [
-    "Frame",
     "Guide",
     "Model",
+    "SampleFrame",
     "TextFrame",
     "TextModel",
     "Trained",

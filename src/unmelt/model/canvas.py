@@ -36,14 +36,14 @@ class Canvas:
     """Of one model.
 
     length     tokens of the longest row
-    goes_on    whether what is written never sees what comes after
+    is_causal    whether what is written never sees what comes after
     middles    whether it was taught to write a middle with the suffix before it all the same
     """
 
     tokenizer: Tokenizer
     length: int
-    goes_on: bool
-    middles: bool
+    is_causal: bool
+    fills_middle: bool
 
     # From text
 
@@ -87,7 +87,7 @@ class Canvas:
         if len(pieces) < 2:
             raise UsageError(f"text without {marker!r}", "a marker where the gap is", f"'def area(r):\\n    {marker}'")
         first, *inner, last = pieces
-        if self.goes_on and any(inner):
+        if self.is_causal and any(inner):
             raise self._cannot_look_ahead()
         middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
         room = self.length - len(middle) - self._taken(last)
@@ -150,13 +150,13 @@ class Canvas:
 
     def _taken(self, suffix: list[int]) -> int:
         """Places that marks will take."""
-        return 3 if suffix and self.middles else 0
+        return 3 if suffix and self.fills_middle else 0
 
     def _marked(self, rows: Tensor, before: int, after: int, gap: int) -> Tensor:
         """The rows as the model reads them: for one that goes from left to right, with what is known put first."""
-        if not self.goes_on or after == 0:
+        if not self.is_causal or after == 0:
             return rows
-        if not self.middles:
+        if not self.fills_middle:
             raise self._cannot_look_ahead()
         mark = [torch.full((len(rows), 1), self.tokenizer.special(name)) for name in ("prefix", "suffix", "middle")]
         prefix, middle, suffix = rows.split([before, gap, after], dim=1)
@@ -166,7 +166,7 @@ class Canvas:
         return UsageError(
             "a suffix for a model that reads from left to right",
             "a prompt alone, one gap for a model that was taught to fill middles, or a diffusion model",
-            "unmelt train code_ar --middle 0.5 --out runs/middle",
+            "unmelt train code_ar --fim-rate 0.5 --out runs/middle",
         )
 
 

@@ -23,17 +23,17 @@ from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
 from unmelt.data import Source
 from unmelt.data.words import WIDTH, words
-from unmelt.denoiser import Denoiser, Network, Refined
+from unmelt.denoiser import Denoiser, Network, ResidualDenoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.label import Label, labels_of
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
-from unmelt.model.spread import spread
+from unmelt.model.map_chunks import map_chunks
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import Objective
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 from unmelt.rng import Rows, fold
-from unmelt.sampler import Grid, Lesson, Sampler, State, Tuned, adams, edit, stock, trajectory, tune
+from unmelt.sampler import Grid, Sampler, State, Tuned, TuneResult, adams, default_sampler, edit, trajectory, tune
 from unmelt.train import Training, processes
 
 CHUNK = 512
@@ -52,7 +52,7 @@ Guide: TypeAlias = float | Callable[[Denoiser], Denoiser]
 """A scale of classifier-free guidance, or any wrapping of a denoiser: `lambda d: um.guidance.APG(d, 4.0)`."""
 
 
-class Frame(NamedTuple):
+class SampleFrame(NamedTuple):
     """One moment of a trajectory, in data space.
 
     x    the rows as they are at time t, brought to the size of data so that they can be looked at
@@ -77,7 +77,7 @@ class Model(Trained):
     def __init__(
         self,
         *,
-        denoiser: Network | Refined,
+        denoiser: Network | ResidualDenoiser,
         codec: Codec,
         grid: Grid,
         sampler: Sampler | None = None,
@@ -130,7 +130,7 @@ class Model(Trained):
             return guidance(self.denoiser)
         return self.denoiser if guidance == 1 else CFG(self.denoiser, guidance, interval)
 
-    def way(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
+    def default_sampler(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
         """What samples when nothing else is said: what was tuned for this, the model's own, or what is in stock.
 
         Without a number of steps the newest tuned sampler for this guidance counts, if there is one. Without a
@@ -142,7 +142,7 @@ class Model(Trained):
         grid = self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
         if self.sampler is not None:
             return self.sampler, grid
-        return adams(grid.steps) if guidance is None else stock(grid.steps)
+        return adams(grid.steps) if guidance is None else default_sampler(grid.steps)
 
     def trajectory(
         self,
@@ -156,19 +156,19 @@ class Model(Trained):
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
-    ) -> Iterator[Frame]:
-        """Yield a `Frame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
+    ) -> Iterator[SampleFrame]:
+        """Yield a `SampleFrame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
         check_rows(rows)
         known = self.known(rows, label, caption)
         states = self._states(rows, known, guidance, interval, steps, seed, sampler, grid)
         return (self.frame(state) for state in states)
 
-    def frame(self, state: State) -> Frame:
+    def frame(self, state: State) -> SampleFrame:
         """A sampler's state in data space."""
         alpha, sigma = self.denoiser.process.level(state.t)
-        size = over(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
+        size = expand_like(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
         decode = self.codec.decode
-        return Frame(decode(state.x / size).cpu(), state.t[0].item(), decode(state.x0).cpu())
+        return SampleFrame(decode(state.x / size).cpu(), state.t[0].item(), decode(state.x0).cpu())
 
     def _states(
         self,
@@ -188,7 +188,7 @@ class Model(Trained):
                 "model.sample(16, label=3, guidance=2.0)",
             )
         plain = sampler is None and grid is None and (guidance == 1 or tuple(interval) == (0, 1))
-        own_sampler, own_grid = self.way(steps, guidance if plain else None)
+        own_sampler, own_grid = self.default_sampler(steps, guidance if plain else None)
         return trajectory(
             self.guided(guidance, interval),
             rows=rows,
@@ -231,7 +231,7 @@ class Model(Trained):
             states = self._states(len(each), of, guidance, interval, steps, each, sampler, grid)
             return self.codec.decode(deque(states, maxlen=1).pop().x).cpu()
 
-        return spread(rows, CHUNK, make, apart=not processes.sharded(self.denoiser))
+        return map_chunks(rows, CHUNK, make, independent=not processes.sharded(self.denoiser))
 
     def edit(
         self,
@@ -246,7 +246,7 @@ class Model(Trained):
     ) -> Float[Tensor, "rows *shape"]:
         """Data melted to t = strength and walked back: what is finer than the noise is made anew (SDEdit)."""
         x0, condition = self._encoded(x), self.known(len(x), label, caption)
-        sampler, grid = self.way(steps, None)
+        sampler, grid = self.default_sampler(steps, None)
         settings = {"sampler": sampler, "grid": grid, "seed": seed, "condition": condition}
         states = edit(self.guided(guidance), x0, strength=strength, **settings)  # type: ignore[arg-type]
         return self.codec.decode(deque(states, maxlen=1).pop().x).cpu()
@@ -260,7 +260,7 @@ class Model(Trained):
         rounds: int = 12,
         seed: int = 0,
         quiet: bool = False,
-    ) -> Lesson:
+    ) -> TuneResult:
         """Learn to sample in few steps: times and coefficients fitted to the model's own accurate paths.
 
         From then on `sample` uses what was learned, with this many steps or with none given, and the run folder keeps
@@ -315,7 +315,7 @@ class Model(Trained):
         """
         if self.source is None or self.held_out is None:
             raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
-        real, held_out = metric.sheet(self.source), metric.sheet(self.held_out)
+        real, held_out = metric.collect(self.source), metric.collect(self.held_out)
         if samples is None:
             times = math.ceil(FEW_SAMPLES / len(real.x)) if real.x.ndim == 4 else 1
             samples = times * len(real.x)
@@ -323,9 +323,9 @@ class Model(Trained):
         label = None
         if real.labels is not None:
             label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
-        made = metric.Sheet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
+        made = metric.SampleSet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
         scores = processes.from_first(lambda: metric.score(made, real, held_out))
-        taken = self.way(steps, guidance)[1].steps
+        taken = self.default_sampler(steps, guidance)[1].steps
         return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
 
     @torch.no_grad()

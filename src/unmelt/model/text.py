@@ -20,13 +20,13 @@ from torch import Tensor
 from unmelt.codec import Tokenizer
 from unmelt.condition import Condition
 from unmelt.data import GAP, Arrays, Questions, Source
-from unmelt.denoiser import Autoregressive, Blockwise, Denoiser, Hasty, TokenNetwork
+from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise, Denoiser, TokenNetwork
 from unmelt.errors import UsageError
 from unmelt.guidance import Allowed, Nucleus, Temperature
 from unmelt.inverse import Infill
 from unmelt.likelihood import Estimate, bound_on_tokens
 from unmelt.model.canvas import Canvas, Texts, one_each
-from unmelt.model.spread import spread
+from unmelt.model.map_chunks import map_chunks
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import AnyOrder, Objective
 from unmelt.process import Mask
@@ -108,22 +108,22 @@ class TextModel(Trained):
         return int(self.denoiser.shape[0])
 
     @property
-    def goes_on(self) -> bool:
+    def is_causal(self) -> bool:
         """Whether it can only write from left to right, token by token or block by block, and never sees what comes
         after."""
         return isinstance(self.denoiser, Autoregressive) or (
-            isinstance(self.denoiser, Blockwise) and not self.denoiser.both
+            isinstance(self.denoiser, Blockwise) and not self.denoiser.bidirectional
         )
 
     @property
-    def fills_middles(self) -> bool:
+    def fills_middle(self) -> bool:
         """Whether it is autoregressive and was taught to write a middle after prefix and suffix."""
-        return isinstance(self.denoiser, Autoregressive) and self.denoiser.middle
+        return isinstance(self.denoiser, Autoregressive) and self.denoiser.fills_middle
 
     @property
     def canvas(self) -> Canvas:
         """What it writes on."""
-        return Canvas(self.tokenizer, self.length, self.goes_on, self.fills_middles)
+        return Canvas(self.tokenizer, self.length, self.is_causal, self.fills_middle)
 
     def learning_codec(self) -> None:
         return None
@@ -150,7 +150,7 @@ class TextModel(Trained):
         temperature: float = 1.0,
         top_p: float = 1.0,
         allowed: Rule | None = None,
-        hasty: int = 0,
+        cache_block: int = 0,
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
@@ -167,7 +167,7 @@ class TextModel(Trained):
                          for samplers such as Unmask(cache=True)
         seed             one for all, or one for each row; the same seed gives the same row in any batch
         """
-        how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
+        how = _How(steps, temperature, top_p, allowed, cache_block, seed, sampler, grid)
         known = self._canvases(rows, prompt, suffix, length)
         written = zip(self._finished(known, how), known.tolist(), strict=True)
         return [self.canvas.read(row, told) for row, told in written]
@@ -183,13 +183,13 @@ class TextModel(Trained):
         temperature: float = 1.0,
         top_p: float = 1.0,
         allowed: Rule | None = None,
-        hasty: int = 0,
+        cache_block: int = 0,
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
     ) -> Iterator[TextFrame]:
         """Yield a `TextFrame` for every time of the grid, masks first and text last. Arguments as for `sample`."""
-        how = _How(steps, temperature, top_p, allowed, hasty, seed, sampler, grid)
+        how = _How(steps, temperature, top_p, allowed, cache_block, seed, sampler, grid)
         known = self._canvases(rows, prompt, suffix, length)
         for state in self._way(known, how):
             texts = [self.canvas.read(row, told) for row, told in zip(state.x.tolist(), known.tolist(), strict=True)]
@@ -206,7 +206,7 @@ class TextModel(Trained):
         temperature: float = 1.0,
         top_p: float = 1.0,
         allowed: Rule | None = None,
-        hasty: int = 0,
+        cache_block: int = 0,
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
     ) -> list[str]:
@@ -220,13 +220,13 @@ class TextModel(Trained):
         check_rows(len(texts))
         seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
         gapped = [self.canvas.gapped(text, marker, tokens) for text in texts]
-        if whole and not self.goes_on:
+        if whole and not self.is_causal:
             gapped = [each._replace(known=self.canvas.ended(each.known)) for each in gapped]
         found = [""] * len(texts)
         for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
             rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
             known = torch.stack([gapped[row].known for row in rows])
-            how = _How(steps, temperature, top_p, allowed, hasty, [seeds[row] for row in rows], sampler, None)
+            how = _How(steps, temperature, top_p, allowed, cache_block, [seeds[row] for row in rows], sampler, None)
             for row, written in zip(rows, self._finished(known, how), strict=True):
                 found[row] = gapped[row].start + self.canvas.whole(written) + gapped[row].end
         return found
@@ -244,7 +244,9 @@ class TextModel(Trained):
         def make(chunk: slice) -> Tensor:
             return deque(self._way(known[chunk], how._replace(seed=seeds[chunk])), maxlen=1).pop().x.cpu()
 
-        rows: list[list[int]] = spread(len(known), CHUNK, make, apart=not processes.sharded(self.denoiser)).tolist()
+        rows: list[list[int]] = map_chunks(
+            len(known), CHUNK, make, independent=not processes.sharded(self.denoiser)
+        ).tolist()
         return rows
 
     def _way(self, known: Int64[Tensor, "rows length"], how: _How) -> Iterator[State]:
@@ -254,7 +256,7 @@ class TextModel(Trained):
         grid = how.grid or self.grid
         grid = grid if steps is None else dataclasses.replace(grid, steps=steps)
         reader, sampler = self._writer(known, how.sampler)
-        denoiser: Denoiser = Hasty(self.denoiser, how.hasty) if how.hasty else reader
+        denoiser: Denoiser = ApproximateBlockCache(self.denoiser, how.cache_block) if how.cache_block else reader
         denoiser = denoiser if how.temperature == 1 else Temperature(denoiser, how.temperature)
         denoiser = denoiser if how.allowed is None else Allowed(denoiser, how.allowed)
         denoiser = denoiser if how.top_p == 1 else Nucleus(denoiser, how.top_p)
@@ -269,9 +271,9 @@ class TextModel(Trained):
         if not isinstance(self.denoiser, Autoregressive | Blockwise):
             return self.denoiser, sampler
         by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == self.denoiser.block)
-        if isinstance(self.denoiser, Blockwise) and self.denoiser.both and (ahead or not by_blocks):
+        if isinstance(self.denoiser, Blockwise) and self.denoiser.bidirectional and (ahead or not by_blocks):
             whole = dataclasses.replace(sampler, cache=False, block=None) if by_blocks else sampler  # type: ignore
-            return self.denoiser.free, whole
+            return self.denoiser.as_bidirectional, whole
         if not by_blocks:
             raise UsageError(
                 f"{sampler} for a model that writes from left to right, {self.denoiser.block} tokens at a time",
@@ -290,7 +292,9 @@ class TextModel(Trained):
         if not isinstance(sampler, Unmask):  # which never writes where something stands
             denoiser = Infill(denoiser)
         start, *times = knots(grid, process.schedule, rows, self.device)
-        yield from frames(denoiser, sampler, sampler.init(x, start, rng.advance(), Condition(known=known)), times)
+        yield from frames(
+            denoiser, sampler, sampler.init(denoiser, x, start, rng.advance(), Condition(known_tokens=known)), times
+        )
 
     # Judging
 
@@ -323,14 +327,16 @@ class TextModel(Trained):
             raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
         loss = self.objective
         if isinstance(loss, AnyOrder):
-            loss = dataclasses.replace(loss, even=False, free=0.0)  # the bound, however it was learned
+            loss = dataclasses.replace(
+                loss, token_mean=False, bidirectional_fraction=0.0
+            )  # the bound, however it was learned
         reader = self._reader(known) if reader is None else reader
-        return bound_on_tokens(loss, reader, tokens, Condition(known=known), draws=self._draws(draws), seed=seed)
+        return bound_on_tokens(loss, reader, tokens, Condition(known_tokens=known), draws=self._draws(draws), seed=seed)
 
     def _reader(self, known: Tensor) -> Denoiser:
         """The denoiser; of one taught both ways, that which sees both sides, where something stands after a gap."""
-        if isinstance(self.denoiser, Blockwise) and self.denoiser.both and self.canvas.known_ahead(known):
-            return self.denoiser.free
+        if isinstance(self.denoiser, Blockwise) and self.denoiser.bidirectional and self.canvas.known_ahead(known):
+            return self.denoiser.as_bidirectional
         return self.denoiser
 
     def _draws(self, draws: int) -> int:
@@ -351,8 +357,8 @@ class TextModel(Trained):
         scores: dict[str, Any] = {}
         if self.held_out is not None:
             scores = self._bits(self.held_out, rows, draws, seed, None)
-        if self.held_out is not None and isinstance(self.denoiser, Blockwise) and self.denoiser.both:
-            free = self._bits(self.held_out, rows, draws, seed, self.denoiser.free)
+        if self.held_out is not None and isinstance(self.denoiser, Blockwise) and self.denoiser.bidirectional:
+            free = self._bits(self.held_out, rows, draws, seed, self.denoiser.as_bidirectional)
             named = {"bits_per_byte": "", "bits_per_byte_error": "_error"}
             scores |= {f"bits_per_byte_any_order{end}": free[name] for name, end in named.items()}
         for name, asked in (self.questions() if self.questions is not None else {}).items():
@@ -366,16 +372,16 @@ class TextModel(Trained):
             values, told = source.batch(0, rows or ENDLESS)
         sizes, padding = self.tokenizer.sizes, self.tokenizer.special("padding")
         known = torch.where(values == padding, values, -1)
-        if told is not None and told.known is not None:
-            known = torch.where(told.known >= 0, told.known, known)
+        if told is not None and told.known_tokens is not None:
+            known = torch.where(told.known_tokens >= 0, told.known_tokens, known)
 
         def judged(chunk: slice) -> Tensor:
             part, of = values[chunk].to(self.device), known[chunk].to(self.device)
             found = self._bound(part, of, draws, fold(seed, chunk.start), reader)
             return torch.stack([found.value, found.error.square()], 1)
 
-        apart = not processes.sharded(self.denoiser)
-        nats, squares = spread(len(values), CHUNK, judged, "judging", apart).sum(0).tolist()
+        independent = not processes.sharded(self.denoiser)
+        nats, squares = map_chunks(len(values), CHUNK, judged, "judging", independent).sum(0).tolist()
         new = known < 0
         size = int(sizes[values[new]].sum())
         return {
@@ -387,18 +393,18 @@ class TextModel(Trained):
         }
 
     @property
-    def surest(self) -> Sampler:
+    def greedy_sampler(self) -> Sampler:
         """How it writes when there is one right answer: the surest token first, where order is free."""
-        free = not self.goes_on and isinstance(self.denoiser.process, Mask)
+        free = not self.is_causal and isinstance(self.denoiser.process, Mask)
         return Unmask(Confidence()) if free else self.sampler
 
     def score(self, questions: Questions) -> float | None:
         """The share of them that are answered right, letter for letter, each with the likeliest tokens one at a time;
         None where a model that reads from left to right would have to see what comes after."""
         at_the_end = all(text.endswith(GAP) and GAP not in text.rstrip(GAP) for text in questions.asked)
-        if self.goes_on and not self.fills_middles and not at_the_end:
+        if self.is_causal and not self.fills_middle and not at_the_end:
             return None
-        settings: dict[str, Any] = {"temperature": GREEDY, "steps": self.length, "sampler": self.surest}
+        settings: dict[str, Any] = {"temperature": GREEDY, "steps": self.length, "sampler": self.greedy_sampler}
         found = self.infill(list(questions.asked), whole=True, **settings)
         right = [made == answer for made, answer in zip(found, questions.answers, strict=True)]
         return sum(right) / len(right)
@@ -411,7 +417,7 @@ class _How(NamedTuple):
     temperature: float
     top_p: float
     allowed: Rule | None
-    hasty: int
+    cache_block: int
     seed: int | Sequence[int]
     sampler: Sampler | None
     grid: Grid | None

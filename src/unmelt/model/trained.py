@@ -12,14 +12,15 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from unmelt import card, config, hub, picture, run
+from unmelt import card, config, hub, run
 from unmelt.codec import Codec
 from unmelt.data import Source
 from unmelt.device import device_named
 from unmelt.errors import UsageError
+from unmelt.model import fitting
 from unmelt.objective import Objective
 from unmelt.sampler import Grid, Sampler, Tuned
-from unmelt.train import Engine, Power, Record, Trainer, Training, Watch, averaged, processes, read_metrics, watches
+from unmelt.train import Execution, Logger, Training, averaged, processes
 
 M = TypeVar("M", bound="Trained")
 
@@ -91,84 +92,22 @@ class Trained(ABC):
         out: str | Path | None = None,
         device: str | torch.device = "auto",
         quiet: bool = False,
-        engine: Engine | None = None,
-        watch: str | Sequence[Watch] = "none",
+        execution: Execution | None = None,
+        log_to: str | Sequence[Logger] = "none",
     ) -> M:
         """Train to the end, or go on from where an interrupted run in `out` stopped. Returns itself, fitted.
 
         engine   how it is computed: compiled, in parts, sharded
-        watch    who else is told: "tensorboard", "wandb", "trackio", several with commas, or "auto"; or each a `Watch`
+        log_to    who else is told: "tensorboard", "wandb", "trackio", several with commas, or "auto"; or each a `Watch`
 
         Started by torchrun or `accelerate launch`, every process works on its share of each batch.
         """
         if self.source is None or self.objective is None or self.training is None:
             raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
         self.folder = None if out is None else Path(out)
-        self.tuned = ()  # to weights that are no longer there
-        with processes.joined(device_named(device)) as own:
-            parts = (self.denoiser, self.source, self.learning_codec(), self.objective, self.training)
-            self._train(Trainer(*parts, own, engine, self.held_out), quiet or processes.rank() > 0, watch)
+        self.tuned = ()  # which were learned for weights that are no longer there
+        fitting.fit(self, device_named(device), execution, quiet, log_to)
         return self
-
-    def _train(self, trainer: Trainer, quiet: bool, watch: str | Sequence[Watch]) -> None:
-        folder, first, training = self.folder, processes.rank() == 0, trainer.training
-        if folder is not None:
-            self._go_on(trainer, folder, quiet)
-        others = watches(watch, folder) if folder is not None and first else []
-        metrics = folder / run.METRICS if folder is not None and first else None
-        record = Record(metrics, trainer.done, training.steps, training.batch, quiet, others, trainer.device)
-
-        def save() -> None:
-            if folder is not None:
-                trainer.checkpoint.save(folder / run.CHECKPOINTS, trainer.done)
-                self.steps_done = trainer.done
-                with trainer.averaged():
-                    self.save(folder)
-
-        def look(step: int) -> None:
-            if folder is not None:
-                if first:
-                    self._draw_loss(folder)
-                path = self.show(folder / "samples" / f"{step:06d}" if first else None)
-                if path is not None and path.suffix == ".png":
-                    for one in others:
-                        one.picture(step, path)
-
-        def snap(power: Power) -> None:
-            if folder is not None:
-                power.save(folder / run.AVERAGES)
-
-        trainer.run(record, save, look, snap)
-        self.steps_done = trainer.done
-        if folder is not None and first:
-            self._draw_loss(folder)
-
-    def _go_on(self, trainer: Trainer, folder: Path, quiet: bool) -> None:
-        """Bring the trainer to where the run in this folder stopped, if there is one."""
-        mine = self.describe()  # before anything else: what cannot be described could not be saved
-        run.prepare(folder)
-        if not (folder / run.CONFIG).exists():
-            return
-        run.check_same(folder, mine)
-        console = Console(stderr=True, quiet=quiet)
-        trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINTS, tell=console.print)
-        if trainer.done == trainer.training.steps:
-            self.tuned = config.build(run.read_about(folder).get("tuned", []))
-        if trainer.done > trainer.training.steps:
-            raise UsageError(
-                f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",
-                "as many or more",
-                f"steps={trainer.done}",
-            )
-
-    def _draw_loss(self, folder: Path) -> None:
-        lines = read_metrics(folder / run.METRICS)
-        curves = {}
-        for name, field in (("training", "loss"), ("held out", "held_out")):
-            if known := [line for line in lines if field in line]:
-                curves[name] = [line["step"] for line in known], [line[field] for line in known]
-        if curves:
-            picture.curve(curves, folder / "loss.png")
 
     # Keeping
 
@@ -234,7 +173,7 @@ class Trained(ABC):
             raise UsageError(
                 "a model without a run folder", "the snapshots of one", 'um.load("runs/faces").averaged(0.1)'
             )
-        found = averaged(self.folder / run.AVERAGES, length, steps, tell=Console(stderr=True).print)
+        found = averaged(self.folder / run.AVERAGES, length, steps, warn=Console(stderr=True).print)
         made = type(self).load(self.folder, self.device)
         weights = dict(made.denoiser.named_parameters())
         if found.tensors.keys() != weights.keys():
@@ -243,7 +182,7 @@ class Trained(ABC):
             for name, weight in weights.items():
                 weight.copy_(found.tensors[name])
         made.folder, made.tuned, made.steps_done = None, (), found.steps
-        said = f"weights averaged with length {length:g} over {found.steps} steps (profile within {found.off:.1e})"
+        said = f"weights averaged with length {length:g} over {found.steps} steps (profile within {found.error:.1e})"
         made.notes = "; ".join(filter(None, (self.notes, said)))
         return made
 

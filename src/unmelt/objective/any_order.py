@@ -32,25 +32,27 @@ GOLDEN = 0.6180339887498949
 @final
 @dataclass(frozen=True, kw_only=True)
 class AnyOrder:
-    """Nats for each token of a row.
+    """Masked diffusion's negative log-likelihood, in nats per token of a row.
 
-    even      count every masked token alike, rather than every number of masks: the best belief is the same for each
-              number, and learned from less noise; but the loss is no bound
-    drop      the share of rows whose condition is dropped to null, for classifier-free guidance
-    padding   a token that fills rows up, if there is one: like what is known, never masked and never counted
-    free      of a `Blockwise` denoiser, the share of rows that are melted as a whole and read from all sides
-    twice     of a `Blockwise` denoiser, whether each row melts twice, its blocks in one order and in the reverse: where
-              k of n tokens are masks, the other n + 1 - k and one of them are. What they read is worked out once
+    Args:
+        token_mean: Weigh every masked token alike, instead of every number of masks. The minimiser is the same and the
+            gradient less noisy, but the loss is no bound.
+        drop: Share of rows whose condition is dropped to null, for classifier-free guidance.
+        padding: Token that fills rows up. Like known tokens, it is never masked and never counted. None: no padding.
+        bidirectional_fraction: With a `Blockwise` denoiser, share of rows that are masked as a whole and read with full
+            bidirectional attention.
+        antithetic_masks: With a `Blockwise` denoiser, mask every row twice, in one order and in its reverse: where k of
+            n tokens are masked, the other n + 1 - k are masked the second time. The clean row is computed once.
     """
 
-    even: bool = False
+    token_mean: bool = False
     drop: float = 0.0
     padding: int | None = None
-    free: float = 0.0
-    twice: bool = False
+    bidirectional_fraction: float = 0.0
+    antithetic_masks: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("drop", "free"):
+        for name in ("drop", "bidirectional_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 given = f"{name}={getattr(self, name)}"
                 raise UsageError(f"AnyOrder with {given}", "a share from 0 to 1", f"AnyOrder({name}=0.1)")
@@ -67,14 +69,14 @@ class AnyOrder:
             condition = condition.drop((rng.uniform((len(x0),)) < self.drop).to(x0.device))
         if not isinstance(denoiser, Blockwise):
             return self._loss(denoiser, x0, real, condition, *_masked(real, real[0].numel(), process, rng))
-        cut = len(x0) - round(self.free * len(x0))
+        cut = len(x0) - round(self.bidirectional_fraction * len(x0))
         halves = []
-        for each, rows in ((denoiser, slice(None, cut)), (denoiser.free, slice(cut, None))):
+        for each, rows in ((denoiser, slice(None, cut)), (denoiser.as_bidirectional, slice(cut, None))):
             if len(x0[rows]):
                 blocks = each is denoiser
                 block = denoiser.block if blocks else real.shape[1]
                 told = None if condition is None else condition[rows]
-                melted = _masked(real[rows], block, process, rng, twice=blocks and self.twice)
+                melted = _masked(real[rows], block, process, rng, antithetic_masks=blocks and self.antithetic_masks)
                 halves.append(self._loss(each, x0[rows], real[rows], told, *melted))
         return torch.cat(halves)
 
@@ -99,13 +101,13 @@ class AnyOrder:
         else:
             belief = Categorical(denoiser(x_t[:, 0], t, condition).logits[masked[:, 0]])
         miss = -belief.log_probabilities.gather(-1, truth[masked][:, None])[:, 0]
-        each = miss * (2.0 if self.even else weight[masked].to(miss))
+        each = miss * (2.0 if self.token_mean else weight[masked].to(miss))
         row = masked.flatten(1).nonzero()[:, 0]
         return torch.zeros(rows, dtype=each.dtype, device=each.device).index_add(0, row, each) / (times * size)
 
 
 def _masked(
-    real: Bool[Tensor, "rows *shape"], block: int, process: Mask, rng: Random, twice: bool = False
+    real: Bool[Tensor, "rows *shape"], block: int, process: Mask, rng: Random, antithetic_masks: bool = False
 ) -> tuple[Bool[Tensor, "rows times *shape"], Float[Tensor, "rows times *shape"]]:
     """(where the masks are, tokens over masks of each one's block)."""
     rows, size = len(real), real[0].numel()
@@ -118,7 +120,7 @@ def _masked(
     chance = F.pad(rng.uniform((rows, size), torch.float64, real.device), (0, blocks * block - size))
     rank = torch.where(counts, chance.view(rows, blocks, block), 2.0).argsort(2).argsort(2)
     masked, weight = [rank < masks[..., None]], [length / masks]
-    if twice:  # the last n + 1 - k in the same order
+    if antithetic_masks:  # the last n + 1 - k in the same order
         masked.append(rank >= masks[..., None] - 1)
         weight.append(length / (length + 1 - masks))
     every, each = torch.stack(masked, 1) & counts[:, None], torch.stack(weight, 1)[..., None]

@@ -12,4 +12,4 @@ def counted(
 ) -> Bool[Tensor, "rows *shape"]:
     """True where a token melts and counts."""
     real = torch.ones_like(x0, dtype=torch.bool) if padding is None else x0 != padding
-    return real if condition is None or condition.known is None else real & (condition.known < 0)
+    return real if condition is None or condition.known_tokens is None else real & (condition.known_tokens < 0)

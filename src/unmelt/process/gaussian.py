@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.memoize import memoized
 from unmelt.posterior import Point
-from unmelt.remember import remembered
 from unmelt.rng import Random
 from unmelt.schedule import Schedule
 
@@ -30,27 +30,27 @@ class Level(NamedTuple):
     sigma: Float[Tensor, " rows"]
 
 
-@remembered
+@memoized
 def _level(schedule: Schedule, t: Tensor) -> Level:
     return Level(schedule.alpha(t), schedule.sigma(t))
 
 
-@remembered
+@memoized
 def _ratio_and_pull(schedule: Schedule, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int) -> tuple[Tensor, Tensor]:
     """x_s = ratio x_t + pull mean, the noise being kept."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = _level(schedule, t), _level(schedule, s)
     ratio = sigma_s / sigma_t
-    return spread(ratio, dtype, ndim), spread(alpha_s - alpha_t * ratio, dtype, ndim)
+    return expand(ratio, dtype, ndim), expand(alpha_s - alpha_t * ratio, dtype, ndim)
 
 
-def spread(values: Float[Tensor, " rows"], dtype: torch.dtype, ndim: int) -> Tensor:
+def expand(values: Float[Tensor, " rows"], dtype: torch.dtype, ndim: int) -> Tensor:
     """One number a row, shaped to multiply rows of `ndim` dimensions in all."""
     return values.to(dtype).view(-1, *(1,) * (ndim - 1))
 
 
-def over(values: Float[Tensor, " rows"], x: Shaped[Tensor, "rows *shape"]) -> Tensor:
+def expand_like(values: Float[Tensor, " rows"], x: Shaped[Tensor, "rows *shape"]) -> Tensor:
     """One number a row, in x's precision, if x has one, and shaped to multiply x."""
-    return spread(values, x.dtype if x.is_floating_point() else values.dtype, x.ndim)
+    return expand(values, x.dtype if x.is_floating_point() else values.dtype, x.ndim)
 
 
 @final
@@ -83,7 +83,7 @@ class Gaussian:
     ) -> Float[Tensor, "rows *shape"]:
         """alpha_t x0 + sigma_t noise, the noise being given."""
         alpha, sigma = self.level(t)
-        return over(alpha, x0) * x0 + over(sigma, x0) * noise
+        return expand_like(alpha, x0) * x0 + expand_like(sigma, x0) * noise
 
     def corrupt(
         self, x0: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], rng: Random
@@ -100,9 +100,9 @@ class Gaussian:
         ratio = torch.where(s > t, alpha_s / alpha_t, 1.0)  # where it is 0 / 0, at t = 1, there is nowhere to go
         added = torch.sqrt((sigma_s**2 - (ratio * sigma_t) ** 2).clamp_min(0))
         noise = rng.normal(x_t.shape, x_t.dtype, x_t.device)
-        return torch.addcmul(over(ratio, x_t) * x_t, over(added, x_t), noise)
+        return torch.addcmul(expand_like(ratio, x_t) * x_t, expand_like(added, x_t), noise)
 
-    def carry(
+    def ode_step(
         self,
         x_t: Float[Tensor, "rows *shape"],
         mean: Float[Tensor, "rows *shape"],
@@ -125,7 +125,7 @@ class Gaussian:
         In them every schedule is flow matching, dw/du = (w - x0) / u, and nothing is singular at either end.
         """
         alpha, sigma = self.level(t)
-        return x_t / over(alpha + sigma, x_t), sigma / (alpha + sigma)
+        return x_t / expand_like(alpha + sigma, x_t), sigma / (alpha + sigma)
 
     def bridge(
         self,
@@ -138,7 +138,7 @@ class Gaussian:
     ) -> Float[Tensor, "rows *shape"]:
         """A sample of x_s given x_t and the believed x0; `eta` is how much of the noise is drawn anew."""
         if eta == 0:
-            return self.carry(x_t, posterior.mean, t, s)
+            return self.ode_step(x_t, posterior.mean, t, s)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
         moves = s < t
         gone = ((alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_max(1)  # SNR_t / SNR_s, however it rounds
@@ -146,9 +146,9 @@ class Gaussian:
         kept = (1 - eta**2) + eta**2 * gone  # 1 - fresh, exact where almost all is drawn anew
         ratio = torch.where(moves, sigma_s * torch.sqrt(kept) / sigma_t, 1.0)
         pull = alpha_s - alpha_t * ratio
-        carried = torch.addcmul(over(ratio, x_t) * x_t, over(pull, x_t), posterior.mean)
+        carried = torch.addcmul(expand_like(ratio, x_t) * x_t, expand_like(pull, x_t), posterior.mean)
         noise = rng.normal(x_t.shape, x_t.dtype, x_t.device)
-        return torch.addcmul(carried, over(sigma_s * torch.sqrt(fresh), x_t), noise)
+        return torch.addcmul(carried, expand_like(sigma_s * torch.sqrt(fresh), x_t), noise)
 
     def noise(
         self,
@@ -158,4 +158,4 @@ class Gaussian:
     ) -> Float[Tensor, "rows *shape"]:
         """The noise that must have been added if x0 was `mean`; defined where sigma > 0."""
         alpha, sigma = self.level(t)
-        return (x_t - over(alpha, x_t) * mean) / over(sigma, x_t)
+        return (x_t - expand_like(alpha, x_t) * mean) / expand_like(sigma, x_t)

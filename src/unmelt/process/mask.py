@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.posterior import Categorical
-from unmelt.process.tokens import Tokens, over_places
+from unmelt.process.tokens import Tokens, expand_places
 from unmelt.rng import Random
 from unmelt.schedule import Linear, TokenSchedule
 
@@ -48,7 +48,7 @@ class Mask(Tokens):
         rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
         """A mask falls with probability (alpha_s - alpha_t) / (1 - alpha_t): whether is decided before which."""
-        alpha_t, alpha_s = (over_places(self.schedule.alpha(each), x_t) for each in (t, s))
+        alpha_t, alpha_s = (expand_places(self.schedule.alpha(each), x_t) for each in (t, s))
         falls = torch.where(alpha_t < 1, (alpha_s - alpha_t) / (1 - alpha_t), 0.0)
         u = rng.uniform((*x_t.shape, 2), torch.float64, x_t.device)
         return posterior.write(x_t, self.masked(x_t) & (u[..., 0] < falls), u[..., 1])

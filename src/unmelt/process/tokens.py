@@ -26,7 +26,7 @@ from unmelt.rng import Random
 from unmelt.schedule import TokenSchedule
 
 
-def over_places(values: Float[Tensor, " rows"], x: Tensor, more: int = 0) -> Tensor:
+def expand_places(values: Float[Tensor, " rows"], x: Tensor, more: int = 0) -> Tensor:
     """One number a row, shaped to go with x and `more` dimensions after."""
     return values.view(-1, *(1,) * (x.ndim - 1 + more))
 
@@ -76,7 +76,7 @@ class Tokens(ABC):
     ) -> tuple[Int64[Tensor, "rows *shape"], Bool[Tensor, "rows *shape"]]:
         """(x_t, which tokens melted)."""
         self.check(x0)
-        return self._to(x0, over_places(self.schedule.alpha(t), x0), rng)
+        return self._to(x0, expand_places(self.schedule.alpha(t), x0), rng)
 
     @final
     def melt(
@@ -84,7 +84,7 @@ class Tokens(ABC):
     ) -> Int64[Tensor, "rows *shape"]:
         """A sample of q(x_s | x_t) for s >= t: the forward process from where it stands."""
         kept = torch.where(s > t, self.schedule.alpha(s) / self.schedule.alpha(t), 1.0)
-        return self._to(x_t, over_places(kept, x_t), rng)[0]
+        return self._to(x_t, expand_places(kept, x_t), rng)[0]
 
     def _to(self, x: Tensor, kept: Tensor, rng: Random) -> tuple[Tensor, Tensor]:
         # One draw of two numbers for each place: whether, and to what.
@@ -106,14 +106,14 @@ class Tokens(ABC):
         self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"]
     ) -> Float64[Tensor, "rows *shape vocabulary"]:
         """q(x_t | x0 = v) for every token v."""
-        alpha = over_places(self.schedule.alpha(t), x_t, 1)
+        alpha = expand_places(self.schedule.alpha(t), x_t, 1)
         here = torch.arange(self.vocabulary, device=x_t.device) == x_t[..., None]
         return alpha * here + (1 - alpha) * self.limit.to(x_t.device)[x_t][..., None]
 
     @final
     def evidence(self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"]) -> Float64[Tensor, "rows *shape"]:
         """log q(x_t | x0 = x_t) - log q(x_t | x0 = v) for any other v: how much a place says of itself, in nats."""
-        alpha, melted = over_places(self.schedule.alpha(t), x_t), self.limit.to(x_t.device)[x_t]
+        alpha, melted = expand_places(self.schedule.alpha(t), x_t), self.limit.to(x_t.device)[x_t]
         said = torch.log1p(alpha / ((1 - alpha) * melted).clamp_min(1e-12))
         return torch.where(x_t < self.vocabulary, said, 0.0)
 
@@ -136,7 +136,7 @@ class Tokens(ABC):
     ) -> Float64[Tensor, "rows *shape symbols"]:
         """q(x_s | x_t) with x0 as believed, for each place."""
         pi, w = self.limit.to(x_t.device), self.weights(x_t, posterior, t)
-        alpha_t, alpha_s = (over_places(self.schedule.alpha(each), x_t, 1) for each in (t, s))
+        alpha_t, alpha_s = (expand_places(self.schedule.alpha(each), x_t, 1) for each in (t, s))
         ratio = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
         here = torch.arange(self.symbols, device=x_t.device) == x_t[..., None]
         forth = ratio * here + (1 - ratio) * pi[x_t][..., None]
@@ -154,7 +154,7 @@ class Tokens(ABC):
         """A sample of x_s given x_t and the believed x0, from `law`: whether a place changes is decided before to what,
         so that the vocabulary is gone through only where one does."""
         pi = self.limit.to(x_t.device)
-        alpha_t, alpha_s = (over_places(self.schedule.alpha(each).double(), x_t) for each in (t, s))
+        alpha_t, alpha_s = (expand_places(self.schedule.alpha(each).double(), x_t) for each in (t, s))
         here, token = pi[x_t], x_t < self.vocabulary
         melted, ratio = 1 - alpha_t, torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
         own = posterior.log_probabilities.gather(-1, x_t.clamp_max(self.vocabulary - 1)[..., None])[..., 0]

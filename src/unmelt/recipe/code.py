@@ -3,7 +3,7 @@
 from unmelt.model import TextModel
 from unmelt.recipe.python_code import python_code
 from unmelt.recipe.recorded import recorded
-from unmelt.recipe.written import Course, Network, written
+from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
 @recorded
@@ -15,7 +15,7 @@ def code(
     depth: int = 4,
     heads: int = 4,
     block: int = 4,
-    free: float = 0.25,
+    bidirectional_fraction: float = 0.25,
     steps: int = 6400,
     batch: int = 8,
     lr: float = 3e-3,
@@ -35,7 +35,7 @@ def code(
         depth: Blocks of the transformer.
         heads: Of attention; twice their number must divide width.
         block: Tokens that are written before the next ones are begun; 0 for no such rule.
-        free: With blocks, share of rows from which it learns to write in any order all the same, as for gaps.
+        bidirectional_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
         steps: Training steps.
         batch: Rows a step.
         lr: Peak learning rate.
@@ -45,6 +45,6 @@ def code(
         picture_every: Steps between samples; 0 for none.
     """
     tokenizer, real, aside, notes = python_code(vocabulary, length, seed)
-    network = Network(width, depth, heads, block, free)
-    course = Course(steps, batch, lr, ema, seed, save_every, picture_every)
-    return written("masked", tokenizer, real, aside, network, course, notes=notes)
+    network = TransformerSize(width, depth, heads, block, bidirectional_fraction)
+    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model("masked", tokenizer, real, aside, network, course, notes=notes)

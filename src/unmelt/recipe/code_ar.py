@@ -3,7 +3,7 @@
 from unmelt.model import TextModel
 from unmelt.recipe.python_code import python_code
 from unmelt.recipe.recorded import recorded
-from unmelt.recipe.written import Course, Network, written
+from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
 @recorded
@@ -14,7 +14,7 @@ def code_ar(
     width: int = 128,
     depth: int = 4,
     heads: int = 4,
-    middle: float = 0.0,
+    fim_rate: float = 0.0,
     steps: int = 6400,
     batch: int = 8,
     lr: float = 3e-3,
@@ -33,7 +33,7 @@ def code_ar(
         width: Features of the transformer.
         depth: Blocks of the transformer.
         heads: Of attention; twice their number must divide width.
-        middle: Share of rows from which autoregression learns to fill a middle in.
+        fim_rate: Share of rows from which autoregression learns to fill a middle in.
         steps: Training steps.
         batch: Rows a step.
         lr: Peak learning rate.
@@ -43,6 +43,6 @@ def code_ar(
         picture_every: Steps between samples; 0 for none.
     """
     tokenizer, real, aside, notes = python_code(vocabulary, length, seed)
-    network = Network(width, depth, heads)
-    course = Course(steps, batch, lr, ema, seed, save_every, picture_every)
-    return written("autoregressive", tokenizer, real, aside, network, course, middle=middle, notes=notes)
+    network = TransformerSize(width, depth, heads)
+    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model("autoregressive", tokenizer, real, aside, network, course, fim_rate=fim_rate, notes=notes)

@@ -3,7 +3,7 @@
 from unmelt.model import TextModel
 from unmelt.recipe.python_code import python_code
 from unmelt.recipe.recorded import recorded
-from unmelt.recipe.written import Course, Network, written
+from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
 @recorded
@@ -41,6 +41,6 @@ def code_uniform(
         picture_every: Steps between samples; 0 for none.
     """
     tokenizer, real, aside, notes = python_code(vocabulary, length, seed)
-    network = Network(width, depth, heads)
-    course = Course(steps, batch, lr, ema, seed, save_every, picture_every)
-    return written("uniform", tokenizer, real, aside, network, course, notes=notes)
+    network = TransformerSize(width, depth, heads)
+    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model("uniform", tokenizer, real, aside, network, course, notes=notes)

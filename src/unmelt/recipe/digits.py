@@ -3,7 +3,7 @@
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
-from unmelt.denoiser import Fitted, Refined
+from unmelt.denoiser import GaussianMixtureDenoiser, ResidualDenoiser
 from unmelt.model import Model
 from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -12,7 +12,7 @@ from unmelt.rng import seeded
 from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
 from unmelt.train import Muon, Training
-from unmelt.train.rate import Cosine
+from unmelt.train.lr_schedule import Cosine
 
 SD = 0.75
 """Standard deviation of the pixels in [-1, 1]."""
@@ -59,13 +59,15 @@ def digits(
     codec = Affine.images()
     process = Gaussian(VarianceExploding(0.02, 80.0))
     x, labels = real.all()
-    base = Fitted(process, real.shape, len(real.classes), components, shrink).fit(codec.encode(x), labels)
+    base = GaussianMixtureDenoiser(process, real.shape, len(real.classes), components, shrink).fit(
+        codec.encode(x), labels
+    )
     with seeded(seed):
         backbone = UNet(
             channels=2, width=width, multipliers=(1, 3), blocks=1, attention=(False, True), classes=len(real.classes)
         )
     return Model(
-        denoiser=Refined(backbone, base, data_sd=SD, residual_sd=0.5),
+        denoiser=ResidualDenoiser(backbone, base, data_sd=SD, residual_sd=0.5),
         codec=codec,
         grid=grid.balanced(20),
         objective=Regression(times=Stratified(LogNormalSigma(mean=-0.8, sd=1.2)), weight=EDM(SD), drop=drop),
@@ -74,7 +76,7 @@ def digits(
             batch=batch,
             lr=lr,
             ema=ema,
-            rate=Cosine(warmup=max(1, steps // 20)),
+            lr_schedule=Cosine(warmup=max(1, steps // 20)),
             optimizer=Muon(),
             seed=seed,
             save_every=save_every,

@@ -6,7 +6,7 @@ from unmelt.codec import Symbols
 from unmelt.data import Arrays, facts
 from unmelt.model import TextModel
 from unmelt.recipe.recorded import recorded
-from unmelt.recipe.written import Course, Network, written
+from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
@@ -51,8 +51,11 @@ def reversal(
     end, padding = tokenizer.special("end"), tokenizer.special("padding")
     rows = [[*tokenizer.encode(each), end] for each in told.told]
     real = Arrays(torch.tensor([row + [padding] * (length - len(row)) for row in rows]), seed=seed)
-    network, course = Network(width, depth, heads), Course(steps, batch, lr, ema, seed, save_every, picture_every)
-    return written(
+    network, course = (
+        TransformerSize(width, depth, heads),
+        TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every),
+    )
+    return text_model(
         "autoregressive" if autoregressive else "masked",
         tokenizer,
         real,

@@ -7,7 +7,7 @@ from unmelt.codec import Symbols
 from unmelt.data import Questions, Sudoku
 from unmelt.model import TextModel
 from unmelt.recipe.recorded import recorded
-from unmelt.recipe.written import Course, Network, written
+from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 PUZZLES = 300
 
@@ -49,8 +49,11 @@ def sudoku(
     """
     real, aside = (Sudoku(side, autoregressive, held_out, seed) for held_out in (False, True))
     tokenizer = Symbols("123456789"[:side] + ".=")
-    network, course = Network(width, depth, heads), Course(steps, batch, lr, ema, seed, save_every, picture_every)
-    return written(
+    network, course = (
+        TransformerSize(width, depth, heads),
+        TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every),
+    )
+    return text_model(
         "autoregressive" if autoregressive else "masked",
         tokenizer,
         real,
@@ -58,7 +61,7 @@ def sudoku(
         network,
         course,
         padded=False,
-        even=False,  # where many cells are empty little follows; what can be learned is where few are
+        token_mean=False,  # where many cells are empty little follows; what can be learned is where few are
         questions=partial(_asked, aside),
         coordinates=real.coordinates,
     )

@@ -6,7 +6,7 @@ from unmelt.codec import BPE, Bytes, Tokenizer
 from unmelt.data import documents, packed, parted
 from unmelt.model import TextModel
 from unmelt.recipe.recorded import Folder, recorded
-from unmelt.recipe.written import Course, Network, written
+from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
 @recorded
@@ -22,8 +22,8 @@ def text(
     depth: int = 4,
     heads: int = 4,
     block: int = 0,
-    free: float = 0.25,
-    middle: float = 0.0,
+    bidirectional_fraction: float = 0.25,
+    fim_rate: float = 0.0,
     steps: int = 10_000,
     batch: int = 16,
     lr: float = 4e-3,
@@ -45,8 +45,8 @@ def text(
         depth: Blocks of the transformer.
         heads: Of attention; twice their number must divide width.
         block: Tokens that are written before the next ones are begun; 0 for no such rule.
-        free: With blocks, share of rows from which it learns to write in any order all the same, as for gaps.
-        middle: Share of rows from which autoregression learns to fill a middle in.
+        bidirectional_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
+        fim_rate: Share of rows from which autoregression learns to fill a middle in.
         steps: Training steps.
         batch: Rows a step.
         lr: Peak learning rate.
@@ -59,6 +59,6 @@ def text(
     rest, aside = parted(found, held_out, seed)
     tokenizer: Tokenizer = BPE.learned((each.text for each in rest), vocabulary) if vocabulary else Bytes()
     real, judged = (packed((each.text for each in part), tokenizer, length, seed) for part in (rest, aside))
-    network = Network(width, depth, heads, block, free)
-    course = Course(steps, batch, lr, ema, seed, save_every, picture_every)
-    return written(kind, tokenizer, real, judged, network, course, middle=middle, notes=str(report))
+    network = TransformerSize(width, depth, heads, block, bidirectional_fraction)
+    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model(kind, tokenizer, real, judged, network, course, fim_rate=fim_rate, notes=str(report))

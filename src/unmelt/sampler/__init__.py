@@ -5,8 +5,8 @@ from unmelt.sampler.adams import Adams
 from unmelt.sampler.adaptive import Adaptive
 from unmelt.sampler.ancestral import Ancestral
 from unmelt.sampler.churn import Churn
-from unmelt.sampler.corrected import Corrected
 from unmelt.sampler.ddim import DDIM
+from unmelt.sampler.default import adams, default_sampler
 from unmelt.sampler.deis import DEIS
 from unmelt.sampler.dpmpp import DPMpp
 from unmelt.sampler.dpmpp_single import DPMppSingle
@@ -19,13 +19,13 @@ from unmelt.sampler.langevin import Langevin
 from unmelt.sampler.leapfrog import Leapfrog
 from unmelt.sampler.lms import LMS
 from unmelt.sampler.loop import advance, knots, sample, trajectory, walk
+from unmelt.sampler.predictor_corrector import PredictorCorrector
 from unmelt.sampler.restart import Restart
 from unmelt.sampler.rk4 import RK4
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.sasolver import SASolver
 from unmelt.sampler.state import State
-from unmelt.sampler.stock import adams, stock
-from unmelt.sampler.tune import Lesson, tune
+from unmelt.sampler.tune import TuneResult, tune
 from unmelt.sampler.tuned import Tuned
 from unmelt.sampler.unipc import UniPC
 
@@ -38,7 +38,6 @@ __all__ = [
     "Adaptive",
     "Ancestral",
     "Churn",
-    "Corrected",
     "DPMpp",
     "DPMppSingle",
     "Euler",
@@ -46,21 +45,22 @@ __all__ = [
     "Heun",
     "Langevin",
     "Leapfrog",
-    "Lesson",
+    "PredictorCorrector",
     "Restart",
     "SASolver",
     "Sampler",
     "State",
+    "TuneResult",
     "Tuned",
     "UniPC",
     "adams",
     "advance",
+    "default_sampler",
     "edit",
     "grid",
     "invert",
     "knots",
     "sample",
-    "stock",
     "tokens",
     "trajectory",
     "tune",

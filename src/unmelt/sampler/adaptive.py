@@ -17,7 +17,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -40,7 +40,7 @@ class Adaptive(Sampler):
         if not 0 < self.tolerance < math.inf:
             raise UsageError(f"tolerance={self.tolerance}", "a positive number", "Adaptive(tolerance=1e-3)")
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition, size=torch.full_like(t, 0.05))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -57,7 +57,7 @@ class Adaptive(Sampler):
             moved, error, seen = self._try(part, w[going], u[going], to)
             good = error <= 1
             at = going.nonzero()[:, 0]
-            w = w.index_copy(0, at, torch.where(over(good.to(u), moved) > 0, moved, w[going]))
+            w = w.index_copy(0, at, torch.where(expand_like(good.to(u), moved) > 0, moved, w[going]))
             x0 = x0.index_copy(0, at, seen)
             u = u.index_copy(0, at, torch.where(good, to, u[going]))
             grown = h * (0.9 * error.clamp_min(1e-9) ** (-1 / 3)).clamp(0.25, 4)
@@ -72,7 +72,7 @@ class Adaptive(Sampler):
 
     def _try(self, path: Path, w: Tensor, u: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(w at end, its error over what is tolerated, x0 at u)."""
-        h = over(end - u, w)
+        h = expand_like(end - u, w)
         k1, x0 = path.slope(w, u)
         k2, _ = path.slope(w + h / 2 * k1, (u + end) / 2)
         k3, _ = path.slope(w + 3 / 4 * h * k2, u + 3 / 4 * (end - u))

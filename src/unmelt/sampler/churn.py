@@ -44,8 +44,8 @@ class Churn(Sampler):
                 "Churn(Heun(), amount=0.2, interval=(0.05, 50.0))",
             )
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
-        return self.sampler.init(x, t, rng, condition)
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = denoiser.process

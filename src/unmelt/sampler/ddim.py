@@ -28,7 +28,7 @@ class DDIM(Sampler):
         if not 0 <= self.eta <= 1:
             raise UsageError(f"DDIM with eta={self.eta}", "eta from 0 (no new noise) to 1 (ancestral)", "DDIM(eta=0.0)")
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -13,7 +13,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import NOISE
+from unmelt.sampler.coordinates import NOISE
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -28,7 +28,7 @@ class DEIS(Sampler):
     def __post_init__(self) -> None:
         multistep.check_order(self, self.order, 1, 4)
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import spread
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
+from unmelt.process.gaussian import expand
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import Frame, data
+from unmelt.sampler.coordinates import Coordinates, data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -40,7 +40,7 @@ class DPMpp(Sampler):
         multistep.check_order(self, self.order, 1, 3)
         multistep.check_eta(self, self.eta)
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         if self.order == 2:
             return State.start(x, t, rng, condition, before=t)
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
@@ -48,23 +48,23 @@ class DPMpp(Sampler):
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         if self.order != 2:
             return multistep.step(data(self.eta), self.order, denoiser, state, s)
-        process, frame = denoiser.process, data(self.eta)
+        process, coordinates = denoiser.process, data(self.eta)
         x0 = denoiser(state.x, state.t, state.condition).mean
-        keep, now, past = _shares(frame, process.schedule, state.recall("before"), state.t, s, x0.dtype, x0.ndim)
+        keep, now, past = _shares(coordinates, process.schedule, state.recall("before"), state.t, s, x0.dtype, x0.ndim)
         x = torch.addcmul(torch.addcmul(keep * state.x, now, x0), past, state.x0)
-        x, rng = multistep.refresh(frame, process, x, state, s)
+        x, rng = multistep.refresh(coordinates, process, x, state, s)
         return state.moved(x, s, x0, rng, before=state.t)
 
 
-@remembered
+@memoized
 def _shares(
-    frame: Frame, schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int
+    coordinates: Coordinates, schedule: Schedule, before: Tensor, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_s = keep x_t + now x0_t + past x0_before; past is 0 where there is no last belief, or the step is infinite."""
     last, at, then = schedule.log_snr(before), schedule.log_snr(t), schedule.log_snr(s)
     known = (t < before) & torch.isfinite(last) & torch.isfinite(then)
     weight = 0.5 * torch.where(known, then - at, 0.0) / torch.where(known, at - last, 1.0)
     left = schedule.alpha(t) * schedule.sigma(s) / (schedule.alpha(s) * schedule.sigma(t))
-    keep = schedule.sigma(s) / schedule.sigma(t) * left**frame.eta**2
+    keep = schedule.sigma(s) / schedule.sigma(t) * left**coordinates.eta**2
     take = schedule.alpha(s) - schedule.alpha(t) * keep
-    return spread(keep, dtype, ndim), spread(take * (1 + weight), dtype, ndim), spread(-take * weight, dtype, ndim)
+    return expand(keep, dtype, ndim), expand(take * (1 + weight), dtype, ndim), expand(-take * weight, dtype, ndim)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import over, spread
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
+from unmelt.process.gaussian import expand, expand_like
 from unmelt.rng import Rows
 from unmelt.sampler import multistep
-from unmelt.sampler.frame import data
+from unmelt.sampler.coordinates import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -39,7 +39,7 @@ class DPMppSingle(Sampler):
     def __post_init__(self) -> None:
         multistep.check_eta(self, self.eta)
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -50,12 +50,12 @@ class DPMppSingle(Sampler):
         belief = x0
         if finite.any():
             there = denoiser(x, half, state.condition).mean
-            belief = torch.where(over(finite.to(s), x0) > 0, there + share * (there - x0), x0)
+            belief = torch.where(expand_like(finite.to(s), x0) > 0, there + share * (there - x0), x0)
         x, rng = multistep.predict(frame, process, state.moved(x, half, x0, rng), x, belief, s, 1)
         return state.moved(x, s, x0, rng)
 
 
-@remembered
+@memoized
 def _half_way(
     schedule: Schedule, eta: float, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,4 +64,4 @@ def _half_way(
     finite = torch.isfinite(now) & torch.isfinite(then)
     now, then = torch.where(finite, now, 0.0), torch.where(finite, then, 0.0)
     share = torch.exp((1 + eta**2) * (now - then) / 4)
-    return torch.where(finite, schedule.time((now + then) / 2), (t + s) / 2), spread(share, dtype, ndim), finite
+    return torch.where(finite, schedule.time((now + then) / 2), (t + s) / 2), expand(share, dtype, ndim), finite

@@ -43,5 +43,5 @@ def edit(
         start, *times = knots(replace(grid, start=float(strength)), denoiser.process.schedule, len(x0), x0.device)
         rng = Rows.of(seed, len(x0))
         x_t, _ = denoiser.process.corrupt(x0, start, rng)
-        state = sampler.init(x_t, start, rng.advance(), condition)
+        state = sampler.init(denoiser, x_t, start, rng.advance(), condition)
     yield from frames(denoiser, sampler, state, times)

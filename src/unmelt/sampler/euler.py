@@ -22,9 +22,9 @@ from unmelt.sampler.state import State
 class Euler(Sampler):
     """Order 1; one evaluation a step."""
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         x0 = denoiser(state.x, state.t, state.condition).mean
-        return state.moved(denoiser.process.carry(state.x, x0, state.t, s), s, x0)
+        return state.moved(denoiser.process.ode_step(state.x, x0, state.t, s), s, x0)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -26,7 +26,7 @@ from unmelt.sampler.straight import Path
 class Heun(Sampler):
     """Order 2; two evaluations a step, one where every row goes to 0."""
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -34,7 +34,7 @@ class Heun(Sampler):
         w, u = path.enter(state.x, state.t)
         end = path.clock(s)
         first, x0 = path.slope(w, u)
-        step, last = over(end - u, w), over(end, w) == 0
+        step, last = expand_like(end - u, w), expand_like(end, w) == 0
         if last.all():
             return state.moved(path.leave(w + step * first, s), s, x0)
         second, _ = path.slope(w + step * first, torch.where(end > 0, end, u))  # not asked for at 0

@@ -29,5 +29,5 @@ def invert(
     *_, down = walk(denoiser, Leapfrog(), up, knots(grid, denoiser.process.schedule, len(x0))[1:])
     """
     *up, end = knots(grid, denoiser.process.schedule, len(x0), x0.device)
-    state = Leapfrog().init(x0, end, Rows.of(0, len(x0)), condition)
+    state = Leapfrog().init(denoiser, x0, end, Rows.of(0, len(x0)), condition)
     return deque(walk(denoiser, Leapfrog(), state, reversed(up)), maxlen=1).pop()

@@ -15,7 +15,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -37,16 +37,16 @@ class Langevin(Sampler):
                 "Langevin(walks=20, size=0.5)",
             )
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         x, rng = state.x, state.rng
         level = denoiser.process.level(state.t)
-        alpha, kick = over(level.alpha, x), over((2 * self.size) ** 0.5 * level.sigma, x)
+        alpha, kick = expand_like(level.alpha, x), expand_like((2 * self.size) ** 0.5 * level.sigma, x)
         for _ in range(self.walks):
             x0 = denoiser(x, state.t, state.condition).mean
             x = x + self.size * (alpha * x0 - x) + kick * rng.normal(x.shape, x.dtype, x.device)
             rng = rng.advance()
         x0 = denoiser(x, state.t, state.condition).mean
-        return state.moved(torch.where(over(s, x) > 0, x, x0), s, x0, rng)
+        return state.moved(torch.where(expand_like(s, x) > 0, x, x0), s, x0, rng)

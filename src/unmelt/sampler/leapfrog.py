@@ -24,8 +24,8 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import over
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
+from unmelt.process.gaussian import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -37,7 +37,7 @@ from unmelt.schedule import Schedule
 class Leapfrog(Sampler):
     """Order 2; one evaluation a step, two on the first. A step may also go up, to s > t."""
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         wide = x.double()
         return State.start(x, t, rng, condition, slope=-wide, under_way=t == 0, rest=torch.zeros_like(wide))
 
@@ -47,7 +47,7 @@ class Leapfrog(Sampler):
         w, u_t = process.straighten(state.x.double() + state.recall("rest"), t)
         if not under_way.all():
             x0 = denoiser(state.x, t, state.condition).mean
-            slope = torch.where(over(under_way.double(), w) > 0, slope, (w - x0) / over(u_t, w))
+            slope = torch.where(expand_like(under_way.double(), w) > 0, slope, (w - x0) / expand_like(u_t, w))
         half_way, half_step, middle_u, middle_size, size = _half_way(process.schedule, t, s, w.ndim)
         middle = w + half_step * slope
         x0 = denoiser((middle_size * middle).to(state.x.dtype), half_way, state.condition).mean
@@ -57,7 +57,7 @@ class Leapfrog(Sampler):
         return state.moved(x, s, x0, slope=slope, under_way=torch.ones_like(under_way), rest=wide - x)
 
 
-@remembered
+@memoized
 def _half_way(schedule: Schedule, t: Tensor, s: Tensor, ndim: int) -> tuple[Tensor, ...]:
     """The time half way in u, half the step, u there, and alpha + sigma there and at s."""
 

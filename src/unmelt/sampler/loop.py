@@ -10,7 +10,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
 from unmelt.rng import Rows
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.sampler import Sampler
@@ -26,7 +26,7 @@ def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor,
     return state.put(moves, sampler.step(denoiser, state[moves], s[moves])) if moves.any() else state
 
 
-@remembered
+@memoized
 def knots(
     grid: Grid, schedule: AnySchedule, rows: int, device: torch.device | str = "cpu"
 ) -> tuple[Float[Tensor, " rows"], ...]:
@@ -95,13 +95,13 @@ def trajectory(
             raise UsageError(
                 f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
                 "a grid from t = 1, or rows that stand at its start",
-                "um.sampler.walk(denoiser, sampler, sampler.init(x_t, t, rng), times)",
+                "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
             )
         start, *times = knots(grid, denoiser.process.schedule, rows, device)
         rng = Rows.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
         condition = None if condition is None else condition.to(device)
-        state = sampler.init(x, start, rng.advance(), condition)
+        state = sampler.init(denoiser, x, start, rng.advance(), condition)
     yield from frames(denoiser, sampler, state, times)
 
 

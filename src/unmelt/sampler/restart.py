@@ -47,8 +47,8 @@ class Restart(Sampler):
                 "Restart(DPMpp(), times=2, interval=(0.1, 0.6))",
             )
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
-        return self.sampler.init(x, t, rng, condition)
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+        return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         low, high = self.interval

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -24,17 +24,17 @@ from unmelt.sampler.straight import Path
 class RK4(Sampler):
     """Order 4; four evaluations a step, two where every row goes to 0."""
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         path = Path(denoiser, state.condition)
         w, u = path.enter(state.x, state.t)
         end = path.clock(s)
-        half, h = (u + end) / 2, over(end - u, w)
+        half, h = (u + end) / 2, expand_like(end - u, w)
         k1, x0 = path.slope(w, u)
         k2, _ = path.slope(w + h / 2 * k1, half)
-        last = over(end, w) == 0
+        last = expand_like(end, w) == 0
         if last.all():
             return state.moved(path.leave(w + h * k2, s), s, x0)
         k3, _ = path.slope(w + h / 2 * k2, half)

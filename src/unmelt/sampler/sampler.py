@@ -17,6 +17,7 @@ class Sampler(ABC):
     @abstractmethod
     def init(
         self,
+        denoiser: Denoiser,
         x: Float[Tensor, "rows *shape"],
         t: Float[Tensor, " rows"],
         rng: Rows,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import over
+from unmelt.process.gaussian import expand_like
 
 
 class Path(NamedTuple):
@@ -39,7 +39,7 @@ class Path(NamedTuple):
     def leave(self, w: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"]) -> Float[Tensor, "rows *shape"]:
         """The x at t that is w in straight coordinates."""
         alpha, sigma = self.denoiser.process.level(t)
-        return w * over(alpha + sigma, w)
+        return w * expand_like(alpha + sigma, w)
 
     def slope(
         self, w: Float[Tensor, "rows *shape"], u: Float[Tensor, " rows"]
@@ -47,4 +47,4 @@ class Path(NamedTuple):
         """(dw/du, x0) at u > 0."""
         t = self.time(u)
         x0 = self.denoiser(self.leave(w, t), t, self.condition).mean
-        return (w - x0) / over(u, w), x0
+        return (w - x0) / expand_like(u, w), x0

@@ -22,23 +22,23 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.rng import Rows
+from unmelt.sampler.default import adams, default_sampler, initial_guess, past
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import walk
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
-from unmelt.sampler.stock import adams, begin, past, stock
 from unmelt.sampler.tuned import Tuned
 
 NUDGE = 1e-3
 """Of finite differences: unknowns are of order 1."""
 
 
-class Lesson(NamedTuple):
+class TuneResult(NamedTuple):
     """What was learned, and root mean square errors on rows that it was not learned from: before and after."""
 
     sampler: Tuned
-    stock: float
-    tuned: float
+    default_error: float
+    tuned_error: float
 
 
 def tune(
@@ -49,7 +49,7 @@ def tune(
     rounds: int = 12,
     teacher: int = 64,
     progress: Callable[[float], None] | None = None,
-) -> Lesson:
+) -> TuneResult:
     """A `Tuned` sampler of this many steps for this denoiser.
 
     noise       x at t = 1; three quarters of the rows are learned from, the others judge
@@ -68,13 +68,13 @@ def tune(
     wanted = ends(denoiser, *adams(teacher), noise, condition)
     learn, judge = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
     known = None if condition is None else condition[learn]
-    tuned = fit(denoiser, begin(steps), noise[learn], wanted[learn], known, rounds=rounds, progress=progress)
+    tuned = fit(denoiser, initial_guess(steps), noise[learn], wanted[learn], known, rounds=rounds, progress=progress)
 
     def error(sampler: Sampler, grid: Grid) -> float:
         known = None if condition is None else condition[judge]
         return _rms((ends(denoiser, sampler, grid, noise[judge], known) - wanted[judge]).double().cpu().numpy())
 
-    return Lesson(tuned, error(*stock(steps)), error(tuned, tuned.grid))
+    return TuneResult(tuned, error(*default_sampler(steps)), error(tuned, tuned.grid))
 
 
 def fit(
@@ -138,7 +138,7 @@ def _states(
     denoiser: Denoiser, sampler: Sampler, grid: Grid, noise: Tensor, condition: Condition | None
 ) -> Iterator[State]:
     start, *times = _knots(grid, denoiser, noise)
-    state = sampler.init(noise, start, Rows.of(0, len(noise)), condition)
+    state = sampler.init(denoiser, noise, start, Rows.of(0, len(noise)), condition)
     yield state
     yield from walk(denoiser, sampler, state, times)
 

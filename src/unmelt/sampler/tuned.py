@@ -22,8 +22,8 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import over, spread
-from unmelt.remember import remembered
+from unmelt.memoize import memoized
+from unmelt.process.gaussian import expand, expand_like
 from unmelt.rng import Rows
 from unmelt.sampler import grid
 from unmelt.sampler.sampler import Sampler
@@ -75,7 +75,7 @@ class Tuned(Sampler):
     def depth(self) -> int:
         return max(len(row) for row in self.weights)
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         beliefs = {f"x0_{j}": torch.zeros_like(x) for j in range(1, self.depth + 1)}
         return State.start(x, t, rng, condition, known=torch.zeros_like(t), **beliefs)
 
@@ -86,9 +86,9 @@ class Tuned(Sampler):
         belief, recent, beliefs = x0, x0, {}
         for j, weight in enumerate(weights, 1):
             past = state.recall(f"x0_{j}")
-            belief = torch.addcmul(belief, weight * over((known >= j).to(known.dtype), x), past - x0)
+            belief = torch.addcmul(belief, weight * expand_like((known >= j).to(known.dtype), x), past - x0)
             beliefs[f"x0_{j}"], recent = recent, past
-        return state.moved(process.carry(x, belief, state.t, s), s, x0, state.rng, known=known + 1, **beliefs)
+        return state.moved(process.ode_step(x, belief, state.t, s), s, x0, state.rng, known=known + 1, **beliefs)
 
     def begun(self, schedule: Schedule, t: Float[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
         """The step that begins at a row's level, or the last to begin before it."""
@@ -97,7 +97,7 @@ class Tuned(Sampler):
         return (level.new_tensor(self.levels[1:-1])[:, None] >= level - 1e-9).sum(0)
 
 
-@remembered
+@memoized
 def _numbers(
     of: Tuned, schedule: Schedule, dtype: torch.dtype, ndim: int, t: Float[Tensor, " rows"], s: Float[Tensor, " rows"]
 ) -> tuple[Tensor, ...]:
@@ -113,4 +113,4 @@ def _numbers(
     soon = torch.where(ahead == 0, t, schedule.time(-2 * torch.log(torch.tan(then))).to(t.dtype))
     turn = torch.hypot(schedule.alpha(soon), schedule.sigma(soon)) / torch.hypot(schedule.alpha(t), schedule.sigma(t))
     table = t.new_tensor([[*row, *[0.0] * (of.depth - len(row))] for row in of.weights], dtype=torch.float64)
-    return soon, spread(turn, dtype, ndim), *(spread(each, dtype, ndim) for each in table[step].unbind(1))
+    return soon, expand(turn, dtype, ndim), *(expand(each, dtype, ndim) for each in table[step].unbind(1))

@@ -1,31 +1,31 @@
 """Learning."""
 
-from unmelt.train import processes, rate
+from unmelt.train import lr_schedule, processes
 from unmelt.train.checkpoint import Checkpoint
 from unmelt.train.ema import EMA
-from unmelt.train.engine import Engine
+from unmelt.train.execution import Execution
+from unmelt.train.logger import Logger, loggers
 from unmelt.train.loop import Trainer
+from unmelt.train.metrics_log import MetricsLog, read_metrics
 from unmelt.train.optimizer import AdamW, Muon
-from unmelt.train.power import Averaged, Power, averaged
-from unmelt.train.record import Record, read_metrics
+from unmelt.train.post_hoc_ema import Averaged, PowerFunctionEMA, averaged
 from unmelt.train.training import Training
-from unmelt.train.watch import Watch, watches
 
 __all__ = [
     "EMA",
     "AdamW",
     "Averaged",
     "Checkpoint",
-    "Engine",
+    "Execution",
+    "Logger",
+    "MetricsLog",
     "Muon",
-    "Power",
-    "Record",
+    "PowerFunctionEMA",
     "Trainer",
     "Training",
-    "Watch",
     "averaged",
+    "loggers",
+    "lr_schedule",
     "processes",
-    "rate",
     "read_metrics",
-    "watches",
 ]

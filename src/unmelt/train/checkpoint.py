@@ -16,7 +16,7 @@ from unmelt.errors import UsageError
 from unmelt.train import processes
 from unmelt.train.ema import EMA
 from unmelt.train.files import checksum, read_tensors, write_tensors
-from unmelt.train.power import Power
+from unmelt.train.post_hoc_ema import PowerFunctionEMA
 
 
 class Checkpoint:
@@ -31,7 +31,7 @@ class Checkpoint:
         network: nn.Module,
         ema: EMA,
         optimizers: list[torch.optim.Optimizer],
-        power: Power | None = None,
+        power: PowerFunctionEMA | None = None,
         keep: int = 2,
     ) -> None:
         self.network, self.ema, self.optimizers, self.power, self.keep = network, ema, optimizers, power, keep
@@ -59,7 +59,7 @@ class Checkpoint:
         if self.power is not None:
             yield from ((f"power.{name}", value) for name, value in self.power.named().items())
 
-    def load(self, folder: Path, tell: Callable[[str], None] = print) -> int:
+    def load(self, folder: Path, warn: Callable[[str], None] = print) -> int:
         """Restore the newest checkpoint that is whole; returns the number of steps it had taken.
 
         tell   is told of each that is not. If none is, the newest one's `UsageError` is raised.
@@ -77,7 +77,7 @@ class Checkpoint:
                 errors.append(error)
                 continue
             if errors:
-                tell(f"{errors[0].given}; going on from step {step}, the checkpoint before it")
+                warn(f"{errors[0].given}; going on from step {step}, the checkpoint before it")
             return step
         raise errors[0]
 

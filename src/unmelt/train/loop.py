@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from unmelt.codec import Codec
-from unmelt.data import Ahead, Source
+from unmelt.data import Prefetcher, Source
 from unmelt.errors import UsageError
 from unmelt.objective import Objective
 from unmelt.rng import Part, Random, Stream, fold
 from unmelt.train import processes
 from unmelt.train.checkpoint import Checkpoint
 from unmelt.train.ema import EMA
-from unmelt.train.engine import Engine, blocks
+from unmelt.train.execution import Execution, blocks
 from unmelt.train.interrupt import Interrupt
-from unmelt.train.power import Power
-from unmelt.train.record import Record
+from unmelt.train.metrics_log import MetricsLog
+from unmelt.train.post_hoc_ema import PowerFunctionEMA
 from unmelt.train.training import Training
 
 LOG_EVERY = 25
@@ -56,29 +56,29 @@ class Trainer:
         objective: Objective,
         training: Training,
         device: torch.device | str = "cpu",
-        engine: Engine | None = None,
+        execution: Execution | None = None,
         held_out: Source | None = None,
     ) -> None:
         self.denoiser, self.held_out = denoiser.to(device).train(), held_out
         self.codec, self.objective, self.training = codec, objective, training
-        self.source: Source | Ahead = source
-        self.device, self.engine = torch.device(device), engine or Engine()
-        self.parts = self.engine.accumulate * processes.count()
+        self.source: Source | Prefetcher = source
+        self.device, self.execution = torch.device(device), execution or Execution()
+        self.parts = self.execution.gradient_accumulation * processes.count()
         if training.batch % self.parts:
             raise UsageError(
                 f"batch={training.batch} in {self.parts} parts (accumulate times processes)",
                 "a batch that can be divided evenly",
                 f"batch={self.parts * max(1, training.batch // self.parts)}",
             )
-        if self.engine.shard and processes.count() > 1:
+        if self.execution.shard and processes.count() > 1:
             processes.shard(denoiser, blocks(denoiser))
         if self.device.type != "cpu":  # where another processor works, this one can look ahead
-            self.source = Ahead(source, self.device, self._after)
+            self.source = Prefetcher(source, self.device, self._after)
         self.done = 0
         self.parameters = list(denoiser.parameters())
         self.ema = EMA(self.parameters, training.ema)
         self.optimizers = training.optimizer.of(denoiser, training.lr)
-        self.power = Power(dict(denoiser.named_parameters())) if training.snapshot_every else None
+        self.power = PowerFunctionEMA(dict(denoiser.named_parameters())) if training.snapshot_every else None
         self.checkpoint = Checkpoint(denoiser, self.ema, self.optimizers, self.power)
         self.skipped = torch.zeros(2, device=self.device)  # since the last report, and in a row
 
@@ -90,9 +90,9 @@ class Trainer:
 
     def _after(self, number: int) -> int:
         """The batch that this process needs after that one: its next part, or its first of the next step."""
-        accumulate = self.engine.accumulate
-        part = (number - processes.rank() * accumulate) % self.parts
-        return number + 1 if part < accumulate - 1 else number + 1 + self.parts - accumulate
+        gradient_accumulation = self.execution.gradient_accumulation
+        part = (number - processes.rank() * gradient_accumulation) % self.parts
+        return number + 1 if part < gradient_accumulation - 1 else number + 1 + self.parts - gradient_accumulation
 
     def loss(self, step: int, part: int = 0) -> Tensor:
         """The mean loss of this part of batch number `step`."""
@@ -100,7 +100,7 @@ class Trainer:
         rng = stream if self.parts == 1 else Part(stream, part, self.parts)
         return self._loss(self.source, step * self.parts + part, rng)
 
-    def _loss(self, source: Source | Ahead, number: int, rng: Random) -> Tensor:
+    def _loss(self, source: Source | Prefetcher, number: int, rng: Random) -> Tensor:
         x, condition = source.batch(number, self.training.batch // self.parts)
         x = x.to(self.device, non_blocking=True)
         x0 = x if self.codec is None else self.codec.encode(x)
@@ -122,12 +122,12 @@ class Trainer:
 
         A step whose gradient is not finite is left out, and counted in `skipped`.
         """
-        training, engine = self.training, self.engine
+        training, execution = self.training, self.execution
         lr, seed = training.lr_at(self.done), fold(training.seed, self.done)
-        first, total = processes.rank() * engine.accumulate, torch.zeros((), device=self.device)
-        for part in range(first, first + engine.accumulate):
+        first, total = processes.rank() * execution.gradient_accumulation, torch.zeros((), device=self.device)
+        for part in range(first, first + execution.gradient_accumulation):
             self._seed(seed if part == 0 else fold(seed, part))
-            loss = self.loss(self.done, part) / engine.accumulate
+            loss = self.loss(self.done, part) / execution.gradient_accumulation
             loss.backward()
             total += loss.detach()
         gradients = [grad for each in self.parameters if (grad := each.grad) is not None]
@@ -160,10 +160,10 @@ class Trainer:
 
     def run(
         self,
-        record: Record,
+        record: MetricsLog,
         save: Callable[[], None],
-        look: Callable[[int], None],
-        snap: Callable[[Power], None] = lambda power: None,
+        on_preview: Callable[[int], None],
+        on_ema_snapshot: Callable[[PowerFunctionEMA], None] = lambda power: None,
     ) -> None:
         """Go on to the last step; afterwards, however it ended, the denoiser holds the averaged weights.
 
@@ -180,25 +180,25 @@ class Trainer:
                 torch.random.fork_rng(devices=[]),
                 Interrupt() as interrupt,
                 record,
-                self.engine.prepared(self.denoiser),
+                self.execution.prepared(self.denoiser),
             ):
                 while self.done < training.steps:
                     losses.append(self.step())
                     asked, last = self._asked(interrupt), self.done == training.steps
                     keep = asked or (self.done % training.save_every == 0 and not last)
-                    every, aside = training.picture_every, None
+                    every, held_out = training.picture_every, None
                     looking = bool(every) and self.done % every == 0 and not asked
                     if looking:
                         with self.averaged():
-                            aside = self.held_out_loss()
-                    if last or self.done % LOG_EVERY == 0 or aside is not None:
-                        self._report(record, torch.stack(losses), aside)
+                            held_out = self.held_out_loss()
+                    if last or self.done % LOG_EVERY == 0 or held_out is not None:
+                        self._report(record, torch.stack(losses), held_out)
                         losses.clear()
                     if looking:
                         with self.averaged():
-                            look(self.done)
+                            on_preview(self.done)
                     if self.power is not None and (last or self.done % training.snapshot_every == 0):
-                        snap(self.power)
+                        on_ema_snapshot(self.power)
                     if keep:
                         save()
                     if asked:
@@ -214,7 +214,7 @@ class Trainer:
             return interrupt.asked is not None
         return self.done % ASK_EVERY == 0 and processes.any_of(interrupt.asked is not None)
 
-    def _report(self, record: Record, losses: Tensor, aside: float | None) -> None:
+    def _report(self, record: MetricsLog, losses: Tensor, held_out: float | None) -> None:
         """Tell the record; stop if nothing has been learned for a while."""
         (skipped, in_a_row), finite = self.skipped.int().tolist(), losses[losses.isfinite()]
         self.skipped[0] = 0
@@ -225,7 +225,7 @@ class Trainer:
                 f"lr={self.training.lr / 4:g}",
             )
         if len(finite):
-            record.add(self.done, finite.mean().item(), self.training.lr_at(self.done - 1), skipped, aside)
+            record.add(self.done, finite.mean().item(), self.training.lr_at(self.done - 1), skipped, held_out)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from unmelt.errors import UsageError
+from unmelt.train.lr_schedule import Cosine, LRSchedule
 from unmelt.train.optimizer import AdamW, Optimizer
-from unmelt.train.rate import Cosine, Rate
 
 
 @final
@@ -16,7 +16,7 @@ class Training:
     steps           optimizer steps in all
     batch           rows a step, whatever they are spread over
     lr              peak learning rate
-    rate            its course over the run
+    lr_schedule            its course over the run
     optimizer       how gradients become steps
     clip            largest norm of the gradient; longer ones are scaled down to it
     ema             decay of the averaged weights, which are the ones that are saved and sampled
@@ -32,7 +32,7 @@ class Training:
     steps: int
     batch: int = 128
     lr: float = 1e-3
-    rate: Rate = Cosine()
+    lr_schedule: LRSchedule = Cosine()
     optimizer: Optimizer = AdamW()
     clip: float = 1.0
     ema: float = 0.999
@@ -58,4 +58,4 @@ class Training:
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""
-        return self.lr * self.rate(step, self.steps)
+        return self.lr * self.lr_schedule(step, self.steps)

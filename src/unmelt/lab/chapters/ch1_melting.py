@@ -72,7 +72,7 @@ def _(choice):
 @app.cell(hide_code=True)
 def _(highest, noise_level, signal, time, times):
     schedule_picture = vector.draw(
-        vector.Frame(x=(0, 1), y=(0, highest), height=220, x_name="t"),
+        vector.Axes(x=(0, 1), y=(0, highest), height=220, x_name="t"),
         [
             vector.Line(times, signal, vector.BLUE, name="signal α"),
             vector.Line(times, noise_level, vector.ORANGE, dashed=True, name="noise σ"),
@@ -127,7 +127,7 @@ def _(POINTS, at, line_labels, line_noise, line_x0, process, time, two):
         ),
     }
     line_picture = vector.draw(
-        vector.Frame(x=(-reach, reach), y=(0, 1.15 * max(density.max().item(), counts.max().item())), height=260),
+        vector.Axes(x=(-reach, reach), y=(0, 1.15 * max(density.max().item(), counts.max().item())), height=260),
         [
             vector.Steps(edges, counts, vector.BLUE, name="2,000 points"),
             vector.Line(grid_x, density, vector.INK, name="exact density"),
@@ -163,7 +163,7 @@ def _(POINTS, at, process, ring, ring_labels, ring_noise, ring_x0, time):
     ring_alpha, ring_sigma = (part.item() for part in process.level(at(time.value)))
     half = max(4.0, 3 * ring_sigma)
     ring_picture = vector.draw(
-        vector.Frame(x=(-half, half), y=(-half, half)),
+        vector.Axes(x=(-half, half), y=(-half, half)),
         [
             vector.Dots(ring_x[ring_labels == mode], colour)
             for mode, colour in enumerate(um.picture.look.colours(ring.modes))

@@ -33,7 +33,7 @@ def _():
 def _():
     process = um.process.Gaussian(um.schedule.VarianceExploding(0.02, 20.0))
     ring = um.denoiser.Mixture.ring(modes=6, radius=2.0, sd=0.15, process=process)
-    frame = vector.Frame()
+    frame = vector.Axes()
 
     def when(sigma, rows=1):
         """The time at which the noise has this standard deviation, for every row."""
@@ -91,7 +91,7 @@ def _(level, pad, ring, walk, when):
         um.sampler.walk(
             ring,
             sampler,
-            sampler.init(start.expand(rows, 2), here, um.rng.Rows.of(1, rows)),
+            sampler.init(ring, start.expand(rows, 2), here, um.rng.Rows.of(1, rows)),
             [stop.expand(rows) for stop in stops],
         )
     )

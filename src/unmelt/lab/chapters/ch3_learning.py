@@ -46,7 +46,7 @@ def _():
 @app.cell(hide_code=True)
 def _():
     process = um.process.Gaussian(um.schedule.VarianceExploding(0.02, 20.0))
-    frame = vector.Frame()
+    frame = vector.Axes()
     axis = torch.linspace(-3.6, 3.6, 13, dtype=torch.float64)
     places = torch.cartesian_prod(axis, axis)
 
@@ -99,7 +99,7 @@ def _():
         smooth = [sum(losses[max(0, k - 25) : k + 1]) / len(losses[max(0, k - 25) : k + 1]) for k in range(len(losses))]
         learned, exact, apart = fields(denoiser, truth, sigma)
         loss_picture = vector.draw(
-            vector.Frame(x=(0, max(100, len(losses))), y=(0, 1.2), height=396, x_name="step", y_name="loss"),
+            vector.Axes(x=(0, max(100, len(losses))), y=(0, 1.2), height=396, x_name="step", y_name="loss"),
             [
                 vector.Line(range(len(losses)), losses, vector.BLUE, 0.7, name="each step"),
                 vector.Line(range(len(smooth)), smooth, vector.RED, 2.2, name="mean of 25"),
@@ -178,7 +178,7 @@ def _(ring_learned):
 @app.cell(hide_code=True)
 def _(fields, frame, ring, ring_learned, ring_points, sigma):
     _, _, ring_apart = fields(ring_learned, ring, sigma.value)
-    _sampler, _grid = um.sampler.stock(20)
+    _sampler, _grid = um.sampler.default_sampler(20)
     ring_made = um.sample(ring_learned, rows=1000, sampler=_sampler, grid=_grid, seed=0)
     ring_energy = um.metric.energy(ring_made, ring.sample(1000, um.rng.Stream(1)))
     ring_floor = um.metric.energy(ring_points[:1000], ring.sample(1000, um.rng.Stream(1)))
@@ -188,7 +188,7 @@ def _(fields, frame, ring, ring_learned, ring_points, sigma):
                 vector.row(
                     *[
                         vector.draw(
-                            vector.Frame(title=title),
+                            vector.Axes(title=title),
                             [vector.Dots(dots, colour)],
                             alt=f"1,000 points: {title}",
                         )
@@ -256,13 +256,13 @@ def _(learn, own_steps, own_train, pad, process, shown):
 
 @app.cell(hide_code=True)
 def _(own_learned, own_points):
-    _sampler, _grid = um.sampler.stock(20)
+    _sampler, _grid = um.sampler.default_sampler(20)
     own_made = um.sample(own_learned, rows=1000, sampler=_sampler, grid=_grid, seed=0)
     mo.Html(
         vector.row(
             *[
                 vector.draw(
-                    vector.Frame(title=title), [vector.Dots(dots, colour)], alt=f"1,000 points of the drawing: {title}"
+                    vector.Axes(title=title), [vector.Dots(dots, colour)], alt=f"1,000 points of the drawing: {title}"
                 )
                 for title, dots, colour in (
                     ("data", own_points[:1000], vector.BLUE),

@@ -33,7 +33,7 @@ def _():
 def _():
     process = um.process.Gaussian(um.schedule.Cosine())
     ring = um.denoiser.Mixture.ring(modes=6, radius=2.0, sd=0.15, process=process)
-    frame = vector.Frame(x=(-3.2, 3.2), y=(-3.2, 3.2), width=300, height=290)
+    frame = vector.Axes(x=(-3.2, 3.2), y=(-3.2, 3.2), width=300, height=290)
     ROWS = 200
 
     def walked(sampler, grid, rows=ROWS):
@@ -83,8 +83,8 @@ def _():
 def _(grid_choice):
     def way(name, n):
         """The sampler and the grid that spend n evaluations, or a few less."""
-        if name == "stock":
-            return um.sampler.stock(n)
+        if name == "default":
+            return um.sampler.default_sampler(n)
         if name == "Heun":
             return um.sampler.Heun(), grid_choice.value(max(1, (n + 1) // 2))
         return (um.sampler.Euler() if name == "Euler" else um.sampler.DPMpp(order=2)), grid_choice.value(n)
@@ -93,7 +93,7 @@ def _(grid_choice):
         "Euler": vector.BLUE,
         "Heun": vector.ORANGE,
         "DPM-Solver++(2M)": vector.GREEN,
-        "stock": vector.RED,
+        "default": vector.RED,
     }
     return COLOURS, way
 
@@ -106,7 +106,7 @@ def _(COLOURS, error, evaluations, exact_ends, frame, walked, way):
         errors_now[_name] = error(_ends)
         panels.append(
             vector.draw(
-                vector.Frame(x=frame.x, y=frame.y, width=250, height=262, title=f"{_name}: {errors_now[_name]:.4f}"),
+                vector.Axes(x=frame.x, y=frame.y, width=250, height=262, title=f"{_name}: {errors_now[_name]:.4f}"),
                 [
                     vector.Paths(torch.stack([_ends, exact_ends], 1), vector.INK, 1.0, 0.35),
                     vector.Dots(exact_ends, vector.INK, 4.5, 0.35),
@@ -151,7 +151,7 @@ def _(COLOURS, TRIED, errors, evaluations, tuned):
             """),
             mo.Html(
                 vector.draw(
-                    vector.Frame(
+                    vector.Axes(
                         x=(1.8, 45),
                         y=(3e-5, 4),
                         width=460,
@@ -192,15 +192,15 @@ def _(process, ring, tune):
     def lesson(n):
         noise = process.prior((256, 2), um.rng.Rows.of(5, 256), torch.float64)
         found = um.sampler.tune(ring, n, noise, rounds=8)
-        grids = {"stock": um.sampler.stock(n)[1], "tuned": found.sampler.grid}
+        grids = {"default": um.sampler.default_sampler(n)[1], "tuned": found.sampler.grid}
         return {
             "times": {name: grid(process.schedule).tolist() for name, grid in grids.items()},
-            "stock": found.stock,
-            "tuned": found.tuned,
+            "default": found.default_error,
+            "tuned": found.tuned_error,
         }
 
     tuned = {}
-    _kept = {n: ["cosine ring", n, 8, repr(um.sampler.stock(n)[0])] for n in (3, 4, 5, 6, 8)}
+    _kept = {n: ["cosine ring", n, 8, repr(um.sampler.default_sampler(n)[0])] for n in (3, 4, 5, 6, 8)}
     _there = all(lab.place("tuned", each).with_suffix(".json").exists() for each in _kept.values())
     if tune.value or _there or mo.app_meta().mode == "script":
         with mistakes(), bar(len(_kept), "Tuning") as _move:
@@ -215,7 +215,7 @@ def _(process, ring, tune):
 def _(tuned):
     mo.stop(not tuned, mo.md("*Not tuned yet: press the button.*"))
     _times = vector.draw(
-        vector.Frame(x=(-0.04, 1.04), y=(2, 9), width=420, height=260, x_name="times visited, t", y_name="evaluations"),
+        vector.Axes(x=(-0.04, 1.04), y=(2, 9), width=420, height=260, x_name="times visited, t", y_name="evaluations"),
         [
             vector.Dots(
                 torch.tensor([[t, n + lift] for n, each in tuned.items() for t in each["times"][name]]),
@@ -224,13 +224,13 @@ def _(tuned):
                 1.0,
                 name=f"{name} grid",
             )
-            for name, colour, lift in (("stock", vector.RED, 0.15), ("tuned", vector.PINK, -0.15))
+            for name, colour, lift in (("default", vector.RED, 0.15), ("tuned", vector.PINK, -0.15))
         ],
         alt="The times that stock and tuned samplers visit, two rows for each number of evaluations",
     )
     _table = lab.beside(
-        {f"error with {n} evaluations": (each["stock"], each["tuned"]) for n, each in tuned.items()},
-        ("stock", "tuned"),
+        {f"error with {n} evaluations": (each["default"], each["tuned"]) for n, each in tuned.items()},
+        ("default", "tuned"),
         4,
     )
     mo.Html(vector.row(_times, _table))
@@ -264,7 +264,7 @@ def _(eta, frame, moments, process, ring):
         rows, sampler, grid = 24, um.sampler.DDIM(eta=share), um.grid.uniform(moments.value)
         start, *stops = um.sampler.knots(grid, process.schedule, rows)
         x = torch.tensor([[0.35, 0.9]], dtype=torch.float64).expand(rows, 2)
-        states = um.sampler.walk(ring, sampler, sampler.init(x, start, um.rng.Rows.of(3, rows)), stops)
+        states = um.sampler.walk(ring, sampler, sampler.init(ring, x, start, um.rng.Rows.of(3, rows)), stops)
         paths = torch.stack([x, *(state.x for state in states)], 1)
         nearest = (paths[:, -1][:, None] - ring.means).norm(dim=2).argmin(1)
         made = um.sample(ring, rows=1000, sampler=sampler, grid=grid, seed=4)
@@ -274,7 +274,7 @@ def _(eta, frame, moments, process, ring):
     reached = [count for _, count, _ in fans.values()]
     _pictures = [
         vector.draw(
-            vector.Frame(x=frame.x, y=frame.y, width=frame.width, height=frame.height + 22, title=title),
+            vector.Axes(x=frame.x, y=frame.y, width=frame.width, height=frame.height + 22, title=title),
             [
                 vector.Paths(paths, colour, 1.0, 0.55),
                 vector.Dots(ring.means, vector.GREEN, 9.0),

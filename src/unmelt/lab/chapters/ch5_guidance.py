@@ -53,7 +53,7 @@ def _():
         means, (SD**2 * torch.eye(2, dtype=torch.float64)).expand(6, 2, 2), process, labels=sides
     )
     own = (sides == 0).nonzero()[:, 0]
-    frame = vector.Frame(x=(-3.6, 3.6), y=(-3.6, 3.6))
+    frame = vector.Axes(x=(-3.6, 3.6), y=(-3.6, 3.6))
     ROWS = 800
     return ROWS, SD, frame, means, own, process, ring, sides
 
@@ -84,7 +84,7 @@ def _(ROWS, SD, frame, interval, means, own, ring, scale, sides):
     _low, _high = interval.value
     # An empty interval is no guidance.
     guided = um.guidance.CFG(ring, scale.value, (_low, _high)) if _low < _high else ring
-    _sampler, _grid = um.sampler.stock(30)
+    _sampler, _grid = um.sampler.default_sampler(30)
     x = um.sample(guided, rows=ROWS, label=0, sampler=_sampler, grid=_grid, seed=0, dtype=torch.float64)
     nearest = (x[:, None] - means).norm(dim=2).min(1)
     _share = torch.bincount(nearest.indices, minlength=6) / ROWS
@@ -159,7 +159,7 @@ def _(learn):
     _steps = int(mo.cli_args().get("steps") or 720)
     model = trained("digits", lambda: um.recipe.digits(steps=_steps), "Learning the digits", learn)
     images, labels = um.data.digits().all()
-    judge = um.metric.Judge.fit(images, labels)
+    judge = um.metric.Classifier.fit(images, labels)
     return images, judge, labels, model
 
 

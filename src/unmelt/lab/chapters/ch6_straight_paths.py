@@ -82,7 +82,7 @@ def _(straightened, walked):
         _half = 3.2 if straightened.value or _name != "variance exploding" else 5000.0
         panels.append(
             vector.draw(
-                vector.Frame(x=(-_half, _half), y=(-_half, _half), width=340, height=350, title=_name),
+                vector.Axes(x=(-_half, _half), y=(-_half, _half), width=340, height=350, title=_name),
                 [
                     vector.Paths(_paths, vector.BLUE, 1.0, 0.6),
                     vector.Dots(_paths[:, 0], vector.INK, 4.0),
@@ -128,7 +128,7 @@ def _():
 
     _pictures = [
         vector.draw(
-            vector.Frame(x=(-3.2, 3.2), y=(-3.2, 3.2), width=330, height=340, title=title),
+            vector.Axes(x=(-3.2, 3.2), y=(-3.2, 3.2), width=330, height=340, title=title),
             [
                 vector.Paths(torch.stack([noise, _x0], 1), colour, 1.0, 0.55),
                 vector.Dots(noise, vector.INK, 4.0),
@@ -209,12 +209,12 @@ def _(flows, steps):
         bent[f"straightness S, {_name} (0 is straight)"] = um.metric.straightness(_states, _model.denoiser.process).s
         _panels += [
             vector.draw(
-                vector.Frame(x=(-3.2, 3.2), y=(-3.2, 3.2), width=250, height=262, title=f"{_name}: paths"),
+                vector.Axes(x=(-3.2, 3.2), y=(-3.2, 3.2), width=250, height=262, title=f"{_name}: paths"),
                 [vector.Paths(_paths[:80], _colour, 1.0, 0.7), vector.Dots(_paths[:80, -1], vector.RED, 5.0)],
                 alt=f"Learned paths from noise to the ring, pairs {_name}",
             ),
             vector.draw(
-                vector.Frame(
+                vector.Axes(
                     x=(-3.2, 3.2), y=(-3.2, 3.2), width=250, height=262, title=f"{_name}: {steps.value} {steps_word}"
                 ),
                 [vector.Dots(_made, _colour)],

@@ -176,7 +176,11 @@ def _(autoregressive, gap_tokens, gapped, masked):
         inside = [
             text[len(before) : len(text) - len(after)]
             for text in masked.infill(
-                [gapped.value] * 4, marker="[gap]", tokens=gap_tokens.value, sampler=masked.surest, temperature=0.7
+                [gapped.value] * 4,
+                marker="[gap]",
+                tokens=gap_tokens.value,
+                sampler=masked.greedy_sampler,
+                temperature=0.7,
             )
         ]
         length = len(autoregressive.tokenizer.encode(before)) + gap_tokens.value
@@ -213,10 +217,10 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            ## The ledger
+            ## The compare
 
             What does each way of writing cost, and what is it worth? Everything here is measured on your machine, by the
-            library's own ledger, on held-out modules. (Half a minute the first time; then it is kept.)
+            library's own compare, on held-out modules. (Half a minute the first time; then it is kept.)
             """),
             measure,
         ]
@@ -226,7 +230,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _(autoregressive, masked, measure, settings):
-    _place = lab.place("ledger", settings).with_suffix(".json")
+    _place = lab.place("compare", settings).with_suffix(".json")
     mo.stop(
         not measure.value and not _place.exists() and mo.app_meta().mode != "script",
         mo.md("*Not measured yet: press the button.*"),
@@ -235,7 +239,7 @@ def _(autoregressive, masked, measure, settings):
     def measured():
         for _model in (autoregressive, masked):
             _model.held_out = _model.held_out.only(torch.arange(128))
-        return um.ledger.ledger(
+        return um.compare.compare(
             {"autoregressive": autoregressive, "masked": masked},
             tokens=48,
             steps=(4, 8, 16, 32),
@@ -249,7 +253,7 @@ def _(autoregressive, masked, measure, settings):
     with mistakes(), bar(1, "Measuring") as _move:
         if not _place.exists():
             _move(0, "both models, a dozen ways of writing")
-        page = lab.kept("ledger", settings, measured)
+        page = lab.kept("compare", settings, measured)
     return (page,)
 
 
@@ -278,7 +282,7 @@ def _(page):
         every = [value for pairs in found.values() for _, value in pairs]
         steps, other, left_to_right = found.items()
         return vector.draw(
-            vector.Frame(
+            vector.Axes(
                 x=(3, 60),
                 y=(0, 1.1 * max(every)),
                 x_log=True,
@@ -298,7 +302,7 @@ def _(page):
     _speed = series(lambda name, way: page["speed"][name][way][0]["tokens_per_second"])
     _gaps = [(name, each) for name, found in page["gaps"].items() for each in found]
     _gap_chart = vector.draw(
-        vector.Frame(
+        vector.Axes(
             x=(0, max(0.1, 1.15 * max(each["exact"][2] for _, each in _gaps))),
             y=(-0.6, len(_gaps) - 0.4),
             height=130,

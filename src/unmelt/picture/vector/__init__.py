@@ -6,8 +6,8 @@ element for a browser to replace. Axes and words are drawn in the ink of the pag
 on light paper and on dark; what it shows is also said in words, for those who cannot see it.
 """
 
+from unmelt.picture.vector.axes import INK, Axes
 from unmelt.picture.vector.drawn import draw, row
-from unmelt.picture.vector.frame import INK, Frame
 from unmelt.picture.vector.layers import (
     BLUE,
     GREEN,
@@ -33,8 +33,8 @@ __all__ = [
     "PINK",
     "RED",
     "Arrows",
+    "Axes",
     "Dots",
-    "Frame",
     "Layer",
     "Line",
     "Mark",

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 from unmelt.errors import UsageError
-from unmelt.picture.vector.frame import SMALL, Frame, around
+from unmelt.picture.vector.axes import SMALL, Axes, around
 from unmelt.picture.vector.layers import Layer
 
 
-def draw(frame: Frame, layers: Sequence[Layer], alt: str) -> str:
+def draw(axes: Axes, layers: Sequence[Layer], alt: str) -> str:
     """The picture as HTML: a figure with the SVG and, for layers that have names, a legend.
 
     alt   what it shows, in words
@@ -19,15 +19,15 @@ def draw(frame: Frame, layers: Sequence[Layer], alt: str) -> str:
         raise UsageError(
             "a picture without words", "what it shows, for those who cannot see it", 'alt="a ring of dots"'
         )
-    left, top, width, height = frame.area
-    inner = "".join(layer.svg(frame) for layer in layers)
-    least = min(frame.width, 260)
+    left, top, width, height = axes.area
+    inner = "".join(layer.svg(axes) for layer in layers)
+    least = min(axes.width, 260)
     return (
-        f'<figure style="margin:0;flex:1 1 0;min-width:min(100%,{least}px);max-width:{frame.width}px">'
-        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(alt)}" '
+        f'<figure style="margin:0;flex:1 1 0;min-width:min(100%,{least}px);max-width:{axes.width}px">'
+        f'<svg viewBox="0 0 {axes.width} {axes.height}" role="img" aria-label="{escape(alt)}" '
         'style="width:100%;height:auto;display:block" xmlns="http://www.w3.org/2000/svg" '
         f'font-size="{SMALL}" font-family="inherit">'
-        + around(frame)
+        + around(axes)
         + f'<svg x="{left}" y="{top}" width="{width}" height="{height}" overflow="hidden">{inner}</svg></svg>'
         + _legend(layers)
         + "</figure>"

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.picture.look import colours
-from unmelt.picture.vector.frame import INK, Frame, Number, Numbers, numbers
+from unmelt.picture.vector.axes import INK, Axes, Number, Numbers, numbers
 
 _DEEP, ORANGE, GREEN, RED, PINK, _SKY = colours(6)
 BLUE = f"light-dark({_DEEP}, {_SKY})"
@@ -28,14 +28,14 @@ class Layer(ABC):
     """How the legend shows it."""
 
     @abstractmethod
-    def svg(self, frame: Frame) -> str:
+    def svg(self, axes: Axes) -> str:
         """In units of the frame's area."""
 
 
-def _moves(frame: Frame, points: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def _moves(axes: Axes, points: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """Points [..., 2] in units of the area; what is far outside stays outside, within what a browser can draw."""
     found = numbers(points)
-    return frame.across(found[..., 0]).clip(-2000, 4000), frame.down(found[..., 1]).clip(-2000, 4000)
+    return axes.across(found[..., 0]).clip(-2000, 4000), axes.down(found[..., 1]).clip(-2000, 4000)
 
 
 def _track(x: np.ndarray, y: np.ndarray) -> str:
@@ -64,9 +64,9 @@ class Dots(Layer):
     name: str = ""
     key: ClassVar[str] = "dot"
 
-    def svg(self, frame: Frame) -> str:
-        x, y = _moves(frame, self.points)
-        _, _, width, height = frame.area
+    def svg(self, axes: Axes) -> str:
+        x, y = _moves(axes, self.points)
+        _, _, width, height = axes.area
         shown = np.isfinite(x) & np.isfinite(y) & (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
         d = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(x[shown].tolist(), y[shown].tolist(), strict=True))
         style = f'fill="none" stroke="{self.colour}" stroke-width="{self.size}" stroke-linecap="round"'
@@ -86,15 +86,15 @@ class Line(Layer):
     dots: bool = False
     name: str = ""
 
-    def svg(self, frame: Frame) -> str:
-        x, y = frame.across(self.x), frame.down(self.y)
+    def svg(self, axes: Axes) -> str:
+        x, y = axes.across(self.x), axes.down(self.y)
         dashes = ' stroke-dasharray="5 4"' if self.dashed else ""
         style = f'fill="none" stroke="{self.colour}" stroke-width="{self.width}" stroke-linejoin="round"{dashes}'
         line = _path(self, _track(x, y), style)
         if not self.dots:
             return line
         points = np.stack([numbers(self.x), numbers(self.y)], 1)
-        return line + Dots(points, self.colour, 6.0, 1.0).svg(frame)
+        return line + Dots(points, self.colour, 6.0, 1.0).svg(axes)
 
 
 @final
@@ -108,8 +108,8 @@ class Paths(Layer):
     opacity: float = 0.5
     name: str = ""
 
-    def svg(self, frame: Frame) -> str:
-        x, y = _moves(frame, self.points)
+    def svg(self, axes: Axes) -> str:
+        x, y = _moves(axes, self.points)
         d = "".join(_track(a, b) for a, b in zip(x, y, strict=True))
         style = f'fill="none" stroke="{self.colour}" stroke-width="{self.width}" opacity="{self.opacity}"'
         return _path(self, d, style)
@@ -128,9 +128,9 @@ class Arrows(Layer):
     opacity: float = 0.9
     name: str = ""
 
-    def svg(self, frame: Frame) -> str:
+    def svg(self, axes: Axes) -> str:
         start = numbers(self.points)
-        (x, y), (u, v) = _moves(frame, start), _moves(frame, start + self.unit * numbers(self.vectors))
+        (x, y), (u, v) = _moves(axes, start), _moves(axes, start + self.unit * numbers(self.vectors))
         length = np.hypot(u - x, v - y)
         head = np.minimum(0.35 * length, 4.5)  # units; a short arrow has a small head
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -157,9 +157,9 @@ class Steps(Layer):
     name: str = ""
     key: ClassVar[str] = "box"
 
-    def svg(self, frame: Frame) -> str:
-        x = np.repeat(frame.across(self.edges), 2)
-        y = frame.down(np.concatenate([[0.0], np.repeat(numbers(self.heights), 2), [0.0]]))
+    def svg(self, axes: Axes) -> str:
+        x = np.repeat(axes.across(self.edges), 2)
+        y = axes.down(np.concatenate([[0.0], np.repeat(numbers(self.heights), 2), [0.0]]))
         return _path(self, _track(x, y) + "Z", f'fill="{self.colour}" opacity="{self.opacity}"')
 
 
@@ -175,8 +175,8 @@ class Mark(Layer):
     name: str = ""
     key: ClassVar[str] = "ring"
 
-    def svg(self, frame: Frame) -> str:
-        x, y, r = float(frame.across([self.x])[0]), float(frame.down([self.y])[0]), self.radius
+    def svg(self, axes: Axes) -> str:
+        x, y, r = float(axes.across([self.x])[0]), float(axes.down([self.y])[0]), self.radius
         d = f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0"
         return _path(self, d, f'fill="none" stroke="{self.colour}" stroke-width="2"')
 
@@ -193,8 +193,8 @@ class Walkers(Layer):
     name: str = ""
     key: ClassVar[str] = "dot"
 
-    def svg(self, frame: Frame) -> str:
-        walks = (_track(a, b) for a, b in zip(*_moves(frame, self.points), strict=True))
+    def svg(self, axes: Axes) -> str:
+        walks = (_track(a, b) for a, b in zip(*_moves(axes, self.points), strict=True))
         named = f' data-name="{escape(self.name)}"' if self.name else ""
         return "".join(
             f'<circle r="{self.radius}" fill="{self.colour}"{named}>'
@@ -213,7 +213,7 @@ class Rule(Layer):
     opacity: float = 0.6
     name: str = ""
 
-    def svg(self, frame: Frame) -> str:
-        at = float(frame.across([self.x])[0])
+    def svg(self, axes: Axes) -> str:
+        at = float(axes.across([self.x])[0])
         style = f'stroke="{self.colour}" stroke-width="1.2" stroke-dasharray="3 3" opacity="{self.opacity}"'
-        return _path(self, f"M{at:.1f} 0V{frame.area[3]:.1f}", style)
+        return _path(self, f"M{at:.1f} 0V{axes.area[3]:.1f}", style)

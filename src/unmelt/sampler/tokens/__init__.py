@@ -1,25 +1,25 @@
 """The way back for tokens. `Ancestral` and `Restart` of the room above serve them too."""
 
 from unmelt.sampler.tokens.first_hitting import FirstHitting
-from unmelt.sampler.tokens.mended import Mended
-from unmelt.sampler.tokens.order import Confidence, LeftToRight, Margin, Order, Random, Surety
-from unmelt.sampler.tokens.pace import Bounded, Pace, Scheduled, Threshold
+from unmelt.sampler.tokens.order import Confidence, LeftToRight, Margin, NegativeEntropy, Order, Random
+from unmelt.sampler.tokens.pace import EntropyBound, Pace, Scheduled, Threshold
+from unmelt.sampler.tokens.predictor_corrector import PredictorCorrector
 from unmelt.sampler.tokens.remask import Remask
 from unmelt.sampler.tokens.unmask import Unmask
 
 __all__ = [
-    "Bounded",
     "Confidence",
+    "EntropyBound",
     "FirstHitting",
     "LeftToRight",
     "Margin",
-    "Mended",
+    "NegativeEntropy",
     "Order",
     "Pace",
+    "PredictorCorrector",
     "Random",
     "Remask",
     "Scheduled",
-    "Surety",
     "Threshold",
     "Unmask",
 ]

@@ -27,7 +27,7 @@ from unmelt.sampler.tokens.masks import check_masks
 class FirstHitting(Sampler):
     """One token a pass. The moment of the next is in the state, so that a grid changes nothing about it."""
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition, next=torch.full_like(t, torch.nan))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

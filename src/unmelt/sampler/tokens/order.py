@@ -40,7 +40,7 @@ class Margin(Order):
 
 @final
 @dataclass(frozen=True)
-class Surety(Order):
+class NegativeEntropy(Order):
     """Low entropy of the whole belief."""
 
     def rank(self, law: Tensor, u: Tensor) -> Tensor:

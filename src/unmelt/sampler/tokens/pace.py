@@ -49,20 +49,20 @@ class Threshold(Pace):
 
 @final
 @dataclass(frozen=True)
-class Bounded(Pace):
+class EntropyBound(Pace):
     """As many as keep what is lost by writing them at once below `nats` (Ben-Hamu et al., 2025).
 
     The sum of their entropies without the largest bounds the mutual information that independent draws ignore; the
     first alone loses nothing.
     """
 
-    nats: float = 0.1
+    entropy_budget: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.nats >= 0:
-            raise UsageError(f"Bounded({self.nats})", "nats, not below 0", "Bounded(0.1)")
+        if not self.entropy_budget >= 0:
+            raise UsageError(f"EntropyBound({self.entropy_budget})", "nats, not below 0", "EntropyBound(0.1)")
 
     def chosen(self, law: Tensor, due: Tensor) -> Tensor:
         entropy = -torch.xlogy(law, law).sum(-1)
         lost = entropy.cumsum(1) - entropy.cummax(1).values
-        return (lost <= self.nats).cummin(1).values
+        return (lost <= self.entropy_budget).cummin(1).values

@@ -19,7 +19,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.tokens import over_places
+from unmelt.process.tokens import expand_places
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -37,15 +37,15 @@ class Remask(Sampler):
         if not 0 <= self.strength < math.inf:
             raise UsageError(f"Remask({self.strength})", "a rate, not below 0", "Remask(2.0)")
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = check_masks(denoiser)
         belief = denoiser(state.x, state.t, state.condition)
-        alpha_t, alpha_s = (over_places(process.schedule.alpha(each), state.x) for each in (state.t, s))
+        alpha_t, alpha_s = (expand_places(process.schedule.alpha(each), state.x) for each in (state.t, s))
         most = torch.where(alpha_t > 0, (1 - alpha_s) / alpha_t, 1.0)
-        sigma = torch.minimum(over_places(self.strength * (state.t - s), state.x), most.clamp(max=1))
+        sigma = torch.minimum(expand_places(self.strength * (state.t - s), state.x), most.clamp(max=1))
         written = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         masked = process.masked(state.x)

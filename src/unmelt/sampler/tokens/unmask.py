@@ -32,14 +32,16 @@ from unmelt.sampler.tokens.pace import Pace, Scheduled
 @final
 @dataclass(frozen=True)
 class Unmask(Sampler):
-    """A step to time s makes as many passes as it takes to have no more masks than are due then; often one, or none.
+    """Unmask until at most the masks scheduled for time s remain. A step takes zero or more network calls.
 
-    block   places that are finished before the next ones are begun: 1 writes from left to right, as autoregression
-            does; None has no such rule
-    cache   whether what the network has read is kept; blocks are then the denoiser's own, which must have some
-    end     a token after which nothing more is written: the rest of the row becomes this token too
-    apart   places from one token to the next that is written in the same pass, at least; of those that stand closer,
-            the first in order is written and the others wait
+    Args:
+        order: Which masked tokens are written first.
+        pace: How many are written in one network call.
+        block: Tokens per block; a block is finished before the next is begun. 1 decodes left to right. None: no blocks.
+        cache: Keep keys and values of finished blocks. Blocks are then the denoiser's own, which must be cached.
+        end: End-of-text token: once written, the rest of the row becomes this token. None: no such token.
+        min_distance: Smallest distance between tokens written in one network call. Of closer ones the first in order is
+            written and the others wait.
     """
 
     order: Order = Confidence()
@@ -47,11 +49,15 @@ class Unmask(Sampler):
     block: int | None = None
     cache: bool = False
     end: int | None = None
-    apart: int = 1
+    min_distance: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.apart, bool) or self.apart < 1:
-            raise UsageError(f"Unmask with apart={self.apart!r}", "at least 1 place, which is the next one", "apart=6")
+        if isinstance(self.min_distance, bool) or self.min_distance < 1:
+            raise UsageError(
+                f"Unmask with min_distance={self.min_distance!r}",
+                "at least 1 place, which is the next one",
+                "min_distance=6",
+            )
         if self.block is not None and (isinstance(self.block, bool) or self.block < 1 or self.cache):
             raise UsageError(
                 f"Unmask with block={self.block!r}, cache={self.cache}",
@@ -59,7 +65,7 @@ class Unmask(Sampler):
                 "Unmask(block=32), or Unmask(cache=True)",
             )
 
-    def init(self, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition, total=torch.full_like(t, torch.nan))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -92,11 +98,11 @@ class Unmask(Sampler):
 
     def _reading_on(self, denoiser: Any, process: Any, state: State, late: Tensor, due: Tensor) -> State:
         """A pass over the open block of each row, rows that stand at the same one together."""
-        if not hasattr(denoiser, "goes_on"):
+        if not hasattr(denoiser, "decode_step"):
             raise UsageError(
                 f"a cache for a {type(denoiser).__name__}",
                 "a denoiser that can go on from what it has read",
-                "Autoregressive, Blockwise or Hasty; or Unmask(cache=False)",
+                "Autoregressive, Blockwise or ApproximateBlockCache; or Unmask(cache=False)",
             )
         if "kept" not in state.memory:
             nothing = torch.full((len(state),), -1, device=state.x.device)
@@ -116,7 +122,7 @@ class Unmask(Sampler):
         part, length = state if rows.all() else state[rows], state.x.shape[1]
         lasts = read >= 0 and (at == first or denoiser.exact)
         before = part.memory["kept"][..., :read, :] if lasts else None
-        belief, kept = denoiser.goes_on(part.x, first, before, part.condition)
+        belief, kept = denoiser.decode_step(part.x, first, before, part.condition)
         part = self._written(process, part, belief, due[rows], first)
         now, whole = torch.full_like(part.memory["read"], kept.shape[4]), (0, 0, 0, length - kept.shape[4])
         kept = F.pad(kept, whole)
@@ -138,7 +144,7 @@ class Unmask(Sampler):
         masked = process.masked(x[:, first:last])
         rank = torch.where(masked & self._open(masked), self.order.rank(law, u[..., 0]), -math.inf)
         order = rank.argsort(stable=True, dim=1, descending=True)
-        if self.apart > 1:
+        if self.min_distance > 1:
             rank = torch.where(self._first_around(order), rank, -math.inf)
             order = rank.argsort(stable=True, dim=1, descending=True)
         chosen = self.pace.chosen(law.gather(1, order[..., None].expand_as(law)), due)
@@ -154,7 +160,7 @@ class Unmask(Sampler):
     def _first_around(self, order: Int64[Tensor, "rows places"]) -> Bool[Tensor, "rows places"]:
         """True in places that come before all that stand too near."""
         turn = torch.zeros_like(order).scatter(1, order, torch.arange(order.shape[1], 0, -1).to(order).expand_as(order))
-        turn, near = turn.double(), self.apart - 1
+        turn, near = turn.double(), self.min_distance - 1
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Any, x: Tensor) -> Tensor:

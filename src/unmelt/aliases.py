@@ -1,0 +1,55 @@
+"""Names that run folders of earlier versions use, and what they are called now.
+
+A run folder names its parts, their arguments and the settings of its recipe. A part that is renamed is entered here, so
+that folders written before still load. `current` is applied once, where a folder is read.
+"""
+
+from typing import Any
+
+PARTS = {
+    "denoiser.Fitted": "denoiser.GaussianMixtureDenoiser",
+    "denoiser.Refined": "denoiser.ResidualDenoiser",
+    "rate.Cosine": "lr_schedule.Cosine",
+    "rate.InverseRoot": "lr_schedule.InverseRoot",
+    "rate.Trapezoid": "lr_schedule.Trapezoid",
+    "sampler.Corrected": "sampler.PredictorCorrector",
+    "tokens.Bounded": "tokens.EntropyBound",
+    "tokens.Mended": "tokens.PredictorCorrector",
+    "tokens.Surety": "tokens.NegativeEntropy",
+}
+"""Parts, earlier name to present name."""
+
+ARGUMENTS = {
+    "denoiser.Autoregressive": {"middle": "fills_middle"},
+    "denoiser.Blockwise": {"both": "bidirectional"},
+    "objective.AnyOrder": {"even": "token_mean", "free": "bidirectional_fraction", "twice": "antithetic_masks"},
+    "sampler.PredictorCorrector": {"walks": "corrector_steps"},
+    "tokens.EntropyBound": {"nats": "entropy_budget"},
+    "tokens.PredictorCorrector": {"times": "corrector_steps"},
+    "tokens.Unmask": {"apart": "min_distance"},
+    "train.Training": {"rate": "lr_schedule"},
+}
+"""Arguments of parts (present names), earlier name to present name."""
+
+SETTINGS = {"free": "bidirectional_fraction", "middle": "fim_rate"}
+"""Settings of recipes, earlier name to present name."""
+
+
+def current(description: Any) -> Any:
+    """A description of parts, as `config.describe` gave it once, under the names of today."""
+    if isinstance(description, list):
+        return [current(value) for value in description]
+    if not isinstance(description, dict):
+        return description
+    name = description.get("part")
+    name = PARTS.get(name, name) if isinstance(name, str) else name
+    arguments = ARGUMENTS.get(name, {}) if isinstance(name, str) else {}
+    found = {arguments.get(key, key): current(value) for key, value in description.items()}
+    return found | {"part": name} if "part" in description else found
+
+
+def current_origin(origin: Any) -> Any:
+    """The recipe of a run and its settings, under the names of today."""
+    if not isinstance(origin, dict) or not isinstance(origin.get("settings"), dict):
+        return origin
+    return origin | {"settings": {SETTINGS.get(key, key): value for key, value in origin["settings"].items()}}

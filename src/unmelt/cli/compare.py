@@ -1,0 +1,156 @@
+"""`unmelt compare RUN_AR RUN_DIFFUSION...`: what each way of writing costs, and what it is worth."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unmelt import run
+from unmelt.cli.output import notify, print_json
+from unmelt.cli.runs import with_data
+from unmelt.compare import Page
+from unmelt.compare import compare as measured
+from unmelt.compare.page import STEPS
+from unmelt.errors import UsageError
+from unmelt.model import TextModel
+
+RunFolders = Annotated[
+    tuple[Path, ...],
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="RUN", help="Runs, an autoregressive one first."),
+]
+
+
+EXAMPLE = "unmelt compare runs/code_ar runs/code"
+
+
+def compare(
+    runs: RunFolders,
+    /,
+    tokens: int | None = None,
+    steps: tuple[int, ...] = STEPS,
+    rows: int = 32,
+    questions: int = 100,
+    gap: int = 8,
+    batches: tuple[int, ...] = (1, 16),
+    temperature: float = 1.0,
+    judged: int | None = None,
+    out: Path = Path("compared"),
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Autoregression and diffusion side by side, measured here: likelihood, passes, time, arithmetic, quality, gaps.
+
+    Args:
+        tokens: Written from nothing; as many as the shortest model can if not given.
+        steps: Numbers of passes that diffusion is tried with.
+        rows: Written for quality.
+        questions: Gaps to be filled in held-out text.
+        gap: Tokens in each.
+        batches: Rows written together, for speed.
+        temperature: Of all that is written from nothing.
+        judged: Rows of held-out text for its bits per byte; all of them if not given.
+        out: Where quality.png and speed.png go.
+        device: What to compute on: auto, cpu or cuda.
+        json: Print one JSON object.
+    """
+    if not runs:
+        raise UsageError("no runs", "an autoregressive one first", EXAMPLE)
+    run.writable(out)
+    models: dict[str, TextModel] = {}
+    for folder in runs:
+        model = with_data(folder, device)
+        if not isinstance(model, TextModel):
+            raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
+        models[str(folder)] = model
+    settings: dict[str, Any] = {"tokens": tokens, "steps": steps, "rows": rows, "questions": questions, "gap": gap}
+    settings |= {"batches": batches, "temperature": temperature, "judged": judged}
+    page = measured(models, **settings, out=out, quiet=json)
+    if json:
+        print_json(page.plain())
+        return
+    _told(page)
+    notify(f"pictures: quality.png and speed.png in {out}")
+
+
+def _told(page: Page) -> None:
+    _printed("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
+    _printed(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
+    if page.quality:
+        columns = ["run", "way", "judge, nats a token", "own entropy", "lines of Python"]
+        _printed("what was written", columns, _qualities(page))
+    if page.gaps:
+        _printed("gaps filled", ["run", "sees", "exactly", "95 %", "lines of Python", "95 %"], _gaps(page))
+    if page.questions:
+        asked = [[name, kind, _percent(value)] for name, each in page.questions.items() for kind, value in each.items()]
+        _printed("questions answered", ["run", "kind", "right"], asked)
+
+
+SPEED = ["run", "way", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
+
+
+def _bits(page: Page) -> list[list[str]]:
+    rows = []
+    for name, each in page.bits.items():
+        which = "exact" if each.get("exact") else f"a bound, ± {each.get('bits_per_byte_error', 0):.3f}"
+        bits = f"{each['bits_per_byte']:.3f}" if "bits_per_byte" in each else "-"
+        rows.append([name, f"{each['parameters']:,}", bits, which])
+        if "bits_per_byte_any_order" in each:
+            free, error = each["bits_per_byte_any_order"], each["bits_per_byte_any_order_error"]
+            rows.append([name, "", f"{free:.3f}", f"a bound, ± {error:.3f}, in any order"])
+    return rows
+
+
+def _speeds(page: Page) -> list[list[str]]:
+    return [
+        [
+            name,
+            way,
+            page.orders[name][way],
+            str(each.rows),
+            f"{each.passes:g}" if each.passes == int(each.passes) else f"{each.passes:.1f}",
+            f"{each.tokens_per_second:,.0f}",
+            f"{1000 * each.first_token:,.0f}",
+            f"{each.flops_per_token / 1e6:,.1f}",
+        ]
+        for name, found in page.speed.items()
+        for way, batches in found.items()
+        for each in batches
+    ]
+
+
+def _qualities(page: Page) -> list[list[str]]:
+    return [
+        [name, way, f"{each.judge:.3f}", f"{each.entropy:.3f}", _percent(each.lines)]
+        for name, found in page.quality.items()
+        for way, each in found.items()
+    ]
+
+
+def _gaps(page: Page) -> list[list[str]]:
+    rows = [
+        [name, each.sees, *(text for value in (each.exact, each.lines) for text in _interval(value))]
+        for name, found in page.gaps.items()
+        for each in found
+    ]
+    return [*rows, ["real text", "", "", "", *_interval(page.gaps_real)]] if page.gaps_real else rows
+
+
+def _interval(value: Any) -> tuple[str, str]:
+    return _percent(value.value), f"{100 * value.low:.1f} to {100 * value.high:.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return "cannot be asked" if value is None else f"{100 * value:.1f} %"
+
+
+def _printed(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=max(140, Console().width) if not Console().is_terminal else None).print(table)

@@ -1,0 +1,68 @@
+"""How text is to be written, from what is asked for on the command line."""
+
+from typing import Literal
+
+from unmelt.errors import UsageError
+from unmelt.model import TextModel
+from unmelt.sampler import Ancestral, Sampler
+from unmelt.sampler.tokens import (
+    Confidence,
+    EntropyBound,
+    FirstHitting,
+    LeftToRight,
+    Margin,
+    NegativeEntropy,
+    Pace,
+    Random,
+    Remask,
+    Scheduled,
+    Threshold,
+    Unmask,
+)
+
+Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "margin", "entropy", "random", "reading"]
+
+ORDERS = {
+    "confidence": Confidence(),
+    "margin": Margin(),
+    "entropy": NegativeEntropy(),
+    "random": Random(),
+    "reading": LeftToRight(),
+}
+
+
+def text_sampler(
+    model: TextModel, order: Order, threshold: float | None, entropy_budget: float | None, min_distance: int | None
+) -> Sampler | None:
+    """The way that is asked for; None for the model's own."""
+    given = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance}
+    paced = [name for name, value in given.items() if value is not None]
+    if threshold is not None and entropy_budget is not None:
+        raise UsageError("--threshold and --entropy-budget", "one of them", f"--threshold {threshold:g}")
+    if paced and order == "own":
+        order = "confidence"
+    if order == "own":
+        return None
+    if order in ORDERS:
+        by_blocks = (
+            hasattr(model.denoiser, "decode_step") and min_distance is None
+        )  # one after the other, with the exact cache
+        end = model.tokenizer.special("end")
+        return Unmask(
+            ORDERS[order],
+            _pace(threshold, entropy_budget),
+            cache=by_blocks,
+            end=end,
+            min_distance=1 if min_distance is None else min_distance,
+        )
+    if paced:
+        raise UsageError(
+            f"--{paced[0].replace('_', '-')} with --order {order}", f"one of {', '.join(ORDERS)}", "--order confidence"
+        )
+    return {"ancestral": Ancestral(), "first-hitting": FirstHitting(), "remask": Remask()}[order]
+
+
+def _pace(threshold: float | None, entropy_budget: float | None) -> Pace:
+    if entropy_budget is not None:
+        return EntropyBound(entropy_budget)
+    return Scheduled() if threshold is None else Threshold(threshold)

@@ -1,0 +1,77 @@
+"""A sampler and a grid of ours as a scheduler of diffusers, where it has one that takes the very same steps.
+
+    DPMpp(2)          karras, log_snr                           EDMDPMSolverMultistepScheduler
+    Euler, DDIM(0)    karras, log_snr                           EDMEulerScheduler
+    Euler, DDIM(0)    balanced; uniform on Straight             FlowMatchEulerDiscreteScheduler
+
+EDM's go from sigma_max down and need a schedule that ends there, with some signal left. Those of flow matching walk
+straight coordinates, in which every schedule is flow matching; a balanced grid is their "shift".
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+
+from unmelt.errors import UsageError
+from unmelt.interop.package import diffusers
+from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Sampler
+from unmelt.sampler.grid import Balanced, Karras, LogSNR, Uniform
+from unmelt.schedule import Schedule, Straight
+
+
+class SchedulerMatch(NamedTuple):
+    """A scheduler, which of the two conventions it speaks, and u where it starts."""
+
+    scheduler: Any
+    convention: str
+    start: float
+
+
+def is_euler(sampler: Sampler) -> bool:
+    """One method under several names."""
+    return isinstance(sampler, Euler) or sampler in (DDIM(0.0), DPMpp(order=1))
+
+
+def match_scheduler(sampler: Sampler, grid: Grid, schedule: Schedule, data_sd: float) -> SchedulerMatch:
+    """The scheduler, or a `UsageError` that says what diffusers has no like of."""
+    spacing, instead = grid.spacing, "sampler=um.sampler.Euler(), grid=um.grid.balanced(20)"
+    if not (is_euler(sampler) or sampler == DPMpp(order=2)):
+        raise UsageError(
+            f"the sampler {sampler}, which diffusers has no like of", "DPMpp(order=2), Euler() or DDIM()", instead
+        )
+    if grid.start != 1:
+        raise UsageError(f"a grid that starts at t = {grid.start}", "one that starts from noise", instead)
+    one = torch.ones((), dtype=torch.float64)
+    top = torch.exp(-schedule.log_snr(one) / 2).item()
+    if isinstance(spacing, Karras | LogSNR):
+        if not math.isclose(min(spacing.sigma_max, 2 * top), top, rel_tol=1e-6):
+            raise UsageError(
+                f"a grid from sigma = {spacing.sigma_max} on a {type(schedule).__name__} schedule, "
+                f"which starts from {top:.6g}",
+                "EDM's schedulers start where the grid does",
+                instead if top == math.inf else f"grid=um.grid.karras({grid.steps}, sigma_max={top})",
+            )
+        settings = {
+            "sigma_min": min(spacing.sigma_min, top / 2),
+            "sigma_max": top,
+            "sigma_data": data_sd,
+            "sigma_schedule": "karras" if isinstance(spacing, Karras) else "exponential",
+            "rho": getattr(spacing, "rho", 7.0),
+        }
+        kinds = diffusers()
+        kind = kinds.EDMEulerScheduler if is_euler(sampler) else kinds.EDMDPMSolverMultistepScheduler
+        return SchedulerMatch(kind(**settings), "edm", 1.0)
+    if not is_euler(sampler):
+        raise UsageError(f"{sampler} on a grid spaced {spacing}", "karras or log_snr for it, in diffusers", instead)
+    if isinstance(spacing, Balanced):
+        shift, start = spacing.pivot, 1.0 if top == math.inf else top / (top + spacing.pivot)
+    elif isinstance(spacing, Uniform) and isinstance(schedule, Straight):
+        shift, start = schedule.shift, 1.0
+    else:
+        raise UsageError(
+            f"a grid spaced {spacing} on a {type(schedule).__name__} schedule, which diffusers has no like of",
+            "karras, log_snr or balanced; uniform on Straight",
+            instead,
+        )
+    return SchedulerMatch(diffusers().FlowMatchEulerDiscreteScheduler(shift=shift), "flow", start)

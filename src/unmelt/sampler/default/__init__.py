@@ -1,0 +1,6 @@
+"""What to sample with when nothing is said."""
+
+from unmelt.sampler.default.choice import adams, default_sampler, learned
+from unmelt.sampler.default.initial_guess import initial_guess, past, untrained
+
+__all__ = ["adams", "default_sampler", "initial_guess", "learned", "past", "untrained"]

@@ -1,0 +1,69 @@
+"""Learns the default samplers: `python -m unmelt.sampler.default.learn 5 10 20` writes them to `learned.json`.
+
+    minimise over many random problems p    sum of log (root mean square error on p)
+
+by least squares in several passes, each with every problem's error divided by what the pass before left of it: no
+problem counts for more than another because it is harder. From half a minute for 5 steps to half an hour for 20.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+
+from unmelt.sampler.default.choice import LEARNED, adams
+from unmelt.sampler.default.initial_guess import untrained
+from unmelt.sampler.default.training_problems import TrainingProblems
+from unmelt.sampler.tune import ends, fit
+from unmelt.sampler.tuned import Tuned
+
+MIXTURES, ROWS, SEED = 500, 24, 0
+PASSES, ROUNDS, TEACHER = 4, 20, 128
+
+
+def learn(steps: int) -> tuple[Tuned, float]:
+    """A sampler of so many steps, and its error beside that of Adams' method: the median over problems."""
+    problems = TrainingProblems(MIXTURES, ROWS, SEED)
+    noise = problems.noise(SEED + 1)
+    wanted = ends(problems, *adams(TEACHER), noise)
+
+    def errors(sampler: Tuned | None) -> torch.Tensor:
+        """Root mean square, of each mixture."""
+        by, on = adams(steps) if sampler is None else (sampler, sampler.grid)
+        x = ends(problems, by, on, noise)
+        return (x - wanted).square().view(MIXTURES, -1).mean(1).sqrt()
+
+    learned, before = untrained(steps), errors(None)
+    left = before
+    for number in range(PASSES):
+        weight = (1 / left.clamp_min(1e-3 * left.median())).repeat_interleave(ROWS)[:, None]
+        learned = fit(problems, learned, noise, wanted, weight=weight, rounds=ROUNDS)
+        left = errors(learned)
+        print(f"  pass {number}: {(left / before).median():.3f} of Adams' error", file=sys.stderr, flush=True)
+    return learned, (left / before).median().item()
+
+
+def store(sampler: Tuned) -> None:
+    """Write it beside the others."""
+    known = json.loads(LEARNED.read_text())
+    known[str(sampler.steps)] = {
+        "levels": [round(level, 7) for level in sampler.levels],
+        "weights": [[round(weight, 6) for weight in step] for step in sampler.weights],
+        "ahead": [round(share, 6) for share in sampler.ahead],
+    }
+    lines = [f"  {json.dumps(steps)}: {json.dumps(known[steps])}" for steps in sorted(known, key=int)]
+    LEARNED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def main(asked: Sequence[str]) -> None:
+    for steps in map(int, asked):
+        began = time.process_time()
+        sampler, share = learn(steps)
+        store(sampler)
+        print(f"{steps} steps: {share:.3f} of Adams' error, {time.process_time() - began:.0f} s of a processor")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

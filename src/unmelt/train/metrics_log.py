@@ -1,0 +1,128 @@
+"""What a run says about itself while it learns: `metrics.jsonl`, a progress bar, and whoever else watches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from unmelt.device import peak_memory
+from unmelt.errors import UsageError
+from unmelt.train.files import write
+from unmelt.train.logger import Logger
+
+FIELDS = ("step", "loss", "lr", "rows_per_second", "seconds", "skipped", "memory")
+"""What a line of metrics.jsonl holds; and `held_out`, the loss on data kept aside, where it was looked at."""
+
+SPOKEN_EVERY = 10.0
+"""Seconds between lines where there is no terminal to draw a bar on."""
+
+
+class MetricsLog:
+    """Told of every stretch of training; a context manager around the run.
+
+    path    the metrics.jsonl to append to, one JSON object a line; None to keep nothing
+    done    steps already taken: later lines of an earlier, interrupted run are dropped
+    watch   who else is told
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        done: int,
+        steps: int,
+        batch: int,
+        quiet: bool = False,
+        loggers: Sequence[Logger] = (),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.path, self.done, self.batch, self.loggers, self.device = path, done, batch, loggers, torch.device(device)
+        self.console = Console(stderr=True, quiet=quiet)
+        self.seconds = 0.0
+        if path is not None:
+            kept = [line for line in read_metrics(path) if line["step"] <= done]
+            write(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TextColumn("{task.fields[rate]:,.0f} rows/s"),
+            TextColumn("{task.fields[memory]:.1f} GB"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=steps, completed=done, loss=float("nan"), rate=0.0, memory=0.0)
+
+    def __enter__(self) -> MetricsLog:
+        self.bar.start()
+        self.since = self.spoken = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+        for one in self.loggers:
+            one.close()
+
+    def add(self, step: int, loss: float, lr: float, skipped: int = 0, held_out: float | None = None) -> None:
+        """The mean loss of the steps since the last call, up to `step`; how many of them were left out; and what the
+        averaged weights lose on held-out data, if that was looked at."""
+        now = time.perf_counter()
+        rate = (step - self.done) * self.batch / max(now - self.since, 1e-9)
+        self.seconds += now - self.since
+        self.since, self.done = now, step
+        line = dict(zip(FIELDS, (step, loss, lr, rate, self.seconds, skipped, peak_memory(self.device)), strict=True))
+        line |= {} if held_out is None else {"held_out": held_out}
+        if self.path is not None:
+            self._append(json.dumps(line) + "\n", self.path)
+        for one in self.loggers:
+            one.scalars(step, {name: value for name, value in line.items() if name != "step"})
+        if skipped:
+            self.console.print(f"{skipped} of the steps up to {step} left out: their gradients were not finite")
+        self.bar.update(self.task, completed=step, loss=loss, rate=rate, memory=line["memory"] / 1e9)
+        if self.bar.disable and (now - self.spoken > SPOKEN_EVERY or step == self.bar.tasks[0].total):
+            self.spoken = now
+            aside = "" if held_out is None else f"  held out {held_out:.4f}"
+            self.console.print(f"step {step}  loss {loss:.4f}{aside}  {rate:,.0f} rows/s", highlight=False)
+
+    @staticmethod
+    def _append(text: str, path: Path) -> None:
+        try:
+            with open(path, "a") as file:
+                file.write(text)
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written ({error.strerror})",
+                "room on the disk; what was last saved is whole, and the same command goes on from it",
+                "the same command, once there is room",
+            ) from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    lines, texts = [], path.read_bytes().splitlines()
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+            lines.append({name: line[name] for name in (*FIELDS, *({"held_out"} & line.keys()))})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if number < len(texts):
+                raise UsageError(
+                    f"{path}, line {number}, is damaged",
+                    f"one JSON object a line, with {', '.join(FIELDS)}",
+                    f"the file without that line, or without {path.name} at all",
+                ) from None
+    return lines

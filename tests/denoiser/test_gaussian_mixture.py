@@ -1,0 +1,105 @@
+"""The fitted belief against the exact one, and what a network adds to it."""
+
+import pytest
+import torch
+from torch import nn
+
+from unmelt.condition import Condition
+from unmelt.denoiser import GaussianMixtureDenoiser, Mixture, ResidualDenoiser
+from unmelt.errors import UsageError
+from unmelt.process import Gaussian
+from unmelt.rng import Stream
+from unmelt.schedule import Cosine
+
+
+def skewed(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two classes of correlated points, [rows, 1, 3], in float64."""
+    rng, labels = Stream(0), torch.arange(rows) % 2
+    mix = torch.tensor([[1.0, 0.4, 0.0], [0.0, 0.5, 0.3], [0.0, 0.0, 0.2]], dtype=torch.float64)
+    x = rng.normal((rows, 3), torch.float64) @ mix
+    return (x * (1 + labels[:, None]) + 3 * labels[:, None]).view(rows, 1, 3), labels
+
+
+def fitted(process: Gaussian, shrink: float) -> tuple[GaussianMixtureDenoiser, torch.Tensor, torch.Tensor]:
+    x, labels = skewed(400)
+    return GaussianMixtureDenoiser(process, (1, 3), classes=2, shrink=shrink).double().fit(x, labels), x, labels
+
+
+def test_it_is_the_exact_belief_about_the_gaussian_of_each_class(any_schedule):
+    process = Gaussian(any_schedule)
+    base, x, labels = fitted(process, shrink=0.0)
+    t = torch.tensor([0.05, 0.3, 0.7, 0.99], dtype=torch.float64)
+    x_t = torch.randn(4, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for label in (0, 1):
+        group = x[labels == label].flatten(1)
+        exact = Mixture.gaussian(group.mean(0).view(1, 3), torch.cov(group.T), process)
+        believed = base(x_t, t, Condition(label=torch.full((4,), label))).mean
+        torch.testing.assert_close(believed, exact(x_t, t).mean, rtol=1e-9, atol=1e-11)
+    everything = Mixture.gaussian(x.flatten(1).mean(0).view(1, 3), torch.cov(x.flatten(1).T), process)
+    torch.testing.assert_close(base(x_t, t).mean, everything(x_t, t).mean, rtol=1e-9, atol=1e-11)
+
+
+def test_null_rows_have_the_gaussian_of_all(any_schedule):
+    base, _, _ = fitted(Gaussian(any_schedule), shrink=0.3)
+    t, x_t = torch.full((3,), 0.4, dtype=torch.float64), torch.ones(3, 1, 3, dtype=torch.float64)
+    label = Condition(label=torch.tensor([0, 1, 0]))
+    dropped = base(x_t, t, label.drop(torch.tensor([False, True, False]))).mean
+    assert torch.equal(dropped[1], base(x_t, t).mean[1])
+    assert torch.equal(dropped[[0, 2]], base(x_t, t, label).mean[[0, 2]])
+    assert torch.equal(base(x_t, t, label.null()).mean, base(x_t, t).mean)
+
+
+def test_shrinking_wholly_gives_every_class_one_covariance_and_keeps_the_means():
+    apart, x, labels = fitted(Gaussian(Cosine()), shrink=0.0)
+    shared, _, _ = fitted(Gaussian(Cosine()), shrink=1.0)
+    assert torch.equal(shared.mean, apart.mean)
+    torch.testing.assert_close(shared.spread[0], shared.spread[1])
+    assert not torch.allclose(apart.spread[0], apart.spread[1])
+    torch.testing.assert_close(apart.mean[1, 0], x[labels == 1].flatten(1).mean(0))
+
+
+def test_a_silent_network_leaves_the_base_as_it_is(any_schedule):
+    class Silent(nn.Module):
+        def forward(self, x, level, condition=None):
+            assert x.shape[1] == 2
+            return torch.zeros_like(x)
+
+    base, _, _ = fitted(Gaussian(any_schedule), shrink=0.3)
+    refined = ResidualDenoiser(Silent(), base)
+    t, x_t = torch.full((3,), 0.4, dtype=torch.float64), torch.ones(3, 1, 3, dtype=torch.float64)
+    assert torch.equal(refined(x_t, t).mean, base(x_t, t).mean)
+    assert refined.shape == (1, 3)
+
+
+def test_its_mixture_is_the_exact_mixture(any_schedule):
+    process = Gaussian(any_schedule)
+    x, labels = skewed(400)
+    base = GaussianMixtureDenoiser(process, (1, 3), classes=2, components=3, shrink=0.4).double().fit(x, labels)
+    x_t = torch.randn(5, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    t = torch.tensor([0.02, 0.2, 0.5, 0.8, 0.99], dtype=torch.float64)
+    for kind in (0, 1):
+        covariances = base.basis[kind] @ torch.diag_embed(base.spread[kind]) @ base.basis[kind].mT
+        exact = Mixture(base.mean[kind].view(3, 1, 3), covariances, process, base.weight[kind])
+        believed = base(x_t, t, Condition(label=torch.full((5,), kind))).mean
+        torch.testing.assert_close(believed, exact(x_t, t).mean, rtol=1e-8, atol=1e-10)
+        assert base.weight[kind].sum().item() == pytest.approx(1)
+    group = x[labels == 0].flatten(1)
+    torch.testing.assert_close((base.weight[0, :, None] * base.mean[0]).sum(0), group.mean(0), rtol=1e-6, atol=1e-8)
+
+
+def test_more_components_than_items_are_left_empty():
+    x, labels = torch.randn(6, 1, 2), torch.tensor([0, 0, 0, 1, 1, 1])
+    base = GaussianMixtureDenoiser(Gaussian(Cosine()), (1, 2), classes=2, components=5).fit(x, labels)
+    belief = base(
+        torch.randn(4, 1, 2), torch.full((4,), 0.5, dtype=torch.float64), Condition(label=torch.tensor([0, 1, 0, 1]))
+    )
+    assert torch.isfinite(belief.mean).all()
+
+
+def test_mistakes_are_told():
+    process = Gaussian(Cosine())
+    for wrong in ({"shape": (3, 64, 64)}, {"shape": (2,), "shrink": 1.5}, {"shape": (2,), "floor": 0.0}):
+        with pytest.raises(UsageError):
+            GaussianMixtureDenoiser(process, **wrong)
+    with pytest.raises(UsageError):
+        GaussianMixtureDenoiser(process, (2,), classes=2).fit(torch.randn(3, 2), torch.tensor([0, 0, 1]))
