@@ -160,7 +160,7 @@ def bare(size: Size, folder: Path, low: bool = False, compiled: bool = False) ->
         sigma = torch.exp(1.2 * torch.randn(rows) - 1.2)
         wide = sigma.view(-1, 1, 1, 1)
         x_t = torch.addcmul(x0, wide, torch.randn_like(x0))
-        known = um.Condition(label=label, given=torch.rand(rows) >= 0.1)
+        known = um.Condition(label=label, given={"label": torch.rand(rows) >= 0.1})
         total = wide.square() + SD**2
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             output = body(x_t * total.rsqrt(), sigma.log() / 4, known).float()
@@ -220,7 +220,7 @@ def diffusers(size: Size, folder: Path, as_written: bool, low: bool = False) -> 
         noise = torch.randn_like(clean)
         timesteps = torch.randint(0, 1000, (len(clean),))
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        known = um.Condition(label=label, given=torch.rand(len(clean)) >= 0.1)
+        known = um.Condition(label=label, given={"label": torch.rand(len(clean)) >= 0.1})
         with accelerator.gradient_accumulation(body):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 output = body(noisy, timesteps.float() / 1000, known)

@@ -36,7 +36,7 @@ class Pair:
         self.told, self.null, self.process, self.shape = told, null, told.process, told.shape
 
     def __call__(self, x_t, t, condition=None):
-        given = torch.zeros(len(x_t), dtype=torch.bool) if condition is None else condition.given
+        given = torch.zeros(len(x_t), dtype=torch.bool) if condition is None else condition.is_given("label")
         if given is None:
             return self.told(x_t, t)
         return self.null(x_t, t).lerp(self.told(x_t, t), given.to(x_t.dtype)[:, None])

@@ -64,7 +64,7 @@ def test_a_belief_of_nothing_has_no_direction():
 
         def __call__(self, x_t, t, condition=None):
             belief = silent(x_t, t, condition)
-            return belief if condition is None or condition.given is not None else type(belief)(torch.zeros_like(x_t))
+            return belief if condition is None or condition.given else type(belief)(torch.zeros_like(x_t))
 
     assert torch.isfinite(APG(Zero(), SCALE, limit=1.0)(x, t, condition).mean).all()
 

@@ -127,16 +127,18 @@ class Conditioner(nn.Module):
         vector, tokens = self.level(level), None
         if self.kinds["label"].size:
             label = None if known.label is None else 1 + known.label
-            vector = vector + self.label(_or_null(label, known, torch.zeros_like(level, dtype=torch.int64)))
+            vector = vector + self.label(
+                _or_null(label, known.is_given("label"), torch.zeros_like(level, dtype=torch.int64))
+            )
         if self.kinds["vector"].size:
             seen = None if known.vector is None else self.vector(known.vector)
-            vector = vector + _or_null(seen, known, self.null_vector.expand_as(vector))
+            vector = vector + _or_null(seen, known.is_given("vector"), self.null_vector.expand_as(vector))
         if self.kinds["sequence"].size:
             tokens = self._tokens(known)
             vector = vector + self.summary(vector[:, None], tokens)[:, 0]
         if self.kinds["context"].size:
             null = self.null_context.view(-1, *(1,) * (x.ndim - 2)).expand(len(x), -1, *x.shape[2:])
-            x = torch.cat([x, _or_null(known.context, known, null)], dim=1)
+            x = torch.cat([x, _or_null(known.context, known.is_given("context"), null)], dim=1)
         return Told(x, self.mix(vector), tokens)
 
     def _tokens(self, known: Condition) -> Tokens | None:
@@ -144,8 +146,8 @@ class Conditioner(nn.Module):
         if known.sequence is None or known.sequence.shape[1] == 0:
             return None
         real = known.sequence_mask
-        if known.given is not None:
-            given = known.given[:, None].expand(known.sequence.shape[:2])
+        if (given := known.is_given("sequence")) is not None:
+            given = given[:, None].expand(known.sequence.shape[:2])
             real = given if real is None else real & given
         return Tokens.of(self.sequence(known.sequence), real)
 
@@ -182,10 +184,10 @@ class Conditioner(nn.Module):
             )
 
 
-def _or_null(value: Tensor | None, known: Condition, null: Tensor) -> Tensor:
+def _or_null(value: Tensor | None, given: Tensor | None, null: Tensor) -> Tensor:
     """The value in rows that were given it, null in all the others."""
     if value is None:
         return null
-    if known.given is None:
+    if given is None:
         return value
-    return torch.where(known.given.view(-1, *(1,) * (value.ndim - 1)), value, null)
+    return torch.where(given.view(-1, *(1,) * (value.ndim - 1)), value, null)

@@ -110,18 +110,11 @@ class State:
                     "rows of one shape, from one kind of sampler",
                     "State.join([a, b]) with both from the same sampler.init",
                 )
-        conditions = [part.condition for part in parts if part.condition is not None]
-        if conditions and len(conditions) < len(parts):
-            raise UsageError(
-                "states with and without a condition",
-                "a condition for all rows (null is one) or none",
-                "condition.null()",
-            )
         return State(
             torch.cat([part.x for part in parts]),
             torch.cat([part.t for part in parts]),
             torch.cat([part.x0 for part in parts]),
             Rows.join([part.rng for part in parts]),
-            Condition.join(conditions) if conditions else None,
+            Condition.join([part.condition for part in parts], [len(part) for part in parts]),
             {name: torch.cat([part.memory[name] for part in parts]) for name in first.memory},
         )
