@@ -80,9 +80,8 @@ def test_rows_with_a_label_join_rows_with_a_vector_and_rows_with_nothing():
 
 def test_sequences_of_different_lengths_are_padded_and_masked():
     short = Condition(sequence=torch.ones(1, 2, 3))
-    long = Condition(
-        sequence=torch.ones(2, 4, 3), sequence_mask=torch.tensor([[True] * 4, [True, False, False, False]])
-    )
+    mask = torch.tensor([[True] * 4, [True, False, False, False]])
+    long = Condition(sequence=torch.ones(2, 4, 3), sequence_mask=mask)
     joined = Condition.join([short, long, Condition(label=torch.tensor([1]))])
     assert joined.sequence.shape == (4, 4, 3)
     assert joined.sequence_mask.sum(1).tolist() == [2, 4, 1, 0]

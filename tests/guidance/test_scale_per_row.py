@@ -1,7 +1,7 @@
 """Each row may have its own guidance scale; it travels with the row."""
 
 import torch
-from conformance.subjects import full, tilted
+from conformance.subjects import full
 from guidance.kinds import batch, classes
 
 from unmelt import schedule
@@ -38,7 +38,7 @@ def test_rows_of_scale_1_are_unguided_bit_for_bit():
 
 def test_the_outermost_guidance_takes_the_rows_scale():
     x, t, condition = batch(4)
-    model, worse = classes(COS), tilted(COS)
+    model = classes(COS)
     inner = CFG(model, 3.0)
     found = Autoguidance(inner, worse=CFG(model, 1.0), scale=9.0)(x, t, with_scale(condition, torch.full((4,), 2.0)))
     expected = Autoguidance(inner, worse=CFG(model, 1.0), scale=2.0)(x, t, condition)

@@ -127,9 +127,8 @@ class Conditioner(nn.Module):
         vector, tokens = self.level(level), None
         if self.kinds["label"].size:
             label = None if known.label is None else 1 + known.label
-            vector = vector + self.label(
-                _or_null(label, known.is_given("label"), torch.zeros_like(level, dtype=torch.int64))
-            )
+            null = torch.zeros_like(level, dtype=torch.int64)
+            vector = vector + self.label(_or_null(label, known.is_given("label"), null))
         if self.kinds["vector"].size:
             seen = None if known.vector is None else self.vector(known.vector)
             vector = vector + _or_null(seen, known.is_given("vector"), self.null_vector.expand_as(vector))
