@@ -16,6 +16,7 @@ TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenNe
 
 GIVEN = {
     "shape": (2,),
+    "folder": "a-folder-that-is-not-there",
     "channels": 1,
     "symbols": 5,
     "vocabulary": 4,

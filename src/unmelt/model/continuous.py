@@ -22,8 +22,8 @@ from unmelt import metric, picture
 from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
 from unmelt.data import Source
-from unmelt.data.words import WIDTH, words
 from unmelt.denoiser import Denoiser, Network, ResidualDenoiser
+from unmelt.encoder import HashedCaptionEncoder
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.label import Label, labels_of
@@ -112,7 +112,7 @@ class Model(Trained):
         labels = labels_of(rows, label, self.classes)
         if caption is None:
             return None if labels is None else Condition(label=labels.to(self.device))
-        if getattr(self.denoiser.backbone, "sequence_width", 0) != WIDTH:
+        if getattr(self.denoiser.backbone, "sequence_width", 0) != HashedCaptionEncoder().width:
             raise UsageError(
                 f"caption={caption!r} for a model that learned none",
                 "one that was trained with captions",
@@ -121,7 +121,7 @@ class Model(Trained):
         captions = [caption] * rows if isinstance(caption, str) else list(caption)
         if len(captions) != rows:
             raise UsageError(f"{len(captions)} captions for {rows} rows", "one, or one for each row", 'caption="a cat"')
-        sequence, mask = words(captions)
+        sequence, mask = HashedCaptionEncoder()(captions)
         return Condition(label=labels, sequence=sequence, sequence_mask=mask).to(self.device)
 
     def guided(self, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
