@@ -30,6 +30,7 @@ GIVEN = {
     "heads": 2,
     "space": 2,
     "steps": 3,
+    "sample_rate": 8000,
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
     "of_start": (1.0, 0.5),

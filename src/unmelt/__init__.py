@@ -7,7 +7,8 @@ order of the book:
     backbone, denoiser, objective             networks, what their output means, what training minimises
     sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
     likelihood                                how probable
-    codec, data, train, metric, picture       around it: files in, scores and pictures out
+    codec, encoder, data, train               around it: data, captions and files in, learning
+    metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, recipe, load            all of it together
     interop                                   models of diffusers, in and out
 """
@@ -20,11 +21,13 @@ from unmelt import (
     data,
     denoiser,
     diagnose,
+    encoder,
     guidance,
     interop,
     inverse,
     likelihood,
     metric,
+    modality,
     objective,
     picture,
     posterior,
@@ -59,6 +62,7 @@ __all__ = [
     "data",
     "denoiser",
     "diagnose",
+    "encoder",
     "from_pretrained",
     "grid",
     "guidance",
@@ -67,6 +71,7 @@ __all__ = [
     "likelihood",
     "load",
     "metric",
+    "modality",
     "objective",
     "picture",
     "posterior",

@@ -9,7 +9,7 @@ import inspect
 from types import ModuleType
 from typing import Any, TypeVar
 
-from unmelt import backbone, codec, encoder, objective, process, sampler, schedule
+from unmelt import backbone, codec, encoder, modality, objective, process, sampler, schedule
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
@@ -48,6 +48,7 @@ _MODULES = (
     backbone,
     codec,
     encoder,
+    modality,
     objective,
     grid,
     sampler,

@@ -28,6 +28,7 @@ from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.label import Label, labels_of
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
+from unmelt.modality import modality_of
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.trained import Trained, check_rows
 from unmelt.objective import Objective
@@ -324,7 +325,7 @@ class Model(Trained):
         if real.labels is not None:
             label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
         made = metric.SampleSet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
-        scores = processes.from_first(lambda: metric.score(made, real, held_out))
+        scores = processes.from_first(lambda: modality_of(self.denoiser.shape).score(made, real, held_out))
         taken = self.default_sampler(steps, guidance)[1].steps
         return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
 
