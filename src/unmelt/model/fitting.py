@@ -25,11 +25,11 @@ from unmelt.train import (
 )
 
 if TYPE_CHECKING:
-    from unmelt.model.trained import Trained
+    from unmelt.model.base import BaseModel
 
 
 def fit(
-    model: Trained,
+    model: BaseModel,
     device: torch.device,
     execution: Execution | None,
     quiet: bool,
@@ -56,12 +56,12 @@ def fit(
         assert model.objective is not None
         train_step = ObjectiveStep(model.denoiser, model.objective)
     with processes.joined(device) as own:
-        codec = model.learning_codec()
+        codec = model.training_codec()
         trainer = Trainer(train_step, model.source, codec, model.training, own, execution, model.held_out)
         _train(model, trainer, quiet or processes.rank() > 0, log_to)
 
 
-def _train(model: Trained, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
+def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
     folder, first, training = model.folder, processes.rank() == 0, trainer.training
     if folder is not None:
         _resume(model, trainer, folder, quiet)
@@ -87,7 +87,7 @@ def _train(model: Trained, trainer: Trainer, quiet: bool, log_to: str | Sequence
         _draw_loss(folder)
 
 
-def _preview(model: Trained, folder: Path, step: int, chosen: Sequence[Logger]) -> None:
+def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]) -> None:
     """Draw samples and the loss so far. Every process must call; the first one writes."""
     first = processes.rank() == 0
     if first:
@@ -98,7 +98,7 @@ def _preview(model: Trained, folder: Path, step: int, chosen: Sequence[Logger]) 
             logger.picture(step, path)
 
 
-def _resume(model: Trained, trainer: Trainer, folder: Path, quiet: bool) -> None:
+def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> None:
     """Bring the trainer to where the run in this folder stopped, if there is one."""
     mine = model.describe()  # before anything else: what cannot be described could not be saved
     run.prepare(folder)
