@@ -5,6 +5,7 @@ order of the book:
 
     schedule, posterior, condition, process   how data melts, and what can be believed about it
     backbone, denoiser, objective             networks, what their output means, what training minimises
+    adapter                                   small changes of a trained network
     sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
     likelihood                                how probable
     codec, encoder, data, train               around it: data, captions and files in, learning
@@ -14,6 +15,7 @@ order of the book:
 """
 
 from unmelt import (
+    adapter,
     backbone,
     codec,
     compare,
@@ -56,6 +58,7 @@ __all__ = [
     "TextFrame",
     "TextModel",
     "UsageError",
+    "adapter",
     "backbone",
     "codec",
     "compare",

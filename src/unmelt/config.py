@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from unmelt import backbone, codec, encoder, modality, objective, process, sampler, schedule
+from unmelt.adapter import LoRA
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
@@ -67,6 +68,7 @@ for _class in (
     Training,
     AdamW,
     Muon,
+    LoRA,
 ):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
