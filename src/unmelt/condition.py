@@ -19,7 +19,7 @@ from unmelt.errors import UsageError
 
 RowSelection: TypeAlias = slice | Tensor
 
-FIELDS = ("label", "vector", "sequence", "sequence_mask", "context", "known_tokens", "guidance_scale")
+FIELDS = ("label", "vector", "sequence", "sequence_mask", "context", "known_tokens", "guidance_scale", "adapter")
 DROPPABLE = ("label", "vector", "sequence", "context")
 """Fields that have a null; the others always count."""
 
@@ -38,6 +38,7 @@ class Condition:
         known_tokens: [rows, *tokens], tokens of x0 that are known, -1 where one is not. Never dropped.
         guidance_scale: [rows], scale of the guidance of each row, which takes the place of the guidance's own. Never
             dropped.
+        adapter: [rows], the number of the model's adapter that each row uses, -1 for none. Never dropped.
         given: For a field, [rows], True where the row is given it and False where it has the null. A field without an
             entry is given to every row. Made by `drop` and `join`.
     """
@@ -49,6 +50,7 @@ class Condition:
     context: Float[Tensor, "rows channels *space"] | None = None
     known_tokens: Int64[Tensor, "rows *tokens"] | None = None
     guidance_scale: Float[Tensor, " rows"] | None = None
+    adapter: Int64[Tensor, " rows"] | None = None
     given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)
 
     def is_given(self, name: str) -> Bool[Tensor, " rows"] | None:
@@ -109,7 +111,7 @@ class Condition:
     def join(parts: Sequence[Condition | None], rows: Sequence[int] | None = None) -> Condition | None:
         """Rows of several conditions, one after the other, whatever each of them knows.
 
-        A row that lacks a field which others have is null for it: it has no known tokens, and guidance scale 1.
+        A row that lacks a field which others have is null for it: it has no known tokens, guidance scale 1, no adapter.
         Sequences are padded to the longest, and masked.
 
         Args:
@@ -150,7 +152,7 @@ def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tens
             "one shape for all rows",
             "two batches",
         )
-    filler = {"known_tokens": -1, "guidance_scale": 1}.get(name, 0)
+    filler = {"known_tokens": -1, "guidance_scale": 1, "adapter": -1}.get(name, 0)
     pairs = zip(values, sizes, strict=True)
     return torch.cat([first.new_full((n, *first.shape[1:]), filler) if v is None else v for v, n in pairs])
 
