@@ -99,7 +99,11 @@ class Tokens(ABC):
 
     @final
     def melt(
-        self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], s: Float[Tensor, "rows *axes"], rng: Random
+        self,
+        x_t: Int64[Tensor, "rows *shape"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
+        rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
         """Draw from q(x_s | x_t) for s >= t: the forward process from where x stands.
 
@@ -155,8 +159,10 @@ class Tokens(ABC):
         return alpha * here + (1 - alpha) * self.limit.to(x_t.device)[x_t][..., None]
 
     @final
-    def evidence(self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]) -> Float64[Tensor, "rows *shape"]:
-        """Evidence log q(x_t | x0 = x_t) - log q(x_t | x0 = v), v any other token, in nats: what x_t says of its own x0.
+    def evidence(
+        self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]
+    ) -> Float64[Tensor, "rows *shape"]:
+        """Evidence of x_t for its own token, in nats: log q(x_t | x0 = x_t) - log q(x_t | x0 = v), v any other.
 
         Args:
             x_t: [rows, *axes, *rest], tokens at time t.
