@@ -13,6 +13,7 @@ from unmelt import backbone, codec, objective, process, sampler, schedule
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
+    FlowMap,
     GaussianMixtureDenoiser,
     Network,
     ResidualDenoiser,
@@ -45,6 +46,7 @@ for _module in (schedule, process, prediction, backbone, codec, objective, grid,
     _list(_module.__name__.rpartition(".")[2], _module)
 for _class in (
     Network,
+    FlowMap,
     ResidualDenoiser,
     GaussianMixtureDenoiser,
     TokenNetwork,

@@ -33,6 +33,7 @@ from unmelt.sampler import (
     Adaptive,
     DPMpp,
     DPMppSingle,
+    Jump,
     Langevin,
     Sampler,
     SASolver,
@@ -93,7 +94,8 @@ PLAIN = [on for at, on in enumerate(SCHEDULES) if type(on) not in map(type, SCHE
 """One schedule of each kind."""
 
 PREDICTIONS: list[prediction.Prediction] = instances(prediction, prediction.Prediction)
-SAMPLERS: list[Sampler] = instances(unmelt.sampler, Sampler)
+SAMPLERS: list[Sampler] = [one for one in instances(unmelt.sampler, Sampler) if not isinstance(one, Jump)]
+"""Those of denoisers. `Jump` needs a flow map, and has the same promises tested in sampler/test_jump.py."""
 TIMES: list[unmelt.objective.Times] = instances(unmelt.objective, unmelt.objective.Times)
 WEIGHTS: list[unmelt.objective.Weight] = instances(unmelt.objective, unmelt.objective.Weight)
 SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
