@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from unmelt.aliases import current, current_model, current_origin
-from unmelt.config import build, describe
+from unmelt.config import complete
 from unmelt.errors import UsageError
 from unmelt.train.files import read_tensors, write_json, write_tensors
 
@@ -204,11 +204,10 @@ def _read_weights(folder: Path, module: str, digest: str) -> dict[str, Tensor]:
 def check_same(folder: Path, mine: dict[str, Any]) -> None:
     """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
     before = read_about(folder)
-    before["model"]["training"] = describe(build(before["model"]["training"]))  # with what could not be set then
     differs = _differences(before["origin"], mine["origin"])
     for part in ("denoiser", "codec", "encoder", "objective", "training"):
         if not differs and part in before["model"]:
-            differs = _differences(before["model"][part], mine["model"][part], part)
+            differs = _differences(complete(before["model"][part]), mine["model"][part], part)
     if not differs:
         differs = _differences(before.get("adapters", {}), mine.get("adapters", {}), "adapters")
     if differs:

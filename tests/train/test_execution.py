@@ -103,7 +103,7 @@ def test_recomputing_keeps_less():
 
 
 def test_the_blocks_are_found():
-    assert [type(block).__name__ for block in blocks(trainer(kind="dit").network)] == ["_Block"] * 2
+    assert [type(block).__name__ for block in blocks(trainer(kind="dit").network)] == ["Block"] * 2
     assert len(blocks(trainer().network)) == 4
 
 

@@ -20,5 +20,5 @@ class Denoiser(Protocol):
     def process(self) -> Any: ...
 
     def __call__(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> Any: ...

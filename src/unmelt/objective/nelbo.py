@@ -30,7 +30,8 @@ from unmelt.objective import times as of
 from unmelt.objective.counted import counted
 from unmelt.posterior import Categorical
 from unmelt.process import Mask, Uniform
-from unmelt.process.tokens import Tokens, expand_places
+from unmelt.process.broadcast import expand_like
+from unmelt.process.tokens import Tokens
 from unmelt.rng import Random
 
 LEAST = 1e-6
@@ -46,8 +47,8 @@ def rate(
 ) -> Float[Tensor, "rows *shape"]:
     """The integrand above at each place, in nats; in the formula for every process."""
     pi = process.limit.to(x_t.device)
-    alpha = expand_places(process.schedule.alpha(t).clamp_min(LEAST), x_t, 1)
-    beta = expand_places(-process.schedule.alpha_rate(t), x_t, 1) / alpha
+    alpha = expand_like(process.schedule.alpha(t).clamp_min(LEAST), x_t, 1)
+    beta = expand_like(-process.schedule.alpha_rate(t), x_t, 1) / alpha
     certain = torch.nn.functional.one_hot(x0, process.vocabulary).double().log()
     true, believed = (
         alpha * w + (1 - alpha) * pi * w.sum(-1, keepdim=True)
@@ -70,7 +71,7 @@ def uniform_rate(
     rhat(y) = 1 - p(x) alpha / (alpha + b) + p(y) alpha / b,      r(y) the same for a p that is certain of x0
     """
     p = posterior.logits.softmax(-1)
-    at = expand_places(process.schedule.alpha(t).clamp_min(LEAST), x_t).to(p)
+    at = expand_like(process.schedule.alpha(t).clamp_min(LEAST), x_t).to(p)
     few, rest = (1 - at) / process.vocabulary, process.vocabulary - 1
     here, there = (p.gather(-1, x[..., None])[..., 0] for x in (x_t, x0))
     up, kept = at / few, at / (at + few)
@@ -83,7 +84,7 @@ def uniform_rate(
     peak = torch.where(right, 0.0, torch.xlogy(1 + up, 1 + up) - up * torch.log(level + there * up))
     entropy = torch.where(right, rest * torch.xlogy(1 - kept, 1 - kept), 0.0)
     believed = (1 - here) * up + rest * level
-    beta = expand_places(-process.schedule.alpha_rate(t), x_t).to(p) / at
+    beta = expand_like(-process.schedule.alpha_rate(t), x_t).to(p) / at
     return beta / process.vocabulary * (believed - true + entropy + peak - base * logs)
 
 
@@ -98,7 +99,7 @@ def mask_rate(
     miss = -posterior.log_probabilities.gather(-1, x0[..., None])[..., 0]
     schedule = process.schedule
     weight = -schedule.alpha_rate(t) / (1 - schedule.alpha(t))
-    return torch.where(process.masked(x_t), miss, 0.0) * expand_places(weight, x_t).to(miss)
+    return torch.where(process.masked(x_t), miss, 0.0) * expand_like(weight, x_t).to(miss)
 
 
 _RATES: dict[type, Callable[..., Tensor]] = {Mask: mask_rate, Uniform: uniform_rate}
