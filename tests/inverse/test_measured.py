@@ -70,8 +70,8 @@ def test_mmps_is_exact_for_one_gaussian(any_schedule):
     assert (believed - exact(prior, A, Y, NOISE)(x_t, t).mean).abs().max() < 1e-8
 
 
-def test_the_error_of_the_default_far_is_a_hundredth_of_the_shift(any_schedule):
-    """The covariance at ratio 10 is used beyond it; the error is below 2 % of the shift that the measurement makes."""
+def test_the_error_of_the_default_far_is_below_2_percent_of_the_shift(any_schedule):
+    """The covariance at ratio 10 is used beyond it; the shift is that of the mean by the measurement."""
     prior = one_gaussian(any_schedule)
     x_t, t = anywhere(any_schedule)
     truth = exact(prior, A, Y, NOISE)(x_t, t).mean
