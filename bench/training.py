@@ -124,7 +124,8 @@ def unmelt(size: Size, folder: Path, low: bool = False, compiled: bool = False) 
     if compiled:
         for each in worth_compiling(body):  # as `Engine(compile=True)` does for a run
             each.compile()
-    return um.train.Trainer(denoiser, source, um.codec.Affine.images(), objective, training(size, low)).step
+    step = um.train.ObjectiveStep(denoiser, objective)
+    return um.train.Trainer(step, source, um.codec.Affine.images(), training(size, low)).step
 
 
 def _batches(x: Tensor, labels: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:

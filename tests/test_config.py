@@ -16,6 +16,7 @@ TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenNe
 
 GIVEN = {
     "shape": (2,),
+    "folder": "a-folder-that-is-not-there",
     "channels": 1,
     "symbols": 5,
     "vocabulary": 4,
@@ -29,6 +30,7 @@ GIVEN = {
     "heads": 2,
     "space": 2,
     "steps": 3,
+    "sample_rate": 8000,
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
     "of_start": (1.0, 0.5),

@@ -9,7 +9,8 @@ import inspect
 from types import ModuleType
 from typing import Any, TypeVar
 
-from unmelt import backbone, codec, objective, process, sampler, schedule
+from unmelt import backbone, codec, encoder, modality, objective, process, sampler, schedule
+from unmelt.adapter import LoRA
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
@@ -41,7 +42,21 @@ def _list(name: str, module: ModuleType) -> None:
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
 
 
-for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler, sampler.tokens, lr_schedule):
+_MODULES = (
+    schedule,
+    process,
+    prediction,
+    backbone,
+    codec,
+    encoder,
+    modality,
+    objective,
+    grid,
+    sampler,
+    sampler.tokens,
+    lr_schedule,
+)
+for _module in _MODULES:
     _list(_module.__name__.rpartition(".")[2], _module)
 for _class in (
     Network,
@@ -53,6 +68,7 @@ for _class in (
     Training,
     AdamW,
     Muon,
+    LoRA,
 ):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name

@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import unmelt as um
-from unmelt.train import Trainer, loggers, read_metrics
+from unmelt.train import ObjectiveStep, Trainer, loggers, read_metrics
 
 
 def fitted(folder, watch, steps=50):
@@ -83,8 +83,14 @@ def test_what_is_held_out_is_looked_at_with_the_pictures(tmp_path, start):
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines if "held_out" in line] == [20, 40, 60]
     assert len({line["held_out"] for line in lines if "held_out" in line}) == 3
-    seen = Trainer(model.denoiser, model.source, model.codec, model.objective, model.training, held_out=model.held_out)
-    seen.denoiser.eval()
+    seen = Trainer(
+        ObjectiveStep(model.denoiser, model.objective),
+        model.source,
+        model.codec,
+        model.training,
+        held_out=model.held_out,
+    )
+    seen.network.eval()
     assert seen.held_out_loss() == pytest.approx(lines[-1]["held_out"], rel=1e-6)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

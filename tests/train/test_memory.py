@@ -25,9 +25,9 @@ def own():
 
 STEPS = """
 import unmelt as um
-from unmelt.train import Trainer
+from unmelt.train import ObjectiveStep, Trainer
 model = um.recipe.digits(steps=10_000, width=16)
-trainer = Trainer(model.denoiser, model.source, model.codec, model.objective, model.training)
+trainer = Trainer(ObjectiveStep(model.denoiser, model.objective), model.source, model.codec, model.training)
 for step in range(1, 2501):
     trainer.step()
     if step in (500, 2500):

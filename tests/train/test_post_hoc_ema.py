@@ -11,7 +11,7 @@ from test_training import fitted, interrupt, model
 
 import unmelt as um
 from unmelt.cli import main
-from unmelt.train import PowerFunctionEMA, Trainer, averaged
+from unmelt.train import ObjectiveStep, PowerFunctionEMA, Trainer, averaged
 from unmelt.train.ema_profile import LARGEST_STD, EMAProfile, overlap, power_of, share, solve_coefficients
 
 TRIED = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
@@ -153,7 +153,9 @@ def test_a_run_keeps_them_and_its_model_is_averaged_anew(tmp_path):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
     by_hand = model()
-    trainer = Trainer(by_hand.denoiser, by_hand.source, by_hand.codec, by_hand.objective, by_hand.training)
+    trainer = Trainer(
+        ObjectiveStep(by_hand.denoiser, by_hand.objective), by_hand.source, by_hand.codec, by_hand.training
+    )
     history = []
     with torch.random.fork_rng(devices=[]):
         for _ in range(40):

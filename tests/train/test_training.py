@@ -12,8 +12,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 import unmelt as um
-from unmelt.train import EMA, AdamW, Checkpoint, MetricsLog, Muon, Trainer, Training, lr_schedule, read_metrics
-from unmelt.train.checkpoint import chain
+from unmelt.train import (
+    EMA,
+    AdamW,
+    Checkpoint,
+    MetricsLog,
+    Muon,
+    ObjectiveStep,
+    Trainer,
+    Training,
+    lr_schedule,
+    read_metrics,
+)
+from unmelt.train.checkpoint import Saved, chain
 from unmelt.train.files import checksum, read_tensors, write, write_tensors
 
 STEPS = 40
@@ -270,19 +281,19 @@ def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_ever
 def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer):
     """A batch that no network can bear moves neither weights nor moments: only its turn in the average is taken."""
     made = model(optimizer=optimizer, lr_schedule=lr_schedule.Cosine(warmup=0))
-    trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
+    trainer = Trainer(ObjectiveStep(made.denoiser, made.objective), made.source, made.codec, made.training)
     for _ in range(3):
         trainer.step()
-    before = dict(trainer.checkpoint._tensors())
+    before = dict(trainer.checkpoint.tensors())
     before = {name: value.clone() for name, value in before.items() if not name.startswith("average")}
     trainer.source = Poisoned(made.source, at=3, do=lambda: None)
     assert not trainer.step().isfinite()
-    after = dict(trainer.checkpoint._tensors())
+    after = dict(trainer.checkpoint.tensors())
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert trainer.skipped.tolist() == [1, 1]
+    assert trainer.learners[0].skipped.tolist() == [1, 1]
     trainer.source = made.source
     assert trainer.step().isfinite()
-    assert trainer.skipped.tolist() == [1, 0]
+    assert trainer.learners[0].skipped.tolist() == [1, 0]
 
     made = model(optimizer=optimizer)
     made.source = Bad(made.source, at=7, do=lambda: None)
@@ -360,10 +371,10 @@ def test_learning_rate():
 
 def test_the_optimizer_follows_the_learning_rate():
     made = model()
-    trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
+    trainer = Trainer(ObjectiveStep(made.denoiser, made.objective), made.source, made.codec, made.training)
     for step in range(10):
         trainer.step()
-        assert trainer.optimizers[0].param_groups[0]["lr"] == made.training.lr_at(step)
+        assert trainer.learners[0].optimizers[0].param_groups[0]["lr"] == made.training.lr_at(step)
 
 
 @pytest.mark.parametrize(
@@ -404,6 +415,9 @@ def test_a_checkpoint_comes_back(tmp_path):
         optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
         return network, ema, [optimizer]
 
+    def checkpoint(network, ema, optimizers):
+        return Checkpoint({"denoiser": Saved(network, optimizers)}, ema)
+
     def step(network, ema, optimizers):
         optimizer = optimizers[0]
         network(torch.ones(4, 3)).square().sum().backward()
@@ -414,8 +428,8 @@ def test_a_checkpoint_comes_back(tmp_path):
     first, second = parts(0), parts(1)
     for _ in range(3):
         step(*first)
-    Checkpoint(*first).save(tmp_path, 3)
-    assert Checkpoint(*second).load(tmp_path) == 3
+    checkpoint(*first).save(tmp_path, 3)
+    assert checkpoint(*second).load(tmp_path) == 3
     step(*first)
     step(*second)
     assert torch.equal(first[0].weight, second[0].weight)

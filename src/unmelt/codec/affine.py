@@ -7,6 +7,7 @@ Diffusion adds noise of unit size, so data should be centred and of about unit s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.errors import UsageError
+from unmelt.rng import Random
 
 
 @final
@@ -52,8 +54,11 @@ class Affine:
         """The codec of images: pixels in [0, 1] become [-1, 1], and decoded pixels are clamped to [0, 1]."""
         return cls(shift=0.5, scale=0.5, clamp=(0.0, 1.0))
 
-    def encode(self, x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def encode(self, x: Float[Tensor, "*n"], rng: Random | None = None) -> Float[Tensor, "*n"]:
         return (x - self.shift) / self.scale
+
+    def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shape)
 
     def log_det(self, dim: int) -> float:
         """log |dz / dx| of a row, which converts a log-density in model space to one in data space by addition.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, TypedDict, final
 
 import torch
 from jaxtyping import Float, Shaped
@@ -19,6 +19,7 @@ from unmelt.condition import DROPPABLE, Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
+from unmelt.label import Label
 from unmelt.rng import fold
 from unmelt.sampler import Grid, Sampler
 
@@ -29,6 +30,36 @@ DenoiserTransform: TypeAlias = Callable[[Any], Denoiser]
 Guide: TypeAlias = float | Sequence[float] | Tensor | DenoiserTransform
 """Scale of classifier-free guidance, one for all rows or one for each; or any wrapping of a denoiser:
 `lambda denoiser: um.guidance.APG(denoiser, 4.0)`."""
+
+
+class SampleSettings(TypedDict, total=False):
+    """Arguments of `Model.sample`."""
+
+    label: Label | None
+    caption: str | Sequence[str] | None
+    condition: Condition | None
+    guidance: Guide
+    interval: tuple[float, float]
+    steps: int | None
+    seed: int | Sequence[int]
+    sampler: Sampler | None
+    grid: Grid | None
+
+
+def guided(denoiser: Any, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
+    """A denoiser under guidance that is the same for all rows.
+
+    Args:
+        denoiser: The denoiser.
+        guidance: Scale of classifier-free guidance, 1 for none; or a function that wraps the denoiser.
+        interval: (low, high), times in [0, 1] between which a scale acts.
+
+    Returns:
+        The guided denoiser: `denoiser` itself at scale 1.
+    """
+    if callable(guidance):
+        return guidance(denoiser)
+    return denoiser if guidance == 1 else CFG(denoiser, float(guidance), interval)  # type: ignore[arg-type]
 
 
 def check_rows(rows: int) -> None:
@@ -168,12 +199,10 @@ class SampleRequest:
         Returns:
             The denoiser to sample with: `denoiser` itself where nothing is asked for.
         """
-        if callable(self.guidance):
-            denoiser = self.guidance(denoiser)
-        elif self.scales is not None:
-            denoiser = CFG(denoiser, 1.0, self.interval)
-        elif self.guidance != 1:
-            denoiser = CFG(denoiser, float(self.guidance), self.interval)  # type: ignore[arg-type]
+        if self.scales is None:
+            denoiser = guided(denoiser, self.guidance, self.interval)
+        else:
+            denoiser = CFG(denoiser, 1.0, self.interval)  # whose scales are in the condition
         for transform in self.transforms:
             denoiser = transform(denoiser)
         return denoiser

@@ -101,6 +101,8 @@ def trajectory(
         rng = Rows.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
         condition = None if condition is None else condition.to(device)
+        if condition is not None and condition.known_tokens is not None:
+            x = torch.where(condition.known_tokens >= 0, condition.known_tokens, x)
         state = sampler.init(denoiser, x, start, rng.advance(), condition)
     yield from frames(denoiser, sampler, state, times)
 

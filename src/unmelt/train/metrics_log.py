@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmelt.device import peak_memory
 from unmelt.errors import UsageError
+from unmelt.train.event import Event
 from unmelt.train.files import write
 from unmelt.train.logger import Logger
 
@@ -75,15 +76,34 @@ class MetricsLog:
         for one in self.loggers:
             one.close()
 
-    def add(self, step: int, loss: float, lr: float, skipped: int = 0, held_out: float | None = None) -> None:
-        """The mean loss of the steps since the last call, up to `step`; how many of them were left out; and what the
-        averaged weights lose on held-out data, if that was looked at."""
+    def add(
+        self,
+        step: int,
+        loss: float,
+        lr: float,
+        skipped: int = 0,
+        held_out: float | None = None,
+        losses: Mapping[str, float] | None = None,
+    ) -> None:
+        """Append one line about the steps since the last call.
+
+        Args:
+            step: Number of training steps taken so far.
+            loss: Mean training loss over these steps.
+            lr: Learning rate of the last of them.
+            skipped: How many of them were left out because their gradients were not finite.
+            held_out: Loss of the averaged weights on held-out data, None where it was not evaluated.
+            losses: Mean losses of further networks, as `loss/NAME`.
+
+        Raises:
+            UsageError: If the file cannot be written, as on a full disk.
+        """
         now = time.perf_counter()
         rate = (step - self.done) * self.batch / max(now - self.since, 1e-9)
         self.seconds += now - self.since
         self.since, self.done = now, step
         line = dict(zip(FIELDS, (step, loss, lr, rate, self.seconds, skipped, peak_memory(self.device)), strict=True))
-        line |= {} if held_out is None else {"held_out": held_out}
+        line |= ({} if held_out is None else {"held_out": held_out}) | dict(losses or {})
         if self.path is not None:
             self._append(json.dumps(line) + "\n", self.path)
         for one in self.loggers:
@@ -95,6 +115,22 @@ class MetricsLog:
             self.spoken = now
             aside = "" if held_out is None else f"  held out {held_out:.4f}"
             self.console.print(f"step {step}  loss {loss:.4f}{aside}  {rate:,.0f} rows/s", highlight=False)
+
+    def add_event(self, event: Event) -> None:
+        """Append the line of a log event.
+
+        Args:
+            event: An event of kind "log".
+        """
+        numbers = event.numbers
+        self.add(
+            event.step,
+            numbers["loss"],
+            numbers["lr"],
+            int(numbers["skipped"]),
+            numbers.get("held_out"),
+            {name: value for name, value in numbers.items() if name.startswith("loss/")},
+        )
 
     @staticmethod
     def _append(text: str, path: Path) -> None:
@@ -117,7 +153,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-            lines.append({name: line[name] for name in (*FIELDS, *({"held_out"} & line.keys()))})
+            optional = [name for name in line if name == "held_out" or name.startswith("loss/")]
+            lines.append({name: line[name] for name in (*FIELDS, *optional)})
         except (ValueError, KeyError, TypeError, AttributeError):
             if number < len(texts):
                 raise UsageError(

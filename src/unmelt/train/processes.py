@@ -123,6 +123,17 @@ def shard(network: nn.Module, blocks: Sequence[nn.Module]) -> None:
         fully_shard(each)
 
 
+def reshard(network: nn.Module) -> None:
+    """Free the gathered weights, so that its parameters are this process's parts; nothing to do if it is not sharded.
+
+    Args:
+        network: A network, sharded or not.
+    """
+    for each in network.modules():
+        if isinstance(each, FSDPModule):
+            each.reshard()
+
+
 def sharded(network: nn.Module) -> bool:
     """Whether processes hold parts of its weights, so that they have to call it together."""
     return any(isinstance(each, DTensor) for each in network.parameters())
