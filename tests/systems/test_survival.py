@@ -1,4 +1,4 @@
-"""Systems to come, trained a little, killed with SIGKILL at a random moment, resumed bit for bit, loaded and sampled."""
+"""Systems to come: trained a little, killed with SIGKILL at a random moment, resumed bit for bit, sampled."""
 
 import multiprocessing
 import os
@@ -66,7 +66,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_samples(name, tmp_path):
 
 
 def _frame_by_frame(model):
-    """The first frame is denoised before the others begin, which the same network does: its times are finer than rows."""
+    """The first frame is denoised before the others begin: times are finer than rows."""
     denoiser, sampler = model.denoiser, um.sampler.DDIM()
     late = torch.ones(2, FRAMES, dtype=torch.float64)
     first = late.clone()
