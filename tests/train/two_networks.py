@@ -6,11 +6,13 @@ The losses draw their own noise, have dropout and call one another's networks, a
 import copy
 import os
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 import unmelt as um
+from unmelt.config import register
 from unmelt.model import fitting
 from unmelt.train import AdamW, Muon, Phase, Training, lr_schedule, update_target
 
@@ -72,6 +74,8 @@ class TwoNetworkStep:
         return nn.functional.softplus(-self.critic(batch.x0)) + nn.functional.softplus(self.critic(made))
 
 
+@register
+@dataclass(frozen=True)
 class Doubled:
     """A codec in float64, so that equal means equal to rounding."""
 

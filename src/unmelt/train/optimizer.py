@@ -16,8 +16,10 @@ from typing import Any, Protocol, cast, final, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from unmelt.errors import UsageError
+from unmelt.train import processes
 
 SMALLEST = 8
 """The smaller side of what counts as a matrix: less is a projection in or out, which AdamW does better."""
@@ -114,17 +116,34 @@ class _Orthogonal(torch.optim.Optimizer):
         lr, momentum = group["lr"], group["momentum"]
         lost = getattr(self, "found_inf", torch.zeros(()))  # told in the way that torch's fused optimizers are
         for shape, every in self.alike.items():
-            weights: list[Tensor] = [each for each in every if each.grad is not None]
-            if not weights:
+            moving = [each for each in every if each.grad is not None]
+            if not moving:
                 continue
-            memory = [self.state[each]["momentum"] for each in weights]
-            M, G = torch.stack(memory), torch.stack([each.grad for each in weights if each.grad is not None])
+            weights = [processes.local(each) for each in moving]
+            memory = [processes.local(self.state[each]["momentum"]) for each in moving]
+            gradients = [processes.local(each.grad) for each in moving if each.grad is not None]
+            M, G = torch.stack(memory), torch.stack(gradients)
             G = torch.where(lost > 0, M, G)
             M = M.lerp(G, 1 - momentum)
             torch._foreach_copy_(memory, list(M))
-            ahead = G.lerp(M, momentum).view(-1, *shape)
-            unit = orthogonal(ahead.bfloat16() if ahead.is_cuda else ahead).to(ahead.dtype)
+            ahead = _whole(G.lerp(M, momentum), moving)
+            matrix = ahead.view(-1, *shape)
+            unit = orthogonal(matrix.bfloat16() if matrix.is_cuda else matrix).to(matrix.dtype)
             counts = (1 - lost).to(G.dtype)
-            moved = (-0.2 * max(shape) ** 0.5 * lr * counts * unit).view(G.shape)
+            moved = (-0.2 * max(shape) ** 0.5 * lr * counts * unit).view(ahead.shape)
             torch._foreach_mul_(weights, 1 - lr * group["weight_decay"] * counts)
-            torch._foreach_add_(weights, list(moved))
+            torch._foreach_add_(weights, _own(moved, moving))
+
+
+def _whole(parts: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+    """[many, ...] of whole matrices from this process's parts of them: a factor needs the whole matrix."""
+    if not isinstance(parameters[0], DTensor):
+        return parts
+    return torch.stack([processes.whole(processes.like(*pair)) for pair in zip(parts, parameters, strict=True)])
+
+
+def _own(matrices: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
+    """This process's part of each of many whole matrices."""
+    if not isinstance(parameters[0], DTensor):
+        return list(matrices)
+    return [processes.local(processes.placed(*pair)) for pair in zip(matrices, parameters, strict=True)]
