@@ -57,7 +57,7 @@ def test_a_service_is_told_by_its_own_interface(tmp_path, monkeypatch, service):
     assert len(ended) == 2
     assert begun[0] == begun[1]
     assert (begun[0]["project"], begun[0]["resume"]) == ("unmelt", "allow")
-    own = (tmp_path / "watch.id").read_text()
+    own = (tmp_path / "logger.id").read_text()
     assert own == begun[0].get("id") or begun[0]["name"] == f"{tmp_path.name}-{own}"
 
 
