@@ -29,7 +29,7 @@ def density(profile, s):
 
 
 @pytest.mark.parametrize("length", [0.01, *TRIED, 0.28, LARGEST_STD])
-def test_the_length_is_the_standard_deviation(length):
+def test_the_ema_std_is_the_standard_deviation_of_the_density(length):
     """By integration; and the two powers that the paper gives for .05 and .1."""
     one = EMAProfile(std_to_power(length), 1)
     mean, square = (quad(lambda s, k=k: s**k * density(one, s), 0, 1)[0] for k in (1, 2))
@@ -38,7 +38,7 @@ def test_the_length_is_the_standard_deviation(length):
     assert std_to_power(0.1) == pytest.approx(6.94, abs=0.005)
 
 
-def test_overlaps_by_integration():
+def test_inner_products_equal_numerical_integration():
     profiles = [EMAProfile(std_to_power(length), steps) for length in (0.05, 0.1, 0.25) for steps in (400, 1000)]
     for a in profiles:
         for b in profiles:
@@ -47,7 +47,7 @@ def test_overlaps_by_integration():
             assert inner_product(a, b) == pytest.approx(exact, rel=1e-8)
 
 
-def test_an_average_is_its_closed_form():
+def test_the_power_function_ema_equals_its_closed_form():
     weight = torch.zeros(3, dtype=torch.float64)
     kept = PowerFunctionEMA({"w": weight}, (0.05, 0.2))
     values = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -68,7 +68,7 @@ def kept_profiles(count, steps=1000):
 
 
 @pytest.mark.parametrize("length", TRIED)
-def test_how_far_a_mix_is_off_is_so(length):
+def test_the_reported_error_is_that_of_the_least_squares_combination(length):
     """The residual of the densities by a fine sum; and nothing nearer is found beside it."""
     kept, wanted = kept_profiles(20), EMAProfile(std_to_power(length), 1000)
     found = solve_coefficients(kept, wanted)
@@ -86,7 +86,7 @@ def test_how_far_a_mix_is_off_is_so(length):
     )
 
 
-def test_how_far_other_lengths_are_from_two():
+def test_twenty_snapshots_reach_stds_from_003_to_02_within_three_percent():
     """What the documentation promises: from 20 snapshots of .05 and .1, lengths of .03 to .2 within 3 %."""
     off = {
         length: solve_coefficients(kept_profiles(20), EMAProfile(std_to_power(length), 1000)).error for length in TRIED
@@ -122,7 +122,7 @@ def wandering(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("number", "length"), list(enumerate(TRIED)))
-def test_what_is_made_afterwards_is_what_was_kept_all_along(wandering, number, length):
+def test_post_hoc_averages_equal_those_kept_during_training(wandering, number, length):
     """From 40 snapshots; the error against the distance that averaging goes from the last weights."""
     folder, direct, early, last = wandering
     for steps, wanted in ((None, direct.averages[number][0]), (1200, early[number])):
@@ -135,7 +135,7 @@ def test_what_is_made_afterwards_is_what_was_kept_all_along(wandering, number, l
         )
 
 
-def test_damaged_snapshots_are_done_without(wandering, tmp_path):
+def test_damaged_snapshots_are_left_out_with_a_warning(wandering, tmp_path):
     folder, direct, _, _ = wandering
     paths = sorted(folder.iterdir())
     for path in paths:
@@ -149,7 +149,7 @@ def test_damaged_snapshots_are_done_without(wandering, tmp_path):
     assert (found.tensors["w"] - direct.averages[TRIED.index(0.07)][0]).norm() < 1e-3
 
 
-def test_a_run_keeps_them_and_its_model_is_averaged_anew(tmp_path):
+def test_post_hoc_averages_of_a_run_equal_the_sum_over_its_steps(tmp_path):
     """Every weight, beside the sum over all steps of the run done by hand; and bit for bit after an interruption."""
     cut = model(at=17, do=interrupt, snapshot_every=2)
     with pytest.raises(KeyboardInterrupt):
@@ -184,7 +184,7 @@ def test_a_run_keeps_them_and_its_model_is_averaged_anew(tmp_path):
     assert not torch.equal(whole.sample(2), whole.averaged(0.2).sample(2))
 
 
-def test_what_cannot_be_made_is_said(tmp_path):
+def test_averages_that_cannot_be_combined_are_refused(tmp_path):
     fitted(tmp_path, steps=10, snapshot_every=5)
     made = um.load(tmp_path)
     for length in (0.0, 0.3, -1.0, math.nan):
@@ -200,7 +200,7 @@ def test_what_cannot_be_made_is_said(tmp_path):
         fitted(tmp_path, steps=12)
 
 
-def test_on_the_command_line(tmp_path, capsys):
+def test_the_average_command_writes_run_folders(tmp_path, capsys):
     run = tmp_path / "ring"
     settings = ["--width", "8", "--depth", "1", "--steps", "20", "--batch", "8", "--device", "cpu", "--log-to", "none"]
     assert main(["train", "ring", "--out", str(run), *settings, "--snapshot-every", "2"]) == 0

@@ -48,7 +48,7 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["regression", "jvp", "two"])
-def test_two_processes_are_one(tmp_path, alone, kind):
+def test_two_processes_equal_one(tmp_path, alone, kind):
     """At the same global batch: 50 losses and the weights after them; Jacobian-vector products; several networks."""
     folder, wanted = alone[kind]
     found = losses(tmp_path, 2, kind)
@@ -61,7 +61,7 @@ def test_two_processes_are_one(tmp_path, alone, kind):
     ("kind", "after"),
     [("regression", 1), ("two", 1), *(pytest.param(k, 2, marks=pytest.mark.slow) for k in ("regression", "two"))],
 )
-def test_shards_go_on_with_any_number_of_processes(tmp_path, alone, kind, after):
+def test_a_sharded_run_resumes_with_any_number_of_processes(tmp_path, alone, kind, after):
     """FSDP2 over two processes up to step 20, then one process or two: the losses of one all the way."""
     folder, wanted = alone[kind]
     first = losses(tmp_path, 2, kind, stop=20, shard=True)

@@ -115,14 +115,17 @@ class TensorBoard:
         self.writer = import_module("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write numbers under `training/`."""
         for name, value in values.items():
             self.writer.add_scalar(f"training/{name}", value, step)
 
     def picture(self, step: int, path: Path) -> None:
+        """Write the picture as `samples`."""
         with Image.open(path) as image:
             self.writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
+        """Close the event file."""
         self.writer.close()
 
 
@@ -149,10 +152,13 @@ class Service:
         self.run = self.library.init(project="unmelt", resume="allow", **args)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Log numbers by their names."""
         self.run.log(dict(values), step=step)
 
     def picture(self, step: int, path: Path) -> None:
+        """Log the picture as `samples`."""
         self.run.log({"samples": self.library.Image(str(path))}, step=step)
 
     def close(self) -> None:
+        """Finish the service's run; it can be resumed."""
         self.run.finish()

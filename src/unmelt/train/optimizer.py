@@ -65,6 +65,7 @@ class AdamW:
         _check(self, self.betas, self.weight_decay)
 
     def of(self, network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+        """Make one fused AdamW over all parameters."""
         return [torch.optim.AdamW(network.parameters(), lr, self.betas, weight_decay=self.weight_decay, fused=True)]
 
 
@@ -90,6 +91,7 @@ class Muon:
         _check(self, (self.momentum, *self.betas), self.weight_decay)
 
     def of(self, network: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+        """Make AdamW for what is not a matrix, and Muon for what is; either may be missing."""
         chosen = matrices(network)
         orthogonalized = {id(each) for each in chosen}
         rest = [each for each in network.parameters() if id(each) not in orthogonalized]

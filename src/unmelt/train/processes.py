@@ -179,6 +179,9 @@ def sharded(network: nn.Module) -> bool:
 
     Args:
         network: Any module.
+
+    Returns:
+        True if any of its parameters is a DTensor.
     """
     return any(isinstance(each, DTensor) for each in network.parameters())
 
@@ -188,15 +191,21 @@ def kind(part: object) -> type:
 
     Args:
         part: Any object.
+
+    Returns:
+        Its class as it was written.
     """
     return type(part).__bases__[1] if isinstance(part, FSDPModule) else type(part)
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return this process's part of a tensor, sharing memory.
+    """Return this process's part of a tensor.
 
     Args:
         tensor: A tensor, sharded or not.
+
+    Returns:
+        The part, sharing memory; the tensor itself if it is not sharded.
     """
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
@@ -206,6 +215,9 @@ def whole(tensor: Tensor) -> Tensor:
 
     Args:
         tensor: A tensor, sharded or not.
+
+    Returns:
+        All of it, a plain tensor.
     """
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
