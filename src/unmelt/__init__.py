@@ -43,7 +43,7 @@ from unmelt import (
 from unmelt.condition import Condition
 from unmelt.denoiser import prediction
 from unmelt.errors import UsageError
-from unmelt.model import Model, SampleFrame, TextFrame, TextModel, from_pretrained, load
+from unmelt.model import Model, SampleFrame, SampleRequest, TextFrame, TextModel, from_pretrained, load
 from unmelt.sampler import Grid, State, grid, sample, trajectory
 
 __version__ = "0.1.0"
@@ -53,6 +53,7 @@ __all__ = [
     "Grid",
     "Model",
     "SampleFrame",
+    "SampleRequest",
     "State",
     "TextFrame",
     "TextModel",

@@ -14,6 +14,7 @@ from unmelt.adapter import LoRA
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
+    FlowMap,
     GaussianMixtureDenoiser,
     Network,
     ResidualDenoiser,
@@ -60,6 +61,7 @@ for _module in _MODULES:
     _list(_module.__name__.rpartition(".")[2], _module)
 for _class in (
     Network,
+    FlowMap,
     ResidualDenoiser,
     GaussianMixtureDenoiser,
     TokenNetwork,
@@ -112,6 +114,24 @@ def describe(part: Any) -> Any:
             f"self.{lost[0]} = {lost[0]}",
         )
     return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(cls)}
+
+
+def complete(description: Any) -> Any:
+    """A description with the defaults of arguments that its parts had not yet when it was written.
+
+    Args:
+        description: A description, of this version or an earlier one.
+
+    Returns:
+        The description that `describe` gives today of what it builds.
+    """
+    if isinstance(description, list):
+        return [complete(value) for value in description]
+    if not isinstance(description, dict) or description.get("part") not in _PARTS:
+        return description
+    parameters = inspect.signature(_PARTS[description["part"]]).parameters.values()
+    defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
+    return defaults | {name: complete(value) for name, value in description.items()}
 
 
 def build(description: Any) -> Any:

@@ -99,5 +99,6 @@ def images(
         classes=real.classes,
         source=real,
         held_out=aside,
+        encoder=HashedCaptionEncoder() if caption else None,
         notes=str(report),
     )

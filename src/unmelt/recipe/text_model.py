@@ -108,9 +108,9 @@ def text_model(
             bidirectional_fraction=size.bidirectional_fraction if block else 0.0,
             antithetic_masks=bool(block),
         )
-    return TextModel(
+    model = TextModel(
         denoiser=denoiser,
-        tokenizer=tokenizer,
+        codec=tokenizer,
         sampler=sampler,
         grid=grid.uniform(length if reads_on else min(length, 64)),
         objective=objective,
@@ -128,5 +128,6 @@ def text_model(
         source=real,
         held_out=aside,
         notes=notes,
-        questions=questions,
     )
+    model.questions = questions
+    return model
