@@ -38,7 +38,7 @@ def loaded(runs):
     return {name: with_data(folder, "cpu") for name, folder in runs.items()}
 
 
-def test_the_page_holds_what_was_measured(runs, tmp_path):
+def test_the_page_holds_every_measurement(runs, tmp_path):
     models = loaded(runs)
     page = compare(
         models, tokens=12, steps=(3, 6), rows=4, questions=5, gap=2, batches=(1, 3), out=tmp_path, quiet=True
@@ -69,7 +69,7 @@ def test_the_page_holds_what_was_measured(runs, tmp_path):
     assert page.quality["real"]["held-out text"].lines > 0.9
 
 
-def test_intervals_are_wilsons():
+def test_intervals_are_wilson_intervals():
     value, low, high = gaps.share(8, 10)
     assert value == 0.8
     for bound in (low, high):  # where the score test has its 5 %
@@ -95,11 +95,11 @@ def test_intervals_are_wilsons():
         ("\0", False),
     ],
 )
-def test_lines_of_python(line, good):
+def test_is_python_recognises_lines(line, good):
     assert quality.is_python(line) is good
 
 
-def test_quality_is_by_hand_what_it_says(runs):
+def test_quality_matches_a_computation_by_hand(runs):
     models = loaded(runs)
     judge, writer = models["autoregressive"], models["masked"]
     text = "x = 1\ny = (\nz = 3\n"
@@ -111,7 +111,7 @@ def test_quality_is_by_hand_what_it_says(runs):
     assert found.entropy == pytest.approx(torch.special.entr(shares).sum().item())
 
 
-def test_the_first_place_is_final_when_it_stays(runs):
+def test_time_to_first_token_is_when_it_stops_changing(runs):
     models = loaded(runs)
     mode = decoding_modes(models["autoregressive"], 16, ())[0]
     found = speed.speed(models["autoregressive"], mode, 16, 1)
@@ -132,7 +132,7 @@ def test_on_the_command_line(runs, tmp_path, capsys):
     assert main(["compare", "--out", str(tmp_path)]) == 2
 
 
-def test_questions_stand_in_the_page(runs):
+def test_accuracies_of_questions_are_on_the_page(runs):
     models = {name: model for name, model in loaded(runs).items() if name in ("autoregressive", "masked")}
     for model in models.values():
         model.questions = lambda: {"kind": Questions(("x = ░",), ("x = 1",)), "gap": Questions(("░ = 1",), ("x = 1",))}

@@ -63,7 +63,7 @@ def sealed(about):
     return json.dumps(about).encode()
 
 
-def test_saved_and_loaded_it_is_the_same_without_any_network(model, tmp_path, monkeypatch):
+def test_save_and_load_round_trip_without_network_access(model, tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("asked the network"))
     model.save_pretrained(tmp_path / "shared")
     again = um.Model.from_pretrained(tmp_path / "shared", device="cpu")
@@ -76,7 +76,7 @@ def test_saved_and_loaded_it_is_the_same_without_any_network(model, tmp_path, mo
     ]
 
 
-def test_there_and_back_over_the_hub(model, there, cache):
+def test_push_and_load_round_trip_through_the_hub(model, there, cache):
     address = model.push_to_hub("me/ring", token=fakehub.TOKEN, commit_message="First", license="mit")
     assert address == f"{there.address}/me/ring"
     assert there.messages == ["First"]
@@ -87,7 +87,7 @@ def test_there_and_back_over_the_hub(model, there, cache):
     assert sorted(there.read()) == ["config.json", "model.safetensors"]
 
 
-def test_only_description_and_weights_are_fetched(model, there, cache):
+def test_only_the_config_and_weights_are_downloaded(model, there, cache):
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
     there.put("me/ring", pytorch_model__bin=b"pickle", pipeline__py=b"raise SystemExit", x__json=b"{}")
     um.Model.from_pretrained("me/ring", cache_dir=cache, device="cpu")
@@ -103,7 +103,7 @@ def test_a_private_model_needs_a_token(model, there, cache):
     assert same(model, um.Model.from_pretrained("me/secret", token=fakehub.TOKEN, cache_dir=cache, device="cpu"))
 
 
-def test_a_revision_is_what_it_was(model, there, cache):
+def test_a_revision_keeps_its_weights(model, there, cache):
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
     first = fakehub.oid("me/ring", 1)
     other = um.recipe.ring(width=8, depth=1, modes=2, steps=1, batch=4, seed=1)
@@ -116,7 +116,7 @@ def test_a_revision_is_what_it_was(model, there, cache):
         um.Model.from_pretrained("me/ring", revision="b" * 40, cache_dir=cache)
 
 
-def test_what_was_fetched_once_needs_no_network(model, monkeypatch, cache):
+def test_a_cached_model_loads_without_network_access(model, monkeypatch, cache):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries five times, ever later
     with fakehub.running() as there:
         reach(monkeypatch, there.address)
@@ -129,7 +129,7 @@ def test_what_was_fetched_once_needs_no_network(model, monkeypatch, cache):
         model.push_to_hub("me/ring", token=fakehub.TOKEN)
 
 
-def test_what_the_hub_refuses_is_said(model, there, cache):
+def test_errors_of_the_hub_are_usage_errors(model, there, cache):
     with pytest.raises(um.UsageError, match="no me/nothing that you may see"):
         um.Model.from_pretrained("me/nothing", token=fakehub.TOKEN, cache_dir=cache)
     with pytest.raises(um.UsageError, match=r"the Hub refused me/ring \(401\)"):
@@ -187,7 +187,7 @@ def test_tampered_repositories_are_refused(model, there, cache):
     assert there.read()[seen:].count("model.safetensors") == 1  # the oversized one was never fetched
 
 
-def test_without_the_client_a_folder_still_loads(model, tmp_path, monkeypatch):
+def test_a_folder_loads_without_huggingface_hub(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     model.save_pretrained(tmp_path / "shared")
     assert same(model, um.Model.from_pretrained(tmp_path / "shared", device="cpu"))
@@ -196,7 +196,7 @@ def test_without_the_client_a_folder_still_loads(model, tmp_path, monkeypatch):
             call()
 
 
-def test_the_lines_on_the_card_work(model, tmp_path, monkeypatch):
+def test_the_code_on_the_card_runs(model, tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "shared")
     text = (tmp_path / "shared" / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
@@ -208,7 +208,7 @@ def test_the_lines_on_the_card_work(model, tmp_path, monkeypatch):
     assert main([*command[1].split(), "--out", str(tmp_path / "ring"), *command[2].split()]) == 0  # the very run
 
 
-def test_the_card_says_what_is_known_and_that_the_rest_is_not(model, tmp_path):
+def test_the_card_states_what_is_known_and_what_is_not(model, tmp_path):
     model.save_pretrained(tmp_path / "a")
     text = (tmp_path / "a" / "README.md").read_text()
     assert text.startswith("---\nlicense: unknown\nlibrary_name: unmelt\n")
@@ -242,7 +242,7 @@ def test_scores_of_other_weights_are_not_shown(model, tmp_path):
         model.save_pretrained(tmp_path / "shared")
 
 
-def test_a_licence_once_given_stays(model, tmp_path):
+def test_a_licence_is_kept_by_later_saves(model, tmp_path):
     model.save_pretrained(tmp_path / "shared", license="mit")
     again = um.Model.from_pretrained(tmp_path / "shared", device="cpu")
     again.save_pretrained(tmp_path / "further")
@@ -253,7 +253,7 @@ def test_a_licence_once_given_stays(model, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def test_a_card_made_ones_own_is_kept(model, tmp_path):
+def test_an_edited_card_is_kept(model, tmp_path):
     model.save_pretrained(tmp_path / "shared")
     path = tmp_path / "shared" / "README.md"
     path.write_text(path.read_text().replace(card.OURS, "My own words."))
@@ -265,7 +265,7 @@ def test_a_card_made_ones_own_is_kept(model, tmp_path):
     assert "My own words." not in path.read_text()
 
 
-def test_the_newest_picture_goes_along(model, tmp_path, there):
+def test_the_newest_sample_picture_is_published(model, tmp_path, there):
     (model.folder / "samples").mkdir()
     for step in (1, 2):
         (model.folder / "samples" / f"{step:06d}.png").write_bytes(b"picture %d" % step)
@@ -276,7 +276,7 @@ def test_the_newest_picture_goes_along(model, tmp_path, there):
     assert there.files("me/ring")["samples.png"] == b"picture 2"
 
 
-def test_no_path_of_this_machine_is_shared(model, tmp_path):
+def test_local_paths_are_not_published(model, tmp_path):
     model.origin = {"recipe": "images", "settings": {"folder": str(tmp_path / "faces"), "size": 8}}
     model.save_pretrained(tmp_path / "shared")
     for name in ("config.json", "README.md"):

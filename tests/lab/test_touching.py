@@ -34,7 +34,7 @@ def press(page, name):
     page.page.get_by_role("button", name=name).click()
 
 
-def test_a_dropped_point_walks_home(at):
+def test_a_dropped_point_follows_the_score_to_the_data(at):
     page = at("score", until='[role="application"] svg svg')
     box = page.page.get_by_role("application").locator("svg").first.bounding_box()
     scale = box["width"] / 420
@@ -66,7 +66,7 @@ def test_a_dropped_point_walks_home(at):
     assert measured == pytest.approx(closed, rel=0.25)
 
 
-def test_the_reader_draws_and_a_network_learns_it(at):
+def test_a_network_learns_the_density_that_the_reader_draws(at):
     page = at("learning", until='[role="application"] svg svg')
     press(page, "Train on the ring")
     page.until(lambda: page.page.locator('[data-what="steps"]').count() and int(text_of(page, "steps")) >= 50)
@@ -102,7 +102,7 @@ def test_the_reader_draws_and_a_network_learns_it(at):
     assert x[len(x) // 10] < -1.8 < 1.8 < x[-len(x) // 10]
 
 
-def test_more_evaluations_less_error(at):
+def test_more_evaluations_have_less_error(at):
     page = at("way-back", until='svg[aria-label^="default with 6 evaluations"]')
     errors = r"aria-label=\"(\w+)[^\"]*evaluations: its ends beside the exact ones, error ([\d.]+)\""
     few = dict(re.findall(errors, page.page.content()))
@@ -124,7 +124,7 @@ def test_more_evaluations_less_error(at):
     page.until(lambda: text_of(page, "reached") == "1")
 
 
-def test_guidance_costs_kinds(at):
+def test_guidance_reduces_diversity(at):
     page = at("guidance", until='td[data-what^="kinds of sample"]')
     page.still()
     assert page.measured("kinds of sample")[1] == pytest.approx(3, abs=0.05)
@@ -150,7 +150,7 @@ def test_guidance_costs_kinds(at):
     assert page.measured(few)[1] >= guided
 
 
-def test_transport_needs_one_step(at):
+def test_optimal_transport_needs_one_step(at):
     page = at("straight-paths", until='svg[aria-label^="80 paths"]')
     page.page.get_by_role("switch").click()
     page.page.wait_for_selector('svg[aria-label$="cosine, divided by alpha plus sigma"]')
@@ -169,7 +169,7 @@ def test_transport_needs_one_step(at):
     assert page.measured("straightness S (0 is straight)")[1] < 0.1 * page.measured("straightness S (0 is straight)")[0]
 
 
-def test_words_resolve_in_parallel(at):
+def test_tokens_are_unmasked_in_parallel(at):
     page = at("words", until='pre[aria-label^="Masked"]')
     page.drag(0.0, which=1)
     page.until(lambda: int(text_of(page, "masked")) < 10)

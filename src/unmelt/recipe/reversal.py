@@ -45,11 +45,11 @@ def reversal(
         save_every: Steps between checkpoints.
         picture_every: Steps between samples; 0 for none.
     """
-    told = facts(count, seed)
+    known_facts = facts(count, seed)
     tokenizer = Symbols(LETTERS)
-    length = max(map(len, told.told)) + 1
+    length = max(map(len, known_facts.sentences)) + 1
     end, padding = tokenizer.special("end"), tokenizer.special("padding")
-    rows = [[*tokenizer.encode(each), end] for each in told.told]
+    rows = [[*tokenizer.encode(each), end] for each in known_facts.sentences]
     real = Arrays(torch.tensor([row + [padding] * (length - len(row)) for row in rows]), seed=seed)
     network, course = (
         TransformerSize(width, depth, heads),
@@ -62,5 +62,5 @@ def reversal(
         None,
         network,
         course,
-        questions=lambda: told.questions,
+        questions=lambda: known_facts.questions,
     )
