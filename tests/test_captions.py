@@ -1,4 +1,4 @@
-"""Words steer: what was trained with captions makes what it is told to."""
+"""A model trained with captions makes what a caption describes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every part comes back from its description as it was, and nothing else comes back at all."""
+"""Every part round-trips through its description; descriptions of anything else are refused."""
 
 import inspect
 import json
@@ -46,11 +46,11 @@ GIVEN = {
     "prediction": um.prediction.V(),
     "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
 }
-"""What constructors ask for and have no default of; all parts are otherwise as they come."""
+"""Values of constructor arguments that have no default."""
 
 
 def made(name):
-    """A part by its name; its required arguments from `GIVEN`, networks from one that is small."""
+    """A part by its name: required arguments from `GIVEN`, networks around a small backbone."""
     cls = config._PARTS[name]
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
@@ -69,8 +69,8 @@ def names():
 
 
 def test_every_package_of_parts_is_listed():
-    rooms = {name.split(".")[0] for name in names()}
-    assert rooms >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
+    packages = {name.split(".")[0] for name in names()}
+    assert packages >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
     for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.Network", "train.Training"):
         assert name in names()
 
@@ -109,12 +109,12 @@ def test_arguments_other_than_the_defaults_round_trip():
     assert config.build(config.describe(None)) is None
 
 
-# A part of one's own
+# Parts of a user
 
 
 @config.register
 class Half(nn.Module):
-    """A user's backbone."""
+    """A backbone of a user."""
 
     def __init__(self, factor: float = 0.5) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_saved_is_refused_before_training(tmp_path):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
 
 
-# What no part is
+# What is not a part
 
 
 @pytest.mark.parametrize(
