@@ -1,4 +1,4 @@
-"""The compare: its counts are counted, its shares have the right intervals, its numbers are those of the models."""
+"""The comparison: passes match the network's calls, shares have Wilson intervals, likelihoods are the models' own."""
 
 import json
 import math
@@ -46,24 +46,28 @@ def test_the_page_holds_every_measurement(runs, tmp_path):
     assert (tmp_path / "quality.png").stat().st_size > 1000
     assert json.loads(json.dumps(page.plain()))["tokens"] == 12
     ar, masked = page.speed["autoregressive"], page.speed["masked"]
-    assert [each.passes for each in ar["a token a pass, cached"]] == [12, 12]
+    assert [each.passes for each in ar["one token per pass, cached"]] == [12, 12]
     assert [each.passes for each in masked["3 steps"]] == [3, 3]
-    assert masked["a token a pass, any order"][0].passes == 12
-    assert 1 <= masked["all above 0.9"][0].passes <= 12
+    assert masked["one token per pass, any order"][0].passes == 12
+    assert 1 <= masked["confidence above 0.9"][0].passes <= 12
     assert masked["6 steps"][0].flops_per_token == pytest.approx(2 * masked["3 steps"][0].flops_per_token)
-    assert ar["a token a pass, cached"][0].flops_per_token < ar["a token a pass, read anew"][0].flops_per_token / 3
+    assert (
+        ar["one token per pass, cached"][0].flops_per_token < ar["one token per pass, no cache"][0].flops_per_token / 3
+    )
     for name, model in models.items():
         assert page.bits[name]["bits_per_byte"] == pytest.approx(model.evaluate(draws=4)["bits_per_byte"])
     assert page.bits["autoregressive"]["exact"]
     assert not page.bits["masked"]["exact"]
     assert [page.gaps[name][0].sees for name in models] == ["before", *["both sides"] * 4]
     assert "6 steps" in page.orders["uniform"]
-    assert page.speed["uniform"]["6 steps, mended"][0].passes == 6 + 5
-    assert 2 <= masked["40 nats a pass, 6 apart, any order"][0].passes <= 12
+    assert page.speed["uniform"]["6 steps, predictor-corrector"][0].passes == 6 + 5
+    assert 2 <= masked["40 nats per pass, 6 apart, any order"][0].passes <= 12
     blocks = page.speed["masked_block"]
-    assert blocks["a token a pass, cached"][0].passes == blocks["a token a pass, read anew"][0].passes == 12
-    assert all(3 <= each.passes <= 12 for each in blocks["all above 0.3, cached"])  # however many rows wait for others
-    assert blocks["a token a pass, the surest first"][0].passes == 12
+    assert blocks["one token per pass, cached"][0].passes == blocks["one token per pass, no cache"][0].passes == 12
+    assert all(
+        3 <= each.passes <= 12 for each in blocks["confidence above 0.3, cached"]
+    )  # however many rows wait for others
+    assert blocks["one token per pass, most confident first"][0].passes == 12
     assert page.bits["masked_block"]["bits_per_byte_any_order"] > 0
     assert page.gaps_real.value > 0.5  # of real gaps, most are in lines that are Python
     assert page.quality["real"]["held-out text"].lines > 0.9
