@@ -1,4 +1,4 @@
-"""Every recipe as it is given to people: described, refused where wrong, and `images` from a real folder to its end."""
+"""Every recipe: described, refused where wrong, and `images` and `text` from a real folder to samples."""
 
 import inspect
 import json
@@ -34,7 +34,7 @@ def pets(tmp_path):
 
 
 OWN = ("images", "text")
-"""Recipes for people's own files."""
+"""Recipes for your own files."""
 
 READY = [name for name in RECIPES if name not in OWN]
 
@@ -92,7 +92,7 @@ def test_unknown_settings_are_refused():
 # Images
 
 
-def test_images_from_a_folder_train_sample_and_resume(pets, tmp_path, monkeypatch, capsys):
+def test_images_from_a_folder_train_sample_and_load(pets, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     model = um.recipe.images(folder=str(pets), held_out=0.34, **TINY)
     for words in ("12 images used", "cat 6, dog 6", "1 file could not be read", "broken.jpg"):
@@ -104,7 +104,7 @@ def test_images_from_a_folder_train_sample_and_resume(pets, tmp_path, monkeypatc
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)  # the folder is known in full
+    monkeypatch.chdir(elsewhere)  # the recorded folder is absolute
     assert main(["eval", str(out), "--samples", "8", "--steps", "2", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["samples"] == 8
@@ -168,7 +168,6 @@ def test_a_folder_without_classes(tmp_path, channels):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_a_folder_too_small_to_split_is_refused(tmp_path, count):
-    """Too few to keep any aside: said so, and how to go on."""
     for k in range(count):
         photograph(tmp_path / "few" / f"{k}.png", seed=k)
     if count == 5:
@@ -186,7 +185,7 @@ def test_too_few_images_to_evaluate_are_reported(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"width": 6}, "width=6"),
         ({"size": 0}, "size=0"),
@@ -198,8 +197,8 @@ def test_too_few_images_to_evaluate_are_reported(tmp_path, capsys):
     ],
     ids=str,
 )
-def test_impossible_settings_of_images_are_refused(pets, wrong, said):
-    with pytest.raises(um.UsageError, match=said):
+def test_impossible_settings_of_images_are_refused(pets, wrong, message):
+    with pytest.raises(um.UsageError, match=message):
         um.recipe.images(folder=pets, **{**TINY, "held_out": 0.34, **wrong})
 
 
@@ -219,9 +218,9 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     assert main(["train", "text", "--folder", str(folder), "--out", str(out), *small]) == 0
     assert "6 documents" in capsys.readouterr().err
     assert main(["sample", str(out), "--prompt", "Note", "--suffix", "wide.", "--steps", "4"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("Note")
-    assert said.rstrip("\n").endswith("wide.")
+    output = capsys.readouterr().out
+    assert output.startswith("Note")
+    assert output.rstrip("\n").endswith("wide.")
     (tmp_path / "gap.txt").write_text("Note 1: the <gap> is wide. " + "And so on. " * 9)
     assert main(["infill", str(out), str(tmp_path / "gap.txt"), "--tokens", "3"]) == 0
     filled = capsys.readouterr().out
@@ -237,10 +236,10 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
 
     def refused(*args):
         code = main([str(arg) for arg in args])
-        told = capsys.readouterr()
+        output = capsys.readouterr()
         assert code == 2
-        assert not told.out
-        return told.err
+        assert not output.out
+        return output.err
 
     assert "a prompt of 25" in refused("sample", out, "--prompt", "x" * 25)
     assert "steps=0" in refused("sample", out, "--steps", "0")
