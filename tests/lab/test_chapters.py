@@ -53,7 +53,7 @@ def test_a_chapter_links_to_its_neighbours():
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Run a chapter as a script, training for so many steps; returns what its cells have defined."""
+    """Run a chapter as a script with this many training steps; returns what its cells define."""
 
     def ran(name, steps=10):
         monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
@@ -87,9 +87,9 @@ def test_following_the_score_leads_a_point_to_the_data(run):
     assert found["shares"].min() > 0.1
 
 
-def test_training_lowers_the_loss(run):
+def test_a_trained_network_samples_the_ring(run):
     found = run("learning", steps=200)
-    assert found["ring_energy"] < 0.1  # noise that was never walked home is at about 1
+    assert found["ring_energy"] < 0.1  # unprocessed noise has about 1
 
 
 def test_solvers_have_their_orders(run):
@@ -98,11 +98,11 @@ def test_solvers_have_their_orders(run):
     for name, order in (("Euler", 1), ("default", 2)):
         few, many = (errors[name][tried.index(n)] for n in (10, 40))
         assert few / many > 0.8 * 4**order
-    for n, lesson in found["tuned"].items():
-        assert lesson["tuned"] < lesson["default"]
-        assert all(len(times) == n + 1 and times[-1] == 0 for times in lesson["times"].values())
+    for n, result in found["tuned"].items():
+        assert result["tuned"] < result["default"]
+        assert all(len(times) == n + 1 and times[-1] == 0 for times in result["times"].values())
     assert found["tuned"][5]["tuned"] < 0.2 * errors["DPM-Solver++(2M)"][tried.index(5)]
-    assert found["reached"][0] == 1 < found["reached"][1]  # no fresh noise: one start has one end
+    assert found["reached"][0] == 1 < found["reached"][1]  # without fresh noise one start has one end
 
 
 def test_guidance_scale_1_samples_the_class(run):
@@ -138,19 +138,19 @@ def test_a_trained_model_is_cached_and_training_resumes(monkeypatch, tmp_path):
     def make(steps=50):
         return um.recipe.two_modes(steps=steps, width=8, depth=1)
 
-    told = []
-    first = lab.learned("two", make, lambda *said: told.append(said))
-    assert [step for step, _, _ in told] == [25, 50]
-    again = lab.learned("two", make, lambda *said: told.append(said))
-    assert len(told) == 2  # nothing was trained
+    calls = []
+    first = lab.learned("two", make, lambda *arguments: calls.append(arguments))
+    assert [step for step, _, _ in calls] == [25, 50]
+    again = lab.learned("two", make, lambda *arguments: calls.append(arguments))
+    assert len(calls) == 2  # nothing was trained
     assert torch.equal(first.sample(8, seed=3), again.sample(8, seed=3))
     (folder,) = (tmp_path / "lab").iterdir()
     assert (folder / "model.safetensors").exists()
 
     lab.learned("two", lambda: make(60))
-    assert len(list((tmp_path / "lab").iterdir())) == 2  # other settings, another place
+    assert len(list((tmp_path / "lab").iterdir())) == 2  # other settings are stored elsewhere
 
-    # Damaged, it is made again.
+    # A damaged model is trained again.
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_bytes((folder / name).read_bytes()[:40])
         assert torch.equal(first.sample(8, seed=3), lab.learned("two", make).sample(8, seed=3))
@@ -175,9 +175,9 @@ def test_training_killed_halfway_resumes_from_its_checkpoint(monkeypatch, tmp_pa
     with pytest.raises(Killed):
         lab.learned("two", make, killed)
     assert not lab.finished("two", make())
-    told = []
-    model = lab.learned("two", make, lambda step, of, loss: told.append(step))
-    assert told == [50, 75]  # from the checkpoint at 25
+    steps = []
+    model = lab.learned("two", make, lambda step, of, loss: steps.append(step))
+    assert steps == [50, 75]  # from the checkpoint at 25
     assert lab.finished("two", make())
     assert torch.equal(model.sample(8, seed=3), make().fit(quiet=True).sample(8, seed=3))
 

@@ -1,6 +1,6 @@
-"""What must be so on every page, wide and narrow, by mouse and by keyboard, and when the lab goes away.
+"""What must hold on every page, wide and narrow, by mouse and by keyboard, and when the lab goes away.
 
-The chapters that train first are visited as they are before that; test_touching.py goes on from there.
+Chapters that train are visited before training; test_touching.py covers what follows.
 """
 
 import chromium

@@ -1,4 +1,4 @@
-"""Chapter 1 in a real browser: the slider is dragged, and what is printed and drawn is what mathematics says."""
+"""Chapter 1 in a real browser: the slider is dragged, and numbers and pictures match the closed forms."""
 
 import math
 import os
@@ -79,7 +79,7 @@ def test_the_contents_page_links_to_the_chapter(visitor):
 
 
 def test_without_a_browser_the_tests_are_skipped_with_a_warning(tmp_path):
-    words = [sys.executable, "-m", "pytest", __file__, "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "leads_there"]
+    words = [sys.executable, "-m", "pytest", __file__, "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "links_to"]
     nowhere = {"PATH": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "UNMELT_CHROMIUM": ""}
     found = subprocess.run(words, env={**os.environ, **nowhere}, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

@@ -1,4 +1,4 @@
-"""The lab as a server: what it refuses, what it says, and that it can be killed."""
+"""The lab as a server: what it refuses, what it answers, and how it ends."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ command = import_module("unmelt.cli.lab")
 
 
 def asked(address, path="/", method="GET", body=None, **headers):
-    """(status, headers, text), without following anywhere."""
+    """(status, headers, text), without following redirects."""
     host = address.removeprefix("http://").rstrip("/")
     connection = http.client.HTTPConnection(host, timeout=20)
     connection.request(method, path, body, {"Host": host, **headers})
@@ -97,7 +97,7 @@ def test_without_a_port_the_next_free_one_is_used(monkeypatch):
 
 
 def through(guard, path, query="", kind="http", **headers):
-    """(status, headers) of a request that a guard around "200 OK" is asked."""
+    """(status, headers) of a request to a guard around an application that answers 200 OK."""
     heads = {"host": "lab.example.com:8730", **headers}
     scope = {"type": kind, "path": path, "query_string": query.encode(), "server": ("0.0.0.0", 8730), "method": "GET"}
     scope["headers"] = [(name.encode(), value.encode()) for name, value in heads.items()]

@@ -38,9 +38,9 @@ def digits(
     A U-Net learns the residual of a Gaussian mixture fitted to each class. At high noise the mixture alone is already a
     good denoiser.
 
-    `unmelt train digits --out runs/digits`: 42 seconds on one core with bfloat16 products, about a minute on two without;
-    classifier accuracy 0.997 (0.992 for real held-out digits), Fréchet distance .995 to 1.017 times that of real
-    training digits (0.088), distance to the nearest training image 1.02 (1.04).
+    `unmelt train digits --out runs/digits`: 42 seconds on one core with bfloat16 products, about a minute on two
+    without; classifier accuracy 0.997 (0.992 for real held-out digits), Fréchet distance .995 to 1.017 times that of
+    real training digits (0.088), distance to the nearest training image 1.02 (1.04).
 
     Args:
         width: Channels of the U-Net at its finest level; a multiple of 4.
