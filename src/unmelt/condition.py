@@ -43,6 +43,9 @@ class Condition:
             They are dropped like labels.
         given: For a field or an extra, [rows], True where the row is given it and False where it has the null. What has
             no entry is given to every row. Made by `drop` and `join`.
+
+    Raises:
+        UsageError: If an extra has the name of a field.
     """
 
     label: Int64[Tensor, " rows"] | None = None
