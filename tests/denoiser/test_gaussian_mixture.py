@@ -103,3 +103,11 @@ def test_mistakes_are_told():
             GaussianMixtureDenoiser(process, **wrong)
     with pytest.raises(UsageError):
         GaussianMixtureDenoiser(process, (2,), classes=2).fit(torch.randn(3, 2), torch.tensor([0, 0, 1]))
+
+
+def test_times_finer_than_rows_are_refused():
+    base, x, _ = fitted(Gaussian(Cosine()), shrink=0.1)
+    with pytest.raises(UsageError, match="one time a row"):
+        base(x[:2], torch.full((2, 1), 0.5, dtype=torch.float64))
+    with pytest.raises(UsageError, match="one time a row"):
+        ResidualDenoiser(nn.Identity(), base)(x[:2], torch.full((2, 1), 0.5, dtype=torch.float64))
