@@ -1,7 +1,7 @@
-"""Names that run folders of earlier versions use, and what they are called now.
+"""Names in the run folders of earlier versions, and their present names.
 
-A run folder names its parts, their arguments and the settings of its recipe. A part that is renamed is entered here, so
-that folders written before still load. `current` is applied once, where a folder is read.
+A run folder names its parts, their arguments and the settings of its recipe. A renamed part is entered here, so that
+older folders still load. `current` is applied once, where a folder is read.
 """
 
 from typing import Any
@@ -39,7 +39,14 @@ SETTINGS = {"free": "bidirectional_fraction", "middle": "fim_rate"}
 
 
 def current(description: Any) -> Any:
-    """A description of parts, as `config.describe` gave it once, under the names of today."""
+    """A description of parts with present names.
+
+    Args:
+        description: What `config.describe` returned in this or an earlier version.
+
+    Returns:
+        The same description with present names.
+    """
     if isinstance(description, list):
         return [current(value) for value in description]
     if not isinstance(description, dict):
@@ -70,7 +77,14 @@ def current_model(parts: Any) -> Any:
 
 
 def current_origin(origin: Any) -> Any:
-    """The recipe of a run and its settings, under the names of today."""
+    """The recipe and settings of a run with present names.
+
+    Args:
+        origin: {"recipe": name, "settings": {...}} as the run folder has it.
+
+    Returns:
+        The same with present names.
+    """
     if not isinstance(origin, dict) or not isinstance(origin.get("settings"), dict):
         return origin
     return origin | {"settings": {SETTINGS.get(key, key): value for key, value in origin["settings"].items()}}

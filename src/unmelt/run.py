@@ -208,6 +208,8 @@ def check_same(folder: Path, mine: dict[str, Any]) -> None:
     for part in ("denoiser", "codec", "encoder", "objective", "training"):
         if not differs and part in before["model"]:
             differs = _differences(complete(before["model"][part]), mine["model"][part], part)
+    if not differs:
+        differs = _differences(before.get("adapters", {}), mine.get("adapters", {}), "adapters")
     if differs:
         raise UsageError(
             f"{folder} holds another run: {'; '.join(differs[:5])}",

@@ -158,6 +158,7 @@ class Attachment:
                 "scale=torch.tensor([1.0, 0.0])",
             )
         self._scale = found if found.is_floating_point() else found.float()
+        self.is_off = not isinstance(value, Tensor) and value == 0
 
     def detach(self) -> None:
         """Take the adapter out of the network, which is then bit for bit what it was. A second call does nothing."""
@@ -178,6 +179,8 @@ class Attachment:
 
 def _add(factors: LowRank, attachment: Attachment, layer: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
     """The layer's output with the adapter's share, in the output's type."""
+    if attachment.is_off:
+        return output
     config, scale = attachment.adapter.config, attachment.scale
     x = F.dropout(args[0], config.dropout, layer.training) if config.dropout else args[0]
     if scale.ndim:

@@ -8,7 +8,7 @@ import tyro
 
 from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, of_numbers
-from unmelt.interop import chosen, to_diffusers
+from unmelt.interop import sampler_for_export, to_diffusers
 from unmelt.model import load
 from unmelt.sampler import Euler, grid
 
@@ -30,7 +30,7 @@ def export(
         steps: Network evaluations; the model's own number if not given.
     """
     model = of_numbers(folder, "cpu")
-    way = chosen(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
+    way = sampler_for_export(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
     taken = way[1] if steps is None else replace(way[1], steps=steps)
     out = out or folder.with_name(f"{folder.name}-{to}")
     to_diffusers(model, out, sampler=way[0], grid=taken)

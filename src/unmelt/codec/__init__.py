@@ -1,4 +1,4 @@
-"""Between data space and model space."""
+"""Codecs: between data space and model space."""
 
 from unmelt.codec.affine import Affine
 from unmelt.codec.bpe import BPE

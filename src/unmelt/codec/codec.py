@@ -1,4 +1,4 @@
-"""The two directions between data and what a model sees."""
+"""The interface of codecs, between data space and model space."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from unmelt.rng import Random
 
 @runtime_checkable
 class Codec(Protocol):
-    """Encodes data for the model, decodes what the model makes. Rows are independent, and come back in order.
+    """Encodes data for the model and decodes its samples. Rows are independent and keep their order.
 
     A codec that is an `nn.Module` (an autoencoder) has its weights saved with the model; they are not trained while the
     denoiser is.
@@ -41,7 +41,7 @@ class Codec(Protocol):
         """The shape of one encoded row.
 
         Args:
-            shape: Of one row of data.
+            shape: The shape of one row of data.
 
         Returns:
             The shape of its encoding.
@@ -50,14 +50,14 @@ class Codec(Protocol):
 
 @runtime_checkable
 class Bijection(Codec, Protocol):
-    """A codec that loses nothing: log densities of latents are log densities of data, up to `log_det`."""
+    """An invertible codec: log-densities in model space become log-densities in data space by adding `log_det`."""
 
     def log_det(self, dim: int) -> float:
-        """log |dz / dx|, which a log density gains when it is stated in data space.
+        """log |dz / dx| of a row, which converts a log-density in model space to one in data space by addition.
 
         Args:
             dim: Numbers in a row.
 
         Returns:
-            The logarithm, in nats.
+            Nats.
         """

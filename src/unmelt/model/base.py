@@ -23,12 +23,12 @@ from unmelt.errors import UsageError
 from unmelt.inverse import Infill
 from unmelt.label import Label, labels_of
 from unmelt.model import fitting
+from unmelt.model.adaptable import AdaptableModel
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import SampleRequest
-from unmelt.model.stored import StoredModel
 from unmelt.sampler import Grid, Sampler, State, edit, trajectory
 from unmelt.sampler.tokens import Unmask
-from unmelt.train import Execution, Logger, TrainStep, processes
+from unmelt.train import AdapterStep, Execution, Logger, TrainStep, processes
 
 M = TypeVar("M", bound="BaseModel")
 
@@ -41,7 +41,7 @@ class Decoding(NamedTuple):
     grid: Grid
 
 
-class BaseModel(StoredModel):
+class BaseModel(AdaptableModel):
     """A model that is trained and sampled; its arguments are those of `StoredModel`."""
 
     CHUNK: ClassVar[int]
@@ -86,6 +86,7 @@ class BaseModel(StoredModel):
         execution: Execution | None = None,
         log_to: str | Sequence[Logger] = "none",
         train_step: TrainStep | None = None,
+        adapter: str | None = None,
     ) -> M:
         """Train to the last step, or resume the interrupted run in `out`.
 
@@ -99,6 +100,8 @@ class BaseModel(StoredModel):
             log_to: Who else is told of the run: "tensorboard", "wandb", "trackio", several with commas, "auto", or
                 `Logger` objects.
             train_step: What one training step does, for methods with several networks. None: minimise the objective.
+            adapter: Name of an adapter to train in place of the model's weights. It is then the one that samples use
+                which ask for none.
 
         Returns:
             The model itself, fitted.
@@ -106,9 +109,15 @@ class BaseModel(StoredModel):
         Raises:
             UsageError: If the model has no data to learn from, or `out` holds another run.
         """
-        if self.source is None or self.training is None or (self.objective is None and train_step is None):
+        objective = self.objective
+        if self.source is None or self.training is None or (objective is None and train_step is None):
             raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
         self.folder = None if out is None else Path(out)
+        if adapter is not None:
+            attachment = self._attachments[self._check_adapter(adapter)]
+            self.active_adapter = adapter
+            if objective is not None and train_step is None:
+                train_step = AdapterStep(self.denoiser, self.adapters[adapter], attachment, objective)
         self.tuned = ()  # they were learned for weights that are no longer there
         fitting.fit(self, device_named(device), execution, quiet, log_to, train_step)
         return self
@@ -171,7 +180,10 @@ class BaseModel(StoredModel):
             The sampler's state at every time of the grid: pure noise (or noised data) first, clean data last.
         """
         chosen = self.decoding(request)
-        denoiser, condition = request.steer(chosen.denoiser), request.row_condition
+        denoiser, condition = request.steer(self.with_adapters(chosen.denoiser)), request.row_condition
+        numbers = self.adapter_numbers(request.rows, request.adapter or self.active_adapter)
+        if numbers is not None:
+            condition = dataclasses.replace(condition or Condition(), adapter=numbers)
         condition = None if condition is None else condition.to(self.device)
         if condition is not None and condition.known_tokens is not None and not isinstance(chosen.sampler, Unmask):
             denoiser = Infill(denoiser)  # `Unmask` itself leaves known tokens as they are

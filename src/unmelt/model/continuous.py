@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, Unpack, final
 import torch
 from jaxtyping import Float
 from PIL.Image import Image
-from rich.console import Console
 from torch import Tensor
 
 from unmelt import metric
@@ -25,11 +24,12 @@ from unmelt.errors import UsageError
 from unmelt.label import Label
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.modality import Modality, modality_of
+from unmelt.model import tuning
 from unmelt.model.base import BaseModel, Decoding
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows, fold
-from unmelt.sampler import Grid, Sampler, State, TuneResult, adams, default_sampler, tune
+from unmelt.rng import Rows
+from unmelt.sampler import Grid, Sampler, State, TuneResult, adams, default_sampler
 from unmelt.train import processes
 
 FEW_DIMENSIONS = 16
@@ -70,11 +70,6 @@ class Model(BaseModel):
                 "Model(..., modality=um.modality.Images())",
             )
         return modality_of(self.denoiser.shape)
-
-    def check_parts(self) -> None:
-        shape = self.denoiser.shape
-        if not all(isinstance(n, int) and n > 0 for n in shape):
-            raise UsageError(f"a denoiser of rows of shape {shape}", "sizes of at least 1", "shape=(2,)")
 
     def training_codec(self) -> Codec:
         return self.codec
@@ -123,6 +118,7 @@ class Model(BaseModel):
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> Float[Tensor, "rows *shape"]:
         """New data. Under torchrun (`train.processes.joined`) every process makes a share, and all get all.
 
@@ -138,6 +134,7 @@ class Model(BaseModel):
             seed: One for all rows, or one for each. A seed gives the same row in any batch.
             sampler: Replaces the model's sampler.
             grid: Replaces the model's grid of times and `steps`.
+            adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
 
         Returns:
             [rows, *shape], in data space, on the CPU.
@@ -148,7 +145,7 @@ class Model(BaseModel):
         if isinstance(rows, SampleRequest):
             return self.generate(rows)
         known: Any = {"label": label, "caption": caption, "condition": condition}
-        known |= {"guidance": guidance, "interval": interval}
+        known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
         return self.generate(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
     def trajectory(self, rows: int | SampleRequest = 16, **settings: Unpack[SampleSettings]) -> Iterator[SampleFrame]:
@@ -270,29 +267,12 @@ class Model(BaseModel):
         Raises:
             UsageError: If guidance is asked for and there is nothing to guide towards.
         """
-        check_rows(rows)
-        classes = torch.arange(rows) % len(self.classes) if self.classes and condition is None else None
-        request = SampleRequest(
-            rows=rows, condition=self.condition_of(rows, classes, None, condition), guidance=guidance
-        )
-        known = None if request.condition is None else request.condition.to(self.device)
-        rng = Rows.of(fold(seed, 1), rows)
-        noise = self.denoiser.process.prior((rows, *self.denoiser.shape), rng, device=self.device)
-        with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
-            result = tune(
-                request.steer(self.denoiser),
-                steps,
-                noise,
-                known,
-                rounds,
-                progress=lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
-            )
-        learned = dataclasses.replace(result.sampler, guidance=guidance)
+        result = tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
         others = [one for one in self.tuned if (one.steps, one.guidance) != (steps, guidance)]
-        self.tuned = (*others, learned)
+        self.tuned = (*others, result.sampler)
         if self.folder is not None:
             self.save(self.folder)
-        return result._replace(sampler=learned)
+        return result
 
     def encode(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *latent"]:
         shape = tuple(self.codec.latent_shape(x.shape[1:]))

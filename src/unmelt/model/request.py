@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unmelt.condition import DROPPABLE, Condition
+from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
@@ -44,6 +44,7 @@ class SampleSettings(TypedDict, total=False):
     seed: int | Sequence[int]
     sampler: Sampler | None
     grid: Grid | None
+    adapter: str | Sequence[str | None] | None
 
 
 def guided(denoiser: Any, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
@@ -107,7 +108,8 @@ class SampleRequest:
         sampler: Replaces the model's sampler.
         grid: Replaces the model's grid of times, and `steps`.
         start: Data to begin with in place of noise.
-        adapter: Name of the model's adapter to use, or one for each row; None for the base model.
+        adapter: Name of the model's adapter to use, or a name or None (the base model) for each row. None: the model's
+            active adapter.
 
     Raises:
         UsageError: If rows, steps, seeds, scales or the condition do not fit one another.
@@ -124,7 +126,7 @@ class SampleRequest:
     sampler: Sampler | None = None
     grid: Grid | None = None
     start: Start | None = None
-    adapter: str | None = None
+    adapter: str | Sequence[str | None] | None = None
 
     def __post_init__(self) -> None:
         check_rows(self.rows)
@@ -168,7 +170,7 @@ class SampleRequest:
     def is_conditional(self) -> bool:
         """Whether there is something that guidance can move towards."""
         known = self.condition
-        return known is not None and any(getattr(known, name) is not None for name in DROPPABLE)
+        return known is not None and known.is_droppable
 
     @property
     def scales(self) -> Float[Tensor, " rows"] | None:
@@ -217,4 +219,5 @@ class SampleRequest:
             condition=None if self.condition is None else self.condition[rows],
             guidance=self.guidance if self.scales is None else self.scales[rows],
             start=None if self.start is None else replace(self.start, x=self.start.x[rows]),
+            adapter=self.adapter if self.adapter is None or isinstance(self.adapter, str) else self.adapter[rows],
         )

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from unmelt import card, config, hub, run
+from unmelt.adapter import Adapter, LoRA
 from unmelt.codec import Codec, Tokenizer
 from unmelt.data import Source
 from unmelt.device import device_named
@@ -24,6 +25,9 @@ from unmelt.sampler import Grid, Sampler, Tuned
 from unmelt.train import Training, averaged, processes
 
 M = TypeVar("M", bound="StoredModel")
+
+ADAPTER = "adapter-"
+"""Before the name of an adapter, the name of its module."""
 
 REQUIRED = ("denoiser", "codec", "grid")
 """Parts that every model has."""
@@ -49,6 +53,10 @@ class StoredModel(ABC):
         notes: What became of the data on the way in.
         tuned: Samplers that were learned for this model, the newest last.
         folder: The run folder that it lives in, if it lives in one.
+
+    Attributes:
+        adapters: The model's adapters by name; see `add_adapter`.
+        active_adapter: Name of the adapter for samples that ask for none; None for the base model.
     """
 
     PARTS: ClassVar = ("modality", "denoiser", "codec", "encoder", "sampler", "grid", "objective", "training")
@@ -82,6 +90,8 @@ class StoredModel(ABC):
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
         self.steps_done, self.folder = 0, None if folder is None else Path(folder)
+        self.adapters: dict[str, Adapter] = {}
+        self.active_adapter: str | None = None
         self.check_parts()
         for module in self.modules().values():
             module.eval()
@@ -90,12 +100,34 @@ class StoredModel(ABC):
                 frozen.requires_grad_(False)
 
     @abstractmethod
+    def add_adapter(self, name: str, config: LoRA, seed: int = 0) -> Adapter:
+        """Give the model a new adapter, which changes nothing until it is trained.
+
+        Args:
+            name: By which samples ask for it.
+            config: Rank, scale and layers.
+            seed: Of its first weights.
+
+        Returns:
+            The adapter.
+
+        Raises:
+            UsageError: If the name is taken or not a word, or a target matches no layer.
+        """
+
     def check_parts(self) -> None:
         """Refuse parts that do not fit one another.
 
         Raises:
-            UsageError: If some do not.
+            UsageError: If the encoder's width is not the one that the network was made for.
         """
+        made_for = getattr(self.denoiser.backbone, "sequence_width", 0)
+        if self.encoder is not None and self.encoder.width != made_for:
+            raise UsageError(
+                f"an encoder of width {self.encoder.width} for a network with sequence_width={made_for}",
+                "the same number",
+                f"sequence_width={self.encoder.width}",
+            )
 
     @abstractmethod
     def default_modality(self) -> Modality:
@@ -114,8 +146,9 @@ class StoredModel(ABC):
 
     @final
     def modules(self) -> dict[str, nn.Module]:
-        """The parts that have weights, by name: the denoiser first, then codec and encoder if they are networks."""
+        """The parts that have weights, by name: the denoiser, codec and encoder if they are networks, each adapter."""
         parts = {name: getattr(self, name) for name in ("denoiser", "codec", "encoder")}
+        parts |= {f"{ADAPTER}{name}": adapter for name, adapter in self.adapters.items()}
         return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
 
     @property
@@ -152,6 +185,8 @@ class StoredModel(ABC):
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
             "model": {name: config.describe(getattr(self, name)) for name in self.PARTS},
             "tuned": config.describe(self.tuned),
+            "adapters": {name: config.describe(adapter.config) for name, adapter in self.adapters.items()},
+            "active_adapter": self.active_adapter,
         }
 
     @final
@@ -206,6 +241,9 @@ class StoredModel(ABC):
                 f"um.load({str(folder)!r}), a copy of it, or training again",
             ) from None
         model.steps_done = done
+        for name, description in about.get("adapters", {}).items():
+            model.add_adapter(name, config.build(description))
+        model.active_adapter = about.get("active_adapter")
         for name, module in model.modules().items():
             _load_weights(Path(folder), name, module, weights.get(name, {}))
         return model.to(device)

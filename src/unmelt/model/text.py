@@ -58,6 +58,7 @@ class TextSettings(TypedDict, total=False):
     seed: int | Sequence[int]
     sampler: Sampler | None
     grid: Grid | None
+    adapter: str | Sequence[str | None] | None
 
 
 class TextFrame(NamedTuple):
@@ -87,6 +88,7 @@ class TextModel(BaseModel):
     """What it is asked when it is judged, by name; a recipe may set it."""
 
     def check_parts(self) -> None:
+        super().check_parts()
         vocabulary, processed = self.tokenizer.vocabulary, self.denoiser.process.vocabulary
         if vocabulary != processed:
             raise UsageError(
@@ -197,6 +199,7 @@ class TextModel(BaseModel):
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> list[str]:
         """New text between prompt and suffix.
 
@@ -217,6 +220,7 @@ class TextModel(BaseModel):
             seed: One for all rows, or one for each. A seed gives the same row in any batch.
             sampler: Replaces the model's sampler.
             grid: Replaces the model's grid of times.
+            adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
 
         Returns:
             The texts, prompt and suffix included.
@@ -228,6 +232,7 @@ class TextModel(BaseModel):
             known: Any = {"prompt": prompt, "suffix": suffix, "length": length, "label": label, "condition": condition}
             belief: Any = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "allowed": allowed}
             how: Any = {"cache_block": cache_block, "steps": steps, "seed": seed, "sampler": sampler, "grid": grid}
+            how |= {"adapter": adapter}
             rows = self.request(rows, **known, **belief, **how)
         return self._texts(self.generate(rows), rows)
 

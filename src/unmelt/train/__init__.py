@@ -1,6 +1,7 @@
-"""Learning."""
+"""Training: the loop, its optimizers, averages and checkpoints, and how it is spread over processes."""
 
 from unmelt.train import lr_schedule, processes
+from unmelt.train.adapter_step import AdapterStep
 from unmelt.train.checkpoint import Checkpoint, Saved
 from unmelt.train.ema import EMA, update_target
 from unmelt.train.event import Event
@@ -16,6 +17,7 @@ from unmelt.train.training import Training
 __all__ = [
     "EMA",
     "AdamW",
+    "AdapterStep",
     "Averaged",
     "Batch",
     "Checkpoint",
