@@ -16,7 +16,7 @@ every = pytest.mark.parametrize("name", NETWORKS)
 
 
 @every
-def test_null_is_one_thing_however_it_came_about(name):
+def test_every_way_of_giving_no_condition_gives_one_output(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     with torch.no_grad():
         none = network(x, level, None)
@@ -39,7 +39,7 @@ def test_dropping_a_row_changes_that_row_alone(name):
 
 @every
 @pytest.mark.parametrize("kind", ["label", "vector", "sequence", "context"])
-def test_each_kind_alone_is_heard(name, kind):
+def test_each_kind_of_condition_alone_changes_the_output(name, kind):
     if name in WITHOUT_CONTEXT and kind == "context":
         pytest.skip("it has no context")
     network, (x, level) = awake(NETWORKS[name]()), inputs(name)
@@ -62,7 +62,7 @@ def test_rows_are_alone_in_the_batch(name):
 
 
 @every
-def test_padding_is_never_read(name):
+def test_padding_does_not_change_the_output(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     short = replace(full, sequence=full.sequence[:, :4], sequence_mask=None)
     padding = 100 * torch.randn(ROWS, 3, full.sequence.shape[2], generator=torch.Generator().manual_seed(3))
@@ -76,7 +76,7 @@ def test_padding_is_never_read(name):
 
 
 @every
-def test_a_sequence_with_nothing_in_it_is_null(name):
+def test_an_empty_sequence_gives_the_output_of_no_condition(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     silent = Condition(sequence=full.sequence, sequence_mask=torch.zeros_like(full.sequence_mask))
     empty = Condition(sequence=full.sequence[:, :0])
@@ -88,7 +88,7 @@ def test_a_sequence_with_nothing_in_it_is_null(name):
 
 
 @every
-def test_levels_are_told_apart(name):
+def test_outputs_at_different_levels_differ(name):
     network, (x, _) = awake(NETWORKS[name]()), inputs(name, 1)
     levels = torch.linspace(-2.5, 2.5, 101)
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_levels_are_told_apart(name):
 
 
 @every
-def test_a_fresh_network_is_silent_and_learns_with_every_parameter(name):
+def test_a_fresh_network_outputs_0_and_every_parameter_gets_a_gradient(name):
     torch.manual_seed(0)
     network, (x, level), full = NETWORKS[name](), inputs(name), condition(name)
     half = full.drop(torch.arange(ROWS) < 2)
@@ -113,7 +113,7 @@ def test_a_fresh_network_is_silent_and_learns_with_every_parameter(name):
 
 
 @every
-def test_low_precision_and_derivatives(name):
+def test_bfloat16_is_near_float32_and_gradients_are_differences(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     with torch.no_grad():
         exact = network(x, level, full)
@@ -144,7 +144,7 @@ def test_arguments_rebuild_the_network_through_json(name):
 
 
 @every
-def test_what_cannot_be_heard_is_refused(name):
+def test_conditions_that_the_network_was_not_made_for_are_refused(name):
     (x, level), full = inputs(name), condition(name)
     small = type(NETWORKS[name]())
     space = {"mlp": {"shape": (2, 3)}, "unet": {"channels": 1, "space": x.ndim - 2}}
@@ -175,7 +175,7 @@ def with_arrival(name):
 
 
 @every
-def test_arrival_levels_are_told_apart_and_none_is_the_level_itself(name):
+def test_outputs_at_different_arrival_levels_differ_and_none_is_the_level_itself(name):
     (network, _), (x, level), full = with_arrival(name), inputs(name), condition(name)
     with torch.no_grad():
         none, own, other = (network(x, level, full, arrival) for arrival in (None, level, level - 1))

@@ -58,7 +58,7 @@ def test_shrinking_wholly_gives_every_class_one_covariance_and_keeps_the_means()
     torch.testing.assert_close(apart.mean[1, 0], x[labels == 1].flatten(1).mean(0))
 
 
-def test_a_silent_network_leaves_the_base_as_it_is(any_schedule):
+def test_a_network_that_outputs_0_leaves_the_belief_of_the_base(any_schedule):
     class Silent(nn.Module):
         def forward(self, x, level, condition=None):
             assert x.shape[1] == 2

@@ -84,7 +84,7 @@ def test_flat_is_the_mean_squared_error_of_that_prediction(any_schedule, predict
     torch.testing.assert_close(loss, (output - target).square().mean(1), rtol=1e-6, atol=1e-12)
 
 
-def test_weights_in_their_own_words(any_schedule):
+def test_weights_are_the_formulas_of_their_papers(any_schedule):
     t, times = torch.linspace(0.01, 0.95, 60, dtype=F64), Uniform()
     alpha, sigma = any_schedule.alpha(t), any_schedule.sigma(t)
     snr = (alpha / sigma) ** 2
@@ -206,7 +206,7 @@ def test_drop_is_the_share_of_null_rows():
             Regression(drop=bad)
 
 
-def test_losses_are_rows_and_spoken_predictions_lose_alike(any_schedule):
+def test_losses_are_one_a_row_and_the_same_through_every_prediction(any_schedule):
     x0 = torch.randn(20, 2, dtype=F64)
     plain = Regression(times=LogNormalSigma(0.0, 0.5))(tilted(any_schedule), x0, None, Stream(5))
     assert plain.shape == (20,)

@@ -111,7 +111,7 @@ def test_bridge_marginal_by_monte_carlo(any_schedule):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("eta", ETAS)
-def test_a_row_that_stays_does_not_change_a_bit(any_schedule, eta, dtype):
+def test_a_step_of_no_length_changes_no_bit_of_a_row(any_schedule, eta, dtype):
     process, t = Gaussian(any_schedule), column(1e-12, 0.3, 0.999, 1.0)
     x, x0 = torch.randn(4, 2, 3, dtype=dtype), torch.randn(4, 2, 3, dtype=dtype)
     assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
@@ -217,7 +217,7 @@ def test_finer_times_of_tokens_are_those_of_frames_alone(process):
 
 
 @pytest.mark.parametrize("eta", ETAS)
-def test_a_frame_that_stays_does_not_change_a_bit_at_either_end(any_schedule, eta):
+def test_a_step_of_no_length_changes_no_bit_of_a_frame_at_either_end(any_schedule, eta):
     process = Gaussian(any_schedule)
     t = torch.tensor([[0.0, 0.4, 1.0]], dtype=F64)
     x, x0 = torch.randn(1, 3, 2, dtype=F64), torch.randn(1, 3, 2, dtype=F64)
