@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from unmelt.denoiser import CachedDenoiser
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
 from unmelt.sampler import Ancestral, Sampler
@@ -45,7 +46,7 @@ def text_sampler(
         return None
     if order in ORDERS:
         by_blocks = (
-            hasattr(model.denoiser, "decode_step") and min_distance is None
+            isinstance(model.denoiser, CachedDenoiser) and min_distance is None
         )  # one after the other, with the exact cache
         end = model.tokenizer.special("end")
         return Unmask(
