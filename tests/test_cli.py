@@ -145,7 +145,7 @@ def test_what_parts_say_is_corrected_as_one_writes_it_here(refused, tmp_path):
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--steps", 0, "0 steps"),
+        ("--steps", 0, "at least 1"),
         ("--steps", 10**9, "1000000000 steps"),
         ("--rows", 0, "rows=0"),
         ("--rows", -3, "rows=-3"),
@@ -159,8 +159,8 @@ def test_what_parts_say_is_corrected_as_one_writes_it_here(refused, tmp_path):
         ("--label", "--5", "--label"),
         ("--label", 10**30, "no class"),
         ("--device", "tpu", "one of auto, cpu"),
-        ("--out", "x.jpg", ".png, .npy or .txt"),
-        ("--out", "x", ".png, .npy or .txt"),
+        ("--out", "x.jpg", ".png, .npy, .txt or .wav"),
+        ("--out", "x", ".png, .npy, .txt or .wav"),
     ],
 )
 def test_sample_refuses_what_cannot_be(ring, refused, option, value, said):

@@ -16,7 +16,9 @@ TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenNe
 
 GIVEN = {
     "shape": (2,),
+    "folder": "a-folder-that-is-not-there",
     "channels": 1,
+    "frames": 3,
     "symbols": 5,
     "vocabulary": 4,
     "length": 6,
@@ -29,6 +31,7 @@ GIVEN = {
     "heads": 2,
     "space": 2,
     "steps": 3,
+    "sample_rate": 8000,
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
     "of_start": (1.0, 0.5),
@@ -54,7 +57,7 @@ def made(name):
     cls = config._PARTS[name]
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
-        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1)
+        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, arrival=cls is um.denoiser.FlowMap)
     if cls in TOKENS:
         small = um.backbone.Transformer(symbols=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))

@@ -113,8 +113,8 @@ def test_a_changed_byte_of_the_weights(folder, capsys, where):
 
 
 def test_another_format(folder, capsys):
-    sealed(folder, lambda about: about.update(format=2))
-    refused(folder, capsys, "format 2", "format 1")
+    sealed(folder, lambda about: about.update(format=9))
+    refused(folder, capsys, "format 9", "format 1 or 2")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -138,7 +138,7 @@ def test_the_weights_of_another_network(folder, tmp_path, capsys):
     shutil.copy(other / "model.safetensors", folder)
     refused(folder, capsys, "is not the file that config.json describes")
     sealed(folder, lambda about: None)
-    refused(folder, capsys, "do not fit the network")
+    refused(folder, capsys, "do not fit its description")
 
 
 def test_weights_that_are_missing_or_too_many(folder, capsys):
@@ -147,7 +147,7 @@ def test_weights_that_are_missing_or_too_many(folder, capsys):
     for changed in ({n: w for n, w in weights.items() if n != name}, {**weights, "more": torch.zeros(1)}):
         save_file(changed, folder / "model.safetensors")
         sealed(folder, lambda about: None)
-        refused(folder, capsys, "do not fit the network")
+        refused(folder, capsys, "do not fit its description")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoints/000000002.safetensors", "config.json"])

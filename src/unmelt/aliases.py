@@ -31,6 +31,9 @@ ARGUMENTS = {
 }
 """Arguments of parts (present names), earlier name to present name."""
 
+MODEL = {"tokenizer": "codec"}
+"""Parts of a model, earlier name to present name."""
+
 SETTINGS = {"free": "bidirectional_fraction", "middle": "fim_rate"}
 """Settings of recipes, earlier name to present name."""
 
@@ -53,6 +56,31 @@ def current(description: Any) -> Any:
     arguments = ARGUMENTS.get(name, {}) if isinstance(name, str) else {}
     found = {arguments.get(key, key): current(value) for key, value in description.items()}
     return found | {"part": name} if "part" in description else found
+
+
+def current_model(parts: Any) -> Any:
+    """The parts of a model with present names, and with the modality and encoder that older folders do not name.
+
+    Args:
+        parts: Descriptions by role, as the run folder has them.
+
+    Returns:
+        The same with present names.
+    """
+    found = current(parts)
+    if not isinstance(found, dict):
+        return found
+    is_text = "tokenizer" in found
+    found = {MODEL.get(key, key): value for key, value in found.items()}
+    denoiser = found.get("denoiser")
+    if "modality" in found or not isinstance(denoiser, dict):
+        return found
+    backbone, inner = denoiser.get("backbone"), denoiser.get("base") or denoiser
+    if isinstance(backbone, dict) and backbone.get("sequence_width"):
+        found["encoder"] = {"part": "encoder.HashedCaptionEncoder"}  # the only one there was
+    images = isinstance(inner, dict) and isinstance(inner.get("shape"), list) and len(inner["shape"]) == 3
+    found["modality"] = {"part": f"modality.{'Text' if is_text else 'Images' if images else 'Points'}"}
+    return found
 
 
 def current_origin(origin: Any) -> Any:

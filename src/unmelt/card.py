@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unmelt import run
+from unmelt import config, run
 from unmelt.errors import UsageError
 from unmelt.train import read_metrics
 from unmelt.train.files import write
@@ -88,12 +88,12 @@ def card(
     """The text of the card of a model that `about` (a config.json) describes."""
     denoiser, classes, origin = about["model"]["denoiser"], about["classes"], about["origin"]
     shape = (denoiser.get("base") or denoiser)["shape"]
-    images = len(shape) == 3
     recipe = origin.get("recipe", "none")
-    kind = "images" if images else "points"
+    modality = config.build(about["model"]["modality"])
+    kind = modality.name
     what = f"{kind} of shape {' x '.join(map(str, shape))}"
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
-    front += ["pipeline_tag: unconditional-image-generation"] if images else []
+    front += [f"pipeline_tag: {modality.hub_task}"] if modality.hub_task else []
     front += ["tags:", "- unmelt", "- diffusion", "---"]
     label = f", label={classes[-1]!r}, guidance=2.0" if classes else ""
     body = [
@@ -106,17 +106,14 @@ def card(
 # pip install "unmelt[hub]"
 import unmelt as um
 
-model = um.Model.from_pretrained("{name}")  # a folder on disk does as well
+model = um.from_pretrained("{name}")  # a folder on disk does as well
 x = model.sample(16, seed=0{label})
 model.draw(x, path="samples.png")
 ```""",
         "## What it is",
         _table(
             {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
-            | {
-                part: short(about["model"][part] or "what is in stock")
-                for part in ("codec", "sampler", "grid", "objective")
-            }
+            | {part: short(about["model"][part] or "the default") for part in ("codec", "sampler", "grid", "objective")}
             | {"classes": ", ".join(classes) or "none"}
         ),
         "## Data",

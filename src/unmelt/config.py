@@ -9,10 +9,12 @@ import inspect
 from types import ModuleType
 from typing import Any, TypeVar
 
-from unmelt import backbone, codec, objective, process, sampler, schedule
+from unmelt import backbone, codec, encoder, modality, objective, process, sampler, schedule
+from unmelt.adapter import LoRA
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
+    FlowMap,
     GaussianMixtureDenoiser,
     Network,
     ResidualDenoiser,
@@ -41,10 +43,25 @@ def _list(name: str, module: ModuleType) -> None:
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
 
 
-for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler, sampler.tokens, lr_schedule):
+_MODULES = (
+    schedule,
+    process,
+    prediction,
+    backbone,
+    codec,
+    encoder,
+    modality,
+    objective,
+    grid,
+    sampler,
+    sampler.tokens,
+    lr_schedule,
+)
+for _module in _MODULES:
     _list(_module.__name__.rpartition(".")[2], _module)
 for _class in (
     Network,
+    FlowMap,
     ResidualDenoiser,
     GaussianMixtureDenoiser,
     TokenNetwork,
@@ -53,6 +70,7 @@ for _class in (
     Training,
     AdamW,
     Muon,
+    LoRA,
 ):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
@@ -120,6 +138,24 @@ def describe(part: Any) -> Any:
             f"self.{lost[0]} = {lost[0]}",
         )
     return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(cls)}
+
+
+def complete(description: Any) -> Any:
+    """A description with the defaults of arguments that its parts had not yet when it was written.
+
+    Args:
+        description: A description, of this version or an earlier one.
+
+    Returns:
+        The description that `describe` gives today of what it builds.
+    """
+    if isinstance(description, list):
+        return [complete(value) for value in description]
+    if not isinstance(description, dict) or description.get("part") not in _PARTS:
+        return description
+    parameters = inspect.signature(_PARTS[description["part"]]).parameters.values()
+    defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
+    return defaults | {name: complete(value) for name, value in description.items()}
 
 
 def build(description: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 from unmelt import metric, picture
 from unmelt.errors import UsageError
 from unmelt.model import Model, check_rows
+from unmelt.model.request import guided
 from unmelt.rng import fold
 from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, default_sampler, grid, trajectory
 
@@ -21,8 +22,8 @@ ACCURATE = 160
 """Steps of the paths that all others are held against."""
 
 STEPS = (4, 6, 8, 10, 15, 20, 40)
-SHOWN, MOMENTS, POINTS = 8, 9, 1000
-"""Paths of images in a picture, and moments of them; points in a picture of points."""
+MOMENTS = 9
+"""Of a trajectory that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def curve(
         raise UsageError(f"rows={rows}", "at least two", "rows=256")
     ways = {(name, n): way for n in sorted(set(steps)) for name, way in _ways(model, n, guidance).items()}
     labels = _labels(model, rows)
-    denoiser, device = model.guided(guidance), model.device
+    denoiser, device = guided(model.denoiser, guidance), model.device
     settings: Any = {"rows": rows, "seed": fold(seed, 0), "label": labels, "device": device}
     paths = list(trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings))
     wanted = paths[-1].x
@@ -75,7 +76,7 @@ def curve(
         x = deque(trajectory(denoiser, sampler=sampler, grid=on, **settings), maxlen=1).pop().x
         error.setdefault(name, {})[n] = (x - wanted).double().square().mean().sqrt().item()
         if distance_of is not None:
-            distance.setdefault(name, {})[n] = distance_of(model.codec.decode(x).cpu())
+            distance.setdefault(name, {})[n] = distance_of(model.decode(x).cpu())
     straight = metric.straightness(paths, model.denoiser.process)
     bend = dict(zip(straight.u.tolist(), straight.bend.tolist(), strict=True))
     found = Curve(rows, measure, error, distance, floor, straight.s, straight.detour, bend)
@@ -110,11 +111,8 @@ def _distance(model: Model, rows: int) -> tuple[str, Any, float | None]:
     if model.source is None or model.held_out is None:
         return "", None, None
     real, held_out = metric.collect(model.source).x[:rows], metric.collect(model.held_out).x
-    if real.ndim != 4:
-        return "energy distance", lambda x: metric.energy(x, held_out), metric.energy(real, held_out)
-    features = metric.Pixels()
-    aim = features(held_out)
-    return "Fréchet distance", lambda x: metric.frechet(features(x), aim), metric.frechet(features(real), aim)
+    found = model.modality.distance(real, held_out)
+    return found.name, found.measure, found.floor
 
 
 def _draw(found: Curve, model: Model, paths: Sequence[State], labels: Tensor | None, out: Path) -> None:
@@ -133,19 +131,5 @@ def _draw(found: Curve, model: Model, paths: Sequence[State], labels: Tensor | N
     picture.curve(bent, out / "straightness.png", title, "distance from the chord", "u: data 0, noise 1")
     moments = [paths[round(k * (len(paths) - 1) / (MOMENTS - 1))] for k in range(MOMENTS)]
     frames = [model.frame(state) for state in moments]
-    if frames[0].x.ndim == 4:
-        each = torch.arange(SHOWN) if labels is None else _one_of_each(labels)
-        x = [frame.x[each] for frame in frames]
-        picture.strip(x, [frame.t for frame in frames], MOMENTS, out / "trajectory.png")
-        return
-    few = slice(0, POINTS)
-    last = [frames[-1], *frames[:-1:2]]  # the first panel sets the axes
-    panels = [
-        picture.Panel(f"t = {frame.t:.2f}", frame.x[few], None if labels is None else labels[few]) for frame in last
-    ]
-    picture.scatter(panels, model.classes if labels is not None else (), out / "trajectory.png")
-
-
-def _one_of_each(labels: Tensor) -> Tensor:
-    """The first row of every class, up to ten."""
-    return torch.stack([(labels == one).nonzero()[0, 0] for one in labels.unique()[:10]])
+    strip = model.modality.strip([frame.x for frame in frames], [frame.t for frame in frames], labels, model.classes)
+    strip.save(out / "trajectory.png")

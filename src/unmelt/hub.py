@@ -15,8 +15,8 @@ from typing import Any
 from unmelt import card, config, run
 from unmelt.errors import UsageError
 
-SHARED = (run.CONFIG, run.WEIGHTS, card.CARD, card.SCORES, card.PICTURE)
-"""Files of a run folder that are published; the others (checkpoints, losses) stay local."""
+SHARED = (run.CONFIG, card.CARD, card.SCORES, card.PICTURE)
+"""Files of a run folder that are published beside its weights; the others (checkpoints, losses) stay local."""
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -79,25 +79,27 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
         )
     folder = path.parent
     about = run.read_about(folder)
-    most = _most_bytes(name, about)
+    most = {run.weights_file(module): _most_bytes(name, about, module) for module in run.digests(about)}
     with _as_usage_errors(name, "a model with weights"):
-        if not (folder / run.WEIGHTS).exists():
-            at = hub.hf_hub_url(name, run.WEIGHTS, revision=folder.name, endpoint=api.endpoint)
+        for file, bytes_at_most in most.items():
+            if (folder / file).exists():
+                continue
+            at = hub.hf_hub_url(name, file, revision=folder.name, endpoint=api.endpoint)
             size = api.get_hf_file_metadata(url=at).size
-            if size is None or size > most:
+            if size is None or size > bytes_at_most:
                 raise UsageError(
                     f"the weights of {name} have {size:,} bytes" if size else f"the weights of {name} state no size",
-                    f"at most the {most:,} that its {run.CONFIG} describes",
+                    f"at most the {bytes_at_most:,} that its {run.CONFIG} describes",
                     "another revision of it",
                 )
-            api.hf_hub_download(name, run.WEIGHTS, revision=folder.name, cache_dir=cache_dir)
+            api.hf_hub_download(name, file, revision=folder.name, cache_dir=cache_dir)
     return folder
 
 
-def _most_bytes(name: str, about: dict[str, Any]) -> int:
-    """The largest size of weights that fits a description."""
+def _most_bytes(name: str, about: dict[str, Any], module: str) -> int:
+    """The largest size of a module's weights that fits a description."""
     try:
-        return run.most_bytes(config.build(about["model"]["denoiser"]).state_dict())
+        return run.most_bytes(config.build(about["model"][module]).state_dict())
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{run.CONFIG} of {name} does not describe a model ({error!r})",
@@ -125,7 +127,8 @@ def publish(folder: Path, name: str, private: bool | None, token: str | None, me
     if not is_name(name):
         raise UsageError(f"the name {name!r}", "an owner and a name", 'push_to_hub("owner/name")')
     hub = _client(name)
-    files = [path for path in map(folder.joinpath, SHARED) if path.is_file()]
+    shared = (*SHARED, *map(run.weights_file, run.digests(run.read_about(folder))))
+    files = [path for path in map(folder.joinpath, shared) if path.is_file()]
     with _as_usage_errors(name, "a token that may write there"):
         api = hub.HfApi(token=token, library_name="unmelt")
         address = api.create_repo(name, private=private, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Classes as people say them: by number or by name, one for all rows or one for each."""
+"""Class labels as users give them: by number or by name, one for all rows or one for each row."""
 
 import operator
 from collections.abc import Sequence
@@ -11,21 +11,33 @@ from torch import Tensor
 from unmelt.errors import UsageError, nearest
 
 Label: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor
-"""A class by its number or its name, or one for each row."""
+"""A class by its number or its name, or a sequence with one for each row."""
 
 
 def labels_of(rows: int, label: Label | None, classes: Sequence[str]) -> Int64[Tensor, " rows"] | None:
-    """The number of the class of each row; None where there is none to give."""
+    """The class number of each row.
+
+    Args:
+        rows: The number of rows.
+        label: A class by number or name, for all rows; a sequence or tensor with one for each row; None for no label.
+        classes: The names of the classes, in the order of their numbers; empty for a model without classes.
+
+    Returns:
+        [rows], the class numbers; None if `label` is None.
+
+    Raises:
+        UsageError: If the model has no classes, a class does not exist, or the number of labels is not `rows`.
+    """
     if label is None:
         return None
     if not classes:
         raise UsageError(f"label={label!r} for a model without classes", "no label", "model.sample(16)")
-    each = label.tolist() if hasattr(label, "tolist") else label  # of torch or numpy
-    if isinstance(each, str) or not isinstance(each, Sequence):
-        return torch.tensor(_number(each, classes)).expand(rows)
-    if len(each) != rows:
-        raise UsageError(f"{len(each)} labels for {rows} rows", "one label, or one for each row", "label=3")
-    return torch.tensor([_number(one, classes) for one in each])
+    labels = label.tolist() if hasattr(label, "tolist") else label  # a torch tensor or a numpy array
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        return torch.tensor(_number(labels, classes)).expand(rows)
+    if len(labels) != rows:
+        raise UsageError(f"{len(labels)} labels for {rows} rows", "one label, or one for each row", "label=3")
+    return torch.tensor([_number(one, classes) for one in labels])
 
 
 def _number(label: int | str, classes: Sequence[str]) -> int:

@@ -1,7 +1,8 @@
 """A run folder: everything a model is, in files that describe themselves.
 
-    config.json         what the model is made of, how it was made, and a digest of both files
-    model.safetensors   the averaged weights
+    config.json         what the model is made of, how it was made, and digests of all weights
+    model.safetensors   the denoiser's weights, averaged
+    codec.safetensors   those of a codec that has some; likewise an encoder's, and each adapter's
     metrics.jsonl       the losses
     checkpoints/        what an interrupted run goes on from, the newest two
     averages/           snapshots, if some were asked for, of which averages of any length are made afterwards
@@ -13,6 +14,7 @@ A folder that is cut short, changed by hand, or written by another version says 
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +22,20 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from unmelt.aliases import current, current_origin
-from unmelt.config import build, describe
+from unmelt.aliases import current, current_model, current_origin
+from unmelt.config import complete
 from unmelt.errors import UsageError
 from unmelt.train.files import read_tensors, write_json, write_tensors
 
-FORMAT = 1
+FORMAT, READABLE = 2, (1, 2)
+"""Of the folders that are written, and of those that are read. In format 1 the denoiser alone has weights."""
+
 CONFIG, WEIGHTS, METRICS, CHECKPOINTS = "config.json", "model.safetensors", "metrics.jsonl", "checkpoints"
 AVERAGES = "averages"
+
+DENOISER = "denoiser"
+MODULE = re.compile(r"[\w-]+")
+"""Names that a module's file may have."""
 
 
 FREE = ("steps", "save_every", "picture_every")
@@ -35,10 +43,27 @@ FREE = ("steps", "save_every", "picture_every")
 
 
 class Run(NamedTuple):
-    """What a run folder holds."""
+    """What a run folder holds.
+
+    Args:
+        about: Its config.json, under the names of today.
+        weights: The tensors of each module, by the module's name.
+    """
 
     about: dict[str, Any]
-    weights: dict[str, Tensor]
+    weights: dict[str, dict[str, Tensor]]
+
+
+def weights_file(module: str) -> str:
+    """The file that holds a module's weights.
+
+    Args:
+        module: Its name: "denoiser", "codec", "encoder" or one of an adapter.
+
+    Returns:
+        The file's name in the run folder.
+    """
+    return WEIGHTS if module == DENOISER else f"{module}.safetensors"
 
 
 def _digest(about: Mapping[str, Any]) -> str:
@@ -76,11 +101,22 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Write config.json and model.safetensors; neither is ever half there."""
+def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write config.json and a file of weights for each module; none is ever half there.
+
+    Args:
+        folder: Where they go; made if it is not there.
+        about: What config.json says.
+        weights: The tensors of each module, by the module's name; the denoiser's are among them.
+
+    Raises:
+        UsageError: If the folder cannot be written to.
+    """
     prepare(folder)
-    write_tensors(folder / WEIGHTS, dict(weights))
-    about = {"format": FORMAT, **about, "weights": _file_digest(folder / WEIGHTS)}
+    for module, tensors in weights.items():
+        write_tensors(folder / weights_file(module), dict(tensors))
+    digests = {module: _file_digest(folder / weights_file(module)) for module in weights}
+    about = {"format": FORMAT, **about, "weights": digests.pop(DENOISER), "modules": digests}
     write_json(folder / CONFIG, {**about, "digest": _digest(about)})
 
 
@@ -99,46 +135,81 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} is damaged ({error})", "the file as it was saved", "a copy of it, or training again"
         ) from None
-    if version != FORMAT:
+    if isinstance(version, bool) or version not in READABLE:
         raise UsageError(
             f"{folder} was written in format {version!r}",
-            f"format {FORMAT}",
+            f"format {' or '.join(map(str, READABLE))}",
             "the version of unmelt that wrote it, or training again",
         )
     if about.get("digest") != _digest(about):
         raise UsageError(
             f"{path} was changed after it was written", "the file as it was saved", "a copy of it, or training again"
         )
-    about |= {name: current(about[name]) for name in ("model", "tuned") if name in about}
-    return about | {"origin": current_origin(about["origin"])} if "origin" in about else about
+    if "facade" not in about:  # format 1
+        about["facade"] = "TextModel" if "tokenizer" in about.get("model", {}) else "Model"
+    renamed = {"model": current_model, "tuned": current, "origin": current_origin}
+    return about | {name: rename(about[name]) for name, rename in renamed.items() if name in about}
+
+
+def digests(about: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of each module's weights, by the module's name.
+
+    Args:
+        about: What `read_about` returned.
+
+    Returns:
+        Digests, the denoiser's first.
+
+    Raises:
+        UsageError: If a module has a name that no file may have.
+    """
+    modules = about.get("modules", {})
+    if not isinstance(modules, dict) or not all(MODULE.fullmatch(name) for name in modules):
+        raise UsageError(f"modules {modules!r}", "their names and digests", "the file as it was saved")
+    return {DENOISER: about.get("weights", ""), **modules}
 
 
 def read_run(folder: Path) -> Run:
-    """Description and weights; any damage is a `UsageError`."""
+    """Description and weights.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        UsageError: If anything about it is damaged.
+    """
     about = read_about(folder)
-    path = folder / WEIGHTS
+    return Run(about, {name: _read_weights(folder, name, digest) for name, digest in digests(about).items()})
+
+
+def _read_weights(folder: Path, module: str, digest: str) -> dict[str, Tensor]:
+    path = folder / weights_file(module)
     if not path.is_file():
         raise UsageError(
-            f"{folder} has no {WEIGHTS}", "the weights that training wrote", "a copy of them, or training again"
+            f"{folder} has no {path.name}", "the weights that training wrote", "a copy of them, or training again"
         )
     weights, _ = read_tensors(path)
-    if _file_digest(path) != about["weights"]:
+    if _file_digest(path) != digest:
         raise UsageError(
             f"{path} is not the file that {CONFIG} describes",
             "the weights as they were saved",
             "a copy of them, or training again",
         )
-    return Run(about, weights)
+    return weights
 
 
 def check_same(folder: Path, mine: dict[str, Any]) -> None:
     """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
     before = read_about(folder)
-    before["model"]["training"] = describe(build(before["model"]["training"]))  # with what could not be set then
     differs = _differences(before["origin"], mine["origin"])
-    for part in ("denoiser", "codec", "tokenizer", "objective", "training"):
-        if not differs and part in mine["model"]:
-            differs = _differences(before["model"][part], mine["model"][part], part)
+    for part in ("denoiser", "codec", "encoder", "objective", "training"):
+        if not differs and part in before["model"]:
+            differs = _differences(complete(before["model"][part]), mine["model"][part], part)
+    if not differs:
+        differs = _differences(before.get("adapters", {}), mine.get("adapters", {}), "adapters")
     if differs:
         raise UsageError(
             f"{folder} holds another run: {'; '.join(differs[:5])}",

@@ -19,7 +19,9 @@ from torch import Tensor
 import unmelt.objective
 import unmelt.sampler
 from unmelt import schedule
+from unmelt.condition import Condition
 from unmelt.denoiser import Mixture, prediction
+from unmelt.errors import UsageError
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
 from unmelt.rng import Rows
@@ -31,6 +33,7 @@ from unmelt.sampler import (
     Adaptive,
     DPMpp,
     DPMppSingle,
+    Jump,
     Langevin,
     Sampler,
     SASolver,
@@ -91,7 +94,8 @@ PLAIN = [on for at, on in enumerate(SCHEDULES) if type(on) not in map(type, SCHE
 """One schedule of each kind."""
 
 PREDICTIONS: list[prediction.Prediction] = instances(prediction, prediction.Prediction)
-SAMPLERS: list[Sampler] = instances(unmelt.sampler, Sampler)
+SAMPLERS: list[Sampler] = [one for one in instances(unmelt.sampler, Sampler) if not isinstance(one, Jump)]
+"""Those of denoisers. `Jump` needs a flow map, and has the same promises tested in sampler/test_jump.py."""
 TIMES: list[unmelt.objective.Times] = instances(unmelt.objective, unmelt.objective.Times)
 WEIGHTS: list[unmelt.objective.Weight] = instances(unmelt.objective, unmelt.objective.Weight)
 SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
@@ -238,6 +242,18 @@ STEPPED = [one for one in DETERMINISTIC if not isinstance(one, Adaptive | Tuned)
 STEPPED += [*map(Adams, (2, 4, 5)), *map(DEIS, (1, 2)), LMS(3), UniPC(2)]
 """Those whose error is that of the steps they are told to take."""
 
+
+def takes_finer_times(sampler: Sampler) -> bool:
+    """Whether it accepts times [rows, frames]; one that does not says so when it begins."""
+    x, t = torch.zeros(1, 2, 2, dtype=F64), torch.full((1, 2), 0.5, dtype=F64)
+    try:
+        sampler.init(ring(schedule.Straight()), x, t, Rows.of(0, 1))
+    except UsageError:
+        return False
+    return True
+
+
+FINER = [one for one in SAMPLERS if takes_finer_times(one)]
 STOCHASTIC = [one for one in SAMPLERS if one not in DETERMINISTIC]
 
 
@@ -253,6 +269,17 @@ def usable(on: schedule.Schedule) -> list[prediction.Prediction]:
     """The predictions that a network may have on this schedule from t = 1 on."""
     pure = on.alpha(column(1.0)).item() == 0
     return [one for one in PREDICTIONS if not (one.needs_signal and pure)]
+
+
+class Frames:
+    """An exact denoiser of frames that are independent draws from a mixture, each at its own time."""
+
+    def __init__(self, of: Mixture, frames: int) -> None:
+        self.of, self.process, self.shape = of, of.process, (frames, *of.shape)
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Point:
+        times = t if t.ndim > 1 else t[:, None].expand(-1, self.shape[0])
+        return Point(self.of(x_t.flatten(0, 1), times.flatten()).mean.view_as(x_t))
 
 
 class Through:

@@ -1,4 +1,4 @@
-"""Traces by probes: unbiased, with a standard error that is honest, and cheap where dimensions are many."""
+"""Traces by probes: unbiased, with the right standard error, and cheap in many dimensions."""
 
 import pytest
 import torch
@@ -13,21 +13,21 @@ from unmelt.rng import Rows, Stream
 
 
 def linear(rows, dim):
-    """(x, x J, J): a belief whose Jacobian is known, and not symmetric."""
+    """(x, x J, J): a belief with a known Jacobian that is not symmetric."""
     rng = torch.Generator().manual_seed(0)
     jacobian = torch.randn(dim, dim, generator=rng, dtype=F64)
     x = torch.randn(rows, dim, generator=rng, dtype=F64).requires_grad_()
     return x, x @ jacobian.T, jacobian
 
 
-def test_exact_is_the_trace():
+def test_exact_equals_the_trace():
     x, belief, jacobian = linear(3, 5)
     probes = Exact().draw(x)
     torch.testing.assert_close(Exact().traces(belief, x, probes), jacobian.trace().expand(3, 1))
 
 
-def test_probes_are_unbiased_with_the_known_variance():
-    """Var v.Jv = 2 |off-diagonal of (J + J^T) / 2|^2 for signs."""
+def test_hutchinson_is_unbiased_with_the_known_variance():
+    """Var v.Jv = 2 |off-diagonal of (J + J^T) / 2|^2 for random signs v."""
     x, belief, jacobian = linear(4, 6)
     hutchinson = Hutchinson(Rows.of(3, 4), probes=4000)
     probes = hutchinson.draw(x.detach())
@@ -39,8 +39,8 @@ def test_probes_are_unbiased_with_the_known_variance():
     torch.testing.assert_close(traces.var(1), variance.expand(4), rtol=0.15, atol=0)
 
 
-def test_in_64_dimensions():
-    """A dozen probes do for 64 backward passes, and the error that is told is the error there is."""
+def test_standard_error_of_12_probes_in_64_dimensions_is_right():
+    """12 probes in place of 64 backward passes; the reported error matches the actual one."""
     rng = torch.Generator().manual_seed(1)
     root = torch.randn(64, 64, generator=rng, dtype=F64) / 8
     covariance = root @ root.T + 0.1 * torch.eye(64, dtype=F64)
@@ -55,11 +55,11 @@ def test_in_64_dimensions():
 
 
 @pytest.mark.parametrize("probes", [0, -1, 1, 2.5, True])
-def test_too_few_probes(probes):
+def test_fewer_than_two_probes_are_refused(probes):
     with unchecked(), pytest.raises(UsageError, match="at least 2"):
         Hutchinson(Stream(0), probes)
 
 
-def test_a_seed_is_not_a_source_of_random_numbers():
+def test_a_seed_in_place_of_a_stream_is_refused():
     with unchecked(), pytest.raises(UsageError, match=r"Stream\(0\)"):
         Hutchinson(0)

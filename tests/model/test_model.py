@@ -10,7 +10,6 @@ from jaxtyping import config
 
 import unmelt as um
 from unmelt.device import device_named
-from unmelt.model import continuous as facade
 
 
 def ring(**settings):
@@ -69,21 +68,21 @@ def test_a_row_is_the_same_in_a_batch_of_any_size(model, monkeypatch):
     whole = model.sample(13, steps=6, seed=5)
     for rows in (1, 2, 4, 5, 12):
         close(model.sample(rows, steps=6, seed=5), whole[:rows])
-    monkeypatch.setattr(facade, "CHUNK", 4)  # 13 rows are then made as 4 + 4 + 4 + 1
+    monkeypatch.setattr(um.Model, "CHUNK", 4)  # 13 rows are then made as 4 + 4 + 4 + 1
     close(model.sample(13, steps=6, seed=5), whole)
     labels = [k % 3 for k in range(13)]
     parts = model.sample(13, label=labels, steps=6, seed=5, guidance=2.0)
-    monkeypatch.setattr(facade, "CHUNK", 512)
+    monkeypatch.setattr(um.Model, "CHUNK", 512)
     close(parts, model.sample(13, label=labels, steps=6, seed=5, guidance=2.0))
 
 
 def test_across_the_real_boundary_between_chunks(model):
-    rows = facade.CHUNK + 3
+    rows = um.Model.CHUNK + 3
     many = model.sample(rows, steps=2, seed=5, label=1)
     assert many.shape == (rows, 2)
     close(many[:5], model.sample(5, steps=2, seed=5, label=1))
-    seeds = [um.rng.fold(5, row) for row in range(facade.CHUNK - 1, rows)]
-    close(many[facade.CHUNK - 1 :], model.sample(4, steps=2, seed=seeds, label=1))
+    seeds = [um.rng.fold(5, row) for row in range(um.Model.CHUNK - 1, rows)]
+    close(many[um.Model.CHUNK - 1 :], model.sample(4, steps=2, seed=seeds, label=1))
 
 
 def test_a_seed_for_each_row(model):
@@ -278,7 +277,7 @@ def test_a_picture_of_many_classes_stays_small(monkeypatch):
         made, "sample", lambda rows, **given: asked.append(given["label"]) or torch.zeros(rows, 1, 8, 8)
     )
     made.picture()
-    assert len(asked[0]) == facade.MOST_TILES
+    assert len(asked[0]) == 128
     assert asked[0].max() >= 490
 
 
@@ -351,13 +350,13 @@ class TestWhatCameLater:
         assert found.value.exp().sum().item() * cell == pytest.approx(1, abs=0.1)
 
     def test_bad_input(self, trained):
-        with pytest.raises(um.UsageError, match="rows of shape"):
+        with pytest.raises(um.UsageError, match="encoded to shape"):
             trained.edit(torch.zeros(3, 5), strength=0.5)
         with pytest.raises(um.UsageError, match="strength"):
             trained.edit(torch.zeros(3, 2), strength=0.0)
         with pytest.raises(um.UsageError, match="2 to 30"):
             trained.tune(steps=1, rows=64)
-        with pytest.raises(um.UsageError, match="rows of shape"):
+        with pytest.raises(um.UsageError, match="encoded to shape"):
             trained.log_likelihood(torch.zeros(3, 1))
         with pytest.raises(um.UsageError, match="scale"):
             trained.sample(2, label=0, guidance=float("nan"))

@@ -47,7 +47,7 @@ def model(kind="masked", **more):
     sampler = {"masked": FirstHitting(), "uniform": Ancestral()}.get(kind, Unmask(LeftToRight(), cache=True))
     settings = {
         "denoiser": made,
-        "tokenizer": LETTERS,
+        "codec": LETTERS,
         "sampler": sampler,
         "grid": grid.uniform(5),
         "objective": objective,
@@ -188,8 +188,8 @@ def test_trajectories_go_from_gaps_to_text():
 @pytest.mark.parametrize("kind", KINDS)
 def test_fitted_saved_loaded_and_judged(kind, tmp_path):
     questions = {"end": Questions((f"ab{GAP}",), ("abc",)), "start": Questions((f"{GAP}bc",), ("abc",))}
-    lm = model(kind, questions=lambda: questions)
-    lm.held_out = lm.source
+    lm = model(kind)
+    lm.held_out, lm.questions = lm.source, lambda: questions
     lm.fit(tmp_path / "run", device="cpu", quiet=True)
     assert (tmp_path / "run" / "samples" / "000002.txt").read_text()
     again = um.load(tmp_path / "run")
@@ -199,7 +199,7 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
     on.fit(tmp_path / "run", device="cpu", quiet=True)  # a run that is over: what it learned is there
     assert on.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
     with pytest.raises(um.UsageError, match="tokenizer"):
-        model(kind, tokenizer=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
+        model(kind, codec=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
     scores = lm.evaluate(rows=8)
     assert scores["exact"] == (kind in ("autoregressive", "middle"))
     assert scores["bits_per_byte"] > 0
@@ -228,7 +228,7 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
         (lambda lm: lm.evaluate(), "without text to be judged by"),
         (lambda lm: lm.denoiser.process.check(torch.tensor([[99]])), "tokens 0 to 9"),
         (lambda lm: model("autoregressive").sample(1, suffix="a"), "reads from left to right"),
-        (lambda lm: model(tokenizer=Symbols("ab")), "as many tokens in both"),
+        (lambda lm: model(codec=Symbols("ab")), "as many tokens in both"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(ask, match):

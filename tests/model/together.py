@@ -21,8 +21,8 @@ def together(points, text, out):
     made, calls = [], []
     with processes.joined(torch.device("cpu")):
         model = um.load(points, "cpu")
-        guided = model._states
-        model._states = lambda rows, *rest: (calls.append(rows), guided(rows, *rest))[1]
+        states = model.states
+        model.states = lambda request: (calls.append(request.rows), states(request))[1]
         made.append(model.sample(ROWS, seed=3).numpy())
         made.append(map_chunks(5, 1, lambda rows: torch.arange(5)[rows]).numpy())
         made.append(map_chunks(5, 2, lambda rows: torch.arange(5)[rows], independent=False).numpy())

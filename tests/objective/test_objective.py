@@ -196,7 +196,7 @@ def test_drop_is_the_share_of_null_rows():
 
     noting, condition = Noting(), Condition(label=torch.arange(4000) % 2)
     Regression(drop=0.2)(noting, torch.randn(4000, 2), condition, Stream(0))
-    assert 1 - noting.condition.given.double().mean().item() == pytest.approx(0.2, abs=0.03)
+    assert 1 - noting.condition.given["label"].double().mean().item() == pytest.approx(0.2, abs=0.03)
     assert torch.equal(noting.condition.label, condition.label)
     Regression(drop=0.0)(noting, torch.randn(4000, 2), condition, Stream(0))
     assert noting.condition is condition

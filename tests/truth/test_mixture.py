@@ -49,7 +49,7 @@ def test_score_is_the_gradient_and_tweedie_holds(any_schedule):
     model, t = tilted(any_schedule), levels(any_schedule, 40, widest=4.0)
     alpha, sigma = any_schedule.alpha(t)[:, None], any_schedule.sigma(t)[:, None]
     x_t = (alpha * torch.randn(40, 2, dtype=F64) + sigma * torch.randn(40, 2, dtype=F64)).requires_grad_()
-    condition = Condition(label=torch.arange(40) % 2, given=torch.arange(40) % 3 > 0)
+    condition = Condition(label=torch.arange(40) % 2, given={"label": torch.arange(40) % 3 > 0})
     (gradient,) = torch.autograd.grad(model.log_density(x_t, t, condition).sum(), x_t)
     score, x = model.score(x_t, t, condition).detach(), x_t.detach()
     torch.testing.assert_close(score, gradient, rtol=1e-9, atol=1e-10)

@@ -1,11 +1,9 @@
 """`unmelt sample | infill`: new data, and gaps filled."""
 
-from collections.abc import Mapping
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -18,15 +16,17 @@ from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
 from unmelt.device import device_named
 from unmelt.errors import UsageError
+from unmelt.modality import Text as TextModality
+from unmelt.modality.text import BETWEEN
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
 from unmelt.train import processes
-from unmelt.train.files import write
 
 IMAGES, TEXTS = 64, 1
 """Rows, if no number is given."""
 
-BETWEEN = "-" * 80
+SUFFIXES = (".png", ".npy", ".txt", ".wav")
+"""Of files that some kind of data can be written as."""
 
 
 def sample(
@@ -73,88 +73,80 @@ def sample(
         out: A .png picture or a .npy array, RUN/sample.png if not given; or a .txt, the terminal if not given.
         device: What to compute on: auto, cpu or cuda.
     """
-    if out is not None and out.suffix not in (".png", ".npy", ".txt"):
-        raise UsageError(f"the output {out}", "a name that ends in .png, .npy or .txt", f"--out {out.stem}.png")
     check_rows(IMAGES if rows is None else rows)
+    if out is not None and out.suffix not in SUFFIXES:
+        raise UsageError(
+            f"the output {out}",
+            f"a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
+            f"--out {out.stem}.png",
+        )
+    asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "suffix": suffix, "length": length}
+    asked |= {"guidance": None if guidance == 1 else guidance}
+    asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
+    decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
+    given = {name: value for name, value in asked.items() if value not in (None, "")}
     with processes.joined(device_named(device)) as own:
         model = load(folder, own)
-        if isinstance(model, Model):
-            for_text: dict[str, object] = {"prompt": prompt, "suffix": suffix, "length": length, "live": live}
-            for_text |= {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance}
-            _refuse(folder, "a model of images or points", for_text)
-            _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
+        is_text = isinstance(model, TextModel)
+        _refuse(folder, model, [*given, *(name for name, value in decoding.items() if value and not is_text)])
+        out = _checked(out or (None if is_text else folder / f"sample{model.modality.suffixes[0]}"), model)
+        settings: dict[str, Any] = {**given, "steps": steps, "seed": seed}
+        if isinstance(model, TextModel):
+            settings["sampler"] = text_sampler(model, order, threshold, entropy_budget, min_distance)
+            rows = rows or TEXTS
+            texts = _live(model, rows, settings) if live else model.sample(rows, **settings)
+            if processes.first():
+                _written(texts, out)
             return
-        _refuse(folder, "a model of text", {"label": label, "caption": caption, "guidance": guidance != 1})
-        sampler = text_sampler(model, order, threshold, entropy_budget, min_distance)
-        told = {"prompt": prompt, "suffix": suffix, "length": length, "temperature": temperature, "top_p": top_p}
-        settings: dict[str, Any] = {**told, "steps": steps, "seed": seed, "sampler": sampler}
-        _check_text_out(out)
-        texts = _live(model, rows or TEXTS, settings) if live else model.sample(rows or TEXTS, **settings)
-        if processes.first():
-            _written(texts, out)
+        rows = rows or IMAGES
+        each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
+        settings["label"] = class_named(label, model.classes) if each is None else each
+        x = model.sample(rows, **settings)
+    if processes.first() and out is not None:
+        run.prepare(out.parent)
+        files = model.modality.write(x, out, each, model.classes, model.source)
+        notify(f"{rows} samples: {out if len(files) == 1 else f'{files[0]} to {files[-1]}'}")
 
 
-def _refuse(folder: Path, what: str, given: Mapping[str, object]) -> None:
-    """Settings that this kind of model knows nothing of."""
-    strange = [name for name, value in given.items() if value]
+def _refuse(folder: Path, model: Model | TextModel, asked: Sequence[str]) -> None:
+    """Refuse settings that this kind of model does not have."""
+    strange = [name for name in asked if name not in model.SETTINGS]
     if strange:
+        option = strange[0].replace("_", "-")
         raise UsageError(
-            f"--{strange[0]} for {folder}", f"a run that knows it; this is {what}", f"unmelt show {folder}"
+            f"--{option} for {folder}",
+            f"a run that knows it; this is a model of {model.modality.name}",
+            f"unmelt show {folder}",
         )
 
 
-def _pictured(
-    model: Model,
-    rows: int,
-    label: str | None,
-    caption: str | None,
-    guidance: float,
-    steps: int | None,
-    seed: int,
-    out: Path,
-) -> None:
-    if out.suffix == ".txt":
-        raise UsageError(f"the output {out}", "a name that ends in .png or .npy", f"--out {out.with_suffix('.png')}")
-    run.writable(out.parent)
-    each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
-    which = class_named(label, model.classes) if each is None else each
-    x = model.sample(rows, label=which, caption=caption, guidance=guidance, steps=steps, seed=seed)
-    if not processes.first():
-        return
-    run.prepare(out.parent)
-    if out.suffix == ".npy":
-        array = BytesIO()
-        np.save(array, x.numpy())
-        write(out, array.getvalue())
-    else:
-        model.draw(x, each, out)
-    notify(f"{rows} samples: {out}")
-
-
-def _check_text_out(out: Path | None) -> None:
+def _checked(out: Path | None, model: Model | TextModel) -> Path | None:
+    """The output, if its name says a format that this kind of data has, in a folder that can be written to."""
     if out is not None:
-        if out.suffix != ".txt":
-            raise UsageError(f"the output {out}", "a name that ends in .txt", f"--out {out.with_suffix('.txt')}")
+        if out.suffix not in model.modality.suffixes:
+            wanted = " or ".join(model.modality.suffixes)
+            instead = f"--out {out.with_suffix(model.modality.suffixes[0])}"
+            raise UsageError(f"the output {out}", f"a name that ends in {wanted}", instead)
         run.writable(out.parent)
+    return out
 
 
 def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]:
     """The texts, shown in the terminal as they resolve."""
     texts: list[str] = []
-    with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as live:
+    with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as display:
         for frame in model.trajectory(rows, **settings):
             texts = frame.text
-            live.update(Text(f"\n{BETWEEN}\n".join(texts)), refresh=True)
+            display.update(Text(f"\n{BETWEEN}\n".join(texts)), refresh=True)
     return texts
 
 
 def _written(texts: list[str], out: Path | None) -> None:
-    whole = f"\n{BETWEEN}\n".join(texts)
     if out is None:
-        print(whole)
+        print(f"\n{BETWEEN}\n".join(texts))
         return
     run.prepare(out.parent)
-    write(out, (whole + "\n").encode())
+    TextModality().write(texts, out)
     notify(f"{len(texts)} texts: {out}")
 
 
@@ -206,8 +198,8 @@ def infill(
         raise UsageError("an empty marker", "what stands in the text for a gap", "--marker '<gap>'")
     if not text.strip():
         raise UsageError(f"{file}, which is empty", f"text with {marker!r} where the gap is", corrected)
-    _check_text_out(out)
     model = of_text(folder, device)
+    _checked(out, model)
     texts = model.infill(
         [text] * rows,
         marker=marker,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from unmelt.compare.quality import is_python, lines
 from unmelt.data import GAP, Arrays
 from unmelt.model import TextModel
-from unmelt.model.text import GREEDY
+from unmelt.model.text_evaluation import GREEDY
 
 Z = 1.96
 """Standard deviations on each side of a 95 % interval."""

@@ -53,7 +53,7 @@ def quality(x: Int64[Tensor, "rows tokens"], writer: TextModel, judge: TextModel
     """
     nats, tokens = 0.0, 0
     for row in x if writer.tokenizer == judge.tokenizer else _retokenized(judge, x, writer):
-        nats, tokens = nats - judge.judged(row[None]).value.item(), tokens + len(row)
+        nats, tokens = nats - judge.log_likelihood(row[None]).value.item(), tokens + len(row)
     found = [each for row in x.tolist() for each in lines(writer.tokenizer.decode(row))[1:-1]]
     good = sum(map(is_python, found)) / max(1, len(found))
     entropies = [_entropy(row) for row in x.tolist()]

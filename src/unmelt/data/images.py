@@ -26,6 +26,7 @@ from unmelt.data.numbers import numbers
 from unmelt.data.pack import pack
 from unmelt.data.source import Arrays
 from unmelt.data.table import dataset, parquet
+from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
@@ -75,7 +76,14 @@ def _some(names: list[str], most: int) -> str:
 
 
 def images(
-    path: str | Path, size: int, channels: int = 3, seed: int = 0, *, label: str = AUTO, caption: str = ""
+    path: str | Path,
+    size: int,
+    channels: int = 3,
+    seed: int = 0,
+    *,
+    label: str = AUTO,
+    caption: str = "",
+    encoder: TextEncoder = HashedCaptionEncoder(),
 ) -> tuple[Arrays, Report]:
     """Read images as a source of batches, with a report.
 
@@ -86,6 +94,7 @@ def images(
         seed: Seed of the order in which batches come.
         label: Column of class names; "auto" for a usual name (or subfolders), "" for no classes.
         caption: Column of captions; "auto" for a usual name or a .txt beside each image, "" for none.
+        encoder: Encoder of the captions.
 
     Returns:
         (source, report): images [channels, size, size] as floats in [0, 1], and what became of each file.
@@ -131,7 +140,8 @@ def images(
     names, good = list(counts), torch.tensor([number for number, reason in enumerate(reasons) if reason is None])
     number = {name: k for k, name in enumerate(names)}
     labels = [number.get(str(item.label), 0) for item in found.items] if names else None
-    source = Arrays(pixels, labels, names, seed, [item.caption for item in found.items] if caption else None)
+    captions = [item.caption for item in found.items] if caption else None
+    source = Arrays(pixels, labels, names, seed, captions, encoder)
     report = Report(
         used=len(kept),
         broken=broken,

@@ -22,7 +22,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.data.words import words
+from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
@@ -61,7 +61,9 @@ class Arrays:
         labels: Labels [n], 0 to K - 1; None for no labels.
         classes: K class names; the labels themselves if empty.
         seed: Seed of the order in which items come.
-        captions: n captions, None for an item without one; a batch has them as token features. None for no captions.
+        captions: n captions, None for an item without one; a batch has them encoded, as the
+            sequence of its condition. None for no captions.
+        encoder: Encoder of the captions.
 
     Raises:
         UsageError: If there are no items, values are not finite or of another type, labels are out of range, or the
@@ -75,12 +77,13 @@ class Arrays:
         classes: Sequence[str] = (),
         seed: int = 0,
         captions: Sequence[str | None] | None = None,
+        encoder: TextEncoder = HashedCaptionEncoder(),
     ) -> None:
         self._stored = _storable(torch.as_tensor(values))
         self._which = torch.arange(len(self._stored))  # items of what is stored, which may be too large to copy
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         self.classes = _named(len(self), self.labels, tuple(classes))
-        self.seed = seed
+        self.seed, self.encoder = seed, encoder
         self.captions = None if captions is None else list(captions)
         if self.captions is not None and len(self.captions) != len(self):
             raise UsageError(
@@ -131,7 +134,7 @@ class Arrays:
         label = None if self.labels is None else self.labels[items]
         if self.captions is None:
             return None if label is None else Condition(label=label)
-        sequence, mask = words([self.captions[item] for item in items.tolist()])
+        sequence, mask = self.encoder([self.captions[item] for item in items.tolist()])
         return Condition(label=label, sequence=sequence, sequence_mask=mask)
 
     def all(self) -> tuple[Shaped[Tensor, "n *shape"], Int64[Tensor, " n"] | None]:

@@ -6,6 +6,7 @@ from unmelt.denoiser.autoregressive import Autoregressive
 from unmelt.denoiser.blockwise import Blockwise
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.exact import Mixture
+from unmelt.denoiser.flow_map import FlowMap
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.network import Network
 from unmelt.denoiser.residual import ResidualDenoiser
@@ -17,6 +18,7 @@ __all__ = [
     "Autoregressive",
     "Blockwise",
     "Denoiser",
+    "FlowMap",
     "GaussianMixtureDenoiser",
     "Mixture",
     "Network",

@@ -17,8 +17,19 @@ class Denoiser(Protocol):
     """
 
     @property
-    def process(self) -> Any: ...
+    def process(self) -> Any:
+        """The process that corrupted the data."""
 
     def __call__(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
-    ) -> Any: ...
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
+    ) -> Any:
+        """The belief about the clean data.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows] or finer, times in [0, 1].
+            condition: What is known of each row; None for nothing.
+
+        Returns:
+            A posterior: `Point` for Gaussian processes, `Categorical` for tokens.
+        """

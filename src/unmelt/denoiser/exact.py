@@ -118,8 +118,8 @@ class Mixture:
         weights = self.weights.expand(rows, -1)
         if condition is not None and condition.label is not None:
             match = condition.label[:, None] == self.labels
-            if condition.given is not None:
-                match = match | ~condition.given[:, None]
+            if (given := condition.is_given("label")) is not None:
+                match = match | ~given[:, None]
             if not match.any(1).all():
                 raise UsageError(
                     f"a label that is not one of the mixture's classes {self.labels.unique().tolist()}",

@@ -122,9 +122,8 @@ class GaussianMixtureDenoiser(nn.Module):
         """Which Gaussians each row has: its class's, or the last."""
         if condition is None or condition.label is None:
             return torch.full((rows,), self.classes, device=self.mean.device)
-        if condition.given is None:
-            return condition.label
-        return torch.where(condition.given, condition.label, self.classes)
+        given = condition.is_given("label")
+        return condition.label if given is None else torch.where(given, condition.label, self.classes)
 
 
 def _covariance(x: Float[Tensor, "n dim"]) -> Float[Tensor, "dim dim"]:

@@ -1,4 +1,4 @@
-"""Steering: denoisers made of denoisers."""
+"""Guidance: denoisers made of denoisers, which steer sampling."""
 
 from unmelt.guidance.allowed import Allowed
 from unmelt.guidance.autoguidance import Autoguidance

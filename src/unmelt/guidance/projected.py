@@ -1,14 +1,14 @@
 """Adaptive projected guidance, APG (Sadat, Hilliges and Weber, 2024).
 
-    difference = conditional - null,                        shortened to `limit` where it is longer
+    difference = conditional - null,                        shortened to norm `limit` if it is longer
     guided     = conditional + (scale - 1) (orthogonal + eta parallel)
 
-The part of the difference that is parallel to the conditional belief makes it larger, and so saturates images; the
-orthogonal part is what changes their content. All of it is about beliefs of x0, as the paper asks, whatever the network
-was trained to output.
+The part of the difference that is parallel to the conditional belief enlarges it, and so saturates images; the
+orthogonal part changes their content. All quantities are beliefs about x0, as in the paper, whatever the network was
+trained to output.
 
-The paper's third part, a negative momentum, is left out: it averages differences from step to step, and a denoiser
-has no history. It would answer differently to the same question, and rows could not be split, joined or paused.
+The paper's third part, a negative momentum, is left out. It averages differences from step to step, and a denoiser has
+no history: with one, equal inputs would give different beliefs, and rows could not be split, joined or paused.
 """
 
 import math
@@ -30,10 +30,17 @@ from unmelt.process.gaussian import expand_like
 
 @final
 class APG(Guidance):
-    """Classifier-free guidance whose difference is projected and kept short.
+    """Classifier-free guidance whose difference is projected and limited in norm; two network calls for a belief.
 
-    eta     the share of the parallel part that is kept; 1 with no limit is plain classifier-free guidance
-    limit   the greatest norm of a row's difference, in units of the data (the paper's r, 2.5 to 15 on latents)
+    Args:
+        denoiser: The denoiser to guide.
+        scale: 1 is unguided, above 1 guided, 0 the worse belief. Rows whose condition has a `guidance_scale` use that.
+        eta: Share of the parallel part that is kept; 1 without a limit is plain classifier-free guidance.
+        limit: Largest norm of a row's difference, in units of the data (the paper's r, 2.5 to 15 on latents).
+        interval: (low, high), times in [0, 1] between which guidance acts; outside it the scale is 1.
+
+    Raises:
+        UsageError: If the scale or eta is not finite, the limit is not positive, or the interval is not within [0, 1].
     """
 
     def __init__(

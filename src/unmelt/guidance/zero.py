@@ -1,11 +1,11 @@
-"""CFG-Zero* (Fan et al., 2025): the null velocity, at the size that best explains the conditional one.
+"""CFG-Zero* (Fan et al., 2025): the null velocity, scaled to fit the conditional one best.
 
     guided = s null + scale (conditional - s null),      s = <conditional, null> / <null, null>            of velocities
 
-While a flow is learned badly its velocities are wrong in size too; s is the one that makes |conditional - s null|
-smallest, row by row. In straight coordinates (`Gaussian.straighten`) the velocity is (w - x0) / u on every schedule, so
-that a share s of the null velocity is the null belief, drawn towards w by 1 - s. The paper's other half, no movement
-during the first steps, is a wrapper of its own, `ZeroInit`.
+An underfitted flow has velocities of the wrong size; s minimises |conditional - s null| for each row. In straight
+coordinates (`Gaussian.straighten`) the velocity is (w - x0) / u on every schedule, so that s times the null velocity
+belongs to the null belief interpolated towards w by 1 - s. The other half of the paper, no movement during the first
+steps, is a separate wrapper, `ZeroInit`.
 """
 
 from typing import final
@@ -23,7 +23,16 @@ from unmelt.process.gaussian import expand_like
 
 @final
 class CFGZero(Guidance):
-    """Classifier-free guidance away from the best multiple of the null velocity."""
+    """Classifier-free guidance away from the best multiple of the null velocity; two network calls for a belief.
+
+    Args:
+        denoiser: The denoiser to guide.
+        scale: 1 is unguided, above 1 guided, 0 the worse belief. Rows whose condition has a `guidance_scale` use that.
+        interval: (low, high), times in [0, 1] between which guidance acts; outside it the scale is 1.
+
+    Raises:
+        UsageError: If the scale is not finite, or the interval is not within [0, 1].
+    """
 
     def worse_than(
         self, belief: Point, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None

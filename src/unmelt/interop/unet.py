@@ -98,7 +98,7 @@ class DiffusersUNet(nn.Module):
         if not self.classes:
             return None
         label = None if condition is None else condition.label
-        given = None if condition is None else condition.given
+        given = None if condition is None else condition.is_given("label")
         if label is not None and given is None:
             return label
         if self.null is None:

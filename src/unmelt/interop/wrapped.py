@@ -72,7 +72,7 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         """
         condition = None
         if class_labels is not None:
-            condition = Condition(label=class_labels.clamp_min(0), given=class_labels >= 0)
+            condition = Condition(label=class_labels.clamp_min(0), given={"label": class_labels >= 0})
         timestep = timestep.to(sample.device).double().expand(len(sample))
         return (self._edm if self.config.convention == "edm" else self._flow)(sample, timestep, condition)
 

@@ -1,4 +1,4 @@
-"""The facade: one object that is fitted, sampled, judged, saved and loaded.
+"""The facade for data that are numbers: images, points, sound, latents, actions.
 
 It owns no mathematics. Each verb hands its parts to the rooms that do the work.
 """
@@ -6,57 +6,46 @@ It owns no mathematics. Each verb hands its parts to the rooms that do the work.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, Unpack, final
 
 import torch
 from jaxtyping import Float
 from PIL.Image import Image
-from rich.console import Console
 from torch import Tensor
 
-from unmelt import metric, picture
-from unmelt.codec import Affine, Codec
+from unmelt import metric
+from unmelt.codec import Affine, Bijection, Codec
 from unmelt.condition import Condition
-from unmelt.data import Source
-from unmelt.data.words import WIDTH, words
-from unmelt.denoiser import Denoiser, Network, ResidualDenoiser
 from unmelt.errors import UsageError
-from unmelt.guidance import CFG
-from unmelt.label import Label, labels_of
+from unmelt.label import Label
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
-from unmelt.model.map_chunks import map_chunks
-from unmelt.model.trained import Trained, check_rows
-from unmelt.objective import Objective
+from unmelt.modality import Modality, modality_of
+from unmelt.model import tuning
+from unmelt.model.base import BaseModel, Decoding
+from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows, fold
-from unmelt.sampler import Grid, Sampler, State, Tuned, TuneResult, adams, default_sampler, edit, trajectory, tune
-from unmelt.train import Training, processes
-
-CHUNK = 512
-"""Rows sampled at a time: enough to keep a processor busy, few enough to fit."""
-
-FEW_SAMPLES = 20_000
-"""Fewer images than this say more about the draw than about the model."""
-
-ACROSS, MOST_TILES, MANY_POINTS = 8, 128, 2000
-"""How much a picture of samples shows: images of each class, images in all, points in all."""
+from unmelt.rng import Rows
+from unmelt.sampler import Grid, Sampler, State, TuneResult, adams, default_sampler
+from unmelt.train import processes
 
 FEW_DIMENSIONS = 16
-"""Rows of up to this many numbers have their divergence worked out exactly; longer ones, by probes."""
+"""Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
 
-Guide: TypeAlias = float | Callable[[Denoiser], Denoiser]
-"""A scale of classifier-free guidance, or any wrapping of a denoiser: `lambda d: um.guidance.APG(d, 4.0)`."""
+IN_A_NOTEBOOK = 16
+"""Samples that a notebook shows of a model."""
 
 
 class SampleFrame(NamedTuple):
-    """One moment of a trajectory, in data space.
+    """One moment of a trajectory, in data space, on the CPU.
 
-    x    the rows as they are at time t, brought to the size of data so that they can be looked at
-    x0   what the model believes they will become
+    Args:
+        x: [rows, *shape], the rows at time t, scaled to the size of data so that they can be looked at.
+        t: The time.
+        x0: [rows, *shape], what the model believes they will become.
     """
 
     x: Float[Tensor, "rows *shape"]
@@ -65,37 +54,24 @@ class SampleFrame(NamedTuple):
 
 
 @final
-class Model(Trained):
-    """Codec, denoiser, objective, sampler and training, together; see `Trained` for the rest.
+class Model(BaseModel):
+    """A diffusion model of data that are numbers. Recipes make one; `um.load` reads one from a run folder.
 
-    codec     from data to what the denoiser sees, and back
-    sampler   its own; None for what is in stock for as many steps as its grid has
+    Constructor arguments are those of `StoredModel`; `modality` is inferred from the shape of the data if not given.
     """
 
-    PARTS = ("denoiser", "codec", "sampler", "grid", "objective", "training")
+    CHUNK, SETTINGS = 512, frozenset(SampleSettings.__annotations__)
 
-    def __init__(
-        self,
-        *,
-        denoiser: Network | ResidualDenoiser,
-        codec: Codec,
-        grid: Grid,
-        sampler: Sampler | None = None,
-        objective: Objective | None = None,
-        training: Training | None = None,
-        classes: Sequence[str] = (),
-        source: Source | None = None,
-        held_out: Source | None = None,
-        origin: dict[str, Any] | None = None,
-        notes: str = "",
-        tuned: Sequence[Tuned] = (),
-        folder: str | Path | None = None,
-    ) -> None:
-        told = (sampler, grid, objective, training, classes, source, held_out, origin, notes, tuned, folder)
-        super().__init__(denoiser, *told)
-        self.codec = codec
+    def default_modality(self) -> Modality:
+        if not isinstance(self.codec, Affine):
+            raise UsageError(
+                f"a model with a {type(self.codec).__name__} and no modality",
+                "what kind of data it decodes to",
+                "Model(..., modality=um.modality.Images())",
+            )
+        return modality_of(self.denoiser.shape)
 
-    def learning_codec(self) -> Codec:
+    def training_codec(self) -> Codec:
         return self.codec
 
     def show(self, path: Path | None) -> Path | None:
@@ -103,38 +79,142 @@ class Model(Trained):
         self.picture(path)
         return path
 
+    def _repr_png_(self) -> bytes:
+        """A few samples, as a notebook shows them."""
+        content = io.BytesIO()
+        self.draw(self.sample(IN_A_NOTEBOOK)).save(content, "PNG")
+        return content.getvalue()
+
     # Generating
 
-    def known(
-        self, rows: int, label: Label | None = None, caption: str | Sequence[str] | None = None
-    ) -> Condition | None:
-        """What is known of so many rows, said as people say it; None where that is nothing."""
-        labels = labels_of(rows, label, self.classes)
-        if caption is None:
-            return None if labels is None else Condition(label=labels.to(self.device))
-        if getattr(self.denoiser.backbone, "sequence_width", 0) != WIDTH:
-            raise UsageError(
-                f"caption={caption!r} for a model that learned none",
-                "one that was trained with captions",
-                'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")',
-            )
-        captions = [caption] * rows if isinstance(caption, str) else list(caption)
-        if len(captions) != rows:
-            raise UsageError(f"{len(captions)} captions for {rows} rows", "one, or one for each row", 'caption="a cat"')
-        sequence, mask = words(captions)
-        return Condition(label=labels, sequence=sequence, sequence_mask=mask).to(self.device)
+    def request(self, rows: int = 16, **settings: Unpack[SampleSettings]) -> SampleRequest:
+        """What `sample` and `trajectory` are asked for, as one value.
 
-    def guided(self, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
-        """The denoiser, wrapped as asked; with classifier-free guidance of that scale unless it is 1."""
-        if callable(guidance):
-            return guidance(self.denoiser)
-        return self.denoiser if guidance == 1 else CFG(self.denoiser, guidance, interval)
+        Args:
+            rows: How many samples.
+            settings: The arguments of `sample`.
+
+        Returns:
+            The request.
+
+        Raises:
+            UsageError: As for `sample`.
+        """
+        check_rows(rows)
+        label, caption = settings.pop("label", None), settings.pop("caption", None)
+        known = self.condition_of(rows, label, caption, settings.pop("condition", None))
+        return SampleRequest(rows=rows, condition=known, **settings)  # type: ignore[misc]
+
+    def sample(
+        self,
+        rows: int | SampleRequest = 16,
+        *,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+        guidance: Guide = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
+        steps: int | None = None,
+        seed: int | Sequence[int] = 0,
+        sampler: Sampler | None = None,
+        grid: Grid | None = None,
+        adapter: str | Sequence[str | None] | None = None,
+    ) -> Float[Tensor, "rows *shape"]:
+        """New data. Under torchrun (`train.processes.joined`) every process makes a share, and all get all.
+
+        Args:
+            rows: How many samples; or a whole `SampleRequest`, in place of all arguments.
+            label: A class by number or by name, or one for each row. None: the null condition.
+            caption: What they show, in words, or one for each row; for models that were trained with captions.
+            condition: What else is known of the rows: any `Condition`, of one row for all or of each row.
+            guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
+                denoiser.
+            interval: (low, high), times in [0, 1] between which a scale acts.
+            steps: Number of sampling steps. None: what was tuned last, or else the model's own grid.
+            seed: One for all rows, or one for each. A seed gives the same row in any batch.
+            sampler: Replaces the model's sampler.
+            grid: Replaces the model's grid of times and `steps`.
+            adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
+
+        Returns:
+            [rows, *shape], in data space, on the CPU.
+
+        Raises:
+            UsageError: If a class is unknown, the model takes no captions, or numbers of rows differ.
+        """
+        if isinstance(rows, SampleRequest):
+            return self.generate(rows)
+        known: Any = {"label": label, "caption": caption, "condition": condition}
+        known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
+        return self.generate(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
+
+    def trajectory(self, rows: int | SampleRequest = 16, **settings: Unpack[SampleSettings]) -> Iterator[SampleFrame]:
+        """Samples on their way, a `SampleFrame` for every time of the grid: pure noise first, data last.
+
+        Args:
+            rows: How many samples; or a whole `SampleRequest`, in place of all arguments.
+            settings: The arguments of `sample`.
+
+        Returns:
+            An iterator of frames.
+
+        Raises:
+            UsageError: As for `sample`.
+        """
+        request = rows if isinstance(rows, SampleRequest) else self.request(rows, **settings)
+        return (self.frame(state) for state in self.states(request))
+
+    def edit(
+        self,
+        x: Float[Tensor, "rows *shape"],
+        *,
+        strength: float,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+        guidance: Guide = 1.0,
+        steps: int | None = None,
+        seed: int | Sequence[int] = 0,
+    ) -> Float[Tensor, "rows *shape"]:
+        """Data noised to t = strength and denoised again: what is finer than the noise is made anew (SDEdit).
+
+        Args:
+            x: [rows, *shape], in data space.
+            strength: Above 0 (nothing changes) and at most 1 (all is made anew).
+            label: A class, or one for each row.
+            caption: A caption, or one for each row.
+            condition: What else is known of the rows.
+            guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
+            steps: Number of sampling steps, all of them within the shorter way.
+            seed: One seed, or one for each row.
+
+        Returns:
+            [rows, *shape], in data space, on the CPU.
+
+        Raises:
+            UsageError: If x is not of the model's shape, or strength is out of range.
+        """
+        known = self.condition_of(len(x), label, caption, condition)
+        settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
+        return self.generate(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
+
+    def decoding(self, request: SampleRequest) -> Decoding:
+        replaced = request.sampler is not None or request.grid is not None or request.start is not None
+        guidance = request.guidance if request.scales is None else math.nan  # no sampler was tuned for mixed scales
+        plain = not replaced and (tuple(request.interval) == (0, 1) or bool(guidance == 1))
+        sampler, grid = self.default_sampler(request.steps, guidance if plain else None)
+        return Decoding(self.denoiser, request.sampler or sampler, request.grid or grid)
 
     def default_sampler(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
-        """What samples when nothing else is said: what was tuned for this, the model's own, or what is in stock.
+        """The sampler that is used when none is given: one tuned for this, the model's own, or the library's default.
 
-        Without a number of steps the newest tuned sampler for this guidance counts, if there is one. Without a
-        guidance, which is to say for anything but the plain way from noise to data, nothing that was learned counts.
+        Args:
+            steps: Number of steps. None: the newest tuned sampler for this guidance, or else the model's own grid.
+            guidance: Under which it samples. None: tuned and learned samplers do not count, as for anything but
+                the plain way from noise to data.
+
+        Returns:
+            (sampler, grid).
         """
         for one in reversed(self.tuned):
             if one.guidance == guidance and steps in (None, one.steps):
@@ -144,164 +224,70 @@ class Model(Trained):
             return self.sampler, grid
         return adams(grid.steps) if guidance is None else default_sampler(grid.steps)
 
-    def trajectory(
-        self,
-        rows: int = 16,
-        *,
-        label: Label | None = None,
-        caption: str | Sequence[str] | None = None,
-        guidance: Guide = 1.0,
-        interval: tuple[float, float] = (0.0, 1.0),
-        steps: int | None = None,
-        seed: int | Sequence[int] = 0,
-        sampler: Sampler | None = None,
-        grid: Grid | None = None,
-    ) -> Iterator[SampleFrame]:
-        """Yield a `SampleFrame` for every time of the grid: pure noise first, data last. Arguments as for `sample`."""
-        check_rows(rows)
-        known = self.known(rows, label, caption)
-        states = self._states(rows, known, guidance, interval, steps, seed, sampler, grid)
-        return (self.frame(state) for state in states)
-
     def frame(self, state: State) -> SampleFrame:
-        """A sampler's state in data space."""
+        """A sampler's state in data space.
+
+        Args:
+            state: Of a sampler, in model space.
+
+        Returns:
+            The frame.
+        """
         alpha, sigma = self.denoiser.process.level(state.t)
         size = expand_like(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
-        decode = self.codec.decode
-        return SampleFrame(decode(state.x / size).cpu(), state.t[0].item(), decode(state.x0).cpu())
-
-    def _states(
-        self,
-        rows: int,
-        known: Condition | None,
-        guidance: Guide,
-        interval: tuple[float, float],
-        steps: int | None,
-        seed: int | Sequence[int],
-        sampler: Sampler | None,
-        grid: Grid | None,
-    ) -> Iterator[State]:
-        if known is None and guidance != 1:
-            raise UsageError(
-                f"guidance={guidance} without a label or a caption",
-                "something to guide towards",
-                "model.sample(16, label=3, guidance=2.0)",
-            )
-        plain = sampler is None and grid is None and (guidance == 1 or tuple(interval) == (0, 1))
-        own_sampler, own_grid = self.default_sampler(steps, guidance if plain else None)
-        return trajectory(
-            self.guided(guidance, interval),
-            rows=rows,
-            sampler=sampler or own_sampler,
-            grid=grid or own_grid,
-            seed=seed,
-            condition=known,
-            device=self.device,
-        )
-
-    def sample(
-        self,
-        rows: int = 16,
-        *,
-        label: Label | None = None,
-        caption: str | Sequence[str] | None = None,
-        guidance: Guide = 1.0,
-        interval: tuple[float, float] = (0.0, 1.0),
-        steps: int | None = None,
-        seed: int | Sequence[int] = 0,
-        sampler: Sampler | None = None,
-        grid: Grid | None = None,
-    ) -> Float[Tensor, "rows *shape"]:
-        """New data, in data space. Several processes (`train.processes.joined`) make a share each, and all get all.
-
-        label      a class by number or by name, or one for each row; none for the null condition
-        caption    what it should show, in words, or one for each row; for models that learned captions
-        guidance   scale of classifier-free guidance, within `interval` of t; 1 is none. Or any wrapping of a denoiser
-        steps      of what was tuned for that many, or else of the model's own grid; `grid` and `sampler` replace both
-        seed       one for all, or one for each row; the same seed gives the same row in any batch
-        """
-        check_rows(rows)
-        known = self.known(rows, label, caption)
-        seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
-        if len(seeds) != rows:
-            raise UsageError(f"{len(seeds)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
-
-        def make(chunk: slice) -> Tensor:
-            of, each = None if known is None else known[chunk], seeds[chunk]
-            states = self._states(len(each), of, guidance, interval, steps, each, sampler, grid)
-            return self.codec.decode(deque(states, maxlen=1).pop().x).cpu()
-
-        return map_chunks(rows, CHUNK, make, independent=not processes.sharded(self.denoiser))
-
-    def edit(
-        self,
-        x: Float[Tensor, "rows *shape"],
-        *,
-        strength: float,
-        label: Label | None = None,
-        caption: str | Sequence[str] | None = None,
-        guidance: Guide = 1.0,
-        steps: int | None = None,
-        seed: int | Sequence[int] = 0,
-    ) -> Float[Tensor, "rows *shape"]:
-        """Data melted to t = strength and walked back: what is finer than the noise is made anew (SDEdit)."""
-        x0, condition = self._encoded(x), self.known(len(x), label, caption)
-        sampler, grid = self.default_sampler(steps, None)
-        settings = {"sampler": sampler, "grid": grid, "seed": seed, "condition": condition}
-        states = edit(self.guided(guidance), x0, strength=strength, **settings)  # type: ignore[arg-type]
-        return self.codec.decode(deque(states, maxlen=1).pop().x).cpu()
+        return SampleFrame(self.decode(state.x / size).cpu(), state.t.flatten()[0].item(), self.decode(state.x0).cpu())
 
     def tune(
         self,
         steps: int = 5,
         *,
         guidance: float = 1.0,
+        condition: Condition | None = None,
         rows: int = 512,
         rounds: int = 12,
         seed: int = 0,
         quiet: bool = False,
     ) -> TuneResult:
-        """Learn to sample in few steps: times and coefficients fitted to the model's own accurate paths.
+        """Learn to sample in few steps: times and coefficients are fitted to the model's own accurate paths.
 
-        From then on `sample` uses what was learned, with this many steps or with none given, and the run folder keeps
-        it. Classes are learned in turn.
+        From then on `sample` uses what was learned, with this many steps or with none given. The run folder keeps it.
 
-        rows     of noise, a quarter of which judges
-        rounds   of learning
+        Args:
+            steps: Network evaluations of a sample.
+            guidance: Scale of classifier-free guidance under which it will be used.
+            condition: What is known of each row, or of one for all. None: classes in turn, where the model has some.
+            rows: Of noise; a quarter of them judges.
+            rounds: Of learning.
+            seed: Of the noise.
+            quiet: Whether to show no progress.
+
+        Returns:
+            The sampler and its errors on noise it has not seen, beside the default sampler's.
+
+        Raises:
+            UsageError: If guidance is asked for and there is nothing to guide towards.
         """
-        check_rows(rows)
-        if guidance != 1 and not self.classes:
-            raise UsageError(f"guidance={guidance} for a model without classes", "no guidance", "model.tune(steps=5)")
-        device = self.device
-        noise = self.denoiser.process.prior((rows, *self.denoiser.shape), Rows.of(fold(seed, 1), rows), device=device)
-        condition = None
-        if self.classes:
-            condition = Condition(label=torch.arange(rows, device=device) % len(self.classes))
-        with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
-            lesson = tune(
-                self.guided(guidance),
-                steps,
-                noise,
-                condition,
-                rounds,
-                progress=lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
-            )
-        learned = dataclasses.replace(lesson.sampler, guidance=guidance)
+        result = tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
         others = [one for one in self.tuned if (one.steps, one.guidance) != (steps, guidance)]
-        self.tuned = (*others, learned)
+        self.tuned = (*others, result.sampler)
         if self.folder is not None:
             self.save(self.folder)
-        return lesson._replace(sampler=learned)
+        return result
 
-    def _encoded(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *shape"]:
-        """Data in model space, where the denoiser is."""
-        if tuple(x.shape[1:]) != self.denoiser.shape:
+    def encode(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *latent"]:
+        shape = tuple(self.codec.latent_shape(x.shape[1:]))
+        if shape != self.denoiser.shape:
             raise UsageError(
-                f"data of shape {tuple(x.shape)}",
-                f"rows of shape {self.denoiser.shape}",
+                f"data of shape {tuple(x.shape)}, which are encoded to rows of {shape}",
+                f"rows that are encoded to shape {self.denoiser.shape}",
                 f"torch.rand(16, {', '.join(map(str, self.denoiser.shape))})",
             )
-        return self.codec.encode(x.to(self.device))
+        with torch.no_grad():
+            return self.codec.encode(x.to(self.device))
+
+    def decode(self, z: Float[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
+        with torch.no_grad():
+            return self.codec.decode(z)
 
     # Judging
 
@@ -310,21 +296,29 @@ class Model(Trained):
     ) -> dict[str, Any]:
         """How good samples are beside held-out data, with the same figures of real training data as a floor.
 
-        samples   how many to make, their classes as in the training data; if not given, that data's own number,
-                  several times over for images if they are few
+        Args:
+            samples: How many to make, with classes and captions as in the training data. None: as many as the kind of
+                data needs.
+            steps: Number of sampling steps.
+            guidance: Scale of classifier-free guidance.
+            seed: Of the samples.
+
+        Returns:
+            Figures by name, and what was asked for.
+
+        Raises:
+            UsageError: If the model has no data to be judged by.
         """
         if self.source is None or self.held_out is None:
             raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
         real, held_out = metric.collect(self.source), metric.collect(self.held_out)
-        if samples is None:
-            times = math.ceil(FEW_SAMPLES / len(real.x)) if real.x.ndim == 4 else 1
-            samples = times * len(real.x)
+        samples = self.modality.samples_to_score(len(real.x)) if samples is None else samples
         check_rows(samples)
         label = None
         if real.labels is not None:
             label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
         made = metric.SampleSet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
-        scores = processes.from_first(lambda: metric.score(made, real, held_out))
+        scores = processes.from_first(lambda: self.modality.score(made, real, held_out))
         taken = self.default_sampler(steps, guidance)[1].steps
         return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
 
@@ -335,43 +329,72 @@ class Model(Trained):
         *,
         label: Label | None = None,
         caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+        space: Literal["data", "latent"] = "data",
         probes: int = 8,
         seed: int = 0,
     ) -> Estimate:
-        """log p(x) of each row in nats, by the probability-flow ODE, as densities in data space; with standard errors.
+        """log p(x) of each row in nats, by the probability-flow ODE (Song et al., 2021, section 4.3).
 
-        Exact in the divergence for rows of few numbers, by `probes` random directions for longer ones.
+        The divergence is exact for rows of few numbers, and estimated by random directions for longer ones.
+
+        Args:
+            x: [rows, *shape], in data space.
+            label: A class, or one for each row.
+            caption: A caption, or one for each row.
+            condition: What else is known of the rows.
+            space: Where the density is: of the data, which needs a codec that loses nothing; or of their latents.
+            probes: Random directions of each row.
+            seed: Of the directions.
+
+        Returns:
+            Values [rows] and their standard errors [rows].
+
+        Raises:
+            UsageError: If x is not of the model's shape, or densities of data are asked for through a lossy codec.
         """
-        if not isinstance(self.codec, Affine):
+        if space == "data" and not isinstance(self.codec, Bijection):
             raise UsageError(
-                f"a likelihood through a {type(self.codec).__name__}",
-                "a codec that is a shift and a scale",
-                "unmelt.likelihood.log_likelihood(model.denoiser, z) in model space",
+                f"a density of data through a {type(self.codec).__name__}, which is not a bijection",
+                "the density of the latents",
+                'model.log_likelihood(x, space="latent")',
             )
-        z, condition = self._encoded(x), self.known(len(x), label, caption)
+        z, known = self.encode(x), self.condition_of(len(x), label, caption, condition)
         size = math.prod(self.denoiser.shape)
         divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(Rows.of(seed, len(z)), probes)
-        found = log_likelihood(self.denoiser, z, condition, divergence=divergence)
-        return found._replace(value=found.value + self.codec.log_det(size))
+        known = None if known is None else known.to(self.device)
+        found = log_likelihood(self.denoiser, z, known, divergence=divergence)
+        return found._replace(value=found.value + self.codec.log_det(size)) if space == "data" else found
 
     def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:
-        """Samples of every class as a person would want to see them: rows of images, or a cloud of points."""
-        tiles = min(ACROSS * max(1, len(self.classes)), MOST_TILES)
-        rows = tiles if len(self.denoiser.shape) == 3 else MANY_POINTS
+        """Samples of every class, drawn as a person wants to see this kind of data.
+
+        Args:
+            path: Where the picture is written; None writes nothing.
+            steps: Number of sampling steps.
+            seed: Of the samples.
+
+        Returns:
+            The picture.
+        """
+        rows = self.modality.preview_rows(len(self.classes))
         label = torch.arange(rows) * len(self.classes) // rows if self.classes else None
         return self.draw(self.sample(rows, label=label, steps=steps, seed=seed), label, path)
 
     def draw(self, x: Tensor, label: Sequence[int] | Tensor | None = None, path: str | Path | None = None) -> Image:
-        """These samples as a picture: images in a grid, points beside the data where there are some at hand."""
+        """These samples as a picture: of points, beside the data where there are some at hand.
+
+        Args:
+            x: [rows, *shape], in data space.
+            label: The class of each row.
+            path: Where the picture is written; None writes nothing.
+
+        Returns:
+            The picture.
+        """
         labels = None if label is None else torch.as_tensor(label)
-        if x.ndim == 4:
-            if labels is not None:
-                order = labels.argsort(stable=True)
-                x, labels = x[order], labels[order]
-            by_class = labels is not None and len(x) == ACROSS * len(self.classes)
-            return picture.tiles(x, ACROSS if by_class else None, self.classes if by_class else (), path=path)
-        panels = [picture.Panel("samples", x, labels)]
-        if self.source is not None:
-            real, known = self.source.batch(0, len(x))
-            panels.insert(0, picture.Panel("data", real, None if known is None else known.label))
-        return picture.scatter(panels, self.classes if labels is not None else (), path)
+        picture = self.modality.draw(x, labels, self.classes, self.source)
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        return picture

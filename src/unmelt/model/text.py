@@ -1,17 +1,16 @@
 """The facade for text: the same verbs, words in and words out.
 
 A row is a canvas of a fixed number of tokens, some of which are known: a prompt before, a suffix after. The model
-writes the rest, in whatever order its sampler likes. An autoregressive model does the same from left to right.
+decodes the rest, in whatever order its sampler likes. An autoregressive model does the same from left to right.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections import deque
+import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack, final
 
 import torch
 from jaxtyping import Int64
@@ -19,44 +18,56 @@ from torch import Tensor
 
 from unmelt.codec import Tokenizer
 from unmelt.condition import Condition
-from unmelt.data import GAP, Arrays, Questions, Source
-from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise, Denoiser, TokenNetwork
+from unmelt.data import GAP, Questions
+from unmelt.denoiser import Autoregressive, Blockwise
 from unmelt.errors import UsageError
 from unmelt.guidance import Allowed, Nucleus, Temperature
-from unmelt.inverse import Infill
-from unmelt.likelihood import Estimate, bound_on_tokens
+from unmelt.label import Label
+from unmelt.likelihood import Estimate
+from unmelt.modality import Modality, Text
+from unmelt.model import text_decoding, text_evaluation
+from unmelt.model.base import BaseModel, Decoding
 from unmelt.model.canvas import Canvas, Texts, one_each
-from unmelt.model.map_chunks import map_chunks
-from unmelt.model.trained import Trained, check_rows
-from unmelt.objective import AnyOrder, Objective
+from unmelt.model.request import DenoiserTransform, Guide, SampleRequest, check_rows
 from unmelt.process import Mask
-from unmelt.rng import Rows, fold
-from unmelt.sampler import Grid, Sampler, State, Tuned
-from unmelt.sampler.loop import frames, knots
+from unmelt.rng import fold
+from unmelt.sampler import Grid, Sampler
 from unmelt.sampler.tokens import Confidence, Unmask
-from unmelt.train import Training, processes
 
-CHUNK = 64
-"""Rows written, or judged, at a time."""
-
-ENDLESS = 512
-"""Rows to be judged by of a source that has no end."""
-
-GREEDY = 0.01
-"""A temperature at which only the likeliest token is left."""
-
-SHOWN = 4
+PREVIEWS = 4
 """Samples that are written out while a model learns."""
 
 Rule: TypeAlias = Tensor | Callable[[Tensor], Tensor]
+"""Which tokens may be written: booleans, or a function of x_t."""
+
+
+class TextSettings(TypedDict, total=False):
+    """Arguments of `TextModel.sample`."""
+
+    prompt: Texts
+    suffix: Texts
+    length: int | None
+    label: Label | None
+    condition: Condition | None
+    guidance: Guide
+    steps: int | None
+    temperature: float
+    top_p: float
+    allowed: Rule | None
+    cache_block: int
+    seed: int | Sequence[int]
+    sampler: Sampler | None
+    grid: Grid | None
+    adapter: str | Sequence[str | None] | None
 
 
 class TextFrame(NamedTuple):
     """One moment of a trajectory.
 
-    text   each row as it is at time t, ░ standing for a mask
-    t      the time
-    x      [rows, length], the same in tokens
+    Args:
+        text: Each row at time t, with ░ for a mask.
+        t: The time.
+        x: [rows, length], the same in tokens, on the CPU.
     """
 
     text: list[str]
@@ -65,42 +76,37 @@ class TextFrame(NamedTuple):
 
 
 @final
-class TextModel(Trained):
-    """Tokenizer, denoiser, objective, sampler and training, together; see `Trained` for the rest.
+class TextModel(BaseModel):
+    """A diffusion or autoregressive model of text. Recipes make one; `um.load` reads one from a run folder.
 
-    tokenizer   text to tokens and back; what the denoiser's process melts are its tokens
-    questions   made when it is judged: what it can be asked, by name
+    Constructor arguments are those of `StoredModel`; `codec` is the tokenizer, of as many tokens as the process has.
     """
 
-    PARTS = ("denoiser", "tokenizer", "sampler", "grid", "objective", "training")
+    CHUNK, SETTINGS = 64, frozenset(TextSettings.__annotations__)
 
-    def __init__(
-        self,
-        *,
-        denoiser: TokenNetwork | Autoregressive | Blockwise,
-        tokenizer: Tokenizer,
-        sampler: Sampler,
-        grid: Grid,
-        objective: Objective | None = None,
-        training: Training | None = None,
-        classes: Sequence[str] = (),
-        source: Source | None = None,
-        held_out: Source | None = None,
-        origin: dict[str, Any] | None = None,
-        notes: str = "",
-        tuned: Sequence[Tuned] = (),
-        folder: str | Path | None = None,
-        questions: Callable[[], Mapping[str, Questions]] | None = None,
-    ) -> None:
-        told = (sampler, grid, objective, training, classes, source, held_out, origin, notes, tuned, folder)
-        super().__init__(denoiser, *told)
-        self.tokenizer, self.questions = tokenizer, questions
-        if tokenizer.vocabulary != self.denoiser.process.vocabulary:
+    questions: Callable[[], Mapping[str, Questions]] | None = None
+    """What it is asked when it is judged, by name; a recipe may set it."""
+
+    def check_parts(self) -> None:
+        super().check_parts()
+        vocabulary, processed = self.tokenizer.vocabulary, self.denoiser.process.vocabulary
+        if vocabulary != processed:
             raise UsageError(
-                f"a tokenizer of {tokenizer.vocabulary} tokens for a process on {self.denoiser.process.vocabulary}",
+                f"a tokenizer of {vocabulary} tokens for a process on {processed}",
                 "as many tokens in both",
-                f"Mask({tokenizer.vocabulary})",
+                f"Mask({vocabulary})",
             )
+
+    def default_modality(self) -> Modality:
+        return Text()
+
+    def training_codec(self) -> None:
+        return None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens and back; the same as `codec`."""
+        return self.codec
 
     @property
     def length(self) -> int:
@@ -109,43 +115,82 @@ class TextModel(Trained):
 
     @property
     def is_causal(self) -> bool:
-        """Whether it can only write from left to right, token by token or block by block, and never sees what comes
-        after."""
+        """Whether it decodes from left to right only, by tokens or by blocks, and never sees what comes after."""
         return isinstance(self.denoiser, Autoregressive) or (
             isinstance(self.denoiser, Blockwise) and not self.denoiser.bidirectional
         )
 
     @property
     def fills_middle(self) -> bool:
-        """Whether it is autoregressive and was taught to write a middle after prefix and suffix."""
+        """Whether it is autoregressive and was trained to write a middle after prefix and suffix."""
         return isinstance(self.denoiser, Autoregressive) and self.denoiser.fills_middle
 
     @property
     def canvas(self) -> Canvas:
-        """What it writes on."""
+        """Lays prompts, suffixes and gaps out as rows of known tokens."""
         return Canvas(self.tokenizer, self.length, self.is_causal, self.fills_middle)
 
-    def learning_codec(self) -> None:
-        return None
+    @property
+    def greedy_sampler(self) -> Sampler:
+        """The sampler for questions with one right answer: the most confident token first, where order is free."""
+        is_free = not self.is_causal and isinstance(self.denoiser.process, Mask)
+        return Unmask(Confidence()) if is_free else self.sampler
 
     def show(self, path: Path | None) -> Path | None:
-        texts = self.sample(SHOWN)
+        texts = self.sample(PREVIEWS)
         if path is None:
             return None
         path = path.with_suffix(".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"\n{'-' * 80}\n".join(texts))
+        self.modality.write(texts, path)
         return path
+
+    def _repr_html_(self) -> str:
+        """A sample, as a notebook shows it."""
+        return f"<pre>{html.escape(self.sample(1)[0])}</pre>"
+
+    def encode(self, x: Int64[Tensor, "rows length"]) -> Int64[Tensor, "rows length"]:
+        return x.to(self.device)
+
+    def decode(self, z: Int64[Tensor, "rows length"]) -> Int64[Tensor, "rows length"]:
+        return z
 
     # Generating
 
+    def request(self, rows: int = 4, **settings: Unpack[TextSettings]) -> SampleRequest:
+        """What `sample` and `trajectory` are asked for, as one value.
+
+        Args:
+            rows: How many texts.
+            settings: The arguments of `sample`.
+
+        Returns:
+            The request.
+
+        Raises:
+            UsageError: As for `sample`.
+        """
+        check_rows(rows)
+        label, condition = settings.pop("label", None), settings.pop("condition", None)
+        known = self.condition_of(rows, label, None, condition) or Condition()
+        prompt, suffix = settings.pop("prompt", ""), settings.pop("suffix", "")
+        length = settings.pop("length", None)
+        if known.known_tokens is None:
+            prompts, suffixes = one_each(prompt, rows, "prompt"), one_each(suffix, rows, "suffix")
+            known = dataclasses.replace(known, known_tokens=self.canvas.between(prompts, suffixes, length))
+        belief = settings.pop("temperature", 1.0), settings.pop("allowed", None), settings.pop("top_p", 1.0)
+        return SampleRequest(rows=rows, condition=known, transforms=_transforms(*belief), **settings)  # type: ignore[misc]
+
     def sample(
         self,
-        rows: int = 4,
+        rows: int | SampleRequest = 4,
         *,
         prompt: Texts = "",
         suffix: Texts = "",
         length: int | None = None,
+        label: Label | None = None,
+        condition: Condition | None = None,
+        guidance: Guide = 1.0,
         steps: int | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -154,46 +199,59 @@ class TextModel(Trained):
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> list[str]:
-        """New text between prompt and suffix, both included in what comes back.
+        """New text between prompt and suffix.
 
-        prompt, suffix   what is known before and after, for all rows or one for each; either may be empty
-        length           tokens in all, with prompt and suffix; as many as the model can if not given
-        steps            of the grid, which are passes where the sampler's pace is the grid's
-        temperature      1 is the model's own belief; towards 0, only its likeliest token
-        top_p            the share of each belief that is kept, the likeliest tokens first
-        allowed          True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t
-        hasty            places that are written before the others are looked at again: an approximate cache, faster,
-                         for samplers such as Unmask(cache=True)
-        seed             one for all, or one for each row; the same seed gives the same row in any batch
+        Args:
+            rows: How many texts; or a whole `SampleRequest`, in place of all arguments.
+            prompt: What is known before, for all rows or one for each; may be empty.
+            suffix: What is known after, for all rows or one for each; may be empty.
+            length: Tokens in all, with prompt and suffix. None: as many as the model can.
+            label: A class by number or by name, or one for each row.
+            condition: What else is known of the rows: any `Condition`.
+            guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
+                denoiser.
+            steps: Of the grid; each is one network call where the sampler's pace is the grid's.
+            temperature: 1 is the model's own belief; towards 0, only its likeliest token.
+            top_p: Share of each belief that is kept, the likeliest tokens first (nucleus sampling).
+            allowed: True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t.
+            cache_block: Tokens per block of the approximate block cache; 0 for none.
+            seed: One for all rows, or one for each. A seed gives the same row in any batch.
+            sampler: Replaces the model's sampler.
+            grid: Replaces the model's grid of times.
+            adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
+
+        Returns:
+            The texts, prompt and suffix included.
+
+        Raises:
+            UsageError: If prompt and suffix do not fit, the model cannot see a suffix, or numbers of rows differ.
         """
-        how = _How(steps, temperature, top_p, allowed, cache_block, seed, sampler, grid)
-        known = self._canvases(rows, prompt, suffix, length)
-        written = zip(self._finished(known, how), known.tolist(), strict=True)
-        return [self.canvas.read(row, told) for row, told in written]
+        if not isinstance(rows, SampleRequest):
+            known: Any = {"prompt": prompt, "suffix": suffix, "length": length, "label": label, "condition": condition}
+            belief: Any = {"guidance": guidance, "temperature": temperature, "top_p": top_p, "allowed": allowed}
+            how: Any = {"cache_block": cache_block, "steps": steps, "seed": seed, "sampler": sampler, "grid": grid}
+            how |= {"adapter": adapter}
+            rows = self.request(rows, **known, **belief, **how)
+        return self._texts(self.generate(rows), rows)
 
-    def trajectory(
-        self,
-        rows: int = 1,
-        *,
-        prompt: Texts = "",
-        suffix: Texts = "",
-        length: int | None = None,
-        steps: int | None = None,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        allowed: Rule | None = None,
-        cache_block: int = 0,
-        seed: int | Sequence[int] = 0,
-        sampler: Sampler | None = None,
-        grid: Grid | None = None,
-    ) -> Iterator[TextFrame]:
-        """Yield a `TextFrame` for every time of the grid, masks first and text last. Arguments as for `sample`."""
-        how = _How(steps, temperature, top_p, allowed, cache_block, seed, sampler, grid)
-        known = self._canvases(rows, prompt, suffix, length)
-        for state in self._way(known, how):
-            texts = [self.canvas.read(row, told) for row, told in zip(state.x.tolist(), known.tolist(), strict=True)]
-            yield TextFrame(texts, state.t[0].item(), state.x.cpu())
+    def trajectory(self, rows: int | SampleRequest = 1, **settings: Unpack[TextSettings]) -> Iterator[TextFrame]:
+        """Texts on their way, a `TextFrame` for every time of the grid: masks first, text last.
+
+        Args:
+            rows: How many texts; or a whole `SampleRequest`, in place of all arguments.
+            settings: The arguments of `sample`.
+
+        Returns:
+            An iterator of frames.
+
+        Raises:
+            UsageError: As for `sample`.
+        """
+        request = rows if isinstance(rows, SampleRequest) else self.request(rows, **settings)
+        for state in self.states(request):
+            yield TextFrame(self._texts(state.x, request), state.t.flatten()[0].item(), state.x.cpu())
 
     def infill(
         self,
@@ -210,11 +268,28 @@ class TextModel(Trained):
         seed: int | Sequence[int] = 0,
         sampler: Sampler | None = None,
     ) -> list[str]:
-        """Each text with every marker replaced by so many tokens, written in view of all that stands around them.
+        """Fill the gaps of texts, in view of all that stands around them.
 
-        whole   whether nothing comes after the text, so that its end is known as well
+        Where a text is longer than the model, the model sees what is nearest to the gaps; the whole text comes back.
 
-        Where a text is longer than the model, it sees what is nearest to the gaps; the whole text comes back.
+        Args:
+            texts: One text or several, with a marker for every gap.
+            marker: What stands for a gap.
+            tokens: Tokens that each gap gets.
+            whole: Whether nothing comes after the text, so that its end is known as well.
+            steps: Of the grid.
+            temperature: 1 is the model's own belief; towards 0, only its likeliest token.
+            top_p: Share of each belief that is kept, the likeliest tokens first.
+            allowed: True for tokens that may be written.
+            cache_block: Tokens per block of the approximate block cache; 0 for none.
+            seed: One for all texts, or one for each.
+            sampler: Replaces the model's sampler.
+
+        Returns:
+            The texts with their gaps filled.
+
+        Raises:
+            UsageError: If a text has no marker, its gaps do not fit, or a causal model would have to look ahead.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         check_rows(len(texts))
@@ -223,201 +298,90 @@ class TextModel(Trained):
         if whole and not self.is_causal:
             gapped = [each._replace(known=self.canvas.ended(each.known)) for each in gapped]
         found = [""] * len(texts)
+        how: dict[str, Any] = {"transforms": _transforms(temperature, allowed, top_p), "cache_block": cache_block}
         for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
             rows = [row for row, each in enumerate(gapped) if len(each.known) == length]
-            known = torch.stack([gapped[row].known for row in rows])
-            how = _How(steps, temperature, top_p, allowed, cache_block, [seeds[row] for row in rows], sampler, None)
-            for row, written in zip(rows, self._finished(known, how), strict=True):
-                found[row] = gapped[row].start + self.canvas.whole(written) + gapped[row].end
+            known = Condition(known_tokens=torch.stack([gapped[row].known for row in rows]))
+            own = [seeds[row] for row in rows]
+            request = SampleRequest(rows=len(rows), condition=known, seed=own, steps=steps, sampler=sampler, **how)
+            for row, filled in zip(rows, self.generate(request).tolist(), strict=True):
+                found[row] = gapped[row].start + self.canvas.whole(filled) + gapped[row].end
         return found
 
-    def _canvases(self, rows: int, prompt: Texts, suffix: Texts, length: int | None) -> Int64[Tensor, "rows length"]:
-        check_rows(rows)
-        return self.canvas.between(one_each(prompt, rows, "prompt"), one_each(suffix, rows, "suffix"), length)
+    def _texts(self, x: Tensor, request: SampleRequest) -> list[str]:
+        assert request.condition is not None
+        known = request.condition.known_tokens
+        assert known is not None
+        return [self.canvas.read(row, there) for row, there in zip(x.tolist(), known.tolist(), strict=True)]
 
-    def _finished(self, known: Int64[Tensor, "rows length"], how: _How) -> list[list[int]]:
-        """Rows of tokens, all written."""
-        seeds = [fold(how.seed, row) for row in range(len(known))] if isinstance(how.seed, int) else list(how.seed)
-        if len(seeds) != len(known):
-            raise UsageError(f"{len(seeds)} seeds for {len(known)} rows", "one seed, or one for each row", "seed=0")
+    def decoding(self, request: SampleRequest) -> Decoding:
+        return text_decoding.decoding(self, request)
 
-        def make(chunk: slice) -> Tensor:
-            return deque(self._way(known[chunk], how._replace(seed=seeds[chunk])), maxlen=1).pop().x.cpu()
-
-        rows: list[list[int]] = map_chunks(
-            len(known), CHUNK, make, independent=not processes.sharded(self.denoiser)
-        ).tolist()
-        return rows
-
-    def _way(self, known: Int64[Tensor, "rows length"], how: _How) -> Iterator[State]:
-        steps = how.steps
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-            raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=32")
-        grid = how.grid or self.grid
-        grid = grid if steps is None else dataclasses.replace(grid, steps=steps)
-        reader, sampler = self._writer(known, how.sampler)
-        denoiser: Denoiser = ApproximateBlockCache(self.denoiser, how.cache_block) if how.cache_block else reader
-        denoiser = denoiser if how.temperature == 1 else Temperature(denoiser, how.temperature)
-        denoiser = denoiser if how.allowed is None else Allowed(denoiser, how.allowed)
-        denoiser = denoiser if how.top_p == 1 else Nucleus(denoiser, how.top_p)
-        return self._walk(denoiser, known.to(self.device), sampler, grid, how.seed)
-
-    def _writer(self, known: Tensor, asked: Sampler | None) -> tuple[Denoiser, Sampler]:
-        """Who writes, and how. What was taught both ways writes block by block where the sampler does and nothing is
-        known after a gap; else in view of both sides. Where something is, an end in the gap does not end the text."""
-        sampler, ahead = asked or self.sampler, self.canvas.known_ahead(known)
-        if ahead and isinstance(sampler, Unmask):
-            sampler = dataclasses.replace(sampler, end=None)
-        if not isinstance(self.denoiser, Autoregressive | Blockwise):
-            return self.denoiser, sampler
-        by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == self.denoiser.block)
-        if isinstance(self.denoiser, Blockwise) and self.denoiser.bidirectional and (ahead or not by_blocks):
-            whole = dataclasses.replace(sampler, cache=False, block=None) if by_blocks else sampler  # type: ignore
-            return self.denoiser.as_bidirectional, whole
-        if not by_blocks:
-            raise UsageError(
-                f"{sampler} for a model that writes from left to right, {self.denoiser.block} tokens at a time",
-                "a sampler that does so too",
-                "Unmask(cache=True)",
-            )
-        return self.denoiser, sampler
-
-    def _walk(
-        self, denoiser: Denoiser, known: Tensor, sampler: Sampler, grid: Grid, seed: int | Sequence[int]
-    ) -> Iterator[State]:
-        process, rows = self.denoiser.process, len(known)
-        rng = Rows.of(seed, rows)
-        x = process.prior(known.shape, rng, device=self.device)
-        x = torch.where(known >= 0, known, x)
-        if not isinstance(sampler, Unmask):  # which never writes where something stands
-            denoiser = Infill(denoiser)
-        start, *times = knots(grid, process.schedule, rows, self.device)
-        yield from frames(
-            denoiser, sampler, sampler.init(denoiser, x, start, rng.advance(), Condition(known_tokens=known)), times
-        )
-
-    # Judging
+    # Judging: see `text_evaluation`
 
     @torch.no_grad()
     def log_likelihood(
-        self, texts: Texts, *, prompt: Texts = "", suffix: Texts = "", draws: int = 32, seed: int = 0
+        self, texts: Texts | Tensor, *, prompt: Texts = "", suffix: Texts = "", draws: int = 32, seed: int = 0
     ) -> Estimate:
-        """log p(text | prompt, suffix) of each, in nats: exact for an autoregressive model, or else what the bound
-        says it is at least, the average over orders in which it may be written; with standard errors.
+        """log p(text | prompt, suffix) in nats: exact for an autoregressive model, or else a lower bound.
 
-        draws   of the number and the places of masks
+        Args:
+            texts: One text or several; or rows of tokens, [rows, length], without prompt and suffix.
+            prompt: What is known before, for all or one for each.
+            suffix: What is known after, for all or one for each.
+            draws: Of the number and the places of masks, for each text.
+            seed: Of the draws.
+
+        Returns:
+            Values [texts] and their standard errors [texts].
+
+        Raises:
+            UsageError: If a text does not fit, or the model has no objective.
         """
+        if isinstance(texts, Tensor):
+            tokens, nothing = texts.to(self.device), torch.full_like(texts, -1, device=self.device)
+            found = text_evaluation.negative_log_likelihood(self, tokens, nothing, draws, seed)
+            return Estimate(-found.value, found.error)
         texts = [texts] if isinstance(texts, str) else list(texts)
         prompts, suffixes = one_each(prompt, len(texts), "prompt"), one_each(suffix, len(texts), "suffix")
-        found = []
-        for number, (before, text, after) in enumerate(zip(prompts, texts, suffixes, strict=True)):
-            tokens, known = (each.to(self.device) for each in self.canvas.around(before, text, after))
-            found.append(self._bound(tokens, known, draws, fold(seed, number)))
-        return Estimate(-torch.cat([each.value for each in found]), torch.cat([each.error for each in found]))
-
-    @torch.no_grad()
-    def judged(self, tokens: Int64[Tensor, "rows length"], *, draws: int = 32, seed: int = 0) -> Estimate:
-        """log p of rows of tokens, as `log_likelihood` of texts."""
-        tokens = tokens.to(self.device)
-        found = self._bound(tokens, torch.full_like(tokens, -1), draws, seed)
-        return Estimate(-found.value, found.error)
-
-    def _bound(self, tokens: Tensor, known: Tensor, draws: int, seed: int, reader: Denoiser | None = None) -> Estimate:
-        if self.objective is None:
-            raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
-        loss = self.objective
-        if isinstance(loss, AnyOrder):
-            loss = dataclasses.replace(
-                loss, token_mean=False, bidirectional_fraction=0.0
-            )  # the bound, however it was learned
-        reader = self._reader(known) if reader is None else reader
-        return bound_on_tokens(loss, reader, tokens, Condition(known_tokens=known), draws=self._draws(draws), seed=seed)
-
-    def _reader(self, known: Tensor) -> Denoiser:
-        """The denoiser; of one taught both ways, that which sees both sides, where something stands after a gap."""
-        if isinstance(self.denoiser, Blockwise) and self.denoiser.bidirectional and self.canvas.known_ahead(known):
-            return self.denoiser.as_bidirectional
-        return self.denoiser
-
-    def _draws(self, draws: int) -> int:
-        return 1 if isinstance(self.denoiser, Autoregressive) else draws
+        return text_evaluation.log_likelihood(self, list(zip(prompts, texts, suffixes, strict=True)), draws, seed)
 
     @torch.no_grad()
     def evaluate(self, *, rows: int | None = None, draws: int = 4, seed: int = 0) -> dict[str, Any]:
-        """Bits for each byte of the held-out text, exact for an autoregressive model, else the bound; and the share of
-        questions that are answered right.
+        """Bits per byte of the held-out text (exact for autoregression, else the bound), and questions answered right.
 
-        rows    of the held-out text, and questions of each kind; as many as there are if not given
-        draws   for each row
+        Args:
+            rows: Of the held-out text, and questions of each kind. None: all of them.
+            draws: Of masks, for each row.
+            seed: Of the draws.
+
+        Returns:
+            Figures by name.
+
+        Raises:
+            UsageError: If there is nothing to judge by.
         """
-        if rows is not None:
-            check_rows(rows)
-        if (self.held_out is None and self.questions is None) or self.objective is None:
-            raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
-        scores: dict[str, Any] = {}
-        if self.held_out is not None:
-            scores = self._bits(self.held_out, rows, draws, seed, None)
-        if self.held_out is not None and isinstance(self.denoiser, Blockwise) and self.denoiser.bidirectional:
-            free = self._bits(self.held_out, rows, draws, seed, self.denoiser.as_bidirectional)
-            named = {"bits_per_byte": "", "bits_per_byte_error": "_error"}
-            scores |= {f"bits_per_byte_any_order{end}": free[name] for name, end in named.items()}
-        for name, asked in (self.questions() if self.questions is not None else {}).items():
-            scores[name] = self.score(Questions(asked.asked[:rows], asked.answers[:rows]))
-        return {**scores, "draws": self._draws(draws), "seed": seed}
-
-    def _bits(self, source: Source, rows: int | None, draws: int, seed: int, reader: Denoiser | None) -> dict[str, Any]:
-        if isinstance(source, Arrays):
-            values, told = source.values if rows is None else source.values[:rows], None
-        else:
-            values, told = source.batch(0, rows or ENDLESS)
-        sizes, padding = self.tokenizer.sizes, self.tokenizer.special("padding")
-        known = torch.where(values == padding, values, -1)
-        if told is not None and told.known_tokens is not None:
-            known = torch.where(told.known_tokens >= 0, told.known_tokens, known)
-
-        def judged(chunk: slice) -> Tensor:
-            part, of = values[chunk].to(self.device), known[chunk].to(self.device)
-            found = self._bound(part, of, draws, fold(seed, chunk.start), reader)
-            return torch.stack([found.value, found.error.square()], 1)
-
-        independent = not processes.sharded(self.denoiser)
-        nats, squares = map_chunks(len(values), CHUNK, judged, "judging", independent).sum(0).tolist()
-        new = known < 0
-        size = int(sizes[values[new]].sum())
-        return {
-            "bits_per_byte": nats / size / math.log(2),
-            "bits_per_byte_error": math.sqrt(squares) / size / math.log(2),
-            "nats_per_token": nats / int(new.sum()),
-            "bytes": size,
-            "exact": isinstance(self.denoiser, Autoregressive),
-        }
-
-    @property
-    def greedy_sampler(self) -> Sampler:
-        """How it writes when there is one right answer: the surest token first, where order is free."""
-        free = not self.is_causal and isinstance(self.denoiser.process, Mask)
-        return Unmask(Confidence()) if free else self.sampler
+        return text_evaluation.evaluate(self, rows, draws, seed)
 
     def score(self, questions: Questions) -> float | None:
-        """The share of them that are answered right, letter for letter, each with the likeliest tokens one at a time;
-        None where a model that reads from left to right would have to see what comes after."""
-        at_the_end = all(text.endswith(GAP) and GAP not in text.rstrip(GAP) for text in questions.asked)
-        if self.is_causal and not self.fills_middle and not at_the_end:
-            return None
-        settings: dict[str, Any] = {"temperature": GREEDY, "steps": self.length, "sampler": self.greedy_sampler}
-        found = self.infill(list(questions.asked), whole=True, **settings)
-        right = [made == answer for made, answer in zip(found, questions.answers, strict=True)]
-        return sum(right) / len(right)
+        """The share of questions answered right, letter for letter, with the likeliest tokens, one at a time.
+
+        Args:
+            questions: What it is asked, and the answers.
+
+        Returns:
+            The share; None where a causal model would have to see what comes after.
+        """
+        return text_evaluation.score(self, questions)
 
 
-class _How(NamedTuple):
-    """What `sample` was asked for."""
-
-    steps: int | None
-    temperature: float
-    top_p: float
-    allowed: Rule | None
-    cache_block: int
-    seed: int | Sequence[int]
-    sampler: Sampler | None
-    grid: Grid | None
+def _transforms(temperature: float, allowed: Rule | None, top_p: float) -> tuple[DenoiserTransform, ...]:
+    """What is done to each belief about tokens before anything is drawn from it, in this order."""
+    wanted: list[DenoiserTransform] = []
+    if temperature != 1:
+        wanted.append(lambda denoiser: Temperature(denoiser, temperature))
+    if allowed is not None:
+        wanted.append(lambda denoiser: Allowed(denoiser, allowed))
+    if top_p != 1:
+        wanted.append(lambda denoiser: Nucleus(denoiser, top_p))
+    return tuple(wanted)

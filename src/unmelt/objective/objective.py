@@ -15,4 +15,15 @@ class Objective(Protocol):
 
     def __call__(
         self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Random
-    ) -> Float[Tensor, " rows"]: ...
+    ) -> Float[Tensor, " rows"]:
+        """The loss of each row.
+
+        Args:
+            denoiser: The denoiser to train.
+            x0: [rows, *shape], the clean data.
+            condition: What is known of each row; None for nothing.
+            rng: The source of times and noise.
+
+        Returns:
+            [rows], differentiable with respect to the denoiser's parameters.
+        """

@@ -5,9 +5,9 @@ from typing import Literal
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
-from unmelt.data.words import WIDTH
 from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
+from unmelt.encoder import HashedCaptionEncoder
 from unmelt.model import Model
 from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -76,7 +76,7 @@ def images(
             attention=(False, False, True),
             dropout=dropout,
             classes=len(source.classes),
-            sequence_width=WIDTH if caption else 0,
+            sequence_width=HashedCaptionEncoder().width if caption else 0,
         )
     return Model(
         denoiser=Network(
@@ -102,5 +102,6 @@ def images(
         classes=source.classes,
         source=source,
         held_out=held_out_images,
+        encoder=HashedCaptionEncoder() if caption else None,
         notes=str(report),
     )

@@ -137,9 +137,9 @@ def text_model(
             bidirectional_fraction=size.bidirectional_fraction if block else 0.0,
             antithetic_masks=bool(block),
         )
-    return TextModel(
+    model = TextModel(
         denoiser=denoiser,
-        tokenizer=tokenizer,
+        codec=tokenizer,
         sampler=sampler,
         grid=grid.uniform(length if is_causal else min(length, 64)),
         objective=objective,
@@ -157,5 +157,6 @@ def text_model(
         source=source,
         held_out=held_out,
         notes=notes,
-        questions=questions,
     )
+    model.questions = questions
+    return model

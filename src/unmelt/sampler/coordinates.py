@@ -1,13 +1,13 @@
 """Coordinates in which the probability-flow ODE has a smooth right-hand side.
 
-A frame divides x by a unit c and reads time on a clock tau, so that with a slope g, a mixture of x and the belief x0,
+Coordinates divide x by a unit c and read time on a clock tau, so that with a slope g, a mixture of x and the belief x0,
 
     d(x / c) = pace(tau) g dtau,      g = p x + q x0
 
-All frames are the same ODE (or, for `data` with fresh noise, the same SDE less its noise). They differ in which g they
+All are the same ODE (or, for `data` with fresh noise, the same SDE less its noise). They differ in which g they
 leave under the integral, hence in what a multistep solver extrapolates, and in which variable. With r = sigma / alpha:
 
-    frame       unit c             clock tau            pace               slope g
+    name        unit c             clock tau            pace               slope g
     data        sigma r^(eta^2)    -log r               (1 + eta^2)        x0                    DPM-Solver++, UniPC,
                                                         e^((1+eta^2)tau)                         SA-Solver
     NOISE       alpha              log r                r                  noise                 DEIS
@@ -33,10 +33,15 @@ from torch import Tensor
 
 
 class Slope(NamedTuple):
-    """g = p x + q x0."""
+    """Coefficients of a slope g = p x + q x0.
 
-    p: Float[Tensor, " rows"]
-    q: Float[Tensor, " rows"]
+    Args:
+        p: [rows, *axes], that of x.
+        q: [rows, *axes], that of x0.
+    """
+
+    p: Float[Tensor, "rows *axes"]
+    q: Float[Tensor, "rows *axes"]
 
 
 def _powers(tau: Float[Tensor, "*n"], count: int) -> Float[Tensor, "*n count"]:
@@ -48,10 +53,13 @@ def _powers(tau: Float[Tensor, "*n"], count: int) -> Float[Tensor, "*n count"]:
 class Coordinates:
     """One row of the table.
 
-    unit, clock, slope   of alpha and sigma, float64, one a row
-    pace                 of tau
-    functions            of tau after the step's begin: what is put through slopes, the j-th of order tau^j near 0
-    eta                  share of fresh noise
+    Args:
+        unit: c as a function of alpha and sigma, float64.
+        clock: tau as a function of alpha and sigma.
+        pace: As a function of tau.
+        slope: p and q as functions of alpha and sigma.
+        functions: Of tau since the step's begin: what is put through slopes, the j-th of order tau^j near 0.
+        eta: Share of fresh noise.
     """
 
     unit: Callable[[Tensor, Tensor], Tensor]
@@ -64,7 +72,14 @@ class Coordinates:
 
 @cache
 def data(eta: float = 0.0) -> Coordinates:
-    """eta = 0 is the ODE, eta = 1 the reverse SDE that ancestral sampling follows."""
+    """Coordinates whose slope is the belief x0.
+
+    Args:
+        eta: Share of fresh noise: 0 is the ODE, 1 the reverse SDE that ancestral sampling follows.
+
+    Returns:
+        The coordinates, one object for each eta.
+    """
     power = 1 + eta**2
     return Coordinates(
         unit=lambda alpha, sigma: sigma * (sigma / alpha) ** eta**2,

@@ -21,7 +21,14 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class DEIS(Sampler):
-    """Exponential Adams-Bashforth of orders 1 to 4 (multistep); one evaluation a step."""
+    """DEIS, exponential Adams-Bashforth of orders 1 to 4. Multistep; one network call a step.
+
+    Args:
+        order: Order of convergence.
+
+    Raises:
+        UsageError: If the order is not from 1 to 4.
+    """
 
     order: int = 3
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import expand_like
+from unmelt.process.broadcast import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -24,7 +24,7 @@ from unmelt.sampler.straight import Path
 @final
 @dataclass(frozen=True)
 class Heun(Sampler):
-    """Order 2; two evaluations a step, one where every row goes to 0."""
+    """Heun's method. Order 2; two network calls a step, one where every row goes to t = 0."""
 
     def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
         return State.start(x, t, rng, condition)

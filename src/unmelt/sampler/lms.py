@@ -20,7 +20,14 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class LMS(Sampler):
-    """Orders 1 to 4 (multistep); one evaluation a step."""
+    """Linear multistep of orders 1 to 4. One network call a step.
+
+    Args:
+        order: Order of convergence.
+
+    Raises:
+        UsageError: If the order is not from 1 to 4.
+    """
 
     order: int = 4
 

@@ -23,7 +23,15 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class SASolver(Sampler):
-    """Predictor of orders 1 to 4 (multistep); one evaluation a step."""
+    """SA-Solver, its predictor of orders 1 to 4. Multistep; one network call a step.
+
+    Args:
+        order: Order of the predictor.
+        eta: Share of fresh noise: 0 is the ODE, 1 the reverse SDE.
+
+    Raises:
+        UsageError: If the order is not from 1 to 4, or eta is negative.
+    """
 
     order: int = 3
     eta: float = 1.0

@@ -22,7 +22,14 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class UniPC(Sampler):
-    """Orders 1 to 3 of the predictor (multistep); one evaluation a step."""
+    """UniPC of orders 1 to 3. Multistep; one network call a step.
+
+    Args:
+        order: Order of the predictor; the corrector has one order more.
+
+    Raises:
+        UsageError: If the order is not from 1 to 3.
+    """
 
     order: int = 3
 

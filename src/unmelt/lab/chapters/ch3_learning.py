@@ -64,7 +64,7 @@ def _():
             weight=um.objective.EDM(1.5),
         )
         training = um.train.Training(steps=steps, batch=256, lr=5e-3, ema=0.98)
-        trainer = um.train.Trainer(denoiser, um.data.Arrays(points), None, objective, training)
+        trainer = um.train.Trainer(um.train.ObjectiveStep(denoiser, objective), um.data.Arrays(points), None, training)
         losses = []
         while trainer.done < steps:
             losses.append(trainer.step().item())

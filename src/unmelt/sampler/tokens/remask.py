@@ -19,7 +19,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.tokens import expand_places
+from unmelt.process.broadcast import expand_like
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -43,9 +43,9 @@ class Remask(Sampler):
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = check_masks(denoiser)
         belief = denoiser(state.x, state.t, state.condition)
-        alpha_t, alpha_s = (expand_places(process.schedule.alpha(each), state.x) for each in (state.t, s))
+        alpha_t, alpha_s = (expand_like(process.schedule.alpha(each), state.x) for each in (state.t, s))
         most = torch.where(alpha_t > 0, (1 - alpha_s) / alpha_t, 1.0)
-        sigma = torch.minimum(expand_places(self.strength * (state.t - s), state.x), most.clamp(max=1))
+        sigma = torch.minimum(expand_like(self.strength * (state.t - s), state.x), most.clamp(max=1))
         written = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         masked = process.masked(state.x)
