@@ -64,7 +64,7 @@ def test_every_conversion_and_back(any_schedule, any_prediction):
         assert ((back - said).norm(dim=1) / said.norm(dim=1)).max() < 1e-10
 
 
-def test_near_the_ends_nothing_breaks(any_schedule, any_prediction):
+def test_conversions_are_finite_near_both_ends_of_time(any_schedule, any_prediction):
     """At t = 0 the belief is x_t itself where the output is finite; at t = 1 it is finite where it is defined."""
     process, x = Gaussian(any_schedule), torch.randn(4, 3, dtype=F64)
     if type(any_prediction).__name__ != "X0":
@@ -112,7 +112,7 @@ def test_the_same_function_gives_the_same_sample(any_schedule, any_prediction):
         assert (spoken - plain).abs().max() < 1e-9
 
 
-def test_from_pure_noise_to_data(any_schedule, any_prediction):
+def test_every_prediction_samples_from_pure_noise_to_data(any_schedule, any_prediction):
     if any_prediction not in usable(any_schedule):
         pytest.skip("refused at t = 1, where no signal is left")
     settings = {"rows": 8, "sampler": DPMpp(2), "grid": grid.karras(6), "dtype": F64}
@@ -130,7 +130,7 @@ class Echo(nn.Module):
         return x
 
 
-def test_network_is_shown_unit_numbers_and_a_level(any_schedule):
+def test_the_backbone_is_given_inputs_of_unit_size_and_a_noise_level(any_schedule):
     process, rows = Gaussian(any_schedule), 20_000
     echo = Echo()
     network = Network(echo, process, V(), shape=(2,), data_sd=1.7)
@@ -153,7 +153,7 @@ def test_network_is_shown_unit_numbers_and_a_level(any_schedule):
 
 
 @pytest.mark.parametrize("on", [schedule.Cosine(), schedule.Straight()], ids=repr)
-def test_network_refuses_what_cannot_be_undone(on):
+def test_a_prediction_without_x0_at_pure_noise_is_refused(on):
     for prediction in PREDICTIONS:
         if prediction in usable(on):
             Network(Echo(), Gaussian(on), prediction, shape=(2,))

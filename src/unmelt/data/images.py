@@ -94,7 +94,7 @@ def images(
         seed: Seed of the order in which batches come.
         label: Column of class names; "auto" for a usual name (or subfolders), "" for no classes.
         caption: Column of captions; "auto" for a usual name or a .txt beside each image, "" for none.
-        encoder: Encoder of the captions.
+        encoder: Encodes the captions.
 
     Returns:
         (source, report): images [channels, size, size] as floats in [0, 1], and what became of each file.

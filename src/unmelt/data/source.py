@@ -63,7 +63,7 @@ class Arrays:
         seed: Seed of the order in which items come.
         captions: n captions, None for an item without one; a batch has them encoded, as the
             sequence of its condition. None for no captions.
-        encoder: Encoder of the captions.
+        encoder: Encodes the captions.
 
     Raises:
         UsageError: If there are no items, values are not finite or of another type, labels are out of range, or the

@@ -2,8 +2,8 @@
 
     x_t = alpha(t) x0 + sigma(t) noise  at t = strength,  then any sampler from t to 0
 
-What is coarser than the noise is kept, what is finer is made anew: a sketch becomes a picture, a picture of one thing
-one of another. Strength 1 is sampling anew, where the schedule leaves no signal; near 0 nothing changes.
+Features coarser than the noise are kept, finer ones are sampled again: a sketch becomes a picture. Strength 1 samples
+from pure noise where the schedule leaves no signal; near 0 nothing changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,9 +33,22 @@ def edit(
     seed: int | Sequence[int] = 0,
     condition: Condition | None = None,
 ) -> Iterator[State]:
-    """Yield the state at every time of the grid, which starts at t = strength: melted data first, edited data last.
+    """The state at every time of a grid that starts at t = strength: melted data first, edited data last.
 
-    Seeds, steps and frames are as in `trajectory`; all steps of the grid are taken, within the shorter way.
+    Args:
+        denoiser: The denoiser to sample from.
+        x0: [rows, *shape], data to edit.
+        strength: Time to which they are melted, above 0 and at most 1.
+        sampler: The sampler.
+        grid: The grid; all its steps are taken, from t = strength on.
+        seed: One for all rows, or one for each.
+        condition: What is known of each row.
+
+    Yields:
+        The state at each of the grid's times.
+
+    Raises:
+        UsageError: If the strength is not in (0, 1].
     """
     if not 0 < strength <= 1:
         raise UsageError(f"strength={strength}", "above 0 (nothing changed) and at most 1 (all anew)", "strength=0.5")
