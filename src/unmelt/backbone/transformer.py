@@ -16,6 +16,7 @@ gated, as in the DiT.
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -212,7 +213,7 @@ class Transformer(nn.Module):
         keys = min((int(positions.max()) // block + 1) * block, cache.length)
         slots = torch.arange(keys, device=positions.device)
         mask = (slots // block <= positions[..., None] // block)[:, None]
-        shared = {"cache": cache, "positions": positions, "keys": keys, "mask": None if mask.all() else mask}
+        shared: Any = {"cache": cache, "positions": positions, "keys": keys, "mask": None if mask.all() else mask}
         return [partial(cached_attention, layer=layer, **shared) for layer in range(self.depth)]
 
     def _embed(self, x: Tensor, noisy: Tensor | None, every: Tensor, block: int) -> Float[Tensor, "rows n width"]:
