@@ -1,7 +1,7 @@
-"""Names that run folders of earlier versions use, and what they are called now.
+"""Earlier names of parts, arguments and settings, so that run folders of earlier versions load.
 
-A run folder names its parts, their arguments and the settings of its recipe. A part that is renamed is entered here, so
-that folders written before still load. `current` is applied once, where a folder is read.
+A run folder stores the names of its parts, their arguments and the settings of its recipe. A renamed part is entered
+here. `current` is applied once, where a folder is read.
 """
 
 from typing import Any
@@ -39,7 +39,14 @@ SETTINGS = {"free": "bidirectional_fraction", "middle": "fim_rate"}
 
 
 def current(description: Any) -> Any:
-    """A description of parts, as `config.describe` gave it once, under the names of today."""
+    """Replace earlier names in a description of parts.
+
+    Args:
+        description: What `config.describe` of any version returned.
+
+    Returns:
+        The same description with present names.
+    """
     if isinstance(description, list):
         return [current(value) for value in description]
     if not isinstance(description, dict):
@@ -52,7 +59,14 @@ def current(description: Any) -> Any:
 
 
 def current_model(parts: Any) -> Any:
-    """The parts of a model, under the names of today."""
+    """Replace earlier names in the description of a model, and add the parts that earlier versions did not name.
+
+    Args:
+        parts: Descriptions of the model's parts by name.
+
+    Returns:
+        The same descriptions with present names, and with a modality and an encoder where there were none.
+    """
     found = current(parts)
     if not isinstance(found, dict):
         return found
@@ -63,14 +77,21 @@ def current_model(parts: Any) -> Any:
         return found
     backbone, inner = denoiser.get("backbone"), denoiser.get("base") or denoiser
     if isinstance(backbone, dict) and backbone.get("sequence_width"):
-        found["encoder"] = {"part": "encoder.HashedCaptionEncoder"}  # the only one there was
+        found["encoder"] = {"part": "encoder.HashedCaptionEncoder"}  # the only encoder of earlier versions
     images = isinstance(inner, dict) and isinstance(inner.get("shape"), list) and len(inner["shape"]) == 3
     found["modality"] = {"part": f"modality.{'Text' if is_text else 'Images' if images else 'Points'}"}
     return found
 
 
 def current_origin(origin: Any) -> Any:
-    """The recipe of a run and its settings, under the names of today."""
+    """Replace earlier names of a recipe's settings.
+
+    Args:
+        origin: The recipe of a run and its settings.
+
+    Returns:
+        The same with present names.
+    """
     if not isinstance(origin, dict) or not isinstance(origin.get("settings"), dict):
         return origin
     return origin | {"settings": {SETTINGS.get(key, key): value for key, value in origin["settings"].items()}}
