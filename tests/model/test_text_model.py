@@ -198,7 +198,7 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
     on = model(kind, training=lm.training, sampler=lm.sampler)
     on.fit(tmp_path / "run", device="cpu", quiet=True)  # a run that is over: what it learned is there
     assert on.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
-    with pytest.raises(um.UsageError, match="tokenizer"):
+    with pytest.raises(um.UsageError, match="codec"):
         model(kind, codec=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
     scores = lm.evaluate(rows=8)
     assert scores["exact"] == (kind in ("autoregressive", "middle"))
