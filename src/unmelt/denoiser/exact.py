@@ -1,10 +1,10 @@
-"""Denoisers with no network: mixtures of Gaussians, whose every marginal, score and posterior is in closed form.
+"""Exact denoisers: mixtures of Gaussians, whose marginals, scores and posteriors are known in closed form.
 
-Data x0 ~ sum_k w_k N(mu_k, S_k) melt to x_t ~ sum_k w_k N(alpha mu_k, C_k) with C_k = alpha^2 S_k + sigma^2 I, and
+Data x0 ~ sum_k w_k N(mu_k, S_k) become x_t ~ sum_k w_k N(alpha mu_k, C_k) with C_k = alpha^2 S_k + sigma^2 I, and
 
     E[x0 | x_t] = sum_k r_k(x_t) (mu_k + alpha S_k C_k^-1 (x_t - alpha mu_k)),      r_k = p(k | x_t)
 
-S_k is diagonalised once, so that C_k is diagonal in the same basis at every t. These are the truth that tests stand on.
+S_k is diagonalised once; C_k is then diagonal in the same basis at every t. Tests compare everything with these.
 """
 
 from __future__ import annotations
@@ -32,13 +32,20 @@ class _Seen(NamedTuple):
 
 
 class Mixture:
-    """A mixture of Gaussians with any covariances, in `shape`d space, each component belonging to a class.
+    """Mixture of Gaussians with any covariances. Each component belongs to a class.
 
-    means         [components, *shape]
-    covariances   [components, dim, dim] with dim the product of shape
-    weights       [components], summing to 1; equal if not given
-    labels        [components], the class of each; its own number if not given. A `Condition` with a label keeps
-                  only the components of that class, with their relative weights; a null row keeps all.
+    A `Condition` with a label keeps only the components of that class, with their relative weights; a null row keeps
+    all. Computes in float64.
+
+    Args:
+        means: [components, *shape], the means.
+        covariances: [components, dim, dim], where dim is the product of shape.
+        process: The process that corrupts the data.
+        weights: [components], normalised here; None for equal weights.
+        labels: [components], the class of each component; None for its number.
+
+    Raises:
+        UsageError: If a covariance has a negative eigenvalue.
     """
 
     def __init__(
@@ -70,7 +77,16 @@ class Mixture:
         covariance: Float[Tensor, "dim dim"],
         process: Gaussian,
     ) -> Mixture:
-        """One Gaussian."""
+        """Make a mixture of one Gaussian.
+
+        Args:
+            mean: [*shape], the mean.
+            covariance: [dim, dim], where dim is the product of shape.
+            process: The process that corrupts the data.
+
+        Returns:
+            The mixture.
+        """
         return cls(mean[None], covariance[None], process)
 
     @classmethod
@@ -81,20 +97,50 @@ class Mixture:
         process: Gaussian,
         weights: Float[Tensor, " components"] | None = None,
     ) -> Mixture:
-        """Round components, all of one standard deviation."""
+        """Make a mixture of isotropic Gaussians with one standard deviation.
+
+        Args:
+            means: [components, *shape], the means.
+            sd: Standard deviation of every component in every direction.
+            process: The process that corrupts the data.
+            weights: [components], normalised; None for equal weights.
+
+        Returns:
+            The mixture.
+        """
         dim = math.prod(means.shape[1:])
         return cls(means, (sd**2 * torch.eye(dim, dtype=torch.float64)).expand(len(means), dim, dim), process, weights)
 
     @classmethod
     def ring(cls, modes: int, radius: float, sd: float, process: Gaussian) -> Mixture:
-        """Round modes evenly around a circle in the plane; class k is the mode at angle 2 pi k / modes."""
+        """Make a mixture of isotropic Gaussians, evenly around a circle in the plane.
+
+        Args:
+            modes: Number of components; class k is the one at angle 2 pi k / modes.
+            radius: Radius of the circle.
+            sd: Standard deviation of every component.
+            process: The process that corrupts the data.
+
+        Returns:
+            The mixture.
+        """
         angle = 2 * math.pi * torch.arange(modes, dtype=torch.float64) / modes
         return cls.isotropic(radius * torch.stack([angle.cos(), angle.sin()], 1), sd, process)
 
     def sample(
         self, rows: int, rng: Stream, dtype: torch.dtype = torch.float32, label: int | None = None
     ) -> Float[Tensor, "rows *shape"]:
-        """Exact draws of clean data, of one class if `label` is given."""
+        """Draw clean data.
+
+        Args:
+            rows: Number of rows.
+            rng: Source of randomness.
+            dtype: Type of the result.
+            label: The class of all rows; None draws from all classes.
+
+        Returns:
+            [rows, *shape], exact samples.
+        """
         component = self._draw_components(rows, rng, label)
         spread, basis = self.spread[component], self.basis[component]
         normal = rng.normal((rows, self.means.shape[1]), torch.float64)
@@ -135,7 +181,16 @@ class Mixture:
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Point:
-        """E[x0 | x_t], exactly."""
+        """E[x0 | x_t], exactly.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows], the times.
+            condition: What is known of each row; only labels matter.
+
+        Returns:
+            The belief, in the type of x_t.
+        """
         seen = self._see(x_t, t, condition)
         alpha = self.process.level(t).alpha[:, None, None]
         pull = torch.einsum("rke,kde->rkd", alpha * self.spread / seen.variance * seen.aligned, self.basis)
@@ -148,7 +203,16 @@ class Mixture:
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Float[Tensor, " rows"]:
-        """log p_t(x_t) in nats; differentiable."""
+        """log p_t(x_t) in nats; differentiable.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows], the times.
+            condition: What is known of each row; only labels matter.
+
+        Returns:
+            [rows], log densities in float64.
+        """
         return self._see(x_t, t, condition).log_joint.logsumexp(1)
 
     def score(
@@ -157,7 +221,16 @@ class Mixture:
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Float[Tensor, "rows *shape"]:
-        """The gradient of log p_t(x_t), in its own closed form."""
+        """The gradient of log p_t(x_t), in closed form.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows], the times.
+            condition: What is known of each row; only labels matter.
+
+        Returns:
+            [rows, *shape], scores in the type of x_t.
+        """
         seen = self._see(x_t, t, condition)
         toward = torch.einsum("rke,kde->rkd", -seen.aligned / seen.variance, self.basis)
         return torch.einsum("rk,rkd->rd", seen.log_joint.softmax(1), toward).to(x_t.dtype).view_as(x_t)

@@ -3,7 +3,7 @@
     belief(x_t) = base(x_t) + c_out F(c_in x_t, base(x_t)),      c_out = sigma r / sqrt(alpha^2 r^2 + sigma^2)
 
 This is EDM's preconditioning (Karras et al., 2022) with its skip connection, the best belief for white data, replaced
-by a better one; r is about the standard deviation of what the base leaves open.
+by a better one; r is about the standard deviation of x0 given the base's belief.
 """
 
 import torch
