@@ -1,9 +1,9 @@
-"""SDEdit (Meng et al., 2022): melt what there is part of the way, and walk back.
+"""SDEdit (Meng et al., 2022): corrupt data part of the way, and sample back from there.
 
     x_t = alpha(t) x0 + sigma(t) noise  at t = strength,  then any sampler from t to 0
 
-What is coarser than the noise is kept, what is finer is made anew: a sketch becomes a picture, a picture of one thing
-one of another. Strength 1 is sampling anew, where the schedule leaves no signal; near 0 nothing changes.
+Structure coarser than the noise is kept, and finer structure is sampled anew: a sketch becomes a picture. Strength near
+0 changes nothing. Strength 1 keeps nothing, if the schedule leaves no signal at t = 1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,12 +33,27 @@ def edit(
     seed: int | Sequence[int] = 0,
     condition: Condition | None = None,
 ) -> Iterator[State]:
-    """Yield the state at every time of the grid, which starts at t = strength: melted data first, edited data last.
+    """Corrupt data to t = strength and sample back to t = 0.
 
-    Seeds, steps and frames are as in `trajectory`; all steps of the grid are taken, within the shorter way.
+    Args:
+        denoiser: The denoiser.
+        x0: [rows, *shape], clean data.
+        strength: The time in (0, 1] that data are corrupted to; the grid is made to start there.
+        sampler: The sampler.
+        grid: The grid; all of its steps are taken between t = strength and 0.
+        seed: One seed, or one for each row, as in `trajectory`.
+        condition: What is known of each row.
+
+    Yields:
+        The state at every time of the grid: corrupted data first, edited data last.
+
+    Raises:
+        UsageError: If the strength is not in (0, 1].
     """
     if not 0 < strength <= 1:
-        raise UsageError(f"strength={strength}", "above 0 (nothing changed) and at most 1 (all anew)", "strength=0.5")
+        raise UsageError(
+            f"strength={strength}", "above 0 (nothing changes) and at most 1 (nothing is kept)", "strength=0.5"
+        )
     with torch.no_grad():
         start, *times = knots(replace(grid, start=float(strength)), denoiser.process.schedule, len(x0), x0.device)
         rng = Rows.of(seed, len(x0))

@@ -1,8 +1,8 @@
 """The times a sampler visits, from t = 1 down to exactly 0.
 
-A grid is a number of steps and a spacing: the law by which the steps are spread. The spacing chooses t_0 > ... >
-t_{n-1}; the grid pins t_0 to its start and adds t_n = 0. Since a schedule is only a speed, a spacing stated in noise
-levels (`karras`, `log_snr`) visits the same levels on every schedule.
+A grid is a number of steps and a spacing, which says how they are distributed. The spacing chooses t_0 > ... > t_{n-1};
+the grid sets t_0 to its start and adds t_n = 0. A spacing that is defined by noise levels (`karras`, `log_snr`,
+`balanced`, `shares`) visits the same levels on every schedule.
 """
 
 import math
@@ -18,15 +18,24 @@ from unmelt.errors import UsageError
 from unmelt.schedule import AnySchedule, Schedule, with_levels
 
 MOST_STEPS = 10_000
-"""More steps than this is a typing error: every sampler here has long converged."""
+"""Largest number of steps. Every sampler here has converged long before; more is a typing error."""
 
 
 class Spacing(ABC):
-    """How steps are spread over time."""
+    """How steps are distributed over time."""
 
     @abstractmethod
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        """t_0 to t_{n-1}, decreasing from about `start` and above 0."""
+        """Choose the times t_0 to t_{n-1}.
+
+        Args:
+            steps: Number of steps n.
+            schedule: The schedule, for spacings that are defined by noise levels.
+            start: The time of the grid's start.
+
+        Returns:
+            [steps], times that decrease from about `start` and stay above 0.
+        """
 
 
 @final
@@ -41,14 +50,14 @@ class Uniform(Spacing):
 @final
 @dataclass(frozen=True)
 class Cosine(Spacing):
-    """Equal steps of an angle: t = sin^2(angle), dense at both ends."""
+    """Equal steps of an angle: t = start sin^2(angle), dense at both ends."""
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return start * torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
 
 
 def _range(schedule: Schedule, start: float, sigma_min: float, sigma_max: float) -> tuple[float, float]:
-    """The noise-to-signal ratios to spread steps over: no higher than that of the start, whatever sigma_max."""
+    """Smallest and largest noise-to-signal ratio of a grid; the largest is at most that of the start."""
     top = torch.exp(-schedule.log_snr(torch.tensor(start, dtype=torch.float64)) / 2).item()
     return min(sigma_min, top / 2), min(sigma_max, top)
 
@@ -67,7 +76,16 @@ def _check_range(spacing: "Karras | LogSNR") -> None:
 @final
 @dataclass(frozen=True)
 class Karras(Spacing):
-    """Equal steps in (sigma / alpha)^(1 / rho), from sigma_max to sigma_min (Karras et al., 2022, equation 5)."""
+    """Equal steps in (sigma / alpha)^(1 / rho), from sigma_max to sigma_min (Karras et al., 2022, equation 5).
+
+    Args:
+        rho: Exponent; larger values are denser at low noise.
+        sigma_min: Noise-to-signal ratio of the last time above 0.
+        sigma_max: Noise-to-signal ratio of the first time.
+
+    Raises:
+        UsageError: If not 0 < sigma_min < sigma_max, or rho is not positive.
+    """
 
     rho: float = 7.0
     sigma_min: float = 0.002
@@ -86,7 +104,15 @@ class Karras(Spacing):
 @final
 @dataclass(frozen=True)
 class LogSNR(Spacing):
-    """Equal steps in log SNR: sigma / alpha falls geometrically from sigma_max to sigma_min."""
+    """Equal steps in log SNR: sigma / alpha falls geometrically from sigma_max to sigma_min.
+
+    Args:
+        sigma_min: Noise-to-signal ratio of the last time above 0.
+        sigma_max: Noise-to-signal ratio of the first time.
+
+    Raises:
+        UsageError: If not 0 < sigma_min < sigma_max.
+    """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
@@ -105,8 +131,13 @@ class LogSNR(Spacing):
 class Balanced(Spacing):
     """Equal steps of sigma / (sigma + pivot alpha): half of them on either side of sigma / alpha = pivot.
 
-    Densest where noise and data are of one size, which is where beliefs are made up; at pivot 1, flow matching's own
-    grid, on every schedule.
+    Densest where noise and data are of similar size. Pivot 1 is the uniform grid of flow matching, on every schedule.
+
+    Args:
+        pivot: Noise-to-signal ratio of the middle of the grid.
+
+    Raises:
+        UsageError: If the pivot is not positive and finite.
     """
 
     pivot: float = 0.63
@@ -121,21 +152,38 @@ class Balanced(Spacing):
         return self.at(schedule, torch.linspace(top, 0, steps + 1, dtype=torch.float64)[:-1])
 
     def share(self, schedule: Schedule, t: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """sigma / (sigma + pivot alpha) at these times: 1 for pure noise, 0 for data."""
+        """Compute sigma / (sigma + pivot alpha).
+
+        Args:
+            schedule: The schedule.
+            t: [*n], times.
+
+        Returns:
+            [*n], 1 for pure noise and 0 for data.
+        """
         sigma = schedule.sigma(t)
         return sigma / (sigma + self.pivot * schedule.alpha(t))
 
     def at(self, schedule: Schedule, share: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """The times of such shares."""
+        """Find the times at which `share` has given values.
+
+        Args:
+            schedule: The schedule.
+            share: [*n], values of sigma / (sigma + pivot alpha).
+
+        Returns:
+            [*n], times.
+        """
         return schedule.time(-2 * torch.log(self.pivot * share / (1 - share)))
 
 
 @final
 @dataclass(frozen=True)
 class Shares(Spacing):
-    """Levels given one by one on the scale of `Balanced`, as shares of the level that the grid starts at.
+    """Given levels on the scale of `Balanced`, as shares of the level that the grid starts at.
 
-    The same levels of noise on every schedule, as equal steps of `Balanced` are.
+    Args:
+        of_start: The levels of t_0 to t_{n-1}, decreasing from 1.
     """
 
     of_start: tuple[float, ...]
@@ -149,7 +197,11 @@ class Shares(Spacing):
 @final
 @dataclass(frozen=True)
 class Fixed(Spacing):
-    """Times given one by one."""
+    """Given times.
+
+    Args:
+        knots: t_0 to t_{n-1}.
+    """
 
     knots: tuple[float, ...]
 
@@ -160,7 +212,16 @@ class Fixed(Spacing):
 @final
 @dataclass(frozen=True)
 class Grid:
-    """`grid(schedule)` gives the steps + 1 times, strictly decreasing from `start` to exactly 0."""
+    """A number of steps and their spacing; `grid(schedule)` gives the times.
+
+    Args:
+        spacing: How the steps are distributed.
+        steps: Number of steps, from 1 to 10,000.
+        start: The first time, in (0, 1].
+
+    Raises:
+        UsageError: If the number of steps or the start is out of range.
+    """
 
     spacing: Spacing
     steps: int
@@ -175,6 +236,17 @@ class Grid:
             raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
 
     def __call__(self, schedule: AnySchedule) -> Float64[Tensor, " knots"]:
+        """Compute the times.
+
+        Args:
+            schedule: The schedule of the process that is sampled.
+
+        Returns:
+            [steps + 1], strictly decreasing from `start` to exactly 0.
+
+        Raises:
+            UsageError: If the spacing's times do not decrease.
+        """
         inner = self.spacing.times(self.steps, schedule, self.start)[1:]
         times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
         if not (times.diff() < 0).all():
@@ -187,39 +259,100 @@ class Grid:
 
 
 def uniform(steps: int) -> Grid:
-    """Equal steps in t."""
+    """Equal steps in t.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The grid.
+    """
     return Grid(Uniform(), steps)
 
 
 def cosine(steps: int) -> Grid:
-    """Dense at both ends of time."""
+    """Equal steps of an angle with t = sin^2(angle): dense at both ends.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The grid.
+    """
     return Grid(Cosine(), steps)
 
 
 def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
-    """EDM's spacing: dense at low noise."""
+    """EDM's grid, dense at low noise (Karras et al., 2022, equation 5).
+
+    Args:
+        steps: Number of steps.
+        rho: Exponent; larger values are denser at low noise.
+        sigma_min: Noise-to-signal ratio of the last time above 0.
+        sigma_max: Noise-to-signal ratio of the first time.
+
+    Returns:
+        The grid.
+    """
     return Grid(Karras(rho, sigma_min, sigma_max), steps)
 
 
 def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
-    """Equal ratios of noise level."""
+    """Equal steps in log SNR.
+
+    Args:
+        steps: Number of steps.
+        sigma_min: Noise-to-signal ratio of the last time above 0.
+        sigma_max: Noise-to-signal ratio of the first time.
+
+    Returns:
+        The grid.
+    """
     return Grid(LogSNR(sigma_min, sigma_max), steps)
 
 
 def balanced(steps: int, pivot: float = 0.63) -> Grid:
-    """Dense where noise and data are of one size: the grid to go with `Adams`."""
+    """The grid for `Adams`: dense where noise and data are of similar size.
+
+    Args:
+        steps: Number of steps.
+        pivot: Noise-to-signal ratio of the middle of the grid.
+
+    Returns:
+        The grid.
+    """
     return Grid(Balanced(pivot), steps)
 
 
 def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
-    """These shares of the level at the start, from 1 to 0, on the scale in which `balanced` takes equal steps."""
+    """Given levels, on the scale in which `balanced` takes equal steps.
+
+    Args:
+        of_start: The n + 1 levels as shares of the level at the start, from 1 to 0.
+
+    Returns:
+        The grid.
+
+    Raises:
+        UsageError: If there are fewer than two, or they do not go from 1 to 0.
+    """
     if len(of_start) < 2 or of_start[0] != 1 or of_start[-1] != 0:
         raise UsageError(f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.shares([1.0, 0.6, 0.3, 0.0])")
     return Grid(Shares(tuple(of_start[:-1])), len(of_start) - 1)
 
 
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:
-    """These times, the last of them 0."""
+    """Given times.
+
+    Args:
+        times: The n + 1 times, the last of them 0.
+
+    Returns:
+        The grid.
+
+    Raises:
+        UsageError: If there are fewer than two, or the last is not 0.
+    """
     if len(times) < 2 or times[-1] != 0:
         raise UsageError(
             f"{len(times)} times that end at {times[-1] if times else 'nothing'}",

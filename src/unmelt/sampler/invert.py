@@ -1,7 +1,7 @@
-"""The noise that data came from: the probability-flow ODE walked up, by a sampler that walks back down exactly.
+"""Inversion: from data to noise along the probability-flow ODE, by a sampler whose steps can be reversed exactly.
 
-DDIM's inversion (Song et al., 2021, section 4.3) assumes that the belief is the same at both ends of a step, and comes
-back only in the limit of many steps. `Leapfrog` comes back from any number of them.
+DDIM's inversion (Song et al., 2021, section 4.3) assumes that the belief is the same at both ends of a step. It returns
+to the data only in the limit of many steps; `Leapfrog` returns from any number of steps.
 """
 
 from collections import deque
@@ -23,10 +23,21 @@ from unmelt.sampler.state import State
 def invert(
     denoiser: Denoiser, x0: Float[Tensor, "rows *shape"], *, grid: Grid, condition: Condition | None = None
 ) -> State:
-    """Data carried up the grid to its start. Down again, by this condition or by another (replaced in the state):
+    """Integrate the probability-flow ODE from data up to the start of a grid.
 
-    up = invert(denoiser, x0, grid=grid, condition=condition)
-    *_, down = walk(denoiser, Leapfrog(), up, knots(grid, denoiser.process.schedule, len(x0))[1:])
+    `walk` integrates back down, under the same condition or another one, replaced in the state:
+
+        up = invert(denoiser, x0, grid=grid, condition=condition)
+        *_, down = walk(denoiser, Leapfrog(), up, knots(grid, denoiser.process.schedule, len(x0))[1:])
+
+    Args:
+        denoiser: The denoiser.
+        x0: [rows, *shape], clean data.
+        grid: The times, visited in reverse.
+        condition: What is known of each row.
+
+    Returns:
+        The state of `Leapfrog` at the grid's start.
     """
     *up, end = knots(grid, denoiser.process.schedule, len(x0), x0.device)
     state = Leapfrog().init(denoiser, x0, end, Rows.of(0, len(x0)), condition)
