@@ -1,4 +1,4 @@
-"""Every part comes back from its description as it was, and nothing else comes back at all."""
+"""Every part is rebuilt from its description, and nothing else can be built."""
 
 import inspect
 import json
@@ -71,7 +71,7 @@ def names():
     return sorted(config._PARTS)
 
 
-def test_every_room_is_there():
+def test_every_module_of_parts_is_listed():
     rooms = {name.split(".")[0] for name in names()}
     assert rooms >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
     for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.Network", "train.Training"):
@@ -83,7 +83,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("part_name", names())
 
 
-def test_every_part_comes_back(part_name):
+def test_every_part_is_rebuilt_from_its_description(part_name):
     part = made(part_name)
     description = config.describe(part)
     assert description["part"] == part_name
@@ -96,8 +96,8 @@ def test_every_part_comes_back(part_name):
         assert again == part
 
 
-def test_every_argument_is_kept_and_not_its_default():
-    """Settings that are not the defaults, one of each kind of value."""
+def test_arguments_that_are_not_defaults_are_kept():
+    """One argument of each kind of value."""
     part = um.objective.Regression(
         times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.3, sd=0.7)),
         weight=um.objective.EDM(0.25),
@@ -149,7 +149,7 @@ def user_model(backbone):
     )
 
 
-def test_a_users_own_part_is_saved_and_loaded(tmp_path):
+def test_a_registered_part_is_saved_and_loaded(tmp_path):
     model = user_model(Half(0.25)).fit(tmp_path, device="cpu", quiet=True)
     again = um.load(tmp_path, device="cpu")
     assert isinstance(again.denoiser.backbone, Half)
@@ -157,7 +157,7 @@ def test_a_users_own_part_is_saved_and_loaded(tmp_path):
     assert torch.equal(model.sample(5), again.sample(5))
 
 
-def test_what_could_not_be_saved_is_said_before_training(tmp_path):
+def test_an_unregistered_part_is_refused_before_training(tmp_path):
     model = user_model(Stranger())
     with pytest.raises(um.UsageError, match=r"Stranger.*config\.register"):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
@@ -186,17 +186,17 @@ def test_what_could_not_be_saved_is_said_before_training(tmp_path):
         ({"part": "codec.Affine", "shift": 0.0, "scale": 1.0, "clamp": [1.0]}, "cannot take"),
     ],
 )
-def test_what_no_part_is(monkeypatch, description, said):
+def test_an_invalid_description_is_refused(monkeypatch, description, said):
     monkeypatch.setattr(checks, "jaxtyping_disable", True)
     with pytest.raises(um.UsageError, match=said):
         config.build(description)
 
 
-def test_an_unhashable_name():
+def test_an_unhashable_name_is_refused():
     with pytest.raises(um.UsageError):
         config.build({"part": ["schedule.Cosine"]})
 
 
-def test_a_value_that_json_has_not():
+def test_a_value_that_json_cannot_hold_is_refused():
     with pytest.raises(um.UsageError, match="set"):
         config.describe({1, 2})

@@ -1,4 +1,4 @@
-"""What leaves for diffusers makes the same images there, from the same noise; what cannot leave says so."""
+"""Models exported to diffusers make the same images there of the same noise; what cannot be exported is refused."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def theirs(folder, model, rows, seed, **asked):
 
 @pytest.mark.parametrize("which", ["digits", "colour", "transformer"])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
+def test_an_exported_model_makes_the_same_image_of_the_same_noise(request, tmp_path, which, guidance):
     model = transformer() if which == "transformer" else request.getfixturevalue(which)
     folder = to_diffusers(model, tmp_path / "out")
     sampler, grid = chosen(model)
@@ -94,7 +94,7 @@ def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
     assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
 
 
-def test_what_is_in_stock_leaves_as_a_solver_of_theirs(digits):
+def test_the_default_sampler_is_exported_as_a_solver_of_diffusers(digits):
     assert chosen(digits) == (um.sampler.DPMpp(order=2), um.grid.karras(20))
     straight = transformer()
     assert chosen(straight) == (straight.sampler, straight.grid)
@@ -102,7 +102,7 @@ def test_what_is_in_stock_leaves_as_a_solver_of_theirs(digits):
     assert chosen(straight) == (um.sampler.Euler(), um.grid.balanced(8))
 
 
-def test_without_a_class_and_with_another_sampler(digits, tmp_path):
+def test_export_without_a_class_and_with_another_sampler(digits, tmp_path):
     way = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(7)}
     folder = to_diffusers(digits, tmp_path / "out", **way)
     assert (theirs(folder, digits, 2, 1) - digits.sample(2, seed=1, **way)).abs().max() <= TOLERANCE
@@ -117,7 +117,7 @@ def native():
     return moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **parts))
 
 
-def test_a_network_of_theirs_leaves_without_code_and_comes_back(tmp_path):
+def test_a_unet_of_diffusers_is_exported_without_code_and_imported_again(tmp_path):
     model = native()
     folder = to_diffusers(model, tmp_path / "out")
     assert not list(folder.rglob("*.py"))
@@ -128,7 +128,7 @@ def test_a_network_of_theirs_leaves_without_code_and_comes_back(tmp_path):
     assert torch.equal(again.sample(2, seed=3), model.sample(2, seed=3))
 
 
-def test_their_own_loop_and_ours_walk_the_same_way(tmp_path):
+def test_the_loop_of_diffusers_and_ours_visit_the_same_states(tmp_path):
     model = native()
     pipeline = there(to_diffusers(model, tmp_path / "out"))
     x = model.denoiser.process.prior((2, 1, 8, 8), Rows.of(9, 2))
@@ -139,7 +139,7 @@ def test_their_own_loop_and_ours_walk_the_same_way(tmp_path):
     assert (model.codec.decode(x) - model.sample(2, seed=9)).abs().max() <= TOLERANCE
 
 
-def test_what_cannot_leave_says_so(digits, tmp_path):
+def test_export_refuses_models_that_diffusers_cannot_run(digits, tmp_path):
     with pytest.raises(UsageError, match="has no like of"):
         to_diffusers(digits, tmp_path / "a", sampler=um.sampler.Heun())
     with pytest.raises(UsageError, match="as diffusers' pipelines make"):
@@ -151,7 +151,7 @@ def test_what_cannot_leave_says_so(digits, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written
 
 
-def test_what_cannot_come_in_says_so(tmp_path):
+def test_import_refuses_checkpoints_that_it_cannot_run(tmp_path):
     with pytest.raises(UsageError, match=r"there is no .*unet"):
         from_diffusers(tmp_path)
     folder = to_diffusers(native(), tmp_path / "out")
@@ -164,7 +164,7 @@ def test_what_cannot_come_in_says_so(tmp_path):
         from_diffusers(folder)
 
 
-def test_from_the_command_line(tmp_path, capsys):
+def test_export_on_the_command_line(tmp_path, capsys):
     um.recipe.digits(width=8, steps=1).fit(tmp_path / "run", device="cpu", quiet=True)
     assert main(["export", str(tmp_path / "run"), "--to", "diffusers", "--steps", "4"]) == 0
     model = um.load(tmp_path / "run", device="cpu")
@@ -176,7 +176,7 @@ def test_from_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("spacing", ["linear", "scaled_linear", "squaredcos_cap_v2"])
-def test_betas_are_the_chain_of_diffusers(spacing):
+def test_betas_match_those_of_diffusers(spacing):
     betas = Betas(spacing)
     scheduler = diffusers.DDPMScheduler(beta_schedule=spacing, beta_start=1e-4, beta_end=0.02)
     t = torch.arange(1, 1001, dtype=torch.float64) / 1000
