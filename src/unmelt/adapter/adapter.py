@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from unmelt.adapter.lora import LoRA
 from unmelt.adapter.low_rank import LowRank
+from unmelt.call_repr import CallRepr
 from unmelt.errors import UsageError
 
 
 @final
-class Adapter(nn.Module):
+class Adapter(CallRepr, nn.Module):
     """Low-rank changes of a network's layers, zero at first.
 
     The network is only read. `parameters()` and `state_dict()` are the adapter's own: give them to the optimizer,

@@ -24,6 +24,7 @@ from unmelt.backbone.arguments import at_least
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import zeroed
 from unmelt.backbone.rotary import Past, RotaryAttention, angles
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -65,7 +66,7 @@ class _Block(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
-class Transformer(nn.Module):
+class Transformer(CallRepr, nn.Module):
     """Logits for every place of a sequence.
 
     symbols        that go in: the vocabulary, and a mask where there is one

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unmelt.backbone.rotary import Past
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
@@ -23,7 +24,7 @@ from unmelt.process import Mask
 
 
 @final
-class Autoregressive(nn.Module):
+class Autoregressive(CallRepr, nn.Module):
     """A backbone with block = 1, and masks to be written from left to right.
 
     middle   whether it was taught, by rows of prefix, suffix and middle, to write a middle last

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unmelt.backbone.rotary import Past
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
@@ -24,7 +25,7 @@ from unmelt.process import Mask
 
 
 @final
-class Blockwise(nn.Module):
+class Blockwise(CallRepr, nn.Module):
     """A backbone with a block, on masks; its belief is right in the first block that is not written.
 
     both   whether it was also taught to read all from all

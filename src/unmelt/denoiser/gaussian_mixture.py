@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
@@ -25,7 +26,7 @@ MOST = 4096
 """Largest number of values in a row; covariances of more do not fit into memory."""
 
 
-class GaussianMixtureDenoiser(nn.Module):
+class GaussianMixtureDenoiser(CallRepr, nn.Module):
     """Denoiser that believes in a mixture of Gaussians for each class.
 
     The mixture is kept in buffers and saved with the model. Before `fit` it is one Gaussian of unit covariance.

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.precondition import noise_level, unit_scale
@@ -19,7 +20,7 @@ from unmelt.process.broadcast import expand_like
 from unmelt.process.gaussian import Gaussian
 
 
-class ResidualDenoiser(nn.Module):
+class ResidualDenoiser(CallRepr, nn.Module):
     """Denoiser that adds a network's output to the belief of a Gaussian mixture. Times are one a row.
 
     Args:

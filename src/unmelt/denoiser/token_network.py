@@ -17,13 +17,14 @@ from typing import Any
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
 from unmelt.process.tokens import Tokens
 
 
-class TokenNetwork(nn.Module):
+class TokenNetwork(CallRepr, nn.Module):
     """Backbone + process. The backbone is called as `backbone(x_t, t[rows], condition)`.
 
     shape   of one row of x: the length, or several sides
