@@ -20,8 +20,8 @@ from torch import Tensor
 
 from unmelt.cli.runs import with_data
 from unmelt.compare.decoding_modes import DecodingMode
-from unmelt.compare.quality import quality, written
-from unmelt.compare.speed import counted
+from unmelt.compare.quality import generate_rows, quality
+from unmelt.compare.speed import count_passes
 from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.model import TextModel
@@ -165,8 +165,8 @@ def main() -> None:
     for name, kind in decoding_modes.items():
         mode = DecodingMode(name, "", {"sampler": kind.sampler, "steps": kind.steps}, 0)
         number = options.close if kind.close else options.rows
-        with counted(model.denoiser.backbone) as passes:
-            made[name] = written(model, mode, options.tokens, number)
+        with count_passes(model.denoiser.backbone) as passes:
+            made[name] = generate_rows(model, mode, options.tokens, number)
         rows[name] = {"library": name, "passes": passes.rows / number, "rows": number}
         if kind.beside:
             plain = next(each for each in rows if each.startswith(kind.beside))
@@ -175,7 +175,7 @@ def main() -> None:
                 rows[name] |= lost(model, kind.sampler, options.tokens, options.lost)
     judge, plain, left = _text(options.runs[0]), next(iter(rows)), "from left to right, cached"
     mode = DecodingMode(left, "", {"sampler": Unmask(LeftToRight(), cache=True), "steps": options.tokens}, 0)
-    made[left] = written(judge, mode, options.tokens, options.rows)
+    made[left] = generate_rows(judge, mode, options.tokens, options.rows)
     rows[left] = {"library": left, "passes": options.tokens, "rows": options.rows}
     for name, each in rows.items():
         of, kind = (

@@ -1,4 +1,4 @@
-"""Every part is rebuilt from its description, and nothing else can be built."""
+"""Every part round-trips through its description; descriptions of anything else are refused."""
 
 import inspect
 import json
@@ -49,11 +49,11 @@ GIVEN = {
     "prediction": um.prediction.V(),
     "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
 }
-"""What constructors ask for and have no default of; all parts are otherwise as they come."""
+"""Values of constructor arguments that have no default."""
 
 
 def made(name):
-    """A part by its name; its required arguments from `GIVEN`, networks from one that is small."""
+    """A part by its name: required arguments from `GIVEN`, networks around a small backbone."""
     cls = config._PARTS[name]
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
@@ -71,9 +71,9 @@ def names():
     return sorted(config._PARTS)
 
 
-def test_every_module_of_parts_is_listed():
-    rooms = {name.split(".")[0] for name in names()}
-    assert rooms >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
+def test_every_package_of_parts_is_listed():
+    packages = {name.split(".")[0] for name in names()}
+    assert packages >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
     for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.Network", "train.Training"):
         assert name in names()
 
@@ -83,7 +83,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("part_name", names())
 
 
-def test_every_part_is_rebuilt_from_its_description(part_name):
+def test_every_part_round_trips_through_its_description(part_name):
     part = made(part_name)
     description = config.describe(part)
     assert description["part"] == part_name
@@ -96,8 +96,8 @@ def test_every_part_is_rebuilt_from_its_description(part_name):
         assert again == part
 
 
-def test_arguments_that_are_not_defaults_are_kept():
-    """One argument of each kind of value."""
+def test_arguments_other_than_the_defaults_round_trip():
+    """Settings that are not the defaults, one of each kind of value."""
     part = um.objective.Regression(
         times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.3, sd=0.7)),
         weight=um.objective.EDM(0.25),
@@ -112,12 +112,12 @@ def test_arguments_that_are_not_defaults_are_kept():
     assert config.build(config.describe(None)) is None
 
 
-# A part of one's own
+# Parts of a user
 
 
 @config.register
 class Half(nn.Module):
-    """A user's backbone."""
+    """A backbone of a user."""
 
     def __init__(self, factor: float = 0.5) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def test_a_registered_part_is_saved_and_loaded(tmp_path):
     assert torch.equal(model.sample(5), again.sample(5))
 
 
-def test_an_unregistered_part_is_refused_before_training(tmp_path):
+def test_a_model_that_cannot_be_saved_is_refused_before_training(tmp_path):
     model = user_model(Stranger())
     with pytest.raises(um.UsageError, match=r"Stranger.*config\.register"):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
@@ -167,7 +167,7 @@ def test_an_unregistered_part_is_refused_before_training(tmp_path):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
 
 
-# What no part is
+# What is not a part
 
 
 @pytest.mark.parametrize(
@@ -186,17 +186,17 @@ def test_an_unregistered_part_is_refused_before_training(tmp_path):
         ({"part": "codec.Affine", "shift": 0.0, "scale": 1.0, "clamp": [1.0]}, "cannot take"),
     ],
 )
-def test_an_invalid_description_is_refused(monkeypatch, description, said):
+def test_invalid_descriptions_are_refused(monkeypatch, description, said):
     monkeypatch.setattr(checks, "jaxtyping_disable", True)
     with pytest.raises(um.UsageError, match=said):
         config.build(description)
 
 
-def test_an_unhashable_name_is_refused():
+def test_an_unhashable_part_name_is_refused():
     with pytest.raises(um.UsageError):
         config.build({"part": ["schedule.Cosine"]})
 
 
-def test_a_value_that_json_cannot_hold_is_refused():
+def test_a_value_without_a_json_form_is_refused():
     with pytest.raises(um.UsageError, match="set"):
         config.describe({1, 2})

@@ -53,7 +53,7 @@ def test_langevin_finds_both_modes_with_equal_shares(tmp_path, monkeypatch):
 def test_ring_samples_match_the_data_and_guided_ones_their_class(tmp_path):
     """Samples are as near to the data as data to data, and guided samples are at the angle of their class.
 
-    20 steps of second order leave the radius 0.03 too large, 40 steps 0.005: an error of discretisation, not of the model.
+    20 steps of second order leave the radius 0.03 too large, 40 steps 0.005: a discretisation error.
     """
     found = example("ring")(points=1000, out=tmp_path / "a.png")
     assert abs(found["energy"]) < 0.01

@@ -1,7 +1,7 @@
-"""Earlier names of parts, arguments and settings, so that run folders of earlier versions load.
+"""Names in the run folders of earlier versions, and their present names.
 
-A run folder stores the names of its parts, their arguments and the settings of its recipe. A renamed part is entered
-here. `current` is applied once, where a folder is read.
+A run folder names its parts, their arguments and the settings of its recipe. A renamed part is entered here, so that
+older folders still load. `current` is applied once, where a folder is read.
 """
 
 from typing import Any
@@ -39,10 +39,10 @@ SETTINGS = {"free": "bidirectional_fraction", "middle": "fim_rate"}
 
 
 def current(description: Any) -> Any:
-    """Replace earlier names in a description of parts.
+    """A description of parts with present names.
 
     Args:
-        description: What `config.describe` of any version returned.
+        description: What `config.describe` returned in this or an earlier version.
 
     Returns:
         The same description with present names.
@@ -59,7 +59,7 @@ def current(description: Any) -> Any:
 
 
 def current_model(parts: Any) -> Any:
-    """Replace earlier names in the description of a model, and add the parts that earlier versions did not name.
+    """The parts of a model with present names, and with the parts that earlier versions did not name.
 
     Args:
         parts: Descriptions of the model's parts by name.
@@ -77,17 +77,17 @@ def current_model(parts: Any) -> Any:
         return found
     backbone, inner = denoiser.get("backbone"), denoiser.get("base") or denoiser
     if isinstance(backbone, dict) and backbone.get("sequence_width"):
-        found["encoder"] = {"part": "encoder.HashedCaptionEncoder"}  # the only encoder of earlier versions
+        found["encoder"] = {"part": "encoder.HashedCaptionEncoder"}  # the only one there was
     images = isinstance(inner, dict) and isinstance(inner.get("shape"), list) and len(inner["shape"]) == 3
     found["modality"] = {"part": f"modality.{'Text' if is_text else 'Images' if images else 'Points'}"}
     return found
 
 
 def current_origin(origin: Any) -> Any:
-    """Replace earlier names of a recipe's settings.
+    """The recipe and settings of a run with present names.
 
     Args:
-        origin: The recipe of a run and its settings.
+        origin: {"recipe": name, "settings": {...}} as the run folder has it.
 
     Returns:
         The same with present names.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +39,13 @@ class Condition:
         guidance_scale: [rows], scale of the guidance of each row, which takes the place of the guidance's own. Never
             dropped.
         adapter: [rows], the number of the model's adapter that each row uses, -1 for none. Never dropped.
-        given: For a field, [rows], True where the row is given it and False where it has the null. A field without an
-            entry is given to every row. Made by `drop` and `join`.
+        extra: Kinds of conditions of your own, by name: tensors with rows first, which a backbone of your own reads.
+            They are dropped like labels.
+        given: For a field or an extra, [rows], True where the row is given it and False where it has the null. What has
+            no entry is given to every row. Made by `drop` and `join`.
+
+    Raises:
+        UsageError: If an extra has the name of a field.
     """
 
     label: Int64[Tensor, " rows"] | None = None
@@ -51,7 +56,12 @@ class Condition:
     known_tokens: Int64[Tensor, "rows *tokens"] | None = None
     guidance_scale: Float[Tensor, " rows"] | None = None
     adapter: Int64[Tensor, " rows"] | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
     given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if taken := [name for name in self.extra if name in FIELDS]:
+            raise UsageError(f"an extra condition called {taken[0]!r}", "a name of its own", f"{taken[0]}=...")
 
     def is_given(self, name: str) -> Bool[Tensor, " rows"] | None:
         """Which rows are given a field.
@@ -66,7 +76,7 @@ class Condition:
 
     def __len__(self) -> int:
         """The number of rows; 0 if nothing is known."""
-        return next((len(value) for name in FIELDS if (value := getattr(self, name)) is not None), 0)
+        return next((len(value) for value in self._tensors().values()), 0)
 
     def drop(self, rows: Bool[Tensor, " rows"]) -> Condition:
         """The same condition with some rows made null.
@@ -78,14 +88,14 @@ class Condition:
             The condition, in which those rows are given no droppable field.
         """
         left = ~rows
-        names = [name for name in DROPPABLE if getattr(self, name) is not None]
+        names = [name for name in self._tensors() if name in DROPPABLE or name in self.extra]
         return replace(self, given={name: self.given[name] & left if name in self.given else left for name in names})
 
     def null(self) -> Condition:
         """The same condition with every row made null."""
         if not len(self):
             return self
-        device = next(value.device for name in FIELDS if (value := getattr(self, name)) is not None)
+        device = next(iter(self._tensors().values())).device
         return self.drop(torch.ones(len(self), dtype=torch.bool, device=device))
 
     def to(self, device: torch.device | str) -> Condition:
@@ -104,8 +114,18 @@ class Condition:
         return self._each(lambda value: value[rows])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        values = {name: None if (v := getattr(self, name)) is None else change(v) for name in FIELDS}
-        return Condition(**values, given={name: change(value) for name, value in self.given.items()})
+        values: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else change(v) for name in FIELDS}
+        own = {name: change(value) for name, value in self.extra.items()}
+        return Condition(**values, extra=own, given={name: change(value) for name, value in self.given.items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that is known, by name."""
+        return {name: v for name in FIELDS if (v := getattr(self, name)) is not None} | dict(self.extra)
+
+    @property
+    def is_droppable(self) -> bool:
+        """Whether there is anything that has a null, which guidance can move away from."""
+        return any(name in DROPPABLE or name in self.extra for name in self._tensors())
 
     @staticmethod
     def join(parts: Sequence[Condition | None], rows: Sequence[int] | None = None) -> Condition | None:
@@ -126,15 +146,18 @@ class Condition:
         """
         known = [Condition() if part is None else part for part in parts]
         sizes = [len(part) for part in known] if rows is None else list(rows)
-        joined = {name: _joined(name, known, sizes) for name in FIELDS}
-        present = [name for name in DROPPABLE if joined[name] is not None]
+        own = list(dict.fromkeys(name for part in known for name in part.extra))
+        tensors = {name: v for name in (*FIELDS, *own) if (v := _joined(name, known, sizes)) is not None}
+        present = [name for name in tensors if name in DROPPABLE or name in own]
         given = {name: flags for name in present if (flags := _flags(name, known, sizes)) is not None}
-        return Condition(**joined, given=given) if any(value is not None for value in joined.values()) else None
+        fields: dict[str, Any] = {name: value for name, value in tensors.items() if name in FIELDS}
+        extra = {name: value for name, value in tensors.items() if name in own}
+        return Condition(**fields, extra=extra, given=given) if tensors else None
 
 
 def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tensor | None:
     """One field of all rows, filled where a part lacks it."""
-    values = [getattr(part, name) for part in parts]
+    values = [part._tensors().get(name) for part in parts]
     length = max((part.sequence.shape[1] for part in parts if part.sequence is not None), default=0)
     if name == "sequence_mask" and any(part.sequence is not None for part in parts):
         uneven = len({None if part.sequence is None else part.sequence.shape[1] for part in parts}) > 1
@@ -160,7 +183,7 @@ def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tens
 def _mask(part: Condition, rows: int, length: int) -> Tensor:
     """Which tokens of a part's sequence are real, when all sequences are padded to one length."""
     if part.sequence is None:
-        device = next((v.device for name in FIELDS if (v := getattr(part, name)) is not None), None)
+        device = next((value.device for value in part._tensors().values()), None)
         return torch.zeros(rows, length, dtype=torch.bool, device=device)
     mask = part.sequence_mask
     real = part.sequence.new_ones(part.sequence.shape[:2], dtype=torch.bool) if mask is None else mask
@@ -169,7 +192,7 @@ def _mask(part: Condition, rows: int, length: int) -> Tensor:
 
 def _flags(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tensor | None:
     """Which of all rows are given a field; None if all are."""
-    values = [(getattr(part, name), part.given.get(name)) for part in parts]
+    values = [(part._tensors().get(name), part.given.get(name)) for part in parts]
     if all(value is not None and flags is None for value, flags in values):
         return None
     device = next(value.device for value, _ in values if value is not None)

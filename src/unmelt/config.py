@@ -1,8 +1,8 @@
-"""Parts to JSON and back: how a run folder says what it holds.
+"""Parts to JSON and back: how a run folder describes what it holds.
 
 One rule makes every part describable: a constructor keeps each of its arguments as an attribute of the same name. A
-description is {"part": "schedule.Cosine", argument: value, ...}, nested as parts are; building one back constructs only
-classes that are listed here, so a file from a stranger can name nothing else.
+description is {"part": "schedule.Cosine", argument: value, ...}, nested as parts are. Building a part constructs only
+classes that are registered here, so a file from someone else can name nothing else.
 """
 
 import inspect
@@ -33,7 +33,7 @@ _NAMES: dict[type, str] = {}
 
 
 def _list(name: str, module: ModuleType) -> None:
-    """Every concrete part a module holds, under the module's short name."""
+    """Register every concrete part of a module, under the module's short name."""
     for cls in vars(module).values():
         if not inspect.isclass(cls) or not cls.__module__.startswith(module.__name__) or cls in _NAMES:
             continue
@@ -77,14 +77,28 @@ for _class in (
 
 
 def register(part: Part) -> Part:
-    """Class decorator: let run folders hold a part of your own. Import it before you load one."""
+    """Class decorator: let run folders hold a part of your own. Import its module before you load such a folder.
+
+    Args:
+        part: The class.
+
+    Returns:
+        The same class.
+    """
     name = f"{part.__module__}.{part.__qualname__}"
     _PARTS[name], _NAMES[part] = part, name
     return part
 
 
 def part(name: str) -> type:
-    """The class that a description calls by this name."""
+    """The class that descriptions call by this name.
+
+    Args:
+        name: A registered name, such as "schedule.Cosine".
+
+    Returns:
+        The class.
+    """
     return _PARTS[name]
 
 
@@ -93,7 +107,17 @@ def _arguments(cls: type) -> list[str]:
 
 
 def describe(part: Any) -> Any:
-    """What JSON can hold of a part: its name and its arguments, or a plain value as it is."""
+    """Describe a part as JSON can hold it.
+
+    Args:
+        part: A part, a plain value, or a list of them.
+
+    Returns:
+        {"part": name, argument: description, ...} for a part; a plain value as it is.
+
+    Raises:
+        UsageError: If the class is not registered or does not keep an argument as an attribute.
+    """
     if part is None or isinstance(part, bool | int | float | str):
         return part
     if isinstance(part, list | tuple):
@@ -135,7 +159,17 @@ def complete(description: Any) -> Any:
 
 
 def build(description: Any) -> Any:
-    """The part that `describe` described; anything else is a `UsageError`."""
+    """Build a part from what `describe` returned.
+
+    Args:
+        description: A description; lists become tuples, plain values stay as they are.
+
+    Returns:
+        The part.
+
+    Raises:
+        UsageError: If the part is not registered, or the arguments are not those of its constructor.
+    """
     if isinstance(description, list):
         return tuple(build(value) for value in description)
     if not isinstance(description, dict):

@@ -65,7 +65,7 @@ def test_cross_attention_is_a_softmax_over_real_tokens():
     assert torch.equal(out[2], layer.null.expand(4, -1))
 
 
-def test_qk_norm_makes_the_softmax_blind_to_scale():
+def test_with_qk_norm_scaling_the_input_changes_nothing():
     torch.manual_seed(0)
     layer, plain = SelfAttention(8, 2, qk_norm=True), SelfAttention(8, 2)
     plain.load_state_dict(layer.state_dict(), strict=False)

@@ -79,9 +79,8 @@ def _plain(kind: type) -> Any:
     required = [
         p for p in inspect.signature(kind).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
     ]
-    if any(p.name == "of" for p in required):
-        return kind(unmelt.objective.Uniform())
-    return kind()
+    given = {"of": unmelt.objective.Uniform(), "frames": 3}
+    return kind(**{p.name: given[p.name] for p in required})
 
 
 def name(one: Any) -> str:

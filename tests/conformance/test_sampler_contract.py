@@ -63,7 +63,7 @@ def test_split_and_joined_half_way(any_sampler):
     same(finish(any_sampler, model, mixed, [s[order] for s in targets[2:]]), straight[order])
 
 
-def test_a_paused_row_loses_nothing(any_sampler):
+def test_a_row_that_waits_ends_as_one_that_never_waited(any_sampler):
     """Rows wait (s = t) while others move: their x, draws and history are as if they had never waited."""
     model, whole = tilted(COS), start(any_sampler, tilted(COS))
     a, b, c, d = steps_of(whole.t)
@@ -117,7 +117,7 @@ def test_memory_has_rows_first(any_sampler):
         assert one.x0.shape == one.x.shape
 
 
-def test_finished_rows_stay_even_if_belief_breaks_down(any_sampler):
+def test_finished_rows_are_not_shown_to_the_denoiser(any_sampler):
     class Broken:
         """At t = 0 it says nothing useful; nobody should be listening."""
 

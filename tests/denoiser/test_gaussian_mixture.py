@@ -1,4 +1,4 @@
-"""The fitted Gaussian mixture against exact mixtures, and a residual network on top of it."""
+"""The fitted belief against the exact one, and what a network adds to it."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def fitted(process: Gaussian, shrink: float) -> tuple[GaussianMixtureDenoiser, t
     return GaussianMixtureDenoiser(process, (1, 3), classes=2, shrink=shrink).double().fit(x, labels), x, labels
 
 
-def test_one_component_gives_the_exact_belief_of_each_class_gaussian(any_schedule):
+def test_it_is_the_exact_belief_about_the_gaussian_of_each_class(any_schedule):
     process = Gaussian(any_schedule)
     base, x, labels = fitted(process, shrink=0.0)
     t = torch.tensor([0.05, 0.3, 0.7, 0.99], dtype=torch.float64)
@@ -39,7 +39,7 @@ def test_one_component_gives_the_exact_belief_of_each_class_gaussian(any_schedul
     torch.testing.assert_close(base(x_t, t).mean, everything(x_t, t).mean, rtol=1e-9, atol=1e-11)
 
 
-def test_null_rows_use_the_gaussian_of_all_data(any_schedule):
+def test_null_rows_have_the_gaussian_of_all(any_schedule):
     base, _, _ = fitted(Gaussian(any_schedule), shrink=0.3)
     t, x_t = torch.full((3,), 0.4, dtype=torch.float64), torch.ones(3, 1, 3, dtype=torch.float64)
     label = Condition(label=torch.tensor([0, 1, 0]))
@@ -49,7 +49,7 @@ def test_null_rows_use_the_gaussian_of_all_data(any_schedule):
     assert torch.equal(base(x_t, t, label.null()).mean, base(x_t, t).mean)
 
 
-def test_shrink_1_gives_all_classes_the_pooled_covariance_and_keeps_their_means():
+def test_shrinking_wholly_gives_every_class_one_covariance_and_keeps_the_means():
     apart, x, labels = fitted(Gaussian(Cosine()), shrink=0.0)
     shared, _, _ = fitted(Gaussian(Cosine()), shrink=1.0)
     assert torch.equal(shared.mean, apart.mean)
@@ -58,7 +58,7 @@ def test_shrink_1_gives_all_classes_the_pooled_covariance_and_keeps_their_means(
     torch.testing.assert_close(apart.mean[1, 0], x[labels == 1].flatten(1).mean(0))
 
 
-def test_a_residual_denoiser_with_a_zero_network_equals_its_base(any_schedule):
+def test_a_network_that_outputs_0_leaves_the_belief_of_the_base(any_schedule):
     class Silent(nn.Module):
         def forward(self, x, level, condition=None):
             assert x.shape[1] == 2
@@ -71,7 +71,7 @@ def test_a_residual_denoiser_with_a_zero_network_equals_its_base(any_schedule):
     assert refined.shape == (1, 3)
 
 
-def test_its_belief_equals_that_of_an_exact_mixture_with_its_components(any_schedule):
+def test_its_mixture_is_the_exact_mixture(any_schedule):
     process = Gaussian(any_schedule)
     x, labels = skewed(400)
     base = GaussianMixtureDenoiser(process, (1, 3), classes=2, components=3, shrink=0.4).double().fit(x, labels)
@@ -87,7 +87,7 @@ def test_its_belief_equals_that_of_an_exact_mixture_with_its_components(any_sche
     torch.testing.assert_close((base.weight[0, :, None] * base.mean[0]).sum(0), group.mean(0), rtol=1e-6, atol=1e-8)
 
 
-def test_components_without_data_have_no_weight():
+def test_more_components_than_items_are_left_empty():
     x, labels = torch.randn(6, 1, 2), torch.tensor([0, 0, 0, 1, 1, 1])
     base = GaussianMixtureDenoiser(Gaussian(Cosine()), (1, 2), classes=2, components=5).fit(x, labels)
     belief = base(
@@ -96,10 +96,18 @@ def test_components_without_data_have_no_weight():
     assert torch.isfinite(belief.mean).all()
 
 
-def test_bad_arguments_are_refused():
+def test_mistakes_are_told():
     process = Gaussian(Cosine())
     for wrong in ({"shape": (3, 64, 64)}, {"shape": (2,), "shrink": 1.5}, {"shape": (2,), "floor": 0.0}):
         with pytest.raises(UsageError):
             GaussianMixtureDenoiser(process, **wrong)
     with pytest.raises(UsageError):
         GaussianMixtureDenoiser(process, (2,), classes=2).fit(torch.randn(3, 2), torch.tensor([0, 0, 1]))
+
+
+def test_times_finer_than_rows_are_refused():
+    base, x, _ = fitted(Gaussian(Cosine()), shrink=0.1)
+    with pytest.raises(UsageError, match="one time a row"):
+        base(x[:2], torch.full((2, 1), 0.5, dtype=torch.float64))
+    with pytest.raises(UsageError, match="one time a row"):
+        ResidualDenoiser(nn.Identity(), base)(x[:2], torch.full((2, 1), 0.5, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Predictions (noise, x0, v, score, velocity, F) convert into one another and give the same samples."""
+"""noise, x0, v, score, velocity and F are one thing."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def closed_form(prediction, x0, noise, t, on):
     return pytest.fail(f"state the closed form of {prediction!r} here")
 
 
-def test_every_prediction_converts_to_every_other_and_back(any_schedule, any_prediction):
+def test_every_conversion_and_back(any_schedule, any_prediction):
     process, t = Gaussian(any_schedule), levels(any_schedule, 81, widest=9.0)
     rng = torch.Generator().manual_seed(1)
     x0, noise = (torch.randn(len(t), 3, dtype=F64, generator=rng) for _ in range(2))
@@ -64,7 +64,7 @@ def test_every_prediction_converts_to_every_other_and_back(any_schedule, any_pre
         assert ((back - said).norm(dim=1) / said.norm(dim=1)).max() < 1e-10
 
 
-def test_beliefs_are_finite_at_both_ends_of_time(any_schedule, any_prediction):
+def test_conversions_are_finite_near_both_ends_of_time(any_schedule, any_prediction):
     """At t = 0 the belief is x_t itself where the output is finite; at t = 1 it is finite where it is defined."""
     process, x = Gaussian(any_schedule), torch.randn(4, 3, dtype=F64)
     if type(any_prediction).__name__ != "X0":
@@ -77,7 +77,7 @@ def test_beliefs_are_finite_at_both_ends_of_time(any_schedule, any_prediction):
         torch.testing.assert_close(back, torch.ones_like(x), rtol=1e-6, atol=1e-6)
 
 
-def test_the_output_for_the_true_x0_is_the_training_target(any_schedule, any_prediction):
+def test_output_at_the_truth_is_the_training_target(any_schedule, any_prediction):
     process, t = Gaussian(any_schedule), levels(any_schedule, 25, widest=5.0)
     x0, noise = torch.randn(len(t), 2, dtype=F64), torch.randn(len(t), 2, dtype=F64)
     said = any_prediction.output(x0, process.mix(x0, noise, t), t, process)
@@ -92,7 +92,7 @@ def test_the_output_for_the_true_x0_is_the_training_target(any_schedule, any_pre
         torch.testing.assert_close(said, wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_gain_is_the_derivative_of_the_belief_by_the_output(any_schedule, any_prediction):
+def test_gain_is_the_measured_derivative(any_schedule, any_prediction):
     process, t = Gaussian(any_schedule), levels(any_schedule, 31, widest=6.0)
     x_t, mean = torch.randn(len(t), 1, dtype=F64), torch.randn(len(t), 1, dtype=F64, requires_grad=True)
     said = any_prediction.output(mean, x_t, t, process)
@@ -100,7 +100,7 @@ def test_gain_is_the_derivative_of_the_belief_by_the_output(any_schedule, any_pr
     torch.testing.assert_close(any_prediction.gain(t, any_schedule), derivative[:, 0].abs(), rtol=1e-11, atol=0)
 
 
-def test_the_same_function_gives_the_same_sample_under_every_prediction(any_schedule, any_prediction):
+def test_the_same_function_gives_the_same_sample(any_schedule, any_prediction):
     """From the last time at which every prediction is defined, down to exactly 0."""
     exact = ring(any_schedule)
     times = torch.cat([levels(any_schedule, 6, widest=3.5).flip(0), column(0.0)])
@@ -112,7 +112,7 @@ def test_the_same_function_gives_the_same_sample_under_every_prediction(any_sche
         assert (spoken - plain).abs().max() < 1e-9
 
 
-def test_sampling_goes_from_pure_noise_to_data_under_every_prediction(any_schedule, any_prediction):
+def test_every_prediction_samples_from_pure_noise_to_data(any_schedule, any_prediction):
     if any_prediction not in usable(any_schedule):
         pytest.skip("refused at t = 1, where no signal is left")
     settings = {"rows": 8, "sampler": DPMpp(2), "grid": grid.karras(6), "dtype": F64}
@@ -123,14 +123,14 @@ def test_sampling_goes_from_pure_noise_to_data_under_every_prediction(any_schedu
 
 
 class Echo(nn.Module):
-    """A network that keeps its inputs and returns x."""
+    """Remembers what it is shown and says it again."""
 
     def forward(self, x, level, condition=None):
         self.seen = (x, level, condition)
         return x
 
 
-def test_the_backbone_gets_inputs_of_unit_scale_and_the_noise_level(any_schedule):
+def test_the_backbone_is_given_inputs_of_unit_size_and_a_noise_level(any_schedule):
     process, rows = Gaussian(any_schedule), 20_000
     echo = Echo()
     network = Network(echo, process, V(), shape=(2,), data_sd=1.7)
@@ -153,7 +153,7 @@ def test_the_backbone_gets_inputs_of_unit_scale_and_the_noise_level(any_schedule
 
 
 @pytest.mark.parametrize("on", [schedule.Cosine(), schedule.Straight()], ids=repr)
-def test_a_prediction_that_does_not_determine_x0_at_time_one_is_refused(on):
+def test_a_prediction_without_x0_at_pure_noise_is_refused(on):
     for prediction in PREDICTIONS:
         if prediction in usable(on):
             Network(Echo(), Gaussian(on), prediction, shape=(2,))

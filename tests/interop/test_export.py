@@ -1,4 +1,4 @@
-"""Models exported to diffusers make the same images there of the same noise; what cannot be exported is refused."""
+"""An exported model makes the same images in diffusers from the same noise; what cannot be exported is refused."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 import unmelt as um
 from unmelt.cli import main
 from unmelt.errors import UsageError
-from unmelt.interop import Betas, DiffusersUNet, chosen, from_diffusers, to_diffusers
+from unmelt.interop import Betas, DiffusersUNet, from_diffusers, sampler_for_export, to_diffusers
 from unmelt.rng import Rows
 
 diffusers = pytest.importorskip("diffusers")
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 def moved(model):
-    """Weights that are far from where they began, where much is zero."""
+    """Weights moved away from their initial values, many of which are zero."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         for parameter in model.denoiser.parameters():
@@ -66,46 +66,46 @@ def transformer():
 
 
 def noise_of(model, rows, seed):
-    """What unmelt starts from, brought to unit size."""
+    """The noise that unmelt starts from, scaled to unit variance."""
     return Rows.of(seed, rows).normal((rows, *model.denoiser.shape))
 
 
-def there(folder, **options):
+def diffusers_pipeline(folder, **options):
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def theirs(folder, model, rows, seed, **asked):
-    pipeline = there(folder, custom_pipeline=str(folder), trust_remote_code=True)
+def diffusers_images(folder, model, rows, seed, **asked):
+    pipeline = diffusers_pipeline(folder, custom_pipeline=str(folder), trust_remote_code=True)
     return pipeline(batch_size=rows, latents=noise_of(model, rows, seed), output_type="pt", **asked).images
 
 
 @pytest.mark.parametrize("which", ["digits", "colour", "transformer"])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_an_exported_model_makes_the_same_image_of_the_same_noise(request, tmp_path, which, guidance):
+def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
     model = transformer() if which == "transformer" else request.getfixturevalue(which)
     folder = to_diffusers(model, tmp_path / "out")
-    sampler, grid = chosen(model)
+    sampler, grid = sampler_for_export(model)
     ours = model.sample(3, label=[1, 0, 1], guidance=guidance, seed=5, sampler=sampler, grid=grid)
-    found = theirs(folder, model, 3, 5, class_labels=[1, 0, 1], guidance_scale=guidance)
+    found = diffusers_images(folder, model, 3, 5, class_labels=[1, 0, 1], guidance_scale=guidance)
     assert ours.std() > 0.05
     assert (found - ours).abs().max() <= TOLERANCE
     assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
 
 
-def test_the_default_sampler_is_exported_as_a_solver_of_diffusers(digits):
-    assert chosen(digits) == (um.sampler.DPMpp(order=2), um.grid.karras(20))
+def test_the_default_sampler_is_exported_as_a_diffusers_solver(digits):
+    assert sampler_for_export(digits) == (um.sampler.DPMpp(order=2), um.grid.karras(20))
     straight = transformer()
-    assert chosen(straight) == (straight.sampler, straight.grid)
+    assert sampler_for_export(straight) == (straight.sampler, straight.grid)
     straight.sampler = None
-    assert chosen(straight) == (um.sampler.Euler(), um.grid.balanced(8))
+    assert sampler_for_export(straight) == (um.sampler.Euler(), um.grid.balanced(8))
 
 
 def test_export_without_a_class_and_with_another_sampler(digits, tmp_path):
-    way = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(7)}
-    folder = to_diffusers(digits, tmp_path / "out", **way)
-    assert (theirs(folder, digits, 2, 1) - digits.sample(2, seed=1, **way)).abs().max() <= TOLERANCE
+    settings = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(7)}
+    folder = to_diffusers(digits, tmp_path / "out", **settings)
+    assert (diffusers_images(folder, digits, 2, 1) - digits.sample(2, seed=1, **settings)).abs().max() <= TOLERANCE
 
 
 def native():
@@ -117,7 +117,7 @@ def native():
     return moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **parts))
 
 
-def test_a_unet_of_diffusers_is_exported_without_code_and_imported_again(tmp_path):
+def test_a_diffusers_unet_is_exported_without_code_and_imported_again(tmp_path):
     model = native()
     folder = to_diffusers(model, tmp_path / "out")
     assert not list(folder.rglob("*.py"))
@@ -128,9 +128,9 @@ def test_a_unet_of_diffusers_is_exported_without_code_and_imported_again(tmp_pat
     assert torch.equal(again.sample(2, seed=3), model.sample(2, seed=3))
 
 
-def test_the_loop_of_diffusers_and_ours_visit_the_same_states(tmp_path):
+def test_diffusers_ddim_and_ours_take_the_same_steps(tmp_path):
     model = native()
-    pipeline = there(to_diffusers(model, tmp_path / "out"))
+    pipeline = diffusers_pipeline(to_diffusers(model, tmp_path / "out"))
     x = model.denoiser.process.prior((2, 1, 8, 8), Rows.of(9, 2))
     pipeline.scheduler.set_timesteps(10)
     with torch.no_grad():
@@ -139,19 +139,19 @@ def test_the_loop_of_diffusers_and_ours_visit_the_same_states(tmp_path):
     assert (model.codec.decode(x) - model.sample(2, seed=9)).abs().max() <= TOLERANCE
 
 
-def test_export_refuses_models_that_diffusers_cannot_run(digits, tmp_path):
-    with pytest.raises(UsageError, match="has no like of"):
+def test_models_that_cannot_be_exported_are_refused(digits, tmp_path):
+    with pytest.raises(UsageError, match="has no equivalent of"):
         to_diffusers(digits, tmp_path / "a", sampler=um.sampler.Heun())
     with pytest.raises(UsageError, match="as diffusers' pipelines make"):
         to_diffusers(um.recipe.ring(steps=1), tmp_path / "b")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="something is already"):
+    with pytest.raises(UsageError, match="is not empty"):
         to_diffusers(digits, tmp_path / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written
 
 
-def test_import_refuses_checkpoints_that_it_cannot_run(tmp_path):
+def test_checkpoints_that_cannot_be_imported_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"there is no .*unet"):
         from_diffusers(tmp_path)
     folder = to_diffusers(native(), tmp_path / "out")
@@ -164,19 +164,19 @@ def test_import_refuses_checkpoints_that_it_cannot_run(tmp_path):
         from_diffusers(folder)
 
 
-def test_export_on_the_command_line(tmp_path, capsys):
+def test_on_the_command_line(tmp_path, capsys):
     um.recipe.digits(width=8, steps=1).fit(tmp_path / "run", device="cpu", quiet=True)
     assert main(["export", str(tmp_path / "run"), "--to", "diffusers", "--steps", "4"]) == 0
     model = um.load(tmp_path / "run", device="cpu")
-    found = theirs(tmp_path / "run-diffusers", model, 2, 0, class_labels=[3, 4])
-    sampler, grid = chosen(model, grid=um.grid.karras(4))
+    found = diffusers_images(tmp_path / "run-diffusers", model, 2, 0, class_labels=[3, 4])
+    sampler, grid = sampler_for_export(model, grid=um.grid.karras(4))
     assert (found - model.sample(2, label=[3, 4], seed=0, sampler=sampler, grid=grid)).abs().max() <= TOLERANCE
     assert main(["export", str(tmp_path / "run")]) == 2
-    assert "something is already" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spacing", ["linear", "scaled_linear", "squaredcos_cap_v2"])
-def test_betas_match_those_of_diffusers(spacing):
+def test_betas_equal_those_of_diffusers(spacing):
     betas = Betas(spacing)
     scheduler = diffusers.DDPMScheduler(beta_schedule=spacing, beta_start=1e-4, beta_end=0.02)
     t = torch.arange(1, 1001, dtype=torch.float64) / 1000

@@ -19,7 +19,7 @@ def _folded(mean, sd):
     return sd * math.sqrt(2 / math.pi) * math.exp(-((mean / sd) ** 2) / 2) + mean * math.erf(mean / sd / math.sqrt(2))
 
 
-def test_by_all_pairs_on_the_line():
+def test_energy_on_the_line_is_the_mean_over_all_pairs():
     a, b = _normal(23, 1, 0).flatten(), 2 * _normal(31, 1, 1).flatten() + 1
     across = sum(abs(x - y) for x in a for y in b) / (23 * 31)
     within_a = sum(abs(x - y) for x in a for y in a) / (23 * 22)
@@ -27,14 +27,14 @@ def test_by_all_pairs_on_the_line():
     assert energy(a[:, None], b[:, None]) == pytest.approx((2 * across - within_a - within_b).item(), rel=1e-12)
 
 
-def test_is_scipys_squared_up_to_the_pairs_of_a_row_with_itself():
+def test_energy_is_scipys_distance_squared_without_pairs_of_a_row_with_itself():
     a, b = _normal(400, 1, 0), _normal(300, 1, 1) + 2
     own = _folded(0.0, math.sqrt(2)) * (1 / 400 + 1 / 300)
     expected = stats.energy_distance(a.flatten().numpy(), b.flatten().numpy()) ** 2 - own
     assert energy(a, b) == pytest.approx(expected, rel=1e-3)
 
 
-def test_is_unbiased():
+def test_the_estimate_is_unbiased():
     mean, sd = 1.0, 2.0
     truth = 2 * _folded(mean, math.sqrt(1 + sd**2)) - _folded(0.0, math.sqrt(2)) - _folded(0.0, sd * math.sqrt(2))
     different = torch.tensor([energy(_normal(8, 1, k), mean + sd * _normal(6, 1, 10_000 + k)) for k in range(1000)])
@@ -51,6 +51,6 @@ def test_chunks_change_nothing_and_rows_may_have_any_shape():
     assert energy(a.view(50, 3, 2, 2), b.view(70, 3, 2, 2)) == energy(a, b)
 
 
-def test_one_row_has_no_pairs():
+def test_sets_of_one_row_are_refused():
     with pytest.raises(UsageError):
         energy(torch.zeros(1, 2), torch.zeros(5, 2))

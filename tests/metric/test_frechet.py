@@ -27,13 +27,13 @@ def _random(dim, seed):
     )
 
 
-def test_in_one_dimension():
+def test_one_dimension_has_the_closed_form():
     mean = torch.tensor([1.0], dtype=torch.float64)
     a, b = _exactly(mean, torch.eye(1).double() * 2, 50), _exactly(-mean, torch.eye(1).double() * 5, 80, seed=1)
     assert frechet(a, b) == pytest.approx(2**2 + (2 - 5) ** 2, rel=1e-12)
 
 
-def test_covariances_that_commute():
+def test_commuting_covariances_have_the_closed_form():
     mean, _ = _random(4, 0)
     sd_a, sd_b = torch.tensor([1.0, 2, 3, 4]).double(), torch.tensor([4.0, 0.5, 3, 0]).double()
     a, b = _exactly(mean, torch.diag(sd_a), 40), _exactly(2 * mean, torch.diag(sd_b), 30, seed=1)
@@ -41,7 +41,7 @@ def test_covariances_that_commute():
     assert frechet(a, b) == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_any_covariances_by_the_formula_with_matrix_roots():
+def test_any_covariances_agree_with_the_formula_with_matrix_roots():
     (mean_a, root_a), (mean_b, root_b) = _random(6, 0), _random(6, 1)
     a, b = _exactly(mean_a, root_a, 100), _exactly(mean_b, root_b, 90, seed=1)
     cov_a, cov_b = (root_a @ root_a.T).numpy(), (root_b @ root_b.T).numpy()
@@ -51,7 +51,7 @@ def test_any_covariances_by_the_formula_with_matrix_roots():
     assert frechet(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_set_from_itself_is_zero_even_where_covariances_have_no_full_rank():
+def test_a_set_is_at_zero_from_itself_for_rank_deficient_covariances_too():
     x = torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
     assert frechet(x, x) < 1e-12
     assert frechet(x, x.flip(0)) < 1e-12
@@ -60,7 +60,7 @@ def test_a_set_from_itself_is_zero_even_where_covariances_have_no_full_rank():
     assert frechet(constant, constant + 2.0) == pytest.approx(12, rel=1e-6)
 
 
-def test_shift_scale_and_symmetry():
+def test_shifts_scales_and_exchange_act_as_on_a_squared_distance():
     (mean, root), v = _random(5, 2), torch.arange(5.0).double()
     x = _exactly(mean, root, 60)
     assert frechet(x, x + v) == pytest.approx(v.square().sum().item(), rel=1e-10)
@@ -70,7 +70,7 @@ def test_shift_scale_and_symmetry():
     assert frechet(x, y) == pytest.approx(frechet(y, x), rel=1e-10)
 
 
-def test_one_row_has_no_covariance():
+def test_sets_of_one_row_are_refused():
     with pytest.raises(UsageError):
         frechet(torch.zeros(1, 3), torch.zeros(5, 3))
 
@@ -85,7 +85,7 @@ def test_pixels_are_averages_over_areas():
     assert Pixels(4).name == "pixels4"
 
 
-def test_damage_to_digits_is_seen_far_above_the_floor():
+def test_damaged_digits_score_far_above_the_floor():
     pixels = Pixels()
     train, held_out = digits().all()[0], digits(held_out=True).all()[0]
     floor = frechet(pixels(train), pixels(held_out))
@@ -96,13 +96,13 @@ def test_damage_to_digits_is_seen_far_above_the_floor():
     assert frechet(pixels(train[:1].expand_as(train)), pixels(held_out)) > 10 * floor
 
 
-def test_margins_have_a_name_and_a_number_for_each_pair(judge):
-    features = Margins(judge)
+def test_margins_have_a_name_and_a_number_for_each_pair_of_classes(classifier):
+    features = Margins(classifier)
     assert features.name == "margins"
     assert features(digits(held_out=True).all()[0][:7]).shape == (7, 45)
 
 
-def test_endless_takes_the_bias_of_few_samples_away():
+def test_extrapolation_removes_the_bias_of_few_samples():
     """Two samples of one law: the distance to a large one is all bias, c / n, and extrapolation removes nearly all."""
     rng = torch.Generator().manual_seed(0)
     real = torch.randn(200_000, 16, generator=rng, dtype=torch.float64)

@@ -12,7 +12,7 @@ def _normal(rows, dim, seed):
     return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_by_all_pairs_whatever_the_chunks():
+def test_nearest_rows_agree_with_all_pairs_for_any_chunk():
     a, b = _normal(40, 5, 0), _normal(60, 5, 1)
     table = (a[:, None] - b).square().sum(-1).sqrt()
     for chunk in (1, 7, 1000):
@@ -21,7 +21,7 @@ def test_by_all_pairs_whatever_the_chunks():
         assert torch.equal(found.row, table.argmin(1))
 
 
-def test_copies_are_found_at_exactly_zero():
+def test_exact_copies_are_at_distance_zero():
     train, held_out = digits().all()[0], digits(held_out=True).all()[0]
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:100]
     copies = nearest(train[order], train)
@@ -30,6 +30,6 @@ def test_copies_are_found_at_exactly_zero():
     assert nearest(held_out, train).distance.min() > 0.1
 
 
-def test_nothing_to_look_among_is_a_mistake():
+def test_no_rows_to_look_among_are_refused():
     with pytest.raises(UsageError):
         nearest(torch.zeros(2, 2), torch.zeros(0, 2))

@@ -77,6 +77,6 @@ def test_rows_seeds_and_conditions():
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.1, math.nan])
-def test_strengths_that_mean_nothing_are_refused(strength):
+def test_strengths_outside_0_to_1_are_refused(strength):
     with pytest.raises(UsageError, match="strength"):
         last(ring(schedule.Cosine()), torch.zeros(1, 2), strength=strength, sampler=Euler(), grid=grid.karras(3))

@@ -27,7 +27,7 @@ def down(denoiser, up, times: Grid):
 
 
 @pytest.mark.parametrize("steps", [1, 16])
-def test_mixtures_come_back_to_rounding(any_schedule, steps):
+def test_inversion_and_sampling_return_to_the_data_up_to_rounding(any_schedule, steps):
     """Any number of steps, on every schedule; also points that no sample of the mixture would be."""
     for model, times in ((ring(any_schedule), grid.karras(steps)), (tilted(any_schedule), grid.cosine(steps))):
         x0 = torch.cat([model.sample(8, Stream(0), F64), 3 * torch.randn(4, 2, dtype=F64)])
@@ -47,7 +47,7 @@ def untrained(on, by):
     return Network(backbone, Gaussian(on), by, (2,))
 
 
-def test_networks_in_float32_come_back(any_schedule):
+def test_inversion_returns_to_the_data_with_a_float32_network(any_schedule):
     model = untrained(any_schedule, prediction.Preconditioned(1.0))
     x0, condition = torch.randn(50, 2), Condition(label=torch.arange(50) % 3)
     up = invert(model, x0, grid=grid.karras(12), condition=condition)
@@ -55,7 +55,7 @@ def test_networks_in_float32_come_back(any_schedule):
     assert (down(model, up, grid.karras(12)).x - x0).abs().max() < 1e-6
 
 
-def test_samples_know_their_noise(any_schedule):
+def test_inverting_a_sample_gives_its_noise(any_schedule):
     """The other round: noise down to a sample, and the sample, with the slope it came with, up to its noise."""
     model, times = tilted(any_schedule), grid.cosine(8)(any_schedule)
     top = any_schedule.sigma(times[0])
@@ -70,7 +70,7 @@ def test_samples_know_their_noise(any_schedule):
     assert (alone.x - noise).abs().max() > 1e-6  # x0 without its slope goes somewhere near
 
 
-def test_the_way_up_is_the_odes(any_schedule):
+def test_inversion_converges_to_the_odes_noise(any_schedule):
     """The flow of one Gaussian is known in closed form; its noise is normal again."""
     truth = Anisotropic.make()
     model = truth.denoiser(any_schedule)

@@ -52,7 +52,7 @@ def ended(run, steps=8):
     return losses, torch.cat([p.detach().flatten() for p in run.learners[0].parameters])
 
 
-def test_a_batch_in_parts_is_the_batch():
+def test_gradient_accumulation_equals_the_whole_batch():
     losses, weights = ended(trainer())
     for count in (2, 3, 12):
         found, moved = ended(trainer(Execution(gradient_accumulation=count)))
@@ -60,7 +60,7 @@ def test_a_batch_in_parts_is_the_batch():
         torch.testing.assert_close(moved, weights, rtol=0, atol=1e-8)
 
 
-def test_parts_draw_what_the_whole_draws():
+def test_parts_of_a_stream_draw_the_rows_of_the_whole():
     whole, parts = Stream(5), [Part(Stream(5), k, 3) for k in range(3)]
     for draw in ("normal", "uniform"):
         wanted = getattr(whole, draw)((6, 2), torch.float64)
@@ -72,7 +72,7 @@ def test_parts_draw_what_the_whole_draws():
 
 
 @pytest.mark.parametrize("kind", ["unet", "dit"])
-def test_recomputing_changes_nothing_but_memory(kind):
+def test_activation_checkpointing_gives_the_same_weights(kind):
     losses, weights = ended(trainer(kind=kind))
     run = trainer(Execution(activation_checkpointing=True), kind=kind)
     names = list(run.network.state_dict())
@@ -84,7 +84,7 @@ def test_recomputing_changes_nothing_but_memory(kind):
     assert all("forward" not in vars(block) for block in blocks(run.network))
 
 
-def test_recomputing_keeps_less():
+def test_activation_checkpointing_saves_fewer_activations():
     """Numbers saved for the gradient, counted: with recomputation, far fewer."""
 
     def saved(execution):
@@ -102,13 +102,13 @@ def test_recomputing_keeps_less():
     assert saved(Execution(activation_checkpointing=True)) < 0.6 * saved(Execution())
 
 
-def test_the_blocks_are_found():
+def test_blocks_are_the_members_of_module_lists():
     assert [type(block).__name__ for block in blocks(trainer(kind="dit").network)] == ["Block"] * 2
     assert len(blocks(trainer().network)) == 4
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same(monkeypatch):
+def test_a_compiled_network_gives_the_same_losses_and_weights(monkeypatch):
     monkeypatch.setattr(config, "jaxtyping_disable", True)  # as people run it: checks of shapes are not to be compiled
     losses, weights = ended(trainer())
     run = trainer(Execution(compile=True))
@@ -119,14 +119,14 @@ def test_a_compiled_network_learns_the_same(monkeypatch):
     assert run.network.backbone._compiled_call_impl is None
 
 
-def test_a_batch_that_cannot_be_divided():
+def test_a_batch_that_cannot_be_divided_evenly_is_refused():
     with pytest.raises(um.UsageError, match=r"batch=12 in 5 parts.*batch=10"):
         trainer(Execution(gradient_accumulation=5))
     with pytest.raises(um.UsageError, match="gradient_accumulation"):
         Execution(gradient_accumulation=0)
 
 
-def test_looking_ahead_asks_for_nothing_that_is_not_used(monkeypatch):
+def test_the_prefetcher_asks_only_for_batches_that_are_used(monkeypatch):
     monkeypatch.setattr("unmelt.train.processes.count", lambda: 2)
     monkeypatch.setattr("unmelt.train.processes.rank", lambda: 1)
     run = trainer(Execution(gradient_accumulation=3))

@@ -55,7 +55,7 @@ def said(program, *arguments, **environment):
     ).stdout
 
 
-def test_flat_over_two_thousand_steps():
+def test_memory_is_constant_over_two_thousand_steps():
     early, late = map(float, said(STEPS).split())
     print(f"after 500 steps {early:.0f} MB, after 2500 {late:.0f} MB")
     assert late - early < 10

@@ -137,7 +137,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, whole, stops
     assert steps == expected == [25, STEPS]
 
 
-def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, whole):
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, whole):
     class KilledError(Exception):
         pass
 
@@ -154,7 +154,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, whole)
     assert same(tmp_path / "model.safetensors", whole / "model.safetensors")
 
 
-def test_a_metric_of_steps_that_are_taken_again_is_dropped(tmp_path, whole):
+def test_metrics_after_the_last_checkpoint_are_dropped_on_resume(tmp_path, whole):
     cut = model(at=30, do=lambda: 1 / 0, save_every=20)
     with pytest.raises(ZeroDivisionError):
         cut.fit(tmp_path, device="cpu", quiet=True)
@@ -169,14 +169,14 @@ def test_a_metric_of_steps_that_are_taken_again_is_dropped(tmp_path, whole):
     assert lines[0]["seconds"] < lines[1]["seconds"]
 
 
-def test_what_a_finished_fit_holds_is_what_it_saved(tmp_path):
+def test_a_finished_fit_holds_the_weights_it_saved(tmp_path):
     made = fitted(tmp_path, steps=5)
     saved = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in made.denoiser.state_dict().items())
     assert not made.denoiser.training
 
 
-def test_after_ctrl_c_the_model_holds_its_average_as_the_folder_does(tmp_path):
+def test_after_ctrl_c_the_model_holds_the_averaged_weights_it_saved(tmp_path):
     cut = model(at=8)
     with pytest.raises(KeyboardInterrupt):
         cut.fit(tmp_path, device="cpu", quiet=True)
@@ -184,14 +184,14 @@ def test_after_ctrl_c_the_model_holds_its_average_as_the_folder_does(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in cut.denoiser.state_dict().items())
 
 
-def test_without_a_folder_it_is_the_same_run(whole):
+def test_a_run_without_a_folder_ends_with_the_same_weights(whole):
     made = model()
     made.fit(device="cpu", quiet=True)
     saved = load_file(whole / "model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in made.denoiser.state_dict().items())
 
 
-def test_training_touches_no_global_randomness(tmp_path):
+def test_training_leaves_the_global_generator_as_it_was(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -199,7 +199,7 @@ def test_training_touches_no_global_randomness(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(tmp_path):
+def test_a_finished_run_is_not_trained_again_and_more_steps_resume_it(tmp_path):
     fitted(tmp_path, steps=10)
     before = (tmp_path / "model.safetensors").read_bytes()
     assert fitted(tmp_path, steps=10).source.asked == []
@@ -223,14 +223,14 @@ def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(tmp_path):
     ],
     ids=str,
 )
-def test_another_run_in_the_folder_is_named(whole, change, named):
+def test_settings_that_differ_from_the_run_in_the_folder_are_refused_by_name(whole, change, named):
     before = (whole / "config.json").read_bytes()
     with pytest.raises(um.UsageError, match=named):
         fitted(whole, **change)
     assert (whole / "config.json").read_bytes() == before
 
 
-def test_a_checkpoint_that_is_gone_or_damaged_is_said(tmp_path):
+def test_a_missing_or_damaged_checkpoint_is_a_usage_error(tmp_path):
     fitted(tmp_path, steps=3)
     path = newest(tmp_path)
     content = path.read_bytes()
@@ -266,7 +266,7 @@ class Bad(Watched):
 
 
 @pytest.mark.parametrize("save_every", [100, 1000])
-def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_every):
+def test_a_diverging_run_stops_and_leaves_its_last_checkpoint(tmp_path, save_every):
     fitted(tmp_path, save_every=10, steps=10)
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.suffix in (".safetensors", ".json")}
     made = model(save_every=save_every)
@@ -278,7 +278,7 @@ def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_ever
 
 
 @pytest.mark.parametrize("optimizer", [AdamW(), Muon()], ids=str)
-def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer):
+def test_steps_with_a_non_finite_gradient_are_skipped_and_counted(tmp_path, optimizer):
     """A batch that no network can bear moves neither weights nor moments: only its turn in the average is taken."""
     made = model(optimizer=optimizer, lr_schedule=lr_schedule.Cosine(warmup=0))
     trainer = Trainer(ObjectiveStep(made.denoiser, made.objective), made.source, made.codec, made.training)
@@ -304,14 +304,14 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_both_precisions_learn_and_keep_their_weights_in_full(tmp_path, precision):
+def test_both_precisions_learn_with_float32_weights(tmp_path, precision):
     fitted(tmp_path, precision=precision, steps=75, batch=37, lr=1e-2, dropout=0.0)
     assert {value.dtype for value in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
-def test_bfloat16_is_really_used(tmp_path):
+def test_bfloat16_changes_the_weights(tmp_path):
     for precision in ("bfloat16", "float32"):
         fitted(tmp_path / precision, precision=precision)
     assert not same(tmp_path / "bfloat16" / "model.safetensors", tmp_path / "float32" / "model.safetensors")
@@ -325,12 +325,12 @@ def test_auto_is_bfloat16_where_the_processor_has_it(tmp_path, monkeypatch, has)
     assert same(*(folder / "model.safetensors" for folder in tmp_path.iterdir()))
 
 
-def test_seeds_differ(whole, tmp_path):
+def test_another_seed_gives_other_weights(whole, tmp_path):
     fitted(tmp_path, seed=1)
     assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
 
 
-def test_dropout_is_at_work(whole, tmp_path):
+def test_dropout_changes_the_weights(whole, tmp_path):
     fitted(tmp_path, dropout=0.0)
     assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
 
@@ -338,7 +338,7 @@ def test_dropout_is_at_work(whole, tmp_path):
 # The parts
 
 
-def test_the_average_is_its_closed_form():
+def test_the_ema_equals_its_closed_form():
     """average_n = sum over k of (1 - d_k) d_(k+1) ... d_n w_k, with d_k = min(decay, k / (k + 10)) and w_0 = 0."""
     weight = torch.zeros(3, dtype=torch.float64)
     ema, decay = EMA([weight], 0.6), 0.6
@@ -357,7 +357,7 @@ def test_the_average_is_its_closed_form():
     assert torch.equal(weight, values[-1])
 
 
-def test_learning_rate():
+def test_the_cosine_schedule_has_its_shape():
     """Up in a straight line, at the peak once, down as half a cosine, and never back up."""
     training = Training(steps=100, lr=2.0, lr_schedule=lr_schedule.Cosine(warmup=20))
     assert [training.lr_at(step) for step in (0, 9, 19, 20)] == pytest.approx([0.1, 1.0, 2.0, 2.0])
@@ -390,12 +390,12 @@ def test_the_optimizer_follows_the_learning_rate():
     ],
     ids=str,
 )
-def test_settings_that_cannot_be(wrong):
+def test_invalid_settings_are_refused(wrong):
     with pytest.raises(um.UsageError, match=f"^{next(iter(wrong))}="):
         Training(**{"steps": 10, **wrong})
 
 
-def test_files_are_whole_or_as_they_were(tmp_path):
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.bin"
     write(path, b"before")
     (tmp_path / "b").mkdir()
@@ -407,7 +407,7 @@ def test_files_are_whole_or_as_they_were(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin", "b"]
 
 
-def test_a_checkpoint_comes_back(tmp_path):
+def test_a_restored_checkpoint_continues_bit_for_bit(tmp_path):
     def parts(seed):
         with um.rng.seeded(seed):
             network = nn.Linear(3, 2)
@@ -441,7 +441,7 @@ def test_a_checkpoint_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["{", "5", "[]", "null", "{}", '{"step": 3}', "\xff\xfe"])
-def test_a_damaged_line_of_metrics(tmp_path, line):
+def test_a_damaged_last_line_of_metrics_is_dropped_and_any_other_refused(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     good = json.dumps(
         {"step": 25, "loss": 0.5, "lr": 0.1, "rows_per_second": 3.0, "seconds": 1.0, "skipped": 0, "memory": 9}
@@ -453,7 +453,7 @@ def test_a_damaged_line_of_metrics(tmp_path, line):
         read_metrics(path)
 
 
-def test_a_record_goes_on_where_the_run_does(tmp_path):
+def test_the_metrics_log_resumes_at_the_step_of_the_run(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with MetricsLog(path, 0, 100, 4, quiet=True) as record:
         for step in (25, 50, 75):

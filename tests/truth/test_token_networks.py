@@ -41,7 +41,7 @@ def test_a_network_that_predicts_from_the_other_positions_gives_the_exact_belief
     model, at = TokenNetwork(ByTheOthers(table), process, (L,)), times(t).expand(len(x_t))
     torch.testing.assert_close(model(x_t, at).probabilities, table(x_t, at).probabilities, rtol=0, atol=1e-12)
     where = torch.rand(x_t.shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    torch.testing.assert_close(model.at(x_t, where, at).logits, model(x_t, at).logits[where], rtol=0, atol=0)
+    torch.testing.assert_close(model.logits_at(x_t, where, at).logits, model(x_t, at).logits[where], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("process", [Uniform(V), Blend(V, masks=0.6)], ids=str)

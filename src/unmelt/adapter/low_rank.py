@@ -39,13 +39,13 @@ class LowRank(nn.Module):
         nn.init.normal_(self.A, std=1 / math.sqrt(weight[0].numel()))
 
     def fits(self, layer: nn.Module) -> bool:
-        """Whether these factors fit a layer.
+        """Check whether a module has a weight of the shape that these factors were made for.
 
         Args:
             layer: Any module.
 
         Returns:
-            True if it is a layer with a weight of the shape that the factors were made for.
+            Whether it is a layer whose weight B A can be added to.
         """
         weight = getattr(layer, "weight", None)
         return isinstance(layer, Layer) and weight is not None and weight.shape == (len(self.B), *self.A.shape[1:])
@@ -58,7 +58,7 @@ class LowRank(nn.Module):
         """Compute B A x.
 
         Args:
-            layer: The layer, whose stride, padding, dilation and groups a convolution uses.
+            layer: The layer, which says how x is walked over by a convolution.
             x: The layer's input.
 
         Returns:

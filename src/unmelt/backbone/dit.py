@@ -157,7 +157,7 @@ class DiT(CallRepr, nn.Module):
         box = math.prod(self.patch)
         grid = [n // p for n, p in zip(self.size, self.patch, strict=True)]
         self.register_buffer("position", position_embedding(grid, width), persistent=False)
-        self.told = Conditioner(
+        self.told = Conditioner(  # named so in the weights of run folders
             width,
             classes=classes,
             features=features,

@@ -54,7 +54,7 @@ class MLP(CallRepr, nn.Module):
         self.arrival = arrival
 
         flat = math.prod(self.shape)
-        self.told = Conditioner(
+        self.told = Conditioner(  # named so in the weights of run folders
             width, classes=classes, features=features, sequence_width=sequence_width, arrival=arrival
         )
         self.modulation = zeroed(nn.Linear(width, 3 * depth * width))

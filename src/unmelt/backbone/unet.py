@@ -133,7 +133,7 @@ class UNet(CallRepr, nn.Module):
             self.parts += [outer, outer]
             return _Block(space, inner, outer, dropout, _Attention(outer, heads, source) if attend else None)
 
-        self.told = Conditioner(
+        self.told = Conditioner(  # named so in the weights of run folders
             vector_width,
             classes=classes,
             features=features,

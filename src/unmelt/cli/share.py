@@ -8,7 +8,7 @@ import tyro
 
 from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, of_numbers
-from unmelt.interop import chosen, to_diffusers
+from unmelt.interop import sampler_for_export, to_diffusers
 from unmelt.model import load
 from unmelt.sampler import Euler, grid
 
@@ -32,7 +32,7 @@ def export(
         steps: Network evaluations per sample. Default: the model's own number.
     """
     model = of_numbers(folder, "cpu")
-    solver, times = chosen(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
+    solver, times = sampler_for_export(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
     times = times if steps is None else replace(times, steps=steps)
     out = out or folder.with_name(f"{folder.name}-{to}")
     to_diffusers(model, out, sampler=solver, grid=times)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from unmelt.denoiser import CachedDenoiser
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
 from unmelt.sampler import Ancestral, Sampler
@@ -61,7 +62,7 @@ def text_sampler(
         return None
     if order in ORDERS:
         # block by block, with the exact cache
-        by_blocks = hasattr(model.denoiser, "decode_step") and min_distance is None
+        by_blocks = isinstance(model.denoiser, CachedDenoiser) and min_distance is None
         end = model.tokenizer.special("end")
         return Unmask(
             ORDERS[order],

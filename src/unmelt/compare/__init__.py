@@ -1,4 +1,4 @@
-"""The honest compare: autoregression and diffusion side by side, everything measured here and now."""
+"""Compare autoregression and diffusion side by side, with every number measured in the same run."""
 
 from unmelt.compare.page import Page, compare
 

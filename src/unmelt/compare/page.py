@@ -1,4 +1,4 @@
-"""All of it together: measured run by run, in one table each, one JSON object, and pictures."""
+"""The comparison as a whole: one table for each measurement, one JSON object, and pictures."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,8 +10,8 @@ from rich.console import Console
 
 from unmelt import picture
 from unmelt.compare.decoding_modes import decoding_modes
-from unmelt.compare.gaps import Filled, Share, filled, gaps, real
-from unmelt.compare.quality import Quality, quality, written
+from unmelt.compare.gaps import GapScores, Share, fill_gaps, gaps, real_share
+from unmelt.compare.quality import Quality, generate_rows, quality
 from unmelt.compare.speed import Speed, speed
 from unmelt.data import Arrays
 from unmelt.denoiser import Autoregressive
@@ -24,13 +24,18 @@ STEPS = (8, 16, 32, 64, 128)
 
 @dataclass
 class Page:
-    """
-    bits        bits per byte of held-out text by run, exact or a bound
-    questions   the share answered right, by run and kind of question
-    orders      in which tokens come, by run and way of writing
-    speed       by run, way and batch
-    quality     by run and way; of real text under "real"
-    gaps        by run, and the share of lines that are Python as they really stand
+    """All measurements.
+
+    Args:
+        tokens: Number of tokens generated in each row.
+        bits: Bits per byte of held-out text by run: exact, or an upper bound.
+        questions: Share of questions answered correctly, by run and kind of question; None where a model cannot be
+            asked.
+        orders: Order in which tokens are generated, by run and decoding mode.
+        speed: Cost of generation, by run, decoding mode and batch size.
+        quality: Quality of the generated text, by run and decoding mode; that of real text under "real".
+        gaps: Scores of gap filling, by run.
+        gaps_real: Share of the gaps whose lines are Python in the original text; None without held-out text.
     """
 
     tokens: int
@@ -39,11 +44,11 @@ class Page:
     orders: dict[str, dict[str, str]] = field(default_factory=dict)
     speed: dict[str, dict[str, list[Speed]]] = field(default_factory=dict)
     quality: dict[str, dict[str, Quality]] = field(default_factory=dict)
-    gaps: dict[str, list[Filled]] = field(default_factory=dict)
+    gaps: dict[str, list[GapScores]] = field(default_factory=dict)
     gaps_real: Share | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The page as JSON can hold it."""
         return asdict(self)
 
 
@@ -62,15 +67,26 @@ def compare(
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> Page:
-    """The first run is autoregressive, and judges what all of them write.
+    """Measure runs side by side. The first run must be autoregressive; it judges the text of all of them.
 
-    tokens      written from nothing, as many as the shortest model can if not given
-    rows        written for quality
-    questions   gaps to be filled, of `gap` tokens each
-    batches     rows written together, for speed
-    temperature of all that is written from nothing
-    judged      rows of held-out text for its bits per byte; all of them if not given
-    out         a folder for quality.png and speed.png
+    Args:
+        runs: Text models by name.
+        tokens: Tokens to generate in each row; None for as many as the shortest model can.
+        steps: Numbers of steps to try diffusion with.
+        rows: Rows generated to measure quality.
+        questions: Number of gaps to fill.
+        gap: Tokens in each gap.
+        batches: Batch sizes to measure speed with.
+        temperature: Sampling temperature of generation.
+        judged: Rows of held-out text for bits per byte; None for all.
+        out: Folder for quality.png and speed.png; None for no pictures.
+        quiet: Do not print progress.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        UsageError: If the first run is not autoregressive or a number is out of range.
     """
     judge = next(iter(runs.values()))
     if not isinstance(judge.denoiser, Autoregressive):
@@ -89,10 +105,10 @@ def compare(
     page, console = Page(tokens), Console(stderr=True, quiet=quiet)
     for name, model in runs.items():
         scores = model.evaluate(rows=judged, draws=4)
-        said = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
-        if said:
-            page.questions[name] = said
-        page.bits[name] = {kind: value for kind, value in scores.items() if kind not in said}
+        accuracies = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
+        if accuracies:
+            page.questions[name] = accuracies
+        page.bits[name] = {kind: value for kind, value in scores.items() if kind not in accuracies}
         page.bits[name]["parameters"] = sum(each.numel() for each in model.denoiser.parameters())
         page.orders[name], page.speed[name], page.quality[name] = {}, {}, {}
         for mode in decoding_modes(model, tokens, steps):
@@ -100,20 +116,20 @@ def compare(
             console.print(f"{name}: {mode.name}", highlight=False)
             page.orders[name][mode.name] = mode.order
             page.speed[name][mode.name] = [speed(model, mode, tokens, batch) for batch in batches]
-            if "read anew" not in mode.name and isinstance(judge.held_out, Arrays):
-                page.quality[name][mode.name] = quality(written(model, mode, tokens, rows), model, judge)
+            if "no cache" not in mode.name and isinstance(judge.held_out, Arrays):
+                page.quality[name][mode.name] = quality(generate_rows(model, mode, tokens, rows), model, judge)
     if isinstance(judge.held_out, Arrays):
         page.quality["real"] = {"held-out text": quality(judge.held_out.values[:rows, :tokens], judge, judge)}
         asked = gaps(judge, questions, gap)
-        page.gaps = {name: filled(model, asked, gap) for name, model in runs.items()}
-        page.gaps_real = real(asked)
+        page.gaps = {name: fill_gaps(model, asked, gap) for name, model in runs.items()}
+        page.gaps_real = real_share(asked)
     if out is not None:
         draw(page, Path(out))
     return page
 
 
 def _check(**given: tuple[int, int, int | None]) -> None:
-    """Refuse numbers outside their least and their most."""
+    """Refuse numbers outside their range: name=(value, least, most), most None for no limit."""
     for name, (value, least, most) in given.items():
         if isinstance(value, bool) or value < least or (most is not None and value > most):
             needed = f"at least {least}" if most is None else f"{least} to {most}"
@@ -125,19 +141,27 @@ def _kinds(model: TextModel) -> set[str]:
 
 
 def draw(page: Page, out: Path) -> None:
-    """quality.png: what the judge says against passes; speed.png: tokens a second against passes."""
-    judged: dict[str, tuple[list[float], list[float]]] = {}
-    quick: dict[str, tuple[list[float], list[float]]] = {}
+    """Draw quality.png (the judge's nats per token against passes) and speed.png (tokens per second against passes).
+
+    Args:
+        page: The measurements.
+        out: Folder for the pictures.
+    """
+    quality_curves: dict[str, tuple[list[float], list[float]]] = {}
+    speed_curves: dict[str, tuple[list[float], list[float]]] = {}
     for name, found in page.quality.items():
         for mode, value in found.items():
             if name == "real":
                 continue
             passes = page.speed[name][mode][0].passes
-            for lines, y in ((judged, value.judge), (quick, page.speed[name][mode][0].tokens_per_second)):
+            for lines, y in (
+                (quality_curves, value.judge),
+                (speed_curves, page.speed[name][mode][0].tokens_per_second),
+            ):
                 xs, ys = lines.setdefault(f"{Path(name).name}, {page.orders[name][mode]}", ([], []))
                 xs.append(passes)
                 ys.append(y)
-    if judged:
+    if quality_curves:
         out.mkdir(parents=True, exist_ok=True)
-        picture.curve(judged, out / "quality.png", "what is written", "nats a token, by the judge", "passes")
-        picture.curve(quick, out / "speed.png", "batch of one", "tokens a second", "passes")
+        picture.curve(quality_curves, out / "quality.png", "generated text", "nats per token, by the judge", "passes")
+        picture.curve(speed_curves, out / "speed.png", "batch of 1", "tokens per second", "passes")

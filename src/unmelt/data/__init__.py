@@ -1,4 +1,4 @@
-"""How files become batches."""
+"""Data: files, arrays and generators as sources of batches."""
 
 from unmelt.data.digits import digits
 from unmelt.data.facts import facts

@@ -1,13 +1,13 @@
-"""Anyone's images, in whatever they are kept, as a source and a report of what became of each.
+"""Images from any common container, as a source of batches and a report of what became of each image.
 
     folder/                         images, in subfolders for classes
     pets.zip  pets.tar  pets.tar.gz the same in an archive
-    shards/*.tar  s-{000..012}.tar  WebDataset's shards
+    shards/*.tar  s-{000..012}.tar  WebDataset shards
     images.npy  images.npz          arrays
     train.parquet  folder/*.parquet a column of images
-    folder/ by `datasets`           what save_to_disk wrote; hf:owner/name where there is a hub
+    folder/ by `datasets`           what save_to_disk wrote; hf:owner/name where the Hub can be reached
 
-Items that cannot be read are named in the report and left out; one bad file among thousands should not end a run.
+Images that cannot be read are named in the report and left out: one bad file among thousands should not end a run.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of the items: how many images were used, and which could not be.
+    """How many images were used, and which could not be read.
 
-    broken      (name, reason) of every item that could not be read
-    classes     how many images of each class were used; empty if there are no classes
-    loose       how many images lie beside the class folders, in no class
-    captioned   how many of those used have a caption; None if captions were not asked for
+    Args:
+        used: Number of images used.
+        broken: (name, reason) of every image that could not be read.
+        classes: Number of images used by class; empty if there are no classes.
+        loose: Number of images beside the class folders, which belong to no class and were left out.
+        captioned: Number of the used images that have a caption; None if captions were not asked for.
     """
 
     used: int
@@ -83,16 +85,23 @@ def images(
     caption: str = "",
     encoder: TextEncoder = HashedCaptionEncoder(),
 ) -> tuple[Arrays, Report]:
-    """The images as a source, and a report of what became of every one.
+    """Read images as a source of batches, with a report.
 
-    size       of the squares, in pixels
-    channels   3 for colour, 1 for grey
-    seed       of the order in which batches come
-    label      column of classes where there are columns; "auto" for a usual name, "" for none
-    caption    column of captions; "auto" for a usual name or a .txt beside each image, "" for none
-    encoder    of the captions
+    Args:
+        path: A folder, archive, array, parquet file, shard pattern or hf:owner/name.
+        size: Side of the squares, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+        seed: Seed of the order in which batches come.
+        label: Column of class names; "auto" for a usual name (or subfolders), "" for no classes.
+        caption: Column of captions; "auto" for a usual name or a .txt beside each image, "" for none.
+        encoder: Encodes the captions.
 
-    `UsageError` if there is nothing there, or no image in it that can be read.
+    Returns:
+        (source, report): images [channels, size, size] as floats in [0, 1], and what became of each file.
+
+    Raises:
+        UsageError: If there is nothing at the path, no image can be read, only some images have a class, or captions
+            were asked for and there are none.
     """
     if size < 1 or channels not in (1, 3):
         wrong = f"size={size}" if size < 1 else f"channels={channels}"
@@ -144,7 +153,7 @@ def images(
 
 
 def _listed(path: str | Path, label: str, caption: str) -> Listing:
-    """What kind of container it is."""
+    """Recognise the container and list its images."""
     text = str(path)
     if text.startswith("hf:"):
         return dataset(text, label, caption)

@@ -1,4 +1,4 @@
-"""What every container of images is read as: a list of items, each with a name, a way to read it, and what is known."""
+"""What every container of images is read as: a list of items, each with a name, a reader, a label and a caption."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,10 +18,11 @@ SUFFIXES = frozenset(
 class Item(NamedTuple):
     """One image of a container.
 
-    name      its place in the container, for reports
-    read      gives an image file's bytes, or pixels, [height, width] or [height, width, channels]; may raise anything
-    label     the name of its class, where classes are known
-    caption   where there is one
+    Args:
+        name: Its place in the container, for reports.
+        read: Returns an image file's bytes, or pixels [height, width] or [height, width, channels]. May raise anything.
+        label: Name of its class; None if unknown.
+        caption: Its caption; None if there is none.
     """
 
     name: str
@@ -33,8 +34,10 @@ class Item(NamedTuple):
 class Listing(NamedTuple):
     """Everything a container holds, in a fixed order.
 
-    stamp   changes when the content does: names, sizes and times
-    loose   how many images lie beside the class folders, in no class
+    Args:
+        items: The images.
+        stamp: A string that changes when the content does: names, sizes and modification times.
+        loose: Number of images beside the class folders, in no class.
     """
 
     items: list[Item]

@@ -1,7 +1,7 @@
-"""What a table says of images in a folder or an archive: metadata.csv, metadata.jsonl or metadata.parquet.
+"""Labels and captions of a folder or archive: metadata.csv, metadata.jsonl or metadata.parquet.
 
-A column `file_name` names the image; `caption` or `text` is what it shows and `label` what it is, unless other columns
-are named.
+The column `file_name` names the image. `caption` or `text` holds the caption and `label` or `class` the class, unless
+other columns are named.
 """
 
 import csv
@@ -18,28 +18,58 @@ AUTO = "auto"
 CAPTIONS, LABELS = ("caption", "text"), ("label", "class")
 
 
-class Known(NamedTuple):
-    """By an image's name."""
+class Metadata(NamedTuple):
+    """Labels and captions by file name.
+
+    Args:
+        labels: File name to class name.
+        captions: File name to caption.
+    """
 
     labels: dict[str, str]
     captions: dict[str, str]
 
 
-def column(wanted: str, usual: Sequence[str], there: Sequence[str], where: str) -> str | None:
-    """The column that is meant, of those that are there; None where none is."""
+def column(wanted: str, usual: Sequence[str], available: Sequence[str], where: str) -> str | None:
+    """Choose a column of a table.
+
+    Args:
+        wanted: Its name; "auto" for the first of the usual names that exists, "" for none.
+        usual: The usual names, in order of preference.
+        available: The columns that the table has.
+        where: Name of the table, for the error message.
+
+    Returns:
+        The column's name, or None if none is wanted or "auto" finds none.
+
+    Raises:
+        UsageError: If a named column does not exist.
+    """
     if wanted == AUTO:
-        return next((name for name in usual if name in there), None)
-    if wanted and wanted not in there:
+        return next((name for name in usual if name in available), None)
+    if wanted and wanted not in available:
         raise UsageError(
-            f"{where} has no column {wanted!r}", f"one of {', '.join(there)}", f"{usual[0]}={nearest(wanted, there)!r}"
+            f"{where} has no column {wanted!r}",
+            f"one of {', '.join(available)}",
+            f"{usual[0]}={nearest(wanted, available)!r}",
         )
     return wanted or None
 
 
-def in_table(label: str, caption: str, table: bool, where: str) -> None:
-    """Refuse columns that were named where there is no table to have them."""
+def check_columns(label: str, caption: str, has_table: bool, where: str) -> None:
+    """Refuse a named column where there is no table.
+
+    Args:
+        label: The wanted column of classes; "auto" and "" are always accepted.
+        caption: The wanted column of captions; "auto" and "" are always accepted.
+        has_table: Whether there is a table.
+        where: Name of the container, for the error message.
+
+    Raises:
+        UsageError: If a column is named and there is no table.
+    """
     for kind, named in (("label", label), ("caption", caption)):
-        if named not in ("", AUTO) and not table:
+        if named not in ("", AUTO) and not has_table:
             raise UsageError(
                 f"{kind}={named!r}, but nothing in {where} has columns",
                 "a metadata.csv, .jsonl or .parquet beside the images, or no column named",
@@ -47,26 +77,40 @@ def in_table(label: str, caption: str, table: bool, where: str) -> None:
             )
 
 
-def known(files: Mapping[str, Callable[[], bytes]], label: str, caption: str) -> Known:
-    """What the table among these files says, if there is one."""
+def read_metadata(files: Mapping[str, Callable[[], bytes]], label: str, caption: str) -> Metadata:
+    """Read the first metadata table among some files.
+
+    Args:
+        files: Readers of the candidate files, by file name.
+        label: Column of class names; "auto" for a usual name, "" for none.
+        caption: Column of captions; "auto" for a usual name, "" for none.
+
+    Returns:
+        Its labels and captions; empty if none of the files is a table.
+
+    Raises:
+        UsageError: If a table is damaged, has no column `file_name`, or lacks a named column.
+    """
     for name, read in sorted(files.items()):
         rows = _rows(name, read)
         if rows is None:
             continue
-        there = list(dict.fromkeys(key for row in rows for key in row))
-        if "file_name" not in there:
-            raise UsageError(f"{name} has no column 'file_name'", f"it beside {', '.join(there)}", "file_name,caption")
-        chosen = column(label, LABELS, there, name), column(caption, CAPTIONS, there, name)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        if "file_name" not in columns:
+            raise UsageError(
+                f"{name} has no column 'file_name'", f"it beside {', '.join(columns)}", "file_name,caption"
+            )
+        chosen = column(label, LABELS, columns, name), column(caption, CAPTIONS, columns, name)
         labels, captions = (
             {str(row["file_name"]): str(row[each]) for row in rows if row.get(each) not in (None, "")} if each else {}
             for each in chosen
         )
-        return Known(labels, captions)
-    return Known({}, {})
+        return Metadata(labels, captions)
+    return Metadata({}, {})
 
 
 def _rows(name: str, read: Callable[[], bytes]) -> list[dict[str, Any]] | None:
-    """The rows of a table; None if it is not called one."""
+    """The rows of a table; None if the file is not .csv, .jsonl or .parquet."""
     try:
         if name.endswith(".csv"):
             return list(csv.DictReader(StringIO(read().decode("utf-8-sig"))))

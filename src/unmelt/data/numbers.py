@@ -1,8 +1,8 @@
 """Arrays of images in .npy and .npz files.
 
-[n, height, width], [n, height, width, channels] or [n, channels, height, width], bytes or floats from 0 to 1. In an
-.npz, the array of images is the one with three or four dimensions, and a vector as long its classes: the one that is
-named, or `label`, `class`, `labels`, or any. Nothing in the file is ever executed.
+An array is [n, height, width], [n, height, width, channels] or [n, channels, height, width], bytes or floats in
+[0, 1]. In an .npz, the array of images is the one with three or four dimensions. A vector of the same length holds the
+classes: the one that is named, or `label`, `class`, `labels`, or else any. Pickled objects are refused.
 """
 
 import zipfile
@@ -12,12 +12,25 @@ from pathlib import Path
 import numpy as np
 
 from unmelt.data.item import Item, Listing
-from unmelt.data.metadata import LABELS, column, in_table
+from unmelt.data.metadata import LABELS, check_columns, column
 from unmelt.errors import UsageError
 
 
 def numbers(path: Path, label: str, caption: str) -> Listing:
-    """The rows of an array of images."""
+    """List the images of an array file.
+
+    Args:
+        path: The .npy or .npz file.
+        label: Name of the vector of classes; "auto" for a usual name, "" for none.
+        caption: Must be "auto" or "": arrays have no captions.
+
+    Returns:
+        The listing, one item for each row of the array of images.
+
+    Raises:
+        UsageError: If the file is damaged, does not hold exactly one array of images, or holds one of an unsuitable
+            type.
+    """
     try:
         loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
         arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
@@ -37,8 +50,8 @@ def numbers(path: Path, label: str, caption: str) -> Listing:
         )
     (pixels,) = images.values()
     vectors = {name: array for name, array in arrays.items() if array.shape == (len(pixels),)}
-    in_table("", caption, False, str(path))
-    in_table(label, "", bool(vectors), str(path))
+    check_columns("", caption, False, str(path))
+    check_columns(label, "", bool(vectors), str(path))
     named = column(label, (*LABELS, "labels", *vectors), list(vectors), str(path)) if vectors else None
     labels = None if named is None else vectors[named]
     if pixels.dtype != np.uint8 and not np.issubdtype(pixels.dtype, np.floating):

@@ -1,7 +1,7 @@
-"""Every item decoded once, into one array of bytes: in memory where it is small, else a file that is mapped.
+"""Every image decoded once into one array of bytes: in memory if it is small, else a memory-mapped file.
 
-A mapped file is read where a batch touches it, so that a set may be larger than memory. It is kept in a cache,
-`~/.cache/unmelt` or UNMELT_CACHE, under a digest of what it was made from, and made anew when that changes.
+A mapped file is read where a batch touches it, so a data set may be larger than memory. The file lies in the cache,
+`~/.cache/unmelt` or UNMELT_CACHE, under a digest of what it was made from, and is made anew when that changes.
 """
 
 import hashlib
@@ -30,18 +30,33 @@ IN_MEMORY = 256 << 20
 
 
 class Packed(NamedTuple):
-    """All squares, and for each the reason why it could not be read, or None."""
+    """All images as square bytes, and which could not be read.
+
+    Args:
+        pixels: The pixels; zeros for an image that could not be read.
+        reasons: For each image the reason why it could not be read, or None.
+    """
 
     pixels: UInt8[Tensor, "n channels size size"]
     reasons: list[str | None]
 
 
 def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
-    """The squares of all items; `stamp` says what they were made from."""
+    """Decode all items to squares, from the cache if they were decoded before.
+
+    Args:
+        items: The images.
+        stamp: A string that changes when their content does.
+        size: Side of the squares, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+
+    Returns:
+        The pixels [n, channels, size, size] and the reasons for failures.
+    """
     shape = (len(items), channels, size, size)
     if len(items) * channels * size * size <= IN_MEMORY:
-        held = np.zeros(shape, np.uint8)
-        return Packed(torch.from_numpy(held), _decode(items, held, size, channels))
+        array = np.zeros(shape, np.uint8)
+        return Packed(torch.from_numpy(array), _decode(items, array, size, channels))
     folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
     name = hashlib.sha256(f"{stamp} {shape}".encode()).hexdigest()[:32]
     data, about = folder / f"{name}.pixels", folder / f"{name}.json"
@@ -53,15 +68,15 @@ def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
 
 
 def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> None:
-    """Both files, whole or not at all: the second one says that the first is."""
-    beside = data.with_name(f".{data.name}.{os.getpid()}")
+    """Write both files, whole or not at all: the .json is written last and says that the pixels are complete."""
+    temporary = data.with_name(f".{data.name}.{os.getpid()}")
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         about.unlink(missing_ok=True)
-        pixels = np.memmap(beside, np.uint8, "w+", shape=shape)
+        pixels = np.memmap(temporary, np.uint8, "w+", shape=shape)
         reasons = _decode(items, pixels, shape[2], shape[1])
         pixels.flush()
-        os.replace(beside, data)
+        os.replace(temporary, data)
         about.write_text(json.dumps(reasons))
     except OSError as error:
         raise UsageError(
@@ -70,7 +85,7 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
             "UNMELT_CACHE=another/folder unmelt ...",
         ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _decode(items: Sequence[Item], pixels: np.ndarray, size: int, channels: int) -> list[str | None]:

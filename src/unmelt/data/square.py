@@ -1,7 +1,7 @@
-"""Anyone's image as a square of bytes.
+"""An image of any kind as a square of bytes.
 
-Turned upright (EXIF), cropped to the square in its middle, resized with a Lanczos filter, laid on white where it is
-transparent. Of an animation the first frame counts; sixteen bits are scaled to eight; CMYK becomes RGB.
+It is turned upright (EXIF), cropped to the central square, resized with a Lanczos filter and, where transparent,
+composited on white. Of an animation the first frame is used; sixteen bits are scaled to eight; CMYK becomes RGB.
 """
 
 from io import BytesIO
@@ -12,7 +12,16 @@ from PIL import Image, ImageOps
 
 
 def square(content: bytes | np.ndarray, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """The middle of an image file's bytes, or of pixels. Raises what the decoder raises."""
+    """Decode an image and crop it to the central square. Raises whatever the decoder raises.
+
+    Args:
+        content: An image file's bytes, or pixels [height, width] or [height, width, channels].
+        size: Side of the square, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+
+    Returns:
+        The pixels as bytes, channels first.
+    """
     if isinstance(content, np.ndarray):
         return _square(Image.fromarray(content), size, channels)
     if not content:
@@ -47,7 +56,14 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def reason(error: Exception) -> str:
-    """Why it could not be read, in a few words."""
+    """Why an image could not be read, in a few words.
+
+    Args:
+        error: What its decoder raised.
+
+    Returns:
+        The reason, for a report.
+    """
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that Pillow knows"
     if isinstance(error, Image.DecompressionBombError):

@@ -1,4 +1,4 @@
-"""Images in a column: parquet files, and data sets as Hugging Face's `datasets` keeps them.
+"""Images in a column: parquet files, and data sets of Hugging Face's `datasets`.
 
 The column holds image files as bytes, or as {bytes, path}, which is how `datasets` writes its Image feature.
 """
@@ -30,7 +30,18 @@ def _library(name: str) -> Any:
 
 
 def parquet_rows(file: Any, name: str) -> list[dict[str, Any]]:
-    """All rows of a small table."""
+    """Read all rows of a small parquet table.
+
+    Args:
+        file: Path or file object.
+        name: Its name, for the error message.
+
+    Returns:
+        One dictionary for each row.
+
+    Raises:
+        UsageError: If the file is damaged or pyarrow is not installed.
+    """
     try:
         return _library("pyarrow.parquet").read_table(file).to_pylist()
     except (OSError, ValueError) as error:
@@ -42,13 +53,25 @@ def _damaged(name: str, error: Exception) -> UsageError:
 
 
 def parquet(paths: Sequence[Path], label: str, caption: str) -> Listing:
-    """The rows of these files, one after the other; images are read when they are asked for."""
+    """List the rows of parquet files, one file after the other; images are read on demand.
+
+    Args:
+        paths: The files.
+        label: Column of class names; "auto" for a usual name, "" for none.
+        caption: Column of captions; "auto" for a usual name, "" for none.
+
+    Returns:
+        The listing; its stamp is made of paths, sizes and modification times.
+
+    Raises:
+        UsageError: If a file is damaged or has no column of images.
+    """
     reader, items = _library("pyarrow.parquet"), []
     for path in paths:
         try:
             file = reader.ParquetFile(path)
-            there = file.schema_arrow.names
-            image, others = _columns(there, label, caption, path.name)
+            available = file.schema_arrow.names
+            image, others = _columns(available, label, caption, path.name)
             rows = file.read(columns=[name for name in others if name]).to_pylist() if any(others) else []
         except (OSError, ValueError) as error:
             raise _damaged(str(path), error) from None
@@ -57,22 +80,28 @@ def parquet(paths: Sequence[Path], label: str, caption: str) -> Listing:
             cell = _Group(path, group, image)
             count = file.metadata.row_group(group).num_rows
             for row in range(count):
-                told = rows[first + row] if rows else {}
-                items.append(Item(f"{path.name}:{first + row}", partial(cell, row), *_told(told, others)))
+                values = rows[first + row] if rows else {}
+                items.append(
+                    Item(f"{path.name}:{first + row}", partial(cell, row), *_label_and_caption(values, others))
+                )
             first += count
     return Listing(items, repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]))
 
 
-def _columns(there: Sequence[str], label: str, caption: str, where: str) -> tuple[str, tuple[str | None, str | None]]:
-    image = next((name for name in IMAGES if name in there), None)
+def _columns(
+    available: Sequence[str], label: str, caption: str, where: str
+) -> tuple[str, tuple[str | None, str | None]]:
+    image = next((name for name in IMAGES if name in available), None)
     if image is None:
         raise UsageError(
-            f"{where} has no column of images", f"one called {', '.join(IMAGES)}", f"one of {', '.join(there)} renamed"
+            f"{where} has no column of images",
+            f"one called {', '.join(IMAGES)}",
+            f"one of {', '.join(available)} renamed",
         )
-    return image, (column(label, LABELS, there, where), column(caption, CAPTIONS, there, where))
+    return image, (column(label, LABELS, available, where), column(caption, CAPTIONS, available, where))
 
 
-def _told(row: dict[str, Any], others: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
+def _label_and_caption(row: dict[str, Any], others: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
     """(label, caption) as text."""
     label, caption = (None if name is None or row.get(name) in (None, "") else str(row[name]) for name in others)
     return label, caption
@@ -106,7 +135,19 @@ def _content(cell: Any) -> bytes:
 
 
 def dataset(place: str | Path, label: str, caption: str) -> Listing:
-    """A folder that `datasets` wrote, or `hf:owner/name` from the hub where there is one."""
+    """List a folder that `datasets` wrote, or `hf:owner/name` from the Hub. Of several splits the first is used.
+
+    Args:
+        place: The folder, or "hf:owner/name".
+        label: Column of class names; "auto" for a usual name, "" for none.
+        caption: Column of captions; "auto" for a usual name, "" for none.
+
+    Returns:
+        The listing; its stamp is the data set's fingerprint.
+
+    Raises:
+        UsageError: If the data set cannot be read or has no column of images.
+    """
     library = _library("datasets")
     try:
         if str(place).startswith("hf:"):
@@ -125,14 +166,15 @@ def dataset(place: str | Path, label: str, caption: str) -> Listing:
     data = data.cast_column(image, library.Image(decode=False)) if hasattr(features[image], "decode") else data
     names = getattr(features[others[0]], "names", None) if others[0] else None
 
-    def told(row: dict[str, Any]) -> tuple[str | None, str | None]:
-        label_of, caption_of = _told(row, others)
+    def label_and_caption(row: dict[str, Any]) -> tuple[str | None, str | None]:
+        label_of, caption_of = _label_and_caption(row, others)
         return (names[int(label_of)] if names and label_of is not None else label_of), caption_of
 
     chosen = [name for name in others if name]
     rows = list(data.select_columns(chosen)) if chosen else [{}] * len(data)
     items = [
-        Item(f"{place}:{number}", partial(_cell, data, number, image), *told(row)) for number, row in enumerate(rows)
+        Item(f"{place}:{number}", partial(_cell, data, number, image), *label_and_caption(row))
+        for number, row in enumerate(rows)
     ]
     return Listing(items, data._fingerprint)
 

@@ -123,7 +123,7 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
         self.basis[kind, part], self.spread[kind, part] = basis, spread.clamp_min(self.floor)
 
     def forward(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> Point:
         """E[x0 | x_t] under the mixture of each row's class.
 
@@ -134,7 +134,16 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
 
         Returns:
             The belief.
+
+        Raises:
+            UsageError: If the times are finer than rows.
         """
+        if t.ndim != 1:
+            raise UsageError(
+                f"a GaussianMixtureDenoiser with times of shape {tuple(t.shape)}",
+                "one time a row: its Gaussians are diagonalised for whole rows",
+                "denoiser.Mixture(...), or a denoiser.Network",
+            )
         with torch.autocast(x_t.device.type, enabled=False):
             kind = self._kind(len(x_t), condition)
             weight, mean, basis, spread = (part[kind] for part in (self.weight, self.mean, self.basis, self.spread))

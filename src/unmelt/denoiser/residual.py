@@ -14,7 +14,6 @@ from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.precondition import noise_level, unit_scale
-from unmelt.errors import UsageError
 from unmelt.posterior import Point
 from unmelt.process.broadcast import expand_like
 from unmelt.process.gaussian import Gaussian
@@ -48,7 +47,7 @@ class ResidualDenoiser(CallRepr, nn.Module):
         return self.base.shape
 
     def forward(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> Point:
         """The belief about x0.
 
@@ -63,12 +62,6 @@ class ResidualDenoiser(CallRepr, nn.Module):
         Raises:
             UsageError: If the times are finer than rows.
         """
-        if t.ndim != 1:
-            raise UsageError(
-                f"a ResidualDenoiser with times of shape {tuple(t.shape)}",
-                "one time a row: its Gaussian mixture is one of whole rows",
-                "a denoiser.Network, which takes times [rows, frames]",
-            )
         level = self.process.level(t)
         base = self.base(x_t, t, condition).mean
         inputs = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)

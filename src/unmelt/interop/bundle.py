@@ -1,7 +1,7 @@
-"""Several modules of this package as one file that needs none of it.
+"""Several modules of this package as one file that does not need the package.
 
-Each module's text stands as it is, comments and all, after those that it imports from; its imports of this package are
-gone, those of others are gathered at the top. Shapes in the annotations stay to be read; they are never evaluated.
+Each module's text is kept as it is, comments included, after the modules that it imports. Imports of this package are
+removed, those of other packages are gathered at the top. Shape annotations remain as text and are never evaluated.
 """
 
 import ast
@@ -15,7 +15,15 @@ UNNEEDED = ("__future__", "jaxtyping")
 
 
 def bundle(roots: Sequence[ModuleType], head: str) -> str:
-    """One file of everything that these modules need, under a docstring."""
+    """Join modules and everything of this package that they import into one file.
+
+    Args:
+        roots: The modules.
+        head: Docstring of the file.
+
+    Returns:
+        The file's text.
+    """
     modules: dict[str, ModuleType] = {}
     for root in roots:
         _gather(root, modules)
@@ -26,7 +34,7 @@ def bundle(roots: Sequence[ModuleType], head: str) -> str:
 
 
 def _gather(module: ModuleType, into: dict[str, ModuleType]) -> None:
-    """What the module imports from this package, before the module itself."""
+    """Add to `into` what the module imports from this package, then the module itself."""
     if module.__name__ in into:
         return
     for node in ast.parse(inspect.getsource(module)).body:
@@ -42,7 +50,7 @@ def _ours(node: ast.ImportFrom) -> bool:
 
 
 def _text(module: ModuleType, imports: set[str]) -> str:
-    """The module without its imports, those of others being added to `imports`; its docstring becomes a comment."""
+    """The module without imports and with its docstring as a comment; foreign imports are added to `imports`."""
     source = inspect.getsource(module)
     gone: set[int] = set()
     body = ast.parse(source).body

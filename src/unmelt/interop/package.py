@@ -1,4 +1,4 @@
-"""diffusers, which is not needed for anything else here."""
+"""The diffusers package, which is optional."""
 
 from typing import Any
 
@@ -6,7 +6,11 @@ from unmelt.errors import UsageError
 
 
 def diffusers() -> Any:
-    """The package; a `UsageError` where it is not installed, or does not work."""
+    """The diffusers package, imported.
+
+    Raises:
+        UsageError: If it is not installed or cannot be imported.
+    """
     try:
         import diffusers
         from diffusers import DiffusionPipeline, UNet2DModel  # noqa: F401  it loads its parts as they are asked for

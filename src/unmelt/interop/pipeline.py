@@ -10,11 +10,16 @@ from diffusers.utils.torch_utils import randn_tensor
 
 
 class UnmeltPipeline(DiffusionPipeline):
-    """A denoiser and a scheduler.
+    """Image generation with a denoiser and a scheduler.
 
-    steps          evaluations when nothing is said
-    shift, scale   from what the denoiser makes to an image: shift + scale x
-    low, high      the ends of what an image's numbers may be; None for none
+    Args:
+        denoiser: The model, an `UnmeltDenoiser`.
+        scheduler: A diffusers scheduler of the denoiser's convention.
+        steps: Default number of steps.
+        shift: With scale, maps the denoiser's data to pixels: shift + scale x.
+        scale: See shift.
+        low: Lower bound of the pixels; None for no clamping.
+        high: Upper bound of the pixels.
     """
 
     def __init__(
@@ -43,12 +48,20 @@ class UnmeltPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> Any:
-        """New images.
+        """Generate images.
 
-        class_labels     the number of a class for each, or none
-        guidance_scale   of classifier-free guidance; 1 is none
-        latents          standard normal noise to start from, instead of the generator's
-        output_type      "pil", "np" or "pt"
+        Args:
+            batch_size: Number of images.
+            class_labels: Class number, one for all or one for each image; None for no class.
+            guidance_scale: Classifier-free guidance scale; 1 is unguided.
+            num_inference_steps: Number of steps; None for the default.
+            generator: Source of the noise.
+            latents: Standard normal noise to start from instead.
+            output_type: "pil", "np" or "pt".
+            return_dict: Return an `ImagePipelineOutput` rather than a tuple.
+
+        Returns:
+            The images.
         """
         about, device, dtype = self.denoiser.config, self._execution_device, self.denoiser.dtype
         steps = num_inference_steps or self.config.steps

@@ -1,10 +1,10 @@
-"""A denoiser of unmelt as a model of diffusers, which its schedulers call.
+"""A denoiser of unmelt as a diffusers model, to be called by diffusers' schedulers.
 
     edm    sample x_t / alpha, scaled by c_in; timestep log(sigma / alpha) / 4; output (x0 - c_skip x_t / alpha) / c_out
     flow   sample w = x_t / (alpha + sigma);   timestep 1000 u, u = sigma / (alpha + sigma);     output (w - x0) / u
 
-The first is what EDM's schedulers expect (Karras et al., 2022, table 1), the second what those of flow matching do. In
-either, one schedule is as good as another: they differ in how fast time passes, and time is not mentioned.
+The first is the convention of EDM's schedulers (Karras et al., 2022, table 1), the second that of flow matching. Either
+works for every schedule: schedules differ in how fast time passes, and neither convention mentions time.
 """
 
 from typing import Any
@@ -23,7 +23,14 @@ PARTS: dict[str, type] = {}
 
 
 def build(description: Any) -> Any:
-    """A part from {"part": name, argument: value, ...}."""
+    """Build a part from its description.
+
+    Args:
+        description: {"part": name, argument: value, ...}, nested as parts are.
+
+    Returns:
+        The part; a plain value as it is.
+    """
     if isinstance(description, list | tuple):
         return tuple(build(value) for value in description)
     if not isinstance(description, dict):
@@ -33,9 +40,13 @@ def build(description: Any) -> Any:
 
 
 class UnmeltDenoiser(ModelMixin, ConfigMixin):
-    """The denoiser that is described, in the convention of a kind of scheduler.
+    """The described denoiser in the convention of a kind of scheduler.
 
-    start   u at t = 1, for flow
+    Args:
+        description: The denoiser, as `config.describe` gives it.
+        convention: "edm" or "flow".
+        start: For "flow", the value of u at t = 1.
+        classes: Names of the classes, for information.
     """
 
     @register_to_config
@@ -49,7 +60,16 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         timestep: Float[Tensor, "*n"],
         class_labels: Int64[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, "rows *shape"]:
-        """What the scheduler asks for; a class of -1 is none."""
+        """The output that the scheduler expects.
+
+        Args:
+            sample: The scheduler's sample.
+            timestep: The scheduler's timestep, one for all rows or one a row.
+            class_labels: Class numbers, -1 for the null condition; None for no classes.
+
+        Returns:
+            The output in this convention.
+        """
         condition = None
         if class_labels is not None:
             condition = Condition(label=class_labels.clamp_min(0), given={"label": class_labels >= 0})

@@ -1,4 +1,4 @@
-"""A bar on the page while something is worked out that will be kept, and words in its place where it cannot be."""
+"""A progress bar on the page for work whose result is cached, and messages for the reader's mistakes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +14,16 @@ M = TypeVar("M", Model, TextModel)
 
 
 def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_button | None = None) -> M:
-    """`cache.learned`, with a bar while it trains; where it was trained before, there is none.
+    """`cache.learned` with a progress bar while it trains; no bar if the model is cached.
 
-    button   that the reader presses to have it trained, where there is more on the page to touch before that
+    Args:
+        name: Name of the model in the cache.
+        make: Returns the untrained model.
+        title: Title of the progress bar.
+        button: Button that starts the training; None to start at once.
+
+    Returns:
+        The trained model. The cell stops with a message if the button was not pressed and nothing is cached.
     """
     with mo.status.spinner(title="Preparing the data"):
         model = make()
@@ -29,7 +36,7 @@ def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_butt
 
 @contextmanager
 def mistakes() -> Iterator[None]:
-    """A mistake of the reader's is told on the page, where a cell's errors otherwise are not, and the cell ends."""
+    """Show a `UsageError` on the page and stop the cell; marimo does not show a cell's errors in apps."""
     try:
         yield
     except UsageError as mistake:
@@ -38,7 +45,15 @@ def mistakes() -> Iterator[None]:
 
 @contextmanager
 def bar(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
-    """A bar that appears when it is first moved: `move(done, words)`."""
+    """A progress bar that appears when it is first moved.
+
+    Args:
+        total: The number at which it is full.
+        title: Its title.
+
+    Yields:
+        move(done, words): moves the bar and changes its subtitle.
+    """
     made: list[mo.status.progress_bar] = []
     done = 0
 

@@ -1,4 +1,4 @@
-"""The closed form beside the measurement: a table in which every number that is claimed can be seen to hold."""
+"""A table of closed forms beside measurements, so that the reader can check every number that a chapter states."""
 
 from collections.abc import Mapping
 from html import escape
@@ -11,12 +11,21 @@ def beside(
     columns: tuple[str, str] = ("closed form", "measured"),
     digits: int = 3,
 ) -> str:
-    """HTML: quantity -> (what it should be, what it was), with so many digits after the point; counts have none."""
+    """A table as HTML.
+
+    Args:
+        rows: Quantity to (expected value, measured value).
+        columns: Titles of the two columns.
+        digits: Digits after the decimal point; integers have none.
+
+    Returns:
+        The HTML.
+    """
     heads = "".join(f'<th scope="col" style="{_CELL.format("right")}">{escape(each)}</th>' for each in columns)
     lines = "".join(
         f'<tr><th scope="row" style="{_CELL.format("left")};font-weight:400">{escape(name)}</th>'
         + "".join(
-            f'<td data-what="{escape(name)}" style="{_CELL.format("right")}">{_said(value, digits)}</td>'
+            f'<td data-what="{escape(name)}" style="{_CELL.format("right")}">{_number(value, digits)}</td>'
             for value in pair
         )
         + "</tr>"
@@ -29,6 +38,6 @@ def beside(
     )
 
 
-def _said(value: int | float, digits: int) -> str:
+def _number(value: int | float, digits: int) -> str:
     text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\u2212")

@@ -1,11 +1,11 @@
-"""Who may come in: a wall around the pages, for requests and for web sockets alike.
+"""Access control of the lab, for requests and web sockets alike.
 
-    name     a lab that is bound to this machine answers only to this machine's names, so that no page elsewhere can
-             reach it under a name of its own (DNS rebinding)
-    origin   a browser says which page a request comes from; only the lab's own pages may ask
-    token    a lab that others can reach wants a token once, in the address; a cookie remembers it
+    name     a lab that is bound to this machine answers only to this machine's names, so that no other site can reach
+             it under a name of its own (DNS rebinding)
+    origin   a browser states which page a request comes from; only the lab's own pages are accepted
+    token    a lab that others can reach asks for a token once, in the address; a cookie remembers it
 
-The lab's one-line answer to "are you a lab?" needs no token.
+The one-line answer that identifies a lab (/lab.json) needs no token.
 """
 
 import ipaddress
@@ -21,7 +21,14 @@ QUESTION = "access_token"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this is a name of this machine that nobody else can reach it by."""
+    """Whether a host name or address means this machine and cannot be reached from others.
+
+    Args:
+        host: Name or address.
+
+    Returns:
+        True for localhost and loopback addresses.
+    """
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -29,16 +36,25 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """An ASGI application around another.
+    """An ASGI application that protects another one.
 
-    token        what a visitor must show; empty where none is wanted
-    local_only   whether only names of this machine are answered to
+    Args:
+        app: The application.
+        token: Token that a visitor must show; empty for none.
+        local_only: Accept only requests to a name of this machine.
     """
 
     def __init__(self, app: ASGIApp, token: str = "", local_only: bool = True) -> None:
         self.app, self.token, self.local_only = app, token, local_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request: pass it on, refuse it, or set the cookie.
+
+        Args:
+            scope: ASGI scope.
+            receive: ASGI receive channel.
+            send: ASGI send channel.
+        """
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -50,17 +66,17 @@ class Guard:
             await self._refuse(scope, receive, send, "A page of another site asked.")
         elif not self.token or scope["path"] == IDENTITY or self._remembered(scope, headers):
             await self.app(scope, receive, send)
-        elif scope["type"] == "http" and self._shown(scope):
+        elif scope["type"] == "http" and self._has_token(scope):
             await self._let_in(scope, receive, send)
         else:
-            said = f"This lab wants its token: open the address that it printed when it started, with ?{QUESTION}=..."
-            await self._refuse(scope, receive, send, said, 401)
+            reason = f"This lab wants its token: open the address that it printed when it started, with ?{QUESTION}=..."
+            await self._refuse(scope, receive, send, reason, 401)
 
     def _is(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self.token.encode())
 
     def _cookie(self, scope: Scope) -> str:
-        """Its name: cookies are shared by all ports of a machine, and labs are not."""
+        """The cookie's name, by port: all ports of a machine share cookies, but labs must not."""
         return f"unmelt_lab_{(scope.get('server') or ('', 0))[1]}"
 
     def _remembered(self, scope: Scope, headers: dict[str, str]) -> bool:
@@ -70,12 +86,15 @@ class Guard:
             return False
         return found is not None and self._is(found.value)
 
-    def _shown(self, scope: Scope) -> bool:
+    def _has_token(self, scope: Scope) -> bool:
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         return self._is(asked.get(QUESTION, ""))
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """To the same page without the token, which would otherwise stay in the address line and in the history."""
+        """Set the cookie and redirect to the same page without the token.
+
+        The token must not stay in the address line and in the browser's history.
+        """
         rest = [(name, value) for name, value in parse_qsl(scope["query_string"].decode("latin-1")) if name != QUESTION]
         path = "/" + scope["path"].lstrip("/")  # "//elsewhere" would be another site
         answer = RedirectResponse(path + ("?" + urlencode(rest) if rest else ""), status_code=303)
@@ -83,9 +102,9 @@ class Guard:
         await answer(scope, receive, send)
 
     @staticmethod
-    async def _refuse(scope: Scope, receive: Receive, send: Send, said: str, status: int = 403) -> None:
+    async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str, status: int = 403) -> None:
         if scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": said[:100]})
+            await send({"type": "websocket.close", "code": 1008, "reason": reason[:100]})
             return
-        await PlainTextResponse(said + "\n", status_code=status)(scope, receive, send)
+        await PlainTextResponse(reason + "\n", status_code=status)(scope, receive, send)

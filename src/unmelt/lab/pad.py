@@ -1,4 +1,4 @@
-"""A picture that the reader can touch: drop a point on it, or draw a density with the mouse, a finger or the keys."""
+"""A picture that reacts to the reader: drop a point on it, or draw a density with the mouse, a finger or the keys."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,14 @@ from unmelt.picture.vector import Axes
 
 
 class Pad(anywidget.AnyWidget):
-    """What lies on a frame, and what the reader put there.
+    """A widget that shows a picture and reports what the reader put on it.
 
-    picture   the frame, drawn: HTML from `vector.draw`; set it anew whenever what lies below changes
-    point     [x, y] where a point was dropped; empty before that
-    trace     [[x, y], ...] along what was drawn
+    Attributes:
+        picture: HTML from `vector.draw`; set it again whenever what lies below changes.
+        label: Description for screen readers.
+        mode: "drop" for a point, "draw" for a drawing.
+        point: [x, y] of the dropped point; empty before that.
+        trace: [[x, y], ...] along the drawing.
     """
 
     _esm = Path(__file__).parent / "pad.js"
@@ -29,7 +32,17 @@ class Pad(anywidget.AnyWidget):
 
     @classmethod
     def on(cls, axes: Axes, label: str, mode: str = "drop", point: tuple[float, float] | None = None) -> "Pad":
-        """A pad on this axes, for a point ("drop") or a drawing ("draw"); `label` says so to those who hear it."""
+        """A pad on a picture's axes.
+
+        Args:
+            axes: The axes of the picture.
+            label: Description for screen readers.
+            mode: "drop" for a point, "draw" for a drawing.
+            point: Initial point; None for none.
+
+        Returns:
+            The widget.
+        """
         return cls(
             label=label,
             mode=mode,

@@ -1,7 +1,7 @@
-"""What stays in view at the top of a page while a reader scrolls: the slider that moves everything below it.
+"""Controls that stay at the top of a page while the reader scrolls: the slider that moves everything below it.
 
-It is shown by the cell that makes it, which does not run again as it is moved, so that a browser has only pictures
-to draw anew.
+They are shown by the cell that creates them. That cell does not run again when they are moved, so the browser has only
+the pictures to redraw.
 """
 
 _STYLE = """<style>
@@ -13,5 +13,12 @@ _STYLE = """<style>
 
 
 def stays(*shown: object) -> str:
-    """HTML with these elements of marimo's side by side; the first has the room that the others leave."""
+    """Place marimo elements side by side at the top of the page.
+
+    Args:
+        shown: The elements; the first takes the room that the others leave.
+
+    Returns:
+        The HTML.
+    """
     return _STYLE + '<div class="unmelt-stays">' + "".join(f"<div>{each}</div>" for each in shown) + "</div>"

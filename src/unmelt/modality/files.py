@@ -1,4 +1,4 @@
-"""Pictures and arrays as files, and the check of a file's suffix."""
+"""Pictures and arrays as files, and the check that a file's name says a format that can be written."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -31,7 +31,7 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def write_picture(path: Path, picture: Image) -> list[Path]:
-    """Write a picture as PNG.
+    """Write a picture as PNG, atomically.
 
     Args:
         path: Where to write.
@@ -47,7 +47,7 @@ def write_picture(path: Path, picture: Image) -> list[Path]:
 
 
 def write_array(path: Path, x: Tensor) -> list[Path]:
-    """Write a tensor as a NumPy array (.npy).
+    """Write a tensor as a NumPy array (.npy), atomically.
 
     Args:
         path: Where to write.

@@ -132,12 +132,12 @@ class Images:
 
 
 def one_of_each(labels: Int64[Tensor, " rows"]) -> Int64[Tensor, " few"]:
-    """Find the first row of every class, of up to ten classes.
+    """Find the first row of every class.
 
     Args:
-        labels: [rows], the class of each row.
+        labels: The class of each row.
 
     Returns:
-        [min(classes, 10)], row numbers.
+        Row numbers, for the first ten of the classes that occur.
     """
     return torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:10]])

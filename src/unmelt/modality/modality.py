@@ -156,5 +156,5 @@ class Modality(Protocol[Data_contra]):
             held_out: Real data that were not trained on.
 
         Returns:
-            The distance, with the floor that `real` sets.
+            Its name, the distance of samples to the held-out data, and that of the training rows.
         """

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from unmelt.condition import DROPPABLE, Condition
+from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
@@ -170,7 +170,7 @@ class SampleRequest:
     def is_conditional(self) -> bool:
         """Whether there is something that guidance can move towards."""
         known = self.condition
-        return known is not None and any(getattr(known, name) is not None for name in DROPPABLE)
+        return known is not None and known.is_droppable
 
     @property
     def scales(self) -> Float[Tensor, " rows"] | None:

@@ -1,4 +1,7 @@
-"""What training minimises."""
+"""What training minimises.
+
+loss = mean over rows of objective(denoiser, x0, condition, rng)
+"""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,10 +23,10 @@ class Objective(Protocol):
 
         Args:
             denoiser: The denoiser to train.
-            x0: [rows, *shape], the clean data.
-            condition: What is known of each row; None for nothing.
-            rng: The source of times and noise.
+            x0: [rows, *shape], clean data.
+            condition: What is known of each row.
+            rng: Source of randomness.
 
         Returns:
-            [rows], differentiable with respect to the denoiser's parameters.
+            [rows].
         """

@@ -1,4 +1,8 @@
-"""Results people see: as images, as vectors, as text."""
+"""Pictures of results, and none of the decisions which of them a kind of data gets (`unmelt.modality`).
+
+Bitmaps   tiles and strip (images), scatter (points), curve (losses), texts
+HTML      vector (SVG), writing (text on its way), inline (a bitmap in a page)
+"""
 
 from unmelt.picture import vector
 from unmelt.picture.curve import curve

@@ -1,8 +1,8 @@
 """The look that all pictures share: paper, ink, colours, type.
 
-Class colours are those of Okabe and Ito, 2008, which people with any of the common colour blindnesses tell apart;
-yellow, too faint on white, comes last. Figures are drawn with matplotlib's objects alone: pyplot's global state would
-leak between a user's plots and ours.
+Class colours are those of Okabe and Ito, 2008, which people with any of the common colour blindnesses tell apart.
+Yellow, which is faint on white, comes last. Figures are made of matplotlib's objects without pyplot, whose global state
+would be shared with the user's plots.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ _OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", 
 
 
 def colours(count: int) -> list[str]:
-    """One colour for each class; of more than eight, evenly from a map that stays ordered for every eye."""
+    """Choose one colour for each class: Okabe and Ito's for up to eight, evenly from viridis for more.
+
+    Args:
+        count: The number of classes.
+
+    Returns:
+        Colours as "#rrggbb".
+    """
     if count <= len(_OKABE_ITO):
         return list(_OKABE_ITO[:count])
     ramp = matplotlib.colormaps["viridis"].resampled(count)
@@ -31,19 +38,39 @@ def colours(count: int) -> list[str]:
 
 @lru_cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The typeface that matplotlib brings along, so that every picture is set in the same one."""
+    """Load the typeface of all pictures, DejaVu Sans, which comes with matplotlib.
+
+    Args:
+        size: Height in pixels.
+
+    Returns:
+        The typeface.
+    """
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of this many inches, at 150 dots each, on nobody's screen."""
+    """Make an empty figure that is on no screen.
+
+    Args:
+        width: Width in inches of 150 pixels.
+        height: Height in inches.
+
+    Returns:
+        The figure.
+    """
     made = Figure(figsize=(width, height), dpi=150, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(made)
     return made
 
 
 def quiet(axes: Axes, title: str = "") -> None:
-    """Only the two axes that carry numbers, in grey, so that the data are what one sees."""
+    """Leave only the left and the bottom axis, in grey.
+
+    Args:
+        axes: The axes to change.
+        title: Their title.
+    """
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(which="both", colors=FAINT, labelcolor=INK, labelsize=8)
@@ -51,7 +78,15 @@ def quiet(axes: Axes, title: str = "") -> None:
 
 
 def finish(drawn: Figure | Image.Image, path: str | Path | None) -> Image.Image:
-    """The finished picture, written to `path` (PNG) where one is given."""
+    """Finish a picture: turn a figure into an image, and write it.
+
+    Args:
+        drawn: A figure or an image.
+        path: Where the picture is written as PNG; None writes nothing.
+
+    Returns:
+        The image.
+    """
     if isinstance(drawn, Figure):
         page = BytesIO()
         drawn.savefig(page, format="png", bbox_inches="tight", pad_inches=0.1)  # tight: no word is ever cut off

@@ -1,7 +1,7 @@
-"""Text on its way: what stands, what was written just now, and where masks still are.
+"""Text that is being generated, as HTML: its tokens, the newest of them, and the masks that are left.
 
-A token is drawn as its letters. Masks are blocks of one width, since nothing is known of what will stand there, and
-what is new is marked by colour and by weight, so that no eye has to go by colour alone.
+A token is drawn as its letters and a mask as a shaded block. New tokens are marked by colour and by weight, so that
+they can be told apart without colour.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from html import escape
 from unmelt.errors import UsageError
 
 MASK = "\u2591"
-"""A shaded block."""
+"""How a mask is drawn: a shaded block."""
 
 _STYLES = {
     "masked": "opacity:.45",
@@ -27,13 +27,20 @@ def writing(
     given: Sequence[bool] | None = None,
     alt: str = "text",
 ) -> str:
-    """One text as HTML.
+    """Write one text as HTML.
 
-    pieces   the letters of every token; of masked ones they are not shown
-    masked   where nothing is known yet
-    new      what was written in the last step
-    given    what was known from the start
-    alt      what this text is, for those who hear it read
+    Args:
+        pieces: The letters of each token; those of masked tokens are not shown.
+        masked: Whether each token is masked.
+        new: Whether each token was written in the last step; None for none.
+        given: Whether each token was known from the start; None for none.
+        alt: What the text is, for screen readers.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        UsageError: If the sequences differ in length.
     """
     count = len(pieces)
     new, given = ([False] * count if each is None else each for each in (new, given))

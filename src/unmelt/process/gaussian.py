@@ -28,7 +28,12 @@ from unmelt.schedule import Schedule
 
 
 class Level(NamedTuple):
-    """Scale of the signal and standard deviation of the noise at a time, in float64."""
+    """Signal and noise at a time, in float64.
+
+    Args:
+        alpha: [rows, *axes], scale of the signal.
+        sigma: [rows, *axes], standard deviation of the noise.
+    """
 
     alpha: Float[Tensor, "rows *axes"]
     sigma: Float[Tensor, "rows *axes"]

@@ -1,4 +1,4 @@
-"""A recipe writes its own name and settings into the model it returns, so that the run folder can repeat it."""
+"""A recipe records its own name and settings in the model it returns, so that the run folder can repeat it."""
 
 import functools
 import inspect
@@ -13,11 +13,21 @@ P = ParamSpec("P")
 M = TypeVar("M", Model, TextModel)
 
 Folder: TypeAlias = str | Path
-"""A setting that is a place on disk; kept in full, so that it is the same place from everywhere; or hf:owner/name."""
+"""A setting that is a path, stored in absolute form to be valid from any working directory; or hf:owner/name."""
 
 
 def recorded(make: Callable[P, M]) -> Callable[P, M]:
-    """Decorator for a recipe: `model.origin` becomes its name and every setting, defaults included."""
+    """Decorator of a recipe: `model.origin` becomes its name and every setting, defaults included.
+
+    Args:
+        make: The recipe, with keyword-only settings.
+
+    Returns:
+        The recipe, which also refuses positional, unknown and missing settings.
+
+    Raises:
+        UsageError: By the decorated recipe, if its settings are positional, unknown or missing.
+    """
     signature = inspect.signature(make)
     name = make.__name__
 

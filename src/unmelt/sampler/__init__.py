@@ -1,4 +1,4 @@
-"""The way back."""
+"""Samplers: from noise to data, one step at a time."""
 
 from unmelt.sampler import grid, tokens
 from unmelt.sampler.adams import Adams

@@ -1,9 +1,9 @@
-"""SDEdit (Meng et al., 2022): corrupt data part of the way, and sample back from there.
+"""SDEdit (Meng et al., 2022): melt what there is part of the way, and walk back.
 
     x_t = alpha(t) x0 + sigma(t) noise  at t = strength,  then any sampler from t to 0
 
-Structure coarser than the noise is kept, and finer structure is sampled anew: a sketch becomes a picture. Strength near
-0 changes nothing. Strength 1 keeps nothing, if the schedule leaves no signal at t = 1.
+Features coarser than the noise are kept, finer ones are sampled again: a sketch becomes a picture. Strength 1 samples
+from pure noise where the schedule leaves no signal; near 0 nothing changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,27 +33,25 @@ def edit(
     seed: int | Sequence[int] = 0,
     condition: Condition | None = None,
 ) -> Iterator[State]:
-    """Corrupt data to t = strength and sample back to t = 0.
+    """The state at every time of a grid that starts at t = strength: melted data first, edited data last.
 
     Args:
-        denoiser: The denoiser.
-        x0: [rows, *shape], clean data.
-        strength: The time in (0, 1] that data are corrupted to; the grid is made to start there.
+        denoiser: The denoiser to sample from.
+        x0: [rows, *shape], data to edit.
+        strength: Time to which they are melted, above 0 and at most 1.
         sampler: The sampler.
-        grid: The grid; all of its steps are taken between t = strength and 0.
-        seed: One seed, or one for each row, as in `trajectory`.
+        grid: The grid; all its steps are taken, from t = strength on.
+        seed: One for all rows, or one for each.
         condition: What is known of each row.
 
     Yields:
-        The state at every time of the grid: corrupted data first, edited data last.
+        The state at each of the grid's times.
 
     Raises:
         UsageError: If the strength is not in (0, 1].
     """
     if not 0 < strength <= 1:
-        raise UsageError(
-            f"strength={strength}", "above 0 (nothing changes) and at most 1 (nothing is kept)", "strength=0.5"
-        )
+        raise UsageError(f"strength={strength}", "above 0 (nothing changed) and at most 1 (all anew)", "strength=0.5")
     with torch.no_grad():
         start, *times = knots(replace(grid, start=float(strength)), denoiser.process.schedule, len(x0), x0.device)
         rng = Rows.of(seed, len(x0))

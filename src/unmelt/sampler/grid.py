@@ -1,8 +1,8 @@
 """The times a sampler visits, from t = 1 down to exactly 0.
 
-A grid is a number of steps and a spacing, which says how they are distributed. The spacing chooses t_0 > ... > t_{n-1};
-the grid sets t_0 to its start and adds t_n = 0. A spacing that is defined by noise levels (`karras`, `log_snr`,
-`balanced`, `shares`) visits the same levels on every schedule.
+A grid is a number of steps and a spacing: the law by which the steps are spread. The spacing chooses t_0 > ... >
+t_{n-1}; the grid pins t_0 to its start and adds t_n = 0. Since a schedule is only a speed, a spacing stated in noise
+levels (`karras`, `log_snr`) visits the same levels on every schedule.
 """
 
 import math
@@ -18,30 +18,30 @@ from unmelt.errors import UsageError
 from unmelt.schedule import AnySchedule, Schedule, with_levels
 
 MOST_STEPS = 10_000
-"""Largest number of steps. Every sampler here has converged long before; more is a typing error."""
+"""Largest number of steps of a grid: every sampler has converged long before."""
 
 
 class Spacing(ABC):
-    """How steps are distributed over time."""
+    """How steps are spread over time."""
 
     @abstractmethod
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        """Choose the times t_0 to t_{n-1}.
+        """Times t_0 to t_{n-1}.
 
         Args:
-            steps: Number of steps n.
-            schedule: The schedule, for spacings that are defined by noise levels.
-            start: The time of the grid's start.
+            steps: Number n of steps.
+            schedule: The schedule, for spacings stated in noise levels.
+            start: Time at which the grid starts.
 
         Returns:
-            [steps], times that decrease from about `start` and stay above 0.
+            [steps], decreasing from about the start, above 0.
         """
 
 
 @final
 @dataclass(frozen=True)
 class Uniform(Spacing):
-    """Equal steps in t."""
+    """Spacing by equal steps in t."""
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return torch.linspace(start, 0, steps + 1, dtype=torch.float64)[:-1]
@@ -50,14 +50,14 @@ class Uniform(Spacing):
 @final
 @dataclass(frozen=True)
 class Cosine(Spacing):
-    """Equal steps of an angle: t = start sin^2(angle), dense at both ends."""
+    """Spacing by equal steps of an angle, t = sin^2(angle): dense at both ends."""
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return start * torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
 
 
 def _range(schedule: Schedule, start: float, sigma_min: float, sigma_max: float) -> tuple[float, float]:
-    """Smallest and largest noise-to-signal ratio of a grid; the largest is at most that of the start."""
+    """The noise-to-signal ratios to spread steps over: no higher than that of the start, whatever sigma_max."""
     top = torch.exp(-schedule.log_snr(torch.tensor(start, dtype=torch.float64)) / 2).item()
     return min(sigma_min, top / 2), min(sigma_max, top)
 
@@ -76,12 +76,12 @@ def _check_range(spacing: "Karras | LogSNR") -> None:
 @final
 @dataclass(frozen=True)
 class Karras(Spacing):
-    """Equal steps in (sigma / alpha)^(1 / rho), from sigma_max to sigma_min (Karras et al., 2022, equation 5).
+    """Spacing by equal steps in (sigma / alpha)^(1 / rho) (Karras et al., 2022, equation 5).
 
     Args:
-        rho: Exponent; larger values are denser at low noise.
-        sigma_min: Noise-to-signal ratio of the last time above 0.
-        sigma_max: Noise-to-signal ratio of the first time.
+        rho: 1 is equal steps in sigma / alpha; the higher, the denser at low noise.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
 
     Raises:
         UsageError: If not 0 < sigma_min < sigma_max, or rho is not positive.
@@ -104,11 +104,11 @@ class Karras(Spacing):
 @final
 @dataclass(frozen=True)
 class LogSNR(Spacing):
-    """Equal steps in log SNR: sigma / alpha falls geometrically from sigma_max to sigma_min.
+    """Spacing by equal steps in log SNR: sigma / alpha falls geometrically.
 
     Args:
-        sigma_min: Noise-to-signal ratio of the last time above 0.
-        sigma_max: Noise-to-signal ratio of the first time.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
 
     Raises:
         UsageError: If not 0 < sigma_min < sigma_max.
@@ -129,15 +129,16 @@ class LogSNR(Spacing):
 @final
 @dataclass(frozen=True)
 class Balanced(Spacing):
-    """Equal steps of sigma / (sigma + pivot alpha): half of them on either side of sigma / alpha = pivot.
+    """Spacing by equal steps of sigma / (sigma + pivot alpha): half of them on either side of sigma / alpha = pivot.
 
-    Densest where noise and data are of similar size. Pivot 1 is the uniform grid of flow matching, on every schedule.
+    It is densest where noise and data are of one size, where beliefs change most. At pivot 1 it is flow matching's own
+    grid, on every schedule.
 
     Args:
-        pivot: Noise-to-signal ratio of the middle of the grid.
+        pivot: Noise-to-signal ratio about which the steps are balanced.
 
     Raises:
-        UsageError: If the pivot is not positive and finite.
+        UsageError: If the pivot is not positive.
     """
 
     pivot: float = 0.63
@@ -152,27 +153,27 @@ class Balanced(Spacing):
         return self.at(schedule, torch.linspace(top, 0, steps + 1, dtype=torch.float64)[:-1])
 
     def share(self, schedule: Schedule, t: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """Compute sigma / (sigma + pivot alpha).
+        """sigma / (sigma + pivot alpha): 1 for pure noise, 0 for data.
 
         Args:
             schedule: The schedule.
-            t: [*n], times.
+            t: Times.
 
         Returns:
-            [*n], 1 for pure noise and 0 for data.
+            The shares, of the shape of t.
         """
         sigma = schedule.sigma(t)
         return sigma / (sigma + self.pivot * schedule.alpha(t))
 
     def at(self, schedule: Schedule, share: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """Find the times at which `share` has given values.
+        """The times at which shares are reached.
 
         Args:
             schedule: The schedule.
-            share: [*n], values of sigma / (sigma + pivot alpha).
+            share: Values of sigma / (sigma + pivot alpha).
 
         Returns:
-            [*n], times.
+            The times, of the shape of the shares.
         """
         return schedule.time(-2 * torch.log(self.pivot * share / (1 - share)))
 
@@ -180,10 +181,12 @@ class Balanced(Spacing):
 @final
 @dataclass(frozen=True)
 class Shares(Spacing):
-    """Given levels on the scale of `Balanced`, as shares of the level that the grid starts at.
+    """Spacing by given levels on the scale of `Balanced`, as shares of the level at which the grid starts.
+
+    The levels of noise are the same on every schedule, as those of `Balanced` are.
 
     Args:
-        of_start: The levels of t_0 to t_{n-1}, decreasing from 1.
+        of_start: The shares, decreasing from 1, without the last, 0.
     """
 
     of_start: tuple[float, ...]
@@ -197,10 +200,10 @@ class Shares(Spacing):
 @final
 @dataclass(frozen=True)
 class Fixed(Spacing):
-    """Given times.
+    """Spacing by given times.
 
     Args:
-        knots: t_0 to t_{n-1}.
+        knots: The times, without the last, 0.
     """
 
     knots: tuple[float, ...]
@@ -212,15 +215,15 @@ class Fixed(Spacing):
 @final
 @dataclass(frozen=True)
 class Grid:
-    """A number of steps and their spacing; `grid(schedule)` gives the times.
+    """The times that a sampler visits: `grid(schedule)` gives steps + 1 of them.
 
     Args:
-        spacing: How the steps are distributed.
-        steps: Number of steps, from 1 to 10,000.
-        start: The first time, in (0, 1].
+        spacing: How the steps are spread.
+        steps: Number of steps.
+        start: Time at which it starts.
 
     Raises:
-        UsageError: If the number of steps or the start is out of range.
+        UsageError: If the number of steps is not a whole number from 1 to 10 000, or the start is not in (0, 1].
     """
 
     spacing: Spacing
@@ -236,16 +239,16 @@ class Grid:
             raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
 
     def __call__(self, schedule: AnySchedule) -> Float64[Tensor, " knots"]:
-        """Compute the times.
+        """The times on a schedule.
 
         Args:
-            schedule: The schedule of the process that is sampled.
+            schedule: The schedule.
 
         Returns:
-            [steps + 1], strictly decreasing from `start` to exactly 0.
+            [steps + 1], strictly decreasing from the start to exactly 0.
 
         Raises:
-            UsageError: If the spacing's times do not decrease.
+            UsageError: If the times do not decrease at every step.
         """
         inner = self.spacing.times(self.steps, schedule, self.start)[1:]
         times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
@@ -259,7 +262,7 @@ class Grid:
 
 
 def uniform(steps: int) -> Grid:
-    """Equal steps in t.
+    """A grid of equal steps in t.
 
     Args:
         steps: Number of steps.
@@ -271,7 +274,7 @@ def uniform(steps: int) -> Grid:
 
 
 def cosine(steps: int) -> Grid:
-    """Equal steps of an angle with t = sin^2(angle): dense at both ends.
+    """A grid that is dense at both ends of time: t = sin^2 of an angle in equal steps.
 
     Args:
         steps: Number of steps.
@@ -287,9 +290,9 @@ def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: fl
 
     Args:
         steps: Number of steps.
-        rho: Exponent; larger values are denser at low noise.
-        sigma_min: Noise-to-signal ratio of the last time above 0.
-        sigma_max: Noise-to-signal ratio of the first time.
+        rho: 1 is equal steps in sigma / alpha; the higher, the denser at low noise.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
 
     Returns:
         The grid.
@@ -298,12 +301,12 @@ def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: fl
 
 
 def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
-    """Equal steps in log SNR.
+    """A grid of equal ratios of noise level.
 
     Args:
         steps: Number of steps.
-        sigma_min: Noise-to-signal ratio of the last time above 0.
-        sigma_max: Noise-to-signal ratio of the first time.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
 
     Returns:
         The grid.
@@ -312,11 +315,11 @@ def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Gr
 
 
 def balanced(steps: int, pivot: float = 0.63) -> Grid:
-    """The grid for `Adams`: dense where noise and data are of similar size.
+    """A grid that is dense where noise and data are of one size: the one to use with `Adams`.
 
     Args:
         steps: Number of steps.
-        pivot: Noise-to-signal ratio of the middle of the grid.
+        pivot: Noise-to-signal ratio about which the steps are balanced.
 
     Returns:
         The grid.
@@ -325,16 +328,16 @@ def balanced(steps: int, pivot: float = 0.63) -> Grid:
 
 
 def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
-    """Given levels, on the scale in which `balanced` takes equal steps.
+    """A grid of given levels, on the scale in which `balanced` takes equal steps.
 
     Args:
-        of_start: The n + 1 levels as shares of the level at the start, from 1 to 0.
+        of_start: Shares of the level at the start, decreasing from 1 to 0.
 
     Returns:
         The grid.
 
     Raises:
-        UsageError: If there are fewer than two, or they do not go from 1 to 0.
+        UsageError: If the shares do not go from 1 to 0.
     """
     if len(of_start) < 2 or of_start[0] != 1 or of_start[-1] != 0:
         raise UsageError(f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.shares([1.0, 0.6, 0.3, 0.0])")
@@ -342,13 +345,13 @@ def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
 
 
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:
-    """Given times.
+    """A grid of given times.
 
     Args:
-        times: The n + 1 times, the last of them 0.
+        times: Decreasing times, the last of them 0.
 
     Returns:
-        The grid.
+        The grid, which starts at the first of them.
 
     Raises:
         UsageError: If there are fewer than two, or the last is not 0.

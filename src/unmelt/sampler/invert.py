@@ -1,7 +1,7 @@
-"""Inversion: from data to noise along the probability-flow ODE, by a sampler whose steps can be reversed exactly.
+"""Inversion: the noise that data came from, by the probability-flow ODE from t = 0 to t = 1.
 
-DDIM's inversion (Song et al., 2021, section 4.3) assumes that the belief is the same at both ends of a step. It returns
-to the data only in the limit of many steps; `Leapfrog` returns from any number of steps.
+DDIM's inversion (Song et al., 2021, section 4.3) assumes that the belief is the same at both ends of a step, and
+returns to the data only in the limit of many steps. `Leapfrog` returns from any number of them.
 """
 
 from collections import deque
@@ -23,21 +23,21 @@ from unmelt.sampler.state import State
 def invert(
     denoiser: Denoiser, x0: Float[Tensor, "rows *shape"], *, grid: Grid, condition: Condition | None = None
 ) -> State:
-    """Integrate the probability-flow ODE from data up to the start of a grid.
+    """The noise from which data come, by `Leapfrog` from the end of a grid to its start.
 
-    `walk` integrates back down, under the same condition or another one, replaced in the state:
+    The way down again, by this condition or by another that replaces it in the state:
 
         up = invert(denoiser, x0, grid=grid, condition=condition)
         *_, down = walk(denoiser, Leapfrog(), up, knots(grid, denoiser.process.schedule, len(x0))[1:])
 
     Args:
         denoiser: The denoiser.
-        x0: [rows, *shape], clean data.
-        grid: The times, visited in reverse.
+        x0: [rows, *shape], data.
+        grid: The times to visit, from the last to the first.
         condition: What is known of each row.
 
     Returns:
-        The state of `Leapfrog` at the grid's start.
+        The state at the start of the grid.
     """
     *up, end = knots(grid, denoiser.process.schedule, len(x0), x0.device)
     state = Leapfrog().init(denoiser, x0, end, Rows.of(0, len(x0)), condition)

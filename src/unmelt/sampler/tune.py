@@ -1,11 +1,11 @@
-"""Tune a few-step sampler to one denoiser: fit its levels and weights to accurate end points.
+"""Learning to sample one model in few steps: fit levels and weights to the model's own accurate paths.
 
-    minimise over rows of noise  | few-step end point - accurate end point from the same noise |^2
+    minimise over rows of noise  | few steps from the noise - accurate end point from the same noise |^2
 
-This is nonlinear least squares with tens of unknowns. It is solved by scipy's trust-region method, with Jacobians from
-finite differences: each unknown samples the batch again from the step that it belongs to. Any denoiser can be tuned
-for, guided ones included, because only beliefs are needed. Some rows are fitted to, others measure the error. (Learned
-grids and coefficients: Tong et al., 2025; Frankel et al., 2025.)
+a problem of nonlinear least squares with tens of unknowns, solved by scipy's trust-region method with Jacobians from
+finite differences, each unknown needing the batch once more from the step that it is about. Any denoiser will do,
+guided ones included. The sampler is learned on some rows and its error is measured on others. (Learned grids
+and coefficients: Tong et al., 2025; Frankel et al., 2025.)
 """
 
 from collections import deque
@@ -30,16 +30,16 @@ from unmelt.sampler.state import State
 from unmelt.sampler.tuned import Tuned
 
 NUDGE = 1e-3
-"""Step of the finite differences; unknowns are of order 1."""
+"""Of finite differences: unknowns are of order 1."""
 
 
 class TuneResult(NamedTuple):
-    """A tuned sampler, with root mean square errors of end points on rows of noise that it was not fitted to.
+    """What was learned, and how good it is on rows that it was not learned from.
 
     Args:
-        sampler: The tuned sampler.
-        default_error: Error of the default sampler with as many steps.
-        tuned_error: Error of the tuned sampler.
+        sampler: The learned sampler.
+        default_error: Root mean square error of the default sampler with as many steps.
+        tuned_error: Root mean square error of the learned sampler.
     """
 
     sampler: Tuned
@@ -56,38 +56,38 @@ def tune(
     teacher: int = 64,
     progress: Callable[[float], None] | None = None,
 ) -> TuneResult:
-    """Tune a sampler to a denoiser.
+    """Learn a `Tuned` sampler for a denoiser.
 
     Args:
-        denoiser: The denoiser, guided or not.
-        steps: Number of steps, from 2 to 30.
-        noise: [rows, *shape], x at t = 1, at least 16 rows. Three quarters are fitted to; the others measure the error.
+        denoiser: The denoiser to sample from.
+        steps: Number of steps, 2 to 30.
+        noise: [rows, *shape], x at t = 1. Three quarters of the rows are learned from, the others measure the error.
         condition: What is known of each row.
-        rounds: Iterations of the fit. Each samples the batch about once for every unknown.
+        rounds: Rounds of learning, each of as many samples as there are unknowns.
         teacher: Steps of the accurate paths.
-        progress: Called once an iteration with the error so far.
+        progress: Called once a round with the error so far.
 
     Returns:
-        The tuned sampler and its error.
+        The sampler and its errors.
 
     Raises:
-        UsageError: If the number of steps is out of range, or there are fewer than 16 rows.
+        UsageError: If steps is not from 2 to 30, or there are fewer than 16 rows.
     """
     if not 2 <= steps <= 30:
         raise UsageError(
-            f"tuning for {steps} steps", "2 to 30; with more there is little left to gain", "tune(steps=5)"
+            f"tuning for {steps} steps", "2 to 30; with more there is little left to learn", "tune(steps=5)"
         )
     rows = len(noise)
     if rows < 16:
         raise UsageError(f"tuning on {rows} rows of noise", "at least 16", "rows=256")
-    target = ends(denoiser, *adams(teacher), noise, condition)
-    fitted, held_out = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
-    known = None if condition is None else condition[fitted]
-    tuned = fit(denoiser, initial_guess(steps), noise[fitted], target[fitted], known, rounds=rounds, progress=progress)
+    wanted = ends(denoiser, *adams(teacher), noise, condition)
+    learn, judge = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
+    known = None if condition is None else condition[learn]
+    tuned = fit(denoiser, initial_guess(steps), noise[learn], wanted[learn], known, rounds=rounds, progress=progress)
 
     def error(sampler: Sampler, grid: Grid) -> float:
-        known = None if condition is None else condition[held_out]
-        return _rms((ends(denoiser, sampler, grid, noise[held_out], known) - target[held_out]).double().cpu().numpy())
+        known = None if condition is None else condition[judge]
+        return _rms((ends(denoiser, sampler, grid, noise[judge], known) - wanted[judge]).double().cpu().numpy())
 
     return TuneResult(tuned, error(*default_sampler(steps)), error(tuned, tuned.grid))
 
@@ -96,55 +96,55 @@ def fit(
     denoiser: Denoiser,
     start: Tuned,
     noise: Float[Tensor, "rows *shape"],
-    target: Float[Tensor, "rows *shape"],
+    wanted: Float[Tensor, "rows *shape"],
     condition: Condition | None = None,
     weight: Float[Tensor, "rows *shape"] | None = None,
     rounds: int = 12,
     progress: Callable[[float], None] | None = None,
 ) -> Tuned:
-    """Fit a sampler's numbers by least squares, so that its end points are near to given ones.
+    """The sampler whose ends are nearest to given ones, in least squares.
 
     Args:
-        denoiser: The denoiser.
-        start: The sampler to start from; it sets the number of steps.
+        denoiser: The denoiser to sample from.
+        start: Sampler to begin the search from.
         noise: [rows, *shape], x at t = 1.
-        target: [rows, *shape], the end points to fit to.
+        wanted: [rows, *shape], where each row should end.
         condition: What is known of each row.
-        weight: Weight of each error, of a shape that broadcasts to that of x; None for equal weights.
-        rounds: Iterations of the fit.
-        progress: Called once an iteration with the error so far.
+        weight: Weight of the error of each number. None: all equal.
+        rounds: Rounds of learning.
+        progress: Called once a round with the error so far.
 
     Returns:
-        The fitted sampler.
+        The learned sampler.
     """
     states: list[State] = []
 
-    def errors(x: Tensor) -> np.ndarray:
-        difference = x - target if weight is None else weight * (x - target)
-        return difference.double().flatten().cpu().numpy()
+    def missed(x: Tensor) -> np.ndarray:
+        off = x - wanted if weight is None else weight * (x - wanted)
+        return off.double().flatten().cpu().numpy()
 
     def residual(unknowns: np.ndarray) -> np.ndarray:
         sampler = _made(unknowns, start.steps)
         states[:] = _states(denoiser, sampler, sampler.grid, noise, condition)
-        return errors(states[-1].x)
+        return missed(states[-1].x)
 
-    def jacobian(unknowns: np.ndarray) -> np.ndarray:
-        """Finite differences, one unknown at a time."""
+    def slopes(unknowns: np.ndarray) -> np.ndarray:
+        """The Jacobian, by a nudge of each unknown."""
         here = residual(unknowns)
         if progress is not None:
             progress(_rms(here))
-        return np.stack([derivative(unknowns, at, step, here) for at, step in enumerate(_step_of_each(start.steps))], 1)
+        return np.stack([nudged(unknowns, at, step, here) for at, step in enumerate(_step_of_each(start.steps))], 1)
 
-    def derivative(unknowns: np.ndarray, at: int, step: int, here: np.ndarray) -> np.ndarray:
+    def nudged(unknowns: np.ndarray, at: int, step: int, here: np.ndarray) -> np.ndarray:
         moved = unknowns.copy()
         moved[at] += NUDGE
         sampler = _made(moved, start.steps)
         _, *times = _knots(sampler.grid, denoiser, noise)
         state = deque(walk(denoiser, sampler, states[step], times[step:]), maxlen=1).pop()
-        return (errors(state.x) - here) / NUDGE
+        return (missed(state.x) - here) / NUDGE
 
     with torch.inference_mode():
-        found = least_squares(residual, _unknowns(start), jac=jacobian, x_scale="jac", max_nfev=rounds)
+        found = least_squares(residual, _unknowns(start), jac=slopes, x_scale="jac", max_nfev=rounds)
     return _made(found.x, start.steps)
 
 
@@ -156,12 +156,12 @@ def ends(
     noise: Float[Tensor, "rows *shape"],
     condition: Condition | None = None,
 ) -> Float[Tensor, "rows *shape"]:
-    """Sample from given noise.
+    """Where rows of noise end.
 
     Args:
-        denoiser: The denoiser.
+        denoiser: The denoiser to sample from.
         sampler: The sampler.
-        grid: The times that it visits.
+        grid: The times to visit.
         noise: [rows, *shape], x at t = 1.
         condition: What is known of each row.
 
@@ -181,7 +181,7 @@ def _states(
 
 
 def _knots(grid: Grid, denoiser: Denoiser, noise: Tensor) -> list[Tensor]:
-    """The times of a grid, each repeated for all rows. Not memoized, because each grid is used once."""
+    """The times of a grid, each as the one time of all rows; not remembered, since each is used once."""
     return [time.expand(len(noise)) for time in grid(denoiser.process.schedule).to(noise.device)]
 
 
@@ -190,10 +190,9 @@ def _rms(x: np.ndarray) -> float:
 
 
 def _unknowns(of: Tuned) -> np.ndarray:
-    """The numbers of a sampler as unconstrained unknowns, step by step, so that no step depends on later unknowns.
+    """Step by step: how far ahead, the weights, and the logit of what is left of the level, but for the last step.
 
-    For each step: the share ahead, the weights and, except for the last step, the logit of the ratio of its end level
-    to its start level.
+    Numbers of later steps change nothing before them.
     """
     found: list[float] = []
     for step, weights in enumerate(of.weights):
@@ -205,7 +204,7 @@ def _unknowns(of: Tuned) -> np.ndarray:
 
 
 def _made(unknowns: np.ndarray, steps: int) -> Tuned:
-    """The sampler with these unknowns."""
+    """The sampler of these unknowns."""
     numbers = iter(unknowns.tolist())
     levels, weights, ahead = [1.0], [], []
     for step in range(steps):
@@ -217,5 +216,5 @@ def _made(unknowns: np.ndarray, steps: int) -> Tuned:
 
 
 def _step_of_each(steps: int) -> list[int]:
-    """The step that each unknown belongs to."""
+    """The step that each unknown is about."""
     return [step for step in range(steps) for _ in range(1 + past(step) + (step < steps - 1))]

@@ -1,4 +1,4 @@
-"""Learning."""
+"""Training: the loop, its optimizers, averages and checkpoints, and how it is spread over processes."""
 
 from unmelt.train import lr_schedule, processes
 from unmelt.train.adapter_step import AdapterStep

@@ -52,10 +52,10 @@ class Checkpoint:
     ) -> None:
         self.networks, self.ema, self.post_hoc_ema, self.keep = dict(networks), ema, post_hoc_ema, keep
         self._states: list[_State] = []
-        known: set[int] = set()
+        earlier: set[int] = set()
         for name, saved in self.networks.items():
-            self._states.append(_State(f"networks.{name}." if self._states else "", saved, known))
-            known |= {id(value) for value in saved.network.state_dict(keep_vars=True).values()}
+            self._states.append(_State(f"networks.{name}." if self._states else "", saved, earlier))
+            earlier |= {id(value) for value in saved.network.state_dict(keep_vars=True).values()}
 
     def save(self, folder: Path, step: int) -> None:
         """Write a checkpoint, and only then remove the oldest. Every process must call; the first one writes.
@@ -154,13 +154,13 @@ class Checkpoint:
 
 
 class _State:
-    """One network's weights and moments, under a prefix. `known`: ids of the tensors that earlier networks hold."""
+    """One network's weights and moments, under a prefix. `earlier`: ids of the tensors that earlier networks hold."""
 
-    def __init__(self, prefix: str, saved: Saved, known: set[int]) -> None:
+    def __init__(self, prefix: str, saved: Saved, earlier: set[int]) -> None:
         self.prefix, self.network = prefix, saved.network
         self.parameters = dict(saved.network.named_parameters())
         values = saved.network.state_dict(keep_vars=True)
-        self.weight_names = [name for name, value in values.items() if id(value) not in known]
+        self.weight_names = [name for name, value in values.items() if id(value) not in earlier]
         self.owner = {each: one for one in saved.optimizers for group in one.param_groups for each in group["params"]}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -192,5 +192,12 @@ class _State:
 
 
 def chain(folder: Path) -> list[Path]:
-    """List the checkpoints in a folder, newest first."""
+    """List the checkpoints in a folder.
+
+    Args:
+        folder: Where checkpoints are; it may be empty or not there.
+
+    Returns:
+        Their paths, newest first.
+    """
     return sorted(folder.glob("[0-9]*.safetensors"), reverse=True)

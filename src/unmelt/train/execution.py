@@ -48,6 +48,9 @@ class Execution:
 
         Args:
             networks: The networks that are computed with.
+
+        Yields:
+            Nothing.
         """
         checkpointed = [block for each in networks for block in blocks(each)] if self.activation_checkpointing else []
         for block in checkpointed:

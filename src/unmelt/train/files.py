@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed to disk, and only then put there.
+"""Files that are whole or absent: written beside their place, flushed to disk, and only then renamed.
 
 Tensors are safetensors, everything else is JSON; nothing is ever unpickled.
 """
@@ -20,7 +20,15 @@ from unmelt.errors import UsageError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file by `content`, atomically."""
+    """Replace a file's content atomically.
+
+    Args:
+        path: The file; its folder must be there.
+        content: All of it.
+
+    Raises:
+        UsageError: If it cannot be written, as on a full disk. What was there before is then untouched.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(beside, "wb") as file:
@@ -36,20 +44,46 @@ def write(path: Path, content: bytes) -> None:
         ) from error
     finally:
         with suppress(OSError):
-            beside.unlink()  # gone already, unless something went wrong; a Ctrl-C may have
+            beside.unlink()  # renamed already, unless an error or a Ctrl-C came before
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically.
+
+    Args:
+        path: The file.
+        value: Anything that JSON can hold.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
     write(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name, on any device.
+        metadata: Further strings by name, in the file's header.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write(path, save(whole, metadata))
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:
-    """Of the contents, to tell a file that was damaged after it was written."""
+    """Compute a checksum (CRC-32) of tensors, to recognise a file that was damaged after it was written.
+
+    Args:
+        tensors: Tensors by name.
+
+    Returns:
+        The checksum, in decimal digits.
+    """
     total = 0
     for name in sorted(tensors):
         content = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
@@ -58,13 +92,33 @@ def checksum(tensors: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata); a file that is missing, cut short or not safetensors is a `UsageError`."""
+    """Read a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (tensors by name, metadata by name).
+
+    Raises:
+        UsageError: If the file is missing, cut short or not safetensors.
+    """
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata alone, without what is large."""
+    """Read the metadata of a safetensors file, without its tensors.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The metadata by name.
+
+    Raises:
+        UsageError: If the file is missing, cut short or not safetensors.
+    """
     with _opened(path) as file:
         return file.metadata() or {}
 

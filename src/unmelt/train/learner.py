@@ -39,7 +39,14 @@ class Learner:
         self.skipped = torch.zeros(2, device=device)
 
     def runs(self, step: int) -> bool:
-        """Whether the phase runs in this training step."""
+        """Whether the phase runs in a training step.
+
+        Args:
+            step: Number of the training step, counted from 0.
+
+        Returns:
+            True if the number is a multiple of the phase's `every`.
+        """
         return step % self.phase.every == 0
 
     def update(self, step: int, loss: Tensor) -> None:
@@ -70,6 +77,9 @@ def without_gradients(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
     Args:
         parameters: Parameters that a loss may read but must not train.
+
+    Yields:
+        Nothing.
     """
     before = [(each, each.requires_grad) for each in parameters]
     for each, _ in before:

@@ -1,11 +1,11 @@
-"""Several processes, one run: each works through its own rows of every batch, and gradients are averaged.
+"""Several processes, one run: each computes its own rows of every batch, and gradients are averaged.
 
-Started as torchrun or accelerate start them (RANK, WORLD_SIZE and the address in the environment); alone, all of this
-is nothing. Gradients are averaged once they are there, not by hooks on the way, so that any objective will do: several
-forward passes, Jacobian-vector products, two networks.
+Processes are started by torchrun or accelerate, which set RANK, WORLD_SIZE and the address in the environment. In a
+single process these functions do nothing. Gradients are averaged after the backward pass, not by hooks during it, so
+that any loss works: several forward passes, Jacobian-vector products, several networks.
 
-Weights may be sharded (FSDP2: Zhao et al., 2023): tensors are then DTensors, whose own part is `local` and of which all
-is `whole`, wherever it is asked for by every process together.
+Weights may be sharded (FSDP2: Zhao et al., 2023). They are then DTensors: `local` is this process's part of one, and
+`whole` is all of it, which every process must ask for together.
 """
 
 import json
@@ -21,12 +21,19 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 BUCKET = 1 << 24
-"""Numbers sent at a time."""
+"""Elements per all-reduce."""
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
-    """Inside, this process is one of those that the environment speaks of; gives the device that is its own."""
+    """Inside, this process is in the process group that the environment describes, if it describes one.
+
+    Args:
+        device: The device asked for.
+
+    Yields:
+        This process's own device: with CUDA, the one of its local rank.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield device
         return
@@ -41,45 +48,69 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """Which of the processes this is; the first is 0, and writes."""
+    """Return the number of this process in its group; process 0 writes files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def first() -> bool:
-    """Whether this process, before or after `joined`, is the one that speaks for all."""
+    """Whether this process is the one that prints, in the group or before and after it."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def count() -> int:
-    """How many processes there are."""
+    """Return the number of processes, 1 outside of a group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is true in any process; every process must ask."""
+    """Whether a flag is true in any process. Every process must call.
+
+    Args:
+        flag: This process's flag.
+
+    Returns:
+        Whether at least one is true, in every process.
+    """
     if count() == 1:
         return flag
-    told = torch.tensor(float(flag))
-    dist.all_reduce(told, dist.ReduceOp.MAX)
-    return bool(told)
+    largest = torch.tensor(float(flag))
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return bool(largest)
 
 
 def from_first(work: Callable[[], Any]) -> Any:
-    """What the work came to in the first process, which alone does it; anything that JSON can hold."""
+    """Compute something in the first process only. Every process must call.
+
+    Args:
+        work: Returns anything that JSON can hold.
+
+    Returns:
+        The first process's result, in every process.
+    """
     if count() == 1:
         return work()
-    said = json.dumps(work()).encode() if rank() == 0 else b""
-    size = torch.tensor(len(said))
+    encoded = json.dumps(work()).encode() if rank() == 0 else b""
+    size = torch.tensor(len(encoded))
     dist.broadcast(size, 0)
     content = (
-        torch.frombuffer(bytearray(said), dtype=torch.uint8) if said else torch.empty(int(size), dtype=torch.uint8)
+        torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+        if encoded
+        else torch.empty(int(size), dtype=torch.uint8)
     )
     dist.broadcast(content, 0)
     return json.loads(content.numpy().tobytes())
 
 
 def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    """Chunks of rows, on the CPU, of these sizes, which the processes hold in turn, as one tensor in all of them."""
+    """Gather chunks of rows that the processes hold in turn. Every process must call.
+
+    Args:
+        mine: This process's chunks on the CPU: numbers rank, rank + count and so on.
+        sizes: Rows of every chunk.
+
+    Returns:
+        All rows in order, in every process, [sum of sizes, *shape].
+    """
     shape, dtype = from_first(lambda: [list(mine[0].shape[1:]), str(mine[0].dtype).removeprefix("torch.")])
     whole = torch.empty((sum(sizes), *shape), dtype=getattr(torch, dtype))
     held = iter(mine)
@@ -93,7 +124,11 @@ def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
-    """Replace each by its mean over the processes. Shards have been averaged on the way, and are left alone."""
+    """Replace each tensor by its mean over the processes. Every process must call.
+
+    Args:
+        tensors: Tensors, the same ones in every process. DTensors are skipped: FSDP has averaged them already.
+    """
     if count() == 1:
         return
     plain = [each for each in tensors if not isinstance(each, DTensor)]
@@ -118,7 +153,12 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def shard(network: nn.Module, blocks: Sequence[nn.Module]) -> None:
-    """Let each process keep its own part of every weight, gathered block by block while it is needed."""
+    """Shard a network (FSDP2): each process keeps its part of every weight, gathered block by block where needed.
+
+    Args:
+        network: The network, changed in place.
+        blocks: Its modules that are gathered one at a time.
+    """
     for each in (*blocks, network):
         fully_shard(each)
 
@@ -135,27 +175,63 @@ def reshard(network: nn.Module) -> None:
 
 
 def sharded(network: nn.Module) -> bool:
-    """Whether processes hold parts of its weights, so that they have to call it together."""
+    """Whether a network is sharded, so that the processes must call it together.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        True if any of its parameters is a DTensor.
+    """
     return any(isinstance(each, DTensor) for each in network.parameters())
 
 
 def kind(part: object) -> type:
-    """Its class, which sharding has changed for one of its own."""
+    """Return the class of a part, without the one that FSDP puts in its place.
+
+    Args:
+        part: Any object.
+
+    Returns:
+        Its class as it was written.
+    """
     return type(part).__bases__[1] if isinstance(part, FSDPModule) else type(part)
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this process holds of it, sharing memory."""
+    """Return this process's part of a tensor.
+
+    Args:
+        tensor: A tensor, sharded or not.
+
+    Returns:
+        The part, sharing memory; the tensor itself if it is not sharded.
+    """
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of it; every process must ask."""
+    """Gather all of a tensor. Every process must call.
+
+    Args:
+        tensor: A tensor, sharded or not.
+
+    Returns:
+        All of it, a plain tensor.
+    """
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every process has, laid out as another: on its device, and sharded if that is."""
+    """Lay out a whole tensor, which every process has, as another one: on its device, and sharded if that is.
+
+    Args:
+        tensor: All of it.
+        like: The tensor with the wanted layout.
+
+    Returns:
+        The tensor, or its DTensor.
+    """
     tensor = tensor.to(like.device)
     if not isinstance(like, DTensor):
         return tensor
@@ -163,7 +239,15 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def like(part: Tensor, other: Tensor) -> Tensor:
-    """This process's part of something that is laid out as `other`, as that something."""
+    """Make a DTensor from this process's part, laid out as another one.
+
+    Args:
+        part: This process's part.
+        other: A tensor of the same whole shape, sharded or not.
+
+    Returns:
+        The DTensor; the part itself if the other is not sharded.
+    """
     if not isinstance(other, DTensor):
         return part
     return DTensor.from_local(part, other.device_mesh, other.placements, shape=other.shape, stride=other.stride())

@@ -123,18 +123,22 @@ class ObjectiveStep:
     objective: Objective
 
     def networks(self) -> Mapping[str, nn.Module]:
+        """Return the denoiser alone."""
         return {"denoiser": self.denoiser}
 
     def frozen(self) -> Sequence[nn.Module]:
+        """Return no module."""
         return ()
 
     def phases(self) -> Sequence[Phase]:
+        """Return one phase, the objective's."""
         return (Phase(network="denoiser", loss=self._loss),)
 
     def _loss(self, batch: Batch, rng: Random) -> Tensor:
         return self.objective(self.denoiser, batch.x0, batch.condition, rng)
 
-    def after_update(self, network: str, step: int) -> None: ...
+    def after_update(self, network: str, step: int) -> None:
+        """Do nothing: no other network follows."""
 
 
 def check_step(networks: Mapping[str, Any], phases: Sequence[Phase]) -> None:

@@ -4,8 +4,8 @@
 # ///
 """Straight paths.
 
-A path that is a straight line needs one step. Flow matching promises straight lines and diffusion curved ones, and yet
-they are one and the same until you choose which noise goes with which data.
+A path that is a straight line needs only one step. Flow matching is said to have straight paths and diffusion curved
+ones, and yet they are the same until you choose which noise is paired with which data.
 """
 
 import marimo
@@ -34,10 +34,10 @@ def _():
     mo.md(r"""
     ## One flow, three speeds
 
-    Three schedules, three pictures: the same 80 starts, walked home by the exact score. Flow matching's
-    ($\alpha = 1 - t$, $\sigma = t$), the cosine of diffusion, and variance exploding look different. Now divide by
-    $\alpha + \sigma$: **all three are the same curves.** A schedule is a speed and a scale, nothing more. So whatever is
-    bent about the paths, it is not the schedule's doing.
+    Three schedules, three pictures: the same 80 starts, walked home by the exact score. The schedule of flow matching
+    ($\alpha = 1 - t$, $\sigma = t$), the cosine schedule of diffusion, and variance exploding look different. Now divide
+    by $\alpha + \sigma$: **all three are the same curves.** A schedule is a speed and a scale, nothing more. So the
+    schedule is not what bends the paths.
     """)
     return
 
@@ -110,9 +110,9 @@ def _():
     ## Who goes with whom
 
     Paths bend because pairs are drawn at random: lines from noise to data cross, and where they cross the network can
-    only answer with their mean. Pair noise with *near* data instead, by **optimal transport** within each batch, and lines
-    hardly cross. Two small networks learn the ring here, one with each way of pairing; nothing else differs. (About ten
-    seconds each, once.)
+    only predict their mean. Pair noise with *near* data instead, by **optimal transport** within each batch, and the lines
+    hardly cross. Two small networks learn the ring here, one with each coupling; nothing else differs. (About ten seconds
+    each, once.)
     """)
     return
 
@@ -161,7 +161,7 @@ def _():
 @app.cell(hide_code=True)
 def _(learn):
     def flow(coupling, steps):
-        """A network that learns velocities between data and noise, paired by this coupling."""
+        """A network to be trained on velocities between data and noise, paired by this coupling."""
         process = um.process.Gaussian(um.schedule.Straight())
         with um.rng.seeded(0):
             backbone = um.backbone.MLP(shape=(2,), width=64, depth=3)
@@ -235,9 +235,9 @@ def _(flows, steps):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    In one step, random pairs can only go to the mean of all they might have been paired with: the middle of the ring, or
-    near it. Transport pairs have little to average over, and land almost where they should. With 20 steps both arrive: a
-    coupling buys steps, not quality.
+    In one step, the network trained on random pairs can only go to the mean of all data that a noise might be paired with:
+    the centre of the ring, or near it. With optimal transport there is little to average over, and one step lands almost
+    where it should. With 20 steps both arrive: a coupling saves steps, it does not improve quality.
     """)
     return
 

@@ -1,4 +1,4 @@
-"""A frame with its layers, as HTML."""
+"""Axes with their layers, as HTML."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from unmelt.picture.vector.layers import Layer
 
 
 def draw(axes: Axes, layers: Sequence[Layer], alt: str) -> str:
-    """The picture as HTML: a figure with the SVG and, for layers that have names, a legend.
+    """Write a picture as HTML: a figure with the SVG and, for layers that have names, a legend.
 
-    alt   what it shows, in words
+    Args:
+        axes: What is shown.
+        layers: What is drawn; later layers lie on top.
+        alt: What the picture shows, in words.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        UsageError: If `alt` is empty.
     """
     if not alt.strip():
         raise UsageError(
@@ -35,7 +44,14 @@ def draw(axes: Axes, layers: Sequence[Layer], alt: str) -> str:
 
 
 def row(*pictures: str) -> str:
-    """Pictures in one row, or below one another where the page is narrow."""
+    """Put pictures into one row, or below one another where the page is narrow.
+
+    Args:
+        pictures: Pictures as HTML.
+
+    Returns:
+        The HTML.
+    """
     return '<div style="display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start">' + "".join(pictures) + "</div>"
 
 

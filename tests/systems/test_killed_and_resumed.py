@@ -60,7 +60,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_samples(name, tmp_path):
     files = models[0].modality.write(x, tmp_path / f"x{models[0].modality.suffixes[0]}")
     assert all(path.stat().st_size > 0 for path in files)
     if name == "two_networks":
-        assert any(key.startswith("fake") for key in one[chain(whole / "checkpoints")[0].name])
+        assert any(key.startswith("networks.fake.") for key in one[chain(whole / "checkpoints")[0].name])
     if name == "video":
         _frame_by_frame(models[0])
 
