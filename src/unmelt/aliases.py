@@ -59,13 +59,13 @@ def current(description: Any) -> Any:
 
 
 def current_model(parts: Any) -> Any:
-    """The parts of a model with present names, and with the parts that earlier versions did not name.
+    """The parts of a model with present names, and with the modality and encoder that older folders do not name.
 
     Args:
-        parts: Descriptions of the model's parts by name.
+        parts: Descriptions by role, as the run folder has them.
 
     Returns:
-        The same descriptions with present names, and with a modality and an encoder where there were none.
+        The same with present names.
     """
     found = current(parts)
     if not isinstance(found, dict):
