@@ -1,4 +1,4 @@
-"""From a network's output to a belief about the data."""
+"""Denoisers: from x_t, a time and a condition to a belief about the clean data."""
 
 from unmelt.denoiser import prediction
 from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
