@@ -95,19 +95,15 @@ class Unmask(Sampler):
         process = check_masks(denoiser)
         # Of the masks at t = 1, as many may stay as would still be masked at s; the sum forgives float64's rounding.
         allowed = (state.recall("total") * (1 - process.schedule.alpha(s)) + 1e-9).floor().long()
-        owned = False  # whether the cache is this step's own, to be written to
         while True:
             due = process.masked(state.x).flatten(1).sum(1) - allowed
             late = due > 0
             if not late.any():
                 return state.moved(state.x, s, state.x0)
             if late.all():
-                if self.cache and not owned:
-                    state = state.moved(state.x, state.t, state.x0, kv=state.recall("kv").clone())
                 state = self._network_call(denoiser, process, state, due)
             else:
                 state = state.put(late, self._network_call(denoiser, process, state[late], due[late]))
-            owned = True
 
     def _network_call(self, denoiser: Denoiser, process: Mask, state: State, due: Tensor) -> State:
         """The state after one network call, in which every row has some of its masks written."""
