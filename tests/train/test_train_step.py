@@ -15,8 +15,8 @@ from two_networks import STEPS, fitted, live, made
 import unmelt as um
 from unmelt.rng import Stream, fold
 from unmelt.train import Batch, Event, Execution, ObjectiveStep, Phase, Trainer, Training, lr_schedule, update_target
+from unmelt.train.atomic_files import read_tensors
 from unmelt.train.checkpoint import chain
-from unmelt.train.files import read_tensors
 
 
 @pytest.fixture(autouse=True)

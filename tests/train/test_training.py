@@ -24,8 +24,8 @@ from unmelt.train import (
     lr_schedule,
     read_metrics,
 )
+from unmelt.train.atomic_files import checksum, read_tensors, write, write_tensors
 from unmelt.train.checkpoint import Saved, chain
-from unmelt.train.files import checksum, read_tensors, write, write_tensors
 
 STEPS = 40
 

@@ -20,7 +20,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.process.broadcast import expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -37,7 +37,9 @@ class Remask(Sampler):
         if not 0 <= self.strength < math.inf:
             raise UsageError(f"Remask({self.strength})", "a rate, not below 0", "Remask(2.0)")
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

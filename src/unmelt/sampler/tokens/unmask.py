@@ -1,6 +1,6 @@
 """Unmasking in a chosen order: which masks are written first, and how many in one network call.
 
-    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others stay masks
+    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;     the others stay masks
 
 With one token per call in random order this is the exact law of the any-order model. Orders that depend on the belief
 (confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025). Writing several tokens at once
@@ -25,7 +25,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -78,7 +78,9 @@ class Unmask(Sampler):
                 "Unmask(block=32), or Unmask(cache=True)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         """See `Sampler.init`. A state also remembers how many masks a row would have at t = 1, and the cache.
 
         Raises:
