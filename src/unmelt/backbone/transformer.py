@@ -212,8 +212,10 @@ class Transformer(nn.Module):
         keys = min((int(positions.max()) // block + 1) * block, cache.length)
         slots = torch.arange(keys, device=positions.device)
         mask = (slots // block <= positions[..., None] // block)[:, None]
-        shared = {"cache": cache, "positions": positions, "keys": keys, "mask": None if mask.all() else mask}
-        return [partial(cached_attention, layer=layer, **shared) for layer in range(self.depth)]
+        attend = partial(
+            cached_attention, cache=cache, positions=positions, keys=keys, mask=None if mask.all() else mask
+        )
+        return [partial(attend, layer=layer) for layer in range(self.depth)]
 
     def _embed(self, x: Tensor, noisy: Tensor | None, every: Tensor, block: int) -> Float[Tensor, "rows n width"]:
         """Embeddings of the row; of a clean row with its noisy copies, one after the other.

@@ -5,8 +5,8 @@
            blocks;     kv_length[r] <- block_start[r]
 
 Rows may stand at different blocks. A row with fewer unread positions than another reads some of its cached ones again
-and leaves their slots as they are. In an exact cache a position attends to its own block and to earlier ones only (Arriola et al.,
-2025), so keys and values of finished blocks are final.
+and leaves their slots as they are. In an exact cache a position attends to its own block and to earlier ones only
+(Arriola et al., 2025), so keys and values of finished blocks are final.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -26,8 +26,8 @@ from unmelt.posterior import Categorical
 class CachedDenoiser(Denoiser, Protocol):
     """A denoiser on masks that decodes block by block and keeps what it has read in a cache.
 
-    A sampler calls `init_cache` once and `decode_step` for every network call. Rows may stand at different blocks, and a
-    cache can be split, joined and moved between batches row by row. `Autoregressive`, `Blockwise` and
+    A sampler calls `init_cache` once and `decode_step` for every network call. Rows may stand at different blocks, and
+    a cache can be split, joined and moved between batches row by row. `Autoregressive`, `Blockwise` and
     `ApproximateBlockCache` are cached denoisers, and so is `Temperature`, `Nucleus` or `Allowed` around one.
     """
 

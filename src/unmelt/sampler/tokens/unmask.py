@@ -1,6 +1,6 @@
 """Unmasking in a chosen order: which masks are written first, and how many in one network call.
 
-    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others stay masks
+    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others wait
 
 With one token per call in random order this is the exact law of the any-order model. Orders that depend on the belief
 (confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025). Writing several tokens at once
