@@ -4,9 +4,10 @@
 
 The slot of a position is its number in the row, so rows may have different numbers of cached positions.
 
-A cache is a value, and yet a step does not copy it. Slots from `kv_length` on are scratch: they are written before they
-are read. Caches that share a buffer also share `kv_written`, how far it is filled. The one that is filled as far goes
-on in the same buffer; another one, from which a second branch begins, copies it first (`appendable`).
+A cache is a value, and yet a decoding step does not copy it. Slots from `kv_length` on are scratch: they are written
+before they are read. Caches that share a buffer also share `kv_written`, how far the buffer is filled. A cache that is
+filled as far as its buffer is appended to in place; a second branch from an earlier cache copies the buffer first
+(`appendable`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ gated, as in the DiT.
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +34,6 @@ from unmelt.backbone.rotary import (
     cached_attention,
     rotary_angles,
 )
-from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -74,7 +72,7 @@ class _Block(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
-class Transformer(CallRepr, nn.Module):
+class Transformer(nn.Module):
     """A transformer that gives logits for every position of a row.
 
     Args:
@@ -222,8 +220,10 @@ class Transformer(CallRepr, nn.Module):
         keys = min((int(positions.max()) // block + 1) * block, cache.length)
         slots = torch.arange(keys, device=positions.device)
         mask = (slots // block <= positions[..., None] // block)[:, None]
-        shared: Any = {"cache": cache, "positions": positions, "keys": keys, "mask": None if mask.all() else mask}
-        return [partial(cached_attention, layer=layer, **shared) for layer in range(self.depth)]
+        attend = partial(
+            cached_attention, cache=cache, positions=positions, keys=keys, mask=None if mask.all() else mask
+        )
+        return [partial(attend, layer=layer) for layer in range(self.depth)]
 
     def _embed(self, x: Tensor, noisy: Tensor | None, every: Tensor, block: int) -> Float[Tensor, "rows n width"]:
         """Embeddings of the row; of a clean row with its noisy copies, one after the other.

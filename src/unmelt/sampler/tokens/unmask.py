@@ -1,6 +1,6 @@
 """Unmasking in a chosen order: which masks are written first, and how many in one network call.
 
-    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;     the others stay masks
+    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others wait
 
 With one token per call in random order this is the exact law of the any-order model. Orders that depend on the belief
 (confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025). Writing several tokens at once
@@ -147,7 +147,7 @@ class Unmask(Sampler):
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Mask, x: Tensor) -> Tensor:
-        """Rows with everything after an end-of-text token filled with it, where no mask is left before it."""
+        """RowSeeds with everything after an end-of-text token filled with it, where no mask is left before it."""
         if self.end is None:
             return x
         no_mask_before = (~process.masked(x)).cummin(1).values
