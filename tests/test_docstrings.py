@@ -99,6 +99,28 @@ def test_inherited_dataclass_fields_are_arguments(check: ModuleType) -> None:
     assert messages(check, source) == ["Derived: Args: lacks first"]
 
 
+def test_an_inherited_constructor_may_be_documented_by_the_base_class(check: ModuleType) -> None:
+    source = '''
+    class Base:
+        """A base.
+
+        Args:
+            first: A number.
+        """
+
+        def __init__(self, first: int) -> None: ...
+
+    class Same(Base):
+        """A derived class with the same constructor."""
+
+    class Other(Base):
+        """A derived class with a constructor of its own."""
+
+        def __init__(self, first: int, second: int) -> None: ...
+    '''
+    assert messages(check, source) == ["Other: Args: lacks first, second"]
+
+
 def test_a_method_documented_by_a_base_class_or_a_protocol_needs_no_docstring(check: ModuleType) -> None:
     source = '''
     class Encoder(Protocol):

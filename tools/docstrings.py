@@ -3,7 +3,8 @@
 Ruff's D rules check the form of a docstring; this script checks its content, by parsing alone:
 
     classes       `Args:` lists every constructor argument (dataclass and NamedTuple fields are arguments, inherited
-                  ones too), and `Raises:` is present where `__init__` or `__post_init__` raises UsageError
+                  ones too), and `Raises:` is present where `__init__` or `__post_init__` raises UsageError; a class
+                  that only inherits its constructor may leave `Args:` to the base class that documents it
     functions     `Args:` lists every argument; `Returns:` (or `Yields:`) is present where there are arguments and the
                   result is not None; `Raises:` is present where the body itself raises UsageError
     methods       the same; a method documented in a base class, or in a protocol that its class satisfies, is exempt
@@ -110,6 +111,14 @@ class Package:
         own = [name for name in cls.fields if not name.startswith("_")] if cls.is_record else []
         return inherited + [name for name in own if name not in inherited]
 
+    def has_documented_constructor_above(self, cls: Class) -> bool:
+        """Whether `cls` inherits its constructor unchanged, and a base class documents the arguments."""
+        if "__init__" in cls.methods or (cls.is_record and cls.fields):
+            return False
+        arguments = self.arguments(cls)
+        listed = [_listed(_sections(ast.get_docstring(b.node) or "").get("Args", "")) for b in self.parents(cls)]
+        return any(set(arguments) <= set(names) for names in listed)
+
     def is_documented_above(self, cls: Class, method: str) -> bool:
         """Whether a base class documents this method, or a protocol whose members and argument names `cls` has."""
         family = [cls, *self.parents(cls)]
@@ -200,7 +209,10 @@ def _check_function(function: Function, owner: str = "") -> Iterator[tuple[int, 
 def _check_class(cls: Class, package: Package) -> Iterator[tuple[int, str]]:
     name = cls.node.name
     raises = any(_raises(cls.methods.get(method)) for method in ("__init__", "__post_init__"))
-    for problem in _check(ast.get_docstring(cls.node), package.arguments(cls), False, raises):
+    docstring, arguments = ast.get_docstring(cls.node), package.arguments(cls)
+    if "Args" not in _sections(docstring or "") and package.has_documented_constructor_above(cls):
+        arguments = []
+    for problem in _check(docstring, arguments, False, raises):
         yield cls.node.lineno, f"{name}: {problem}"
     for method, function in cls.methods.items():
         is_public = method == "__call__" or not method.startswith("_")

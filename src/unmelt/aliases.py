@@ -59,7 +59,14 @@ def current(description: Any) -> Any:
 
 
 def current_model(parts: Any) -> Any:
-    """The parts of a model, under the names of today."""
+    """The parts of a model with present names, and with the modality and encoder that older folders do not name.
+
+    Args:
+        parts: Descriptions by role, as the run folder has them.
+
+    Returns:
+        The same with present names.
+    """
     found = current(parts)
     if not isinstance(found, dict):
         return found

@@ -1,4 +1,4 @@
-"""What people look at to choose a sampler: quality against evaluations, paths, and how straight they are."""
+"""Diagnostics for choosing a sampler: quality against network evaluations, trajectories, straightness of paths."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -19,21 +19,26 @@ from unmelt.rng import fold
 from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, default_sampler, grid, trajectory
 
 ACCURATE = 160
-"""Steps of the paths that all others are held against."""
+"""Steps of the reference paths."""
 
 STEPS = (4, 6, 8, 10, 15, 20, 40)
 MOMENTS = 9
-"""Of a trajectory that are drawn."""
+"""Times of a trajectory that are drawn."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Errors and distances by sampler and number of evaluations.
+    """Errors and distances by sampler and number of network evaluations.
 
-    error        root mean square distance of end points from those of accurate paths, in model space
-    distance     Fréchet (images) or energy (points) distance of the samples to held-out data; empty without data
-    floor        the same for as many real training data
-    straightness of the accurate paths; 0 is straight
+    Args:
+        rows: Number of samples, from the same noise for every sampler.
+        measure: Name of the distance; empty without data.
+        error: Root mean square distance of end points from those of the reference paths, in model space.
+        distance: Distance of the samples to held-out data, such as the Fréchet distance of images; empty without data.
+        floor: The distance of as many training rows; None without data.
+        straightness: S of the reference paths; 0 is straight (`metric.straightness`).
+        detour: Excess length of the reference paths over their chords, as a share of the chords.
+        bend: Distance of the reference paths from their chords, by u from 0 (data) to 1 (noise).
     """
 
     rows: int
@@ -55,26 +60,39 @@ def curve(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Curve:
-    """Measure, and with `out` also draw: curve.png, quality.png (with data), straightness.png and trajectory.png.
+    """Measure errors and distances of several samplers, and how straight the model's paths are.
 
-    rows   of noise, the same for every sampler, their classes as in the training data
+    Args:
+        model: The model.
+        steps: Numbers of network evaluations to try.
+        rows: Number of samples, from the same noise for every sampler. Their classes are in the training data's
+            proportions.
+        guidance: Scale of classifier-free guidance; 1 is unguided.
+        seed: Seed of the noise.
+        out: Folder for curve.png, quality.png (with data), straightness.png and trajectory.png; None draws nothing.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        UsageError: If there are fewer than two rows.
     """
     check_rows(rows)
     if rows < 2:
         raise UsageError(f"rows={rows}", "at least two", "rows=256")
-    ways = {(name, n): way for n in sorted(set(steps)) for name, way in _ways(model, n, guidance).items()}
+    samplers = {(name, n): pair for n in sorted(set(steps)) for name, pair in _samplers(model, n, guidance).items()}
     labels = _labels(model, rows)
     denoiser, device = guided(model.denoiser, guidance), model.device
     settings: Any = {"rows": rows, "seed": fold(seed, 0), "label": labels, "device": device}
     paths = list(trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings))
-    wanted = paths[-1].x
+    accurate = paths[-1].x
     measure, distance_of, floor = _distance(model, rows)
     error: dict[str, dict[int, float]] = {}
     distance: dict[str, dict[int, float]] = {}
     console = Console(stderr=True)
-    for (name, n), (sampler, on) in track(ways.items(), "sampling", console=console, transient=True):
+    for (name, n), (sampler, on) in track(samplers.items(), "sampling", console=console, transient=True):
         x = deque(trajectory(denoiser, sampler=sampler, grid=on, **settings), maxlen=1).pop().x
-        error.setdefault(name, {})[n] = (x - wanted).double().square().mean().sqrt().item()
+        error.setdefault(name, {})[n] = (x - accurate).double().square().mean().sqrt().item()
         if distance_of is not None:
             distance.setdefault(name, {})[n] = distance_of(model.decode(x).cpu())
     straight = metric.straightness(paths, model.denoiser.process)
@@ -85,21 +103,21 @@ def curve(
     return found
 
 
-def _ways(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
-    """What is compared at this number of evaluations."""
-    ways: dict[str, tuple[Sampler, Grid]] = {
+def _samplers(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
+    """The samplers to compare at this number of evaluations."""
+    samplers: dict[str, tuple[Sampler, Grid]] = {
         "Euler": (Euler(), grid.balanced(steps)),
         "DPM-Solver++(2M)": (DPMpp(2), grid.karras(steps)),
         "default": default_sampler(steps),
     }
     for one in model.tuned:
         if one.steps == steps and one.guidance == guidance:
-            ways["tuned"] = one, one.grid
-    return ways
+            samplers["tuned"] = one, one.grid
+    return samplers
 
 
 def _labels(model: Model, rows: int) -> Tensor | None:
-    """Classes in the proportions of the training data, or else in turn."""
+    """Classes in the training data's proportions; without data, every class in turn."""
     if not model.classes:
         return None
     real = None if model.source is None else metric.collect(model.source).labels
@@ -107,7 +125,7 @@ def _labels(model: Model, rows: int) -> Tensor | None:
 
 
 def _distance(model: Model, rows: int) -> tuple[str, Any, float | None]:
-    """The name of a distance to held-out data, the distance, and what as many training data have."""
+    """The name of a distance to held-out data, the distance, and that of as many training rows."""
     if model.source is None or model.held_out is None:
         return "", None, None
     real, held_out = metric.collect(model.source).x[:rows], metric.collect(model.held_out).x

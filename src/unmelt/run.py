@@ -1,15 +1,15 @@
-"""A run folder: everything a model is, in files that describe themselves.
+"""A run folder: a model's description, weights, losses and checkpoints.
 
-    config.json         what the model is made of, how it was made, and digests of all weights
+    config.json         the model's parts, how it was made, and digests of all weights
     model.safetensors   the denoiser's weights, averaged
-    codec.safetensors   those of a codec that has some; likewise an encoder's, and each adapter's
+    codec.safetensors   weights of the codec, if it has some; likewise of an encoder and of each adapter
     metrics.jsonl       the losses
-    checkpoints/        what an interrupted run goes on from, the newest two
-    averages/           snapshots, if some were asked for, of which averages of any length are made afterwards
+    checkpoints/        the two newest checkpoints, from which an interrupted run resumes
+    averages/           snapshots, if there are some, from which post-hoc averages are made
     samples/, loss.png
-    eval.json, once it was judged
+    eval.json           scores, written by `unmelt eval`
 
-A folder that is cut short, changed by hand, or written by another version says so when it is opened.
+Opening a folder that is truncated, edited by hand, or written by another version raises an error that says so.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from unmelt.errors import UsageError
 from unmelt.train.files import read_tensors, write_json, write_tensors
 
 FORMAT, READABLE = 2, (1, 2)
-"""Of the folders that are written, and of those that are read. In format 1 the denoiser alone has weights."""
+"""The format that is written, and those that can be read. In format 1 only the denoiser has weights."""
 
 CONFIG, WEIGHTS, METRICS, CHECKPOINTS = "config.json", "model.safetensors", "metrics.jsonl", "checkpoints"
 AVERAGES = "averages"
@@ -37,16 +37,15 @@ DENOISER = "denoiser"
 MODULE = re.compile(r"[\w-]+")
 """Names that a module's file may have."""
 
-
 FREE = ("steps", "save_every", "picture_every")
-"""What may change when a run goes on: how far it goes, how often it is saved and shown."""
+"""Settings that may change when a run resumes."""
 
 
 class Run(NamedTuple):
     """What a run folder holds.
 
     Args:
-        about: Its config.json, under the names of today.
+        about: Its config.json, with present names.
         weights: The tensors of each module, by the module's name.
     """
 
@@ -77,15 +76,29 @@ def _file_digest(path: Path) -> str:
 
 
 def most_bytes(weights: Mapping[str, Tensor]) -> int:
-    """How large a file of these tensors may be, names included: one that is larger holds something else."""
+    """The largest size that a file of these tensors may have; a larger file holds something else.
+
+    Args:
+        weights: Tensors by name.
+
+    Returns:
+        Bytes, names and header included.
+    """
     return sum(value.numel() * value.element_size() + 512 for value in weights.values()) + 4096
 
 
 def writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written to or made, before any work is done for it; leaves nothing behind."""
+    """Refuse a folder that cannot be written to or made, before work is done for it. Creates nothing.
+
+    Args:
+        folder: The output folder.
+
+    Raises:
+        UsageError: If it cannot be written to.
+    """
     try:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=there):
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise UsageError(
@@ -96,18 +109,22 @@ def writable(folder: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Make sure that the folder exists and can be written to."""
+    """Make sure that a folder exists and can be written to.
+
+    Args:
+        folder: The folder; made if it does not exist.
+    """
     writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write config.json and a file of weights for each module; none is ever half there.
+    """Write config.json and a file of weights for each module. Each file is replaced as a whole.
 
     Args:
-        folder: Where they go; made if it is not there.
-        about: What config.json says.
-        weights: The tensors of each module, by the module's name; the denoiser's are among them.
+        folder: The run folder; made if it does not exist.
+        about: The content of config.json.
+        weights: Tensors of each module by the module's name, "denoiser" among them.
 
     Raises:
         UsageError: If the folder cannot be written to.
@@ -121,7 +138,17 @@ def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapp
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """config.json, once it is known to be whole and ours."""
+    """Read config.json and check it.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Its content, with present names.
+
+    Raises:
+        UsageError: If there is no run folder, or config.json is damaged, edited or of an unknown format.
+    """
     path = folder / CONFIG
     if not path.is_file():
         given = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no run folder {folder}"
@@ -170,16 +197,16 @@ def digests(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_run(folder: Path) -> Run:
-    """Description and weights.
+    """Read a run folder's description and weights.
 
     Args:
         folder: The run folder.
 
     Returns:
-        What it holds.
+        Description and weights.
 
     Raises:
-        UsageError: If anything about it is damaged.
+        UsageError: If any of it is damaged.
     """
     about = read_about(folder)
     return Run(about, {name: _read_weights(folder, name, digest) for name, digest in digests(about).items()})
@@ -202,7 +229,15 @@ def _read_weights(folder: Path, module: str, digest: str) -> dict[str, Tensor]:
 
 
 def check_same(folder: Path, mine: dict[str, Any]) -> None:
-    """Refuse to go on with a run that learns from other data, or in another way, than it began with."""
+    """Refuse to resume a run with other settings than it was started with.
+
+    Args:
+        folder: The run folder.
+        mine: The description of the model that would resume it.
+
+    Raises:
+        UsageError: If recipe, denoiser, codec, encoder, objective, training or adapters differ; names the differences.
+    """
     before = read_about(folder)
     differs = _differences(before["origin"], mine["origin"])
     for part in ("denoiser", "codec", "encoder", "objective", "training"):

@@ -1,4 +1,4 @@
-"""The facade for text: prompts, suffixes and gaps, one seed one text, likelihoods, and mistakes in a sentence."""
+"""The facade for text: prompts, suffixes and gaps, seeds, likelihoods, and error messages."""
 
 import itertools
 
@@ -58,7 +58,7 @@ def model(kind="masked", **more):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_prompts_stay_and_a_seed_is_a_text(kind):
+def test_prompts_are_kept_and_the_same_seed_gives_the_same_text(kind):
     lm = model(kind)
     many = lm.sample(5, prompt="ab", seed=3)
     assert all(text.startswith("ab") and set(text) <= set("abcd.") for text in many)
@@ -69,7 +69,7 @@ def test_prompts_stay_and_a_seed_is_a_text(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("autoregressive", "blocks")])
-def test_suffixes_stay_where_they_can_be_seen(kind):
+def test_suffixes_are_kept_by_models_that_can_condition_on_them(kind):
     for text in model(kind).sample(6, prompt="ab", suffix="dd", seed=1):
         assert text.startswith("ab")
         assert text.endswith("dd")
@@ -79,7 +79,7 @@ def test_suffixes_stay_where_they_can_be_seen(kind):
 @pytest.mark.parametrize(
     "sampler", [FirstHitting(), Ancestral(), Remask(3.0), Unmask(), Unmask(pace=Threshold(0.4))], ids=str
 )
-def test_gaps_anywhere_are_filled_by_every_sampler(sampler):
+def test_every_sampler_fills_gaps_anywhere_and_keeps_the_rest(sampler):
     lm = model()
     text = f"{GAP}b{GAP}{GAP}a."
     for found in lm.infill([text] * 8, seed=2, sampler=sampler):
@@ -91,7 +91,7 @@ def test_gaps_anywhere_are_filled_by_every_sampler(sampler):
 
 
 @torch.no_grad()
-def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sides():
+def test_a_model_trained_in_both_modes_samples_by_blocks_and_infills_bidirectionally():
     both, blocks = model("both"), model("blocks")
     free = model(sampler=Unmask(LeftToRight()))  # of the same weights
     assert both.sample(4, prompt="ab", seed=1) == blocks.sample(4, prompt="ab", seed=1)
@@ -109,7 +109,7 @@ def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sid
     assert scores["bits_per_byte_any_order"] == free.evaluate(rows=8)["bits_per_byte"]
 
 
-def test_an_end_in_a_gap_leaves_what_is_known_after_it():
+def test_an_end_token_in_a_gap_keeps_the_known_text_after_it():
     for lm, cache in ((model(), False), (model("both"), True)):
         ends = Unmask(Confidence(), cache=cache, end=LETTERS.encode("a")[0])  # hardly a gap without one
         for text in lm.infill([f"b{GAP * 4}cd"] * 8, seed=3, sampler=ends):
@@ -119,7 +119,7 @@ def test_an_end_in_a_gap_leaves_what_is_known_after_it():
 
 
 @pytest.mark.parametrize("kind", ["autoregressive", "middle", "blocks"])
-def test_what_writes_from_left_to_right_is_not_asked_for_another_order(kind):
+def test_an_autoregressive_model_refuses_other_decoding_orders(kind):
     lm = model(kind)
     for sampler in (FirstHitting(), Ancestral(), Remask(), Unmask(), Unmask(LeftToRight())):
         with pytest.raises(um.UsageError, match="from left to right"):
@@ -128,7 +128,7 @@ def test_what_writes_from_left_to_right_is_not_asked_for_another_order(kind):
     assert lm.sample(3, seed=1, sampler=Unmask(block=block)) == lm.sample(3, seed=1, sampler=Unmask(cache=True))
 
 
-def test_a_question_that_is_a_whole_text_is_read_with_its_end():
+def test_a_question_that_is_a_whole_text_includes_its_end_token():
     lm, seen = model(), []
     read = lm.denoiser.forward
 
@@ -143,7 +143,7 @@ def test_a_question_that_is_a_whole_text_is_read_with_its_end():
     assert lm.infill([f"ab{GAP}"], whole=True, seed=1)[0].startswith("ab")
 
 
-def test_only_allowed_tokens_are_written():
+def test_only_allowed_tokens_are_sampled():
     lm = model()
     may = torch.zeros(LETTERS.vocabulary, dtype=torch.bool)
     may[:2] = True
@@ -154,7 +154,7 @@ def test_only_allowed_tokens_are_written():
 
 
 @torch.no_grad()
-def test_likelihoods_are_those_of_enumeration():
+def test_likelihoods_match_enumeration():
     lm = model("autoregressive")
     texts = ["".join(letters) for letters in itertools.product("abcd.", repeat=2)]
     found = lm.log_likelihood(texts, prompt="c")
@@ -176,7 +176,7 @@ def test_likelihoods_are_those_of_enumeration():
     assert abs(found.value.item() - chance) < 5 * found.error.item() + 1e-6
 
 
-def test_trajectories_go_from_gaps_to_text():
+def test_a_trajectory_goes_from_gaps_to_the_sampled_text():
     frames = list(model().trajectory(2, prompt="ab", suffix="cd", steps=6, seed=1))
     assert len(frames) == 7
     assert frames[0].text[0] == "ab" + GAP * 6 + "cd"
@@ -186,7 +186,7 @@ def test_trajectories_go_from_gaps_to_text():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fitted_saved_loaded_and_judged(kind, tmp_path):
+def test_a_text_model_is_fitted_saved_resumed_loaded_and_evaluated(kind, tmp_path):
     questions = {"end": Questions((f"ab{GAP}",), ("abc",)), "start": Questions((f"{GAP}bc",), ("abc",))}
     lm = model(kind)
     lm.held_out, lm.questions = lm.source, lambda: questions
@@ -198,7 +198,7 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
     on = model(kind, training=lm.training, sampler=lm.sampler)
     on.fit(tmp_path / "run", device="cpu", quiet=True)  # a run that is over: what it learned is there
     assert on.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
-    with pytest.raises(um.UsageError, match="tokenizer"):
+    with pytest.raises(um.UsageError, match="codec"):
         model(kind, codec=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
     scores = lm.evaluate(rows=8)
     assert scores["exact"] == (kind in ("autoregressive", "middle"))
@@ -231,6 +231,6 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
         (lambda lm: model(codec=Symbols("ab")), "as many tokens in both"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(ask, match):
+def test_bad_arguments_are_refused(ask, match):
     with pytest.raises(um.UsageError, match=match):
         ask(model())

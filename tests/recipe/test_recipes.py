@@ -243,7 +243,7 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
 
     assert "a prompt of 25" in refused("sample", out, "--prompt", "x" * 25)
     assert "steps=0" in refused("sample", out, "--steps", "0")
-    assert "--label" in refused("sample", out, "--label", "3")
+    assert "a model without classes" in refused("sample", out, "--label", "3")
     assert "text without '<gap>'" in refused("infill", out, folder / "0.txt")
     assert "not text" in refused("infill", out, folder / "picture.png")
     (tmp_path / "empty.txt").write_text("")

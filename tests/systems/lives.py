@@ -1,4 +1,4 @@
-"""What a process of test_survival.py runs: one of the systems, slowly, to its end or for as long as it lives."""
+"""What a process of test_killed_and_resumed.py runs: one of the systems, slowly, for as long as it lives."""
 
 import dataclasses
 import os

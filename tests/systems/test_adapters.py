@@ -119,6 +119,20 @@ def test_rows_choose_their_adapters_in_one_batch_and_keep_them_through_split_and
     model.remove_adapter("other")
 
 
+def test_rows_of_text_choose_their_adapters_with_a_cache():
+    lm = um.recipe.sudoku(autoregressive=True, width=16, depth=1, heads=2, steps=3, batch=4)
+    lm.add_adapter("loud", LoRA(rank=2), seed=5)
+    with torch.no_grad():
+        torch.nn.init.normal_(lm.denoiser.backbone.out.weight, std=0.5)
+        for weight in lm.adapters["loud"].parameters():
+            torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(0))
+    together = lm.sample(3, prompt="12", adapter=["loud", None, "loud"], seed=1)
+    assert together[1] == lm.sample(3, prompt="12", seed=1)[1]
+    for row in (0, 2):
+        assert lm.sample(1, prompt="12", adapter="loud", seed=[um.rng.fold(1, row)])[0] == together[row]
+        assert together[row] != lm.sample(3, prompt="12", seed=1)[row]
+
+
 def test_an_interrupted_adapter_run_resumes_bit_for_bit(base, trained, tmp_path):
     class StoppedError(Exception):
         pass

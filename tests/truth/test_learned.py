@@ -1,4 +1,4 @@
-"""A small network, trained on the ring for seconds, comes to believe what the exact posterior says."""
+"""A small network, trained on the ring for seconds, approaches the exact posterior."""
 
 import torch
 from conformance.subjects import F64, full, ring, unchecked
@@ -33,7 +33,7 @@ def disagreement(network, exact):
     return ((network(x_t, t).mean - truth).square().mean() / truth.square().mean()).item()
 
 
-def test_training_finds_the_posterior():
+def test_training_approaches_the_exact_posterior():
     exact = ring(schedule.VarianceExploding())
     network = Network(Small(), exact.process, Preconditioned(1.4), shape=(2,), data_sd=1.4)
     objective = Regression(weight=EDM(1.4), times=Stratified(LogNormalSigma(-0.5, 1.2)))

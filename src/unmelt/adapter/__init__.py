@@ -1,4 +1,4 @@
-"""Small sets of weights that change what a trained network does: trained, saved, merged and swapped on their own."""
+"""Low-rank adapters (LoRA): trained beside a frozen network, saved apart, merged or chosen per row."""
 
 from unmelt.adapter.adapted import AdaptedDenoiser
 from unmelt.adapter.adapter import Adapter, Attachment

@@ -1,10 +1,10 @@
-"""Adapters at work: beside a network's weights, one or several at a time, for some rows or all; or merged into them.
+"""Adapters: attached beside a network's weights, one or several, for some rows or all; or merged into the weights.
 
     attached    y = W x + b + sum_i s_i[row] (alpha_i / rank_i) B_i A_i x
     merged      W' = W + sum_i s_i (alpha_i / rank_i) B_i A_i
 
-The first leaves the network as it is: a forward hook on every layer adds the adapter's share to the layer's output, and
-detaching takes the hook away. The network has the same modules and the same state_dict keys all the while.
+Attaching does not change the network: a forward hook on every layer adds the adapter's change to the layer's output,
+and detaching removes the hook. The network keeps its modules and its state_dict keys.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from torch import Tensor, nn
 
 from unmelt.adapter.lora import LoRA
 from unmelt.adapter.low_rank import LowRank
+from unmelt.call_repr import CallRepr
 from unmelt.errors import UsageError
 
 
 @final
-class Adapter(nn.Module):
-    """Low-rank changes of a network's layers, which begin as no change at all.
+class Adapter(CallRepr, nn.Module):
+    """Low-rank changes of a network's layers, zero at first.
 
-    The network is only looked at. `parameters()` and `state_dict()` are the adapter's own: give them to the optimizer,
+    The network is only read. `parameters()` and `state_dict()` are the adapter's own: give them to the optimizer,
     and save them beside a description of `config`. The network's weights get gradients too unless they are frozen with
     `network.requires_grad_(False)`, which saves their memory. First weights come from the global generator
     (`unmelt.rng.seeded`).
@@ -53,7 +54,7 @@ class Adapter(nn.Module):
         return tuple(_name(key) for key in self.factors)
 
     def attach(self, network: nn.Module, scale: float | Float[Tensor, " rows"] = 1.0) -> Attachment:
-        """Put the adapter to work in a network until it is detached; a context manager detaches it at its end.
+        """Attach the adapter to a network until it is detached; as a context manager, it detaches at the end.
 
         Several adapters can be attached at once. Gradients flow to the adapter's parameters, and to a scale that is a
         tensor. With activation checkpointing, keep the adapter attached until the backward pass is over, because blocks
@@ -127,7 +128,7 @@ class Adapter(nn.Module):
 
 @final
 class Attachment:
-    """An adapter at work in a network; made by `Adapter.attach`, ended by `detach` or as a context manager.
+    """An adapter attached to a network, made by `Adapter.attach`. `detach`, or leaving it as a context, ends it.
 
     Args:
         adapter: The adapter.

@@ -39,7 +39,14 @@ class LowRank(nn.Module):
         nn.init.normal_(self.A, std=1 / math.sqrt(weight[0].numel()))
 
     def fits(self, layer: nn.Module) -> bool:
-        """Whether a module has a weight of the shape that these factors were made for."""
+        """Check whether a module has a weight of the shape that these factors were made for.
+
+        Args:
+            layer: Any module.
+
+        Returns:
+            Whether it is a layer whose weight B A can be added to.
+        """
         weight = getattr(layer, "weight", None)
         return isinstance(layer, Layer) and weight is not None and weight.shape == (len(self.B), *self.A.shape[1:])
 

@@ -20,6 +20,7 @@ from unmelt.backbone.arguments import at_least, level_of_rows
 from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -103,7 +104,7 @@ class Block(nn.Module):
         return torch.addcmul(h, gate2, self.mlp(adaptive_norm(h, scale2, shift2)))
 
 
-class DiT(nn.Module):
+class DiT(CallRepr, nn.Module):
     """Diffusion transformer on a grid of a fixed size: images, video, sound.
 
     Args:

@@ -19,11 +19,12 @@ from unmelt.backbone.arguments import at_least
 from unmelt.backbone.dit import Block
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 
-class FrameTransformer(nn.Module):
+class FrameTransformer(CallRepr, nn.Module):
     """Transformer on sequences of frames: trajectories, actions, latents of video. One token a frame.
 
     Args:

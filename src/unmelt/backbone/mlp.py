@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from unmelt.backbone.arguments import at_least, level_of_rows
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 
-class MLP(nn.Module):
+class MLP(CallRepr, nn.Module):
     """Residual multilayer perceptron on x of any fixed shape, taken as one flat vector.
 
     Args:

@@ -1,19 +1,22 @@
-"""A transformer on tokens: one network for masked diffusion, for blocks of it, and for autoregression.
+"""A transformer on tokens: one network for masked diffusion, for block diffusion and for autoregression.
 
     h <- h + attention(norm(h)),      h <- h + W3 (silu(W1 norm(h)) * W2 norm(h))
 
-(Touvron et al., 2023.) A place begins with its own token and a share of the two beside it, e + l e_left + r e_right, so
-that what follows from a neighbour need not wait until attention has learned where it stands (the horizontal links of
-Allen-Zhu, 2025, at the input alone). What tells the three apart is who reads from whom: i from j where
+(Touvron et al., 2023.) The embedding of a position is that of its token plus a share of its two neighbours',
+e + l e_left + r e_right, so that what follows from a neighbour does not wait until attention has learned positions (the
+horizontal links of Allen-Zhu, 2025, at the input alone). The three models differ in who attends to whom: position i to
+position j where
 
-    j // block <= i // block          block = 1 is causal, a block as long as the sequence is bidirectional
+    j // block <= i // block          block = 1 is causal, a block as long as the row is bidirectional
 
-and neighbours are read under the same rule. Where a level or a class is to be told, the norms are adaptive and the
-branches gated, as in the DiT.
+and neighbours are added under the same rule. Where a level or a class is given, the norms are adaptive and the branches
+gated, as in the DiT.
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +25,26 @@ from torch import Tensor, nn
 
 from unmelt.backbone.arguments import at_least
 from unmelt.backbone.embed import Conditioner
+from unmelt.backbone.kv_cache import KVCache
 from unmelt.backbone.modulation import zeroed
-from unmelt.backbone.rotary import Past, RotaryAttention, angles
+from unmelt.backbone.rotary import (
+    Attend,
+    RotaryAttention,
+    attention,
+    block_diffusion_attention,
+    cached_attention,
+    rotary_angles,
+)
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 SMALL = 0.02
-"""Standard deviation of the first embeddings."""
+"""Standard deviation of the initial embeddings."""
 
 
 class _Block(nn.Module):
-    """Places read from one another; then each thinks for itself."""
+    """Attention, then a gated perceptron."""
 
     def __init__(self, width: int, heads: int, hidden: int, depth: int) -> None:
         super().__init__()
@@ -40,48 +52,51 @@ class _Block(nn.Module):
         self.up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
         self.norm1, self.norm2 = (nn.RMSNorm(width, elementwise_affine=False) for _ in range(2))
-        for last in (self.attention.out, self.down):  # a sum that begins no larger for being deep
+        for last in (self.attention.out, self.down):  # the sum over depth begins no larger in a deep network
             nn.init.normal_(last.weight, std=SMALL / math.sqrt(2 * depth))
 
     def forward(
         self,
         h: Float[Tensor, "rows n width"],
-        angle: Float[Tensor, "n half"],
-        mask: Bool[Tensor, "n all"] | None,
-        past: Past | None,
-        steering: Sequence[Tensor] | None,
-        pair: tuple[int, int] | None,
+        angle: Float[Tensor, "*more n half"],
+        attend: Attend,
+        modulation: Sequence[Tensor] | None,
     ) -> Float[Tensor, "rows n width"]:
-        """pair   (places of a row, those of a block), if h is a clean row with melted ones after it"""
-        if steering is None:
-            h = h + self.attention(self.norm1(h), angle, mask, past, pair)
-            return h + self._think(self.norm2(h))
-        scale1, shift1, gate1, scale2, shift2, gate2 = steering
-        h = torch.addcmul(h, 1 + gate1, self.attention(self.norm1(h) * (1 + scale1) + shift1, angle, mask, past, pair))
-        return torch.addcmul(h, 1 + gate2, self._think(self.norm2(h) * (1 + scale2) + shift2))
+        if modulation is None:
+            h = h + self.attention(self.norm1(h), angle, attend)
+            return h + self._perceptron(self.norm2(h))
+        scale1, shift1, gate1, scale2, shift2, gate2 = modulation
+        h = torch.addcmul(h, 1 + gate1, self.attention(self.norm1(h) * (1 + scale1) + shift1, angle, attend))
+        return torch.addcmul(h, 1 + gate2, self._perceptron(self.norm2(h) * (1 + scale2) + shift2))
 
-    def _think(self, h: Tensor) -> Tensor:
+    def _perceptron(self, h: Tensor) -> Tensor:
         gate, value = self.up(h).chunk(2, dim=-1)
         return self.down(F.silu(gate) * value)
 
 
-class Transformer(nn.Module):
-    """Logits for every place of a sequence.
+class Transformer(CallRepr, nn.Module):
+    """A transformer that gives logits for every position of a row.
 
-    symbols        that go in: the vocabulary, and a mask where there is one
-    vocabulary     tokens that logits come out for
-    length         the longest sequence
-    width, depth   features, and blocks
-    heads          of attention; twice their number must divide width
-    mlp_ratio      hidden features of each block's gated perceptron, as a multiple of width
-    block          places that read from one another; later blocks read from earlier ones. None: all from all
-    time           whether the level is told; masks say it themselves, by their number
-    classes        labels; 0 for none
-    coordinates    where each place stands, a row of whole numbers for each, such as its line and its column, of which
-                   distances count; None: its number in the sequence
+    Args:
+        symbols: Tokens that go in: the vocabulary, and a mask where there is one.
+        vocabulary: Tokens that logits come out for.
+        length: Positions of the longest row.
+        width: Features of a position.
+        depth: Number of blocks of attention and perceptron.
+        heads: Attention heads; twice their number must divide the width.
+        mlp_ratio: Hidden features of the gated perceptron, as a multiple of the width.
+        block: Tokens per attention block; a token attends to its own block and to earlier ones. None: full
+            bidirectional attention.
+        time: Whether the network reads the level. Masks say it themselves, by their number.
+        classes: Number of labels; 0 for none.
+        coordinates: Coordinates of each position, whole numbers such as its row and its column, of which only
+            differences count. None: its number in the row.
+
+    Raises:
+        UsageError: If a size is below 1, the heads do not fit the width, or the coordinates do not fit the length.
     """
 
-    at: Tensor
+    coordinates_of: Tensor
 
     def __init__(
         self,
@@ -105,7 +120,7 @@ class Transformer(nn.Module):
         self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
         self.block, self.time, self.classes = block, time, classes
         self.coordinates = coordinates
-        self.register_buffer("at", self._places(), persistent=False)
+        self.register_buffer("coordinates_of", self._coordinates(), persistent=False)
         hidden = max(8, 8 * round(mlp_ratio * width / 8))
         self.into = nn.Embedding(symbols, width)
         nn.init.normal_(self.into.weight, std=SMALL)
@@ -117,70 +132,119 @@ class Transformer(nn.Module):
             self.told = Conditioner(width, classes=classes)
             self.modulation = zeroed(nn.Linear(width, 6 * depth * width))
 
+    def init_cache(self, rows: int, length: int, device: torch.device | str = "cpu") -> KVCache:
+        """An empty cache for rows of this network.
+
+        Args:
+            rows: Number of rows.
+            length: Positions of a row.
+            device: Where the cache is allocated.
+
+        Returns:
+            The cache, in the type of the network's parameters.
+        """
+        return KVCache.empty(
+            rows=rows,
+            layers=self.depth,
+            heads=self.heads,
+            length=length,
+            features=self.width // self.heads,
+            dtype=self.into.weight.dtype,
+            device=device,
+        )
+
     def forward(
         self,
-        x: Int64[Tensor, "rows n"],
+        x: Int64[Tensor, "rows length"],
         level: Float[Tensor, " rows"],
         condition: Condition | None = None,
         *,
-        past: Past | None = None,
-        places: Int64[Tensor, " n"] | None = None,
-        beside: Int64[Tensor, "rows melted"] | None = None,
-        whole: bool = False,
+        noisy: Int64[Tensor, "rows copies_length"] | None = None,
+        bidirectional: bool = False,
+        cache: KVCache | None = None,
+        positions: Int64[Tensor, "rows n"] | None = None,
         where: Bool[Tensor, "rows places"] | None = None,
-        edges: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> Float[Tensor, "*places vocabulary"]:
-        """Logits [rows, n, vocabulary], or [places, vocabulary] of the places asked for.
+        """Logits at every position, or at those asked for.
 
-        level    in [0, 1]; not looked at unless `time`
-        past     of places that came before these, in blocks that are over
-        places   where each token stands; one after the other, after the past, if not given
-        beside   the same row melted, once or several times, one after the other: the logits are then of it, every block
-                 seeing x in the blocks before it
-        whole    all read from all, whatever the block
-        where    True where logits are asked for, everywhere if not given; the others cost nothing
-        edges    tokens [rows] that stand just before and just after x, if it is part of a row
+        Args:
+            x: Tokens of the whole row.
+            level: Level in [0, 1]; read only with `time`.
+            condition: What is known of each row.
+            noisy: One or several noisy copies of x, one after the other. The logits are then theirs, and every block
+                attends to x, the clean row, in earlier blocks.
+            bidirectional: Full bidirectional attention, whatever the block.
+            cache: Keys and values of positions that were read before. Those of the positions read now are written to
+                it in place.
+            positions: With a cache, the positions of x that are read now; a row may have its own.
+            where: True where logits are asked for, among the positions that are read. None: everywhere.
+
+        Returns:
+            Logits [rows, n, vocabulary]; with `where`, [places, vocabulary], row by row.
+
+        Raises:
+            UsageError: If x is longer than the network was made for.
         """
-        first, mask, pair = 0 if past is None else past.length, None, None
-        if places is None:
-            places = torch.arange(first, first + x.shape[1], device=x.device)
-            self._check(first + x.shape[1])
-            mask = None if whole or beside is not None else self._rule(places, first)
-        steering = self._steering(x, level, condition)
-        block = self.length if whole or self.block is None else self.block
-        h = self._with_neighbours(x, beside, places, block, edges)
-        if beside is not None:
-            pair = x.shape[1], block
-            places = places.repeat(1 + beside.shape[1] // x.shape[1])
-        angle = angles(self.at[places], self.width // self.heads)
-        for number, each in enumerate(self.blocks):
-            h = each(h, angle, mask, past, None if steering is None else steering[6 * number : 6 * number + 6], pair)
-        h = h if beside is None else h[:, x.shape[1] :]
+        self._check(x.shape[1])
+        block = self.length if bidirectional or self.block is None else self.block
+        attend: list[Attend]
+        if cache is not None and positions is not None:
+            h = self._embed_at(x, positions, block)
+            attend = self._attend_to_cache(cache, positions, block)
+            angle = rotary_angles(self.coordinates_of[positions], self.width // self.heads)[:, None]
+        else:
+            every = torch.arange(x.shape[1], device=x.device)
+            h = self._embed(x, noisy, every, block)
+            if noisy is None:
+                number = every // block
+                mask = None if block >= len(every) else number[None] <= number[:, None]
+                attend = [partial(attention, mask=mask)] * self.depth
+            else:
+                attend = [partial(block_diffusion_attention, length=len(every), block=block)] * self.depth
+                every = every.repeat(1 + noisy.shape[1] // x.shape[1])
+            angle = rotary_angles(self.coordinates_of[every], self.width // self.heads)
+        modulation = self._modulation(x, level, condition)
+        for layer, each in enumerate(self.blocks):
+            h = each(h, angle, attend[layer], None if modulation is None else modulation[6 * layer : 6 * layer + 6])
+        h = h if noisy is None else h[:, x.shape[1] :]
         return self.out(self.norm(h if where is None else h[where]))
 
-    def _with_neighbours(
-        self, x: Tensor, beside: Tensor | None, places: Tensor, block: int, edges: tuple[Tensor | None, Tensor | None]
-    ) -> Float[Tensor, "rows n width"]:
-        """What each place begins with; of several rows, one after the other."""
-        each = self.into(x)
-        before, after = (torch.zeros_like(each[:, 0]) if edge is None else self.into(edge) for edge in edges)
-        begins, ends = places % block == 0, (places + 1) % block == 0
-        left = torch.cat([before[:, None], each[:, :-1]], 1)
-        clean = self._mixed(each, left, after, ends)
-        if beside is None:
-            return clean
-        rows = [clean]
-        for melted in beside.split(x.shape[1], 1):
-            each = self.into(melted)
-            own = torch.cat([before[:, None], each[:, :-1]], 1)
-            rows.append(self._mixed(each, torch.where(begins[:, None], left, own), after, ends))
-        return torch.cat(rows, 1)
+    def _attend_to_cache(self, cache: KVCache, positions: Tensor, block: int) -> list[Attend]:
+        """Attention of every layer, from these positions to the slots of their own and earlier blocks."""
+        keys = min((int(positions.max()) // block + 1) * block, cache.length)
+        slots = torch.arange(keys, device=positions.device)
+        mask = (slots // block <= positions[..., None] // block)[:, None]
+        shared: Any = {"cache": cache, "positions": positions, "keys": keys, "mask": None if mask.all() else mask}
+        return [partial(cached_attention, layer=layer, **shared) for layer in range(self.depth)]
 
-    def _mixed(self, each: Tensor, left: Tensor, after: Tensor, ends: Tensor) -> Tensor:
-        right = torch.cat([each[:, 1:], after[:, None]], 1)
-        return each + self.left * left + self.right * torch.where(ends[:, None], 0.0, right)
+    def _embed(self, x: Tensor, noisy: Tensor | None, every: Tensor, block: int) -> Float[Tensor, "rows n width"]:
+        """Embeddings of the row; of a clean row with its noisy copies, one after the other.
 
-    def _places(self) -> Int64[Tensor, "length axes"]:
+        The left neighbour of a noisy block's first position is the clean one, which is in an earlier block.
+        """
+        clean = self.into(x)
+        clean_left, ends = F.pad(clean[:, :-1], (0, 0, 1, 0)), (every + 1) % block == 0
+        embedded = [self._mix(clean, clean_left, F.pad(clean[:, 1:], (0, 0, 0, 1)), ends)]
+        begins = (every % block == 0)[:, None]
+        for copy in () if noisy is None else noisy.split(x.shape[1], 1):
+            each = self.into(copy)
+            left = torch.where(begins, clean_left, F.pad(each[:, :-1], (0, 0, 1, 0)))
+            embedded.append(self._mix(each, left, F.pad(each[:, 1:], (0, 0, 0, 1)), ends))
+        return embedded[0] if noisy is None else torch.cat(embedded, 1)
+
+    def _embed_at(self, x: Tensor, positions: Tensor, block: int) -> Float[Tensor, "rows n width"]:
+        """Embeddings of some positions of the row."""
+        last = x.shape[1] - 1
+        here, left, right = (
+            self.into(x.gather(1, each.clamp(0, last))) for each in (positions, positions - 1, positions + 1)
+        )
+        ends = ((positions + 1) % block == 0) | (positions == last)
+        return self._mix(here, torch.where((positions == 0)[..., None], 0.0, left), right, ends)
+
+    def _mix(self, here: Tensor, left: Tensor, right: Tensor, ends: Bool[Tensor, "*rows n"]) -> Tensor:
+        return here + self.left * left + self.right * torch.where(ends[..., None], 0.0, right)
+
+    def _coordinates(self) -> Int64[Tensor, "length axes"]:
         if self.coordinates is None:
             return torch.arange(self.length)[:, None]
         pairs, axes = self.width // self.heads // 2, {len(each) for each in self.coordinates}
@@ -198,16 +262,9 @@ class Transformer(nn.Module):
                 f"a sequence of {length} tokens", f"at most {self.length}, for which it was made", f"length={length}"
             )
 
-    def _rule(self, places: Tensor, first: int) -> Tensor | None:
-        """Who reads from whom, where not everyone does from everyone."""
-        if self.block is None or int(places[0]) // self.block == int(places[-1]) // self.block:
-            return None
-        every = torch.arange(first + len(places), device=places.device)
-        return every[None] // self.block <= places[:, None] // self.block
-
-    def _steering(self, x: Tensor, level: Tensor, condition: Condition | None) -> Sequence[Tensor] | None:
+    def _modulation(self, x: Tensor, level: Tensor, condition: Condition | None) -> Sequence[Tensor] | None:
         if not (self.time or self.classes):
             return None
-        nothing = level.new_zeros(len(x), 1, 1)  # to be laid beside a context, of which there is none
+        nothing = level.new_zeros(len(x), 1, 1)  # the place of x, beside which a context would be laid
         told = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
         return self.modulation(told.vector).view(len(x), -1, 1, self.width).unbind(1)

@@ -18,6 +18,7 @@ from unmelt.backbone.arguments import at_least, level_of_rows
 from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -77,7 +78,7 @@ class _Block(nn.Module):
         return h if self.attention is None else self.attention(h, tokens)
 
 
-class UNet(nn.Module):
+class UNet(CallRepr, nn.Module):
     """Residual U-Net on a grid of one, two or three dimensions, of any size.
 
     Args:

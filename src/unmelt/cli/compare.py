@@ -1,4 +1,4 @@
-"""`unmelt compare RUN_AR RUN_DIFFUSION...`: what each way of writing costs, and what it is worth."""
+"""`unmelt compare RUN_AR RUN_DIFFUSION...`: cost and quality of autoregressive and diffusion models of text."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from unmelt.model import TextModel
 RunFolders = Annotated[
     tuple[Path, ...],
     tyro.conf.Positional,
-    tyro.conf.arg(metavar="RUN", help="Runs, an autoregressive one first."),
+    tyro.conf.arg(metavar="RUN", help="Run folders of text models; the first is autoregressive."),
 ]
 
 
@@ -42,20 +42,24 @@ def compare(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Autoregression and diffusion side by side, measured here: likelihood, passes, time, arithmetic, quality, gaps.
+    """Compare an autoregressive model with diffusion models: likelihood, calls, speed, FLOPs, quality, infilling.
 
     Args:
-        tokens: Written from nothing; as many as the shortest model can if not given.
-        steps: Numbers of passes that diffusion is tried with.
-        rows: Written for quality.
-        questions: Gaps to be filled in held-out text.
-        gap: Tokens in each.
-        batches: Rows written together, for speed.
-        temperature: Of all that is written from nothing.
-        judged: Rows of held-out text for its bits per byte; all of them if not given.
-        out: Where quality.png and speed.png go.
-        device: What to compute on: auto, cpu or cuda.
-        json: Print one JSON object.
+        runs: The run folders, an autoregressive model first.
+        tokens: Tokens to generate without a prompt. Default: the context length of the shortest model.
+        steps: Numbers of network calls to sample the diffusion models with.
+        rows: Samples from which quality is measured.
+        questions: Number of gaps to fill in held-out text.
+        gap: Tokens in each gap.
+        batches: Batch sizes at which speed is measured.
+        temperature: Sampling temperature of unprompted generation.
+        judged: Rows of held-out text from which bits per byte are computed. Default: all.
+        out: Folder for quality.png and speed.png.
+        device: Where to compute: auto, cpu or cuda.
+        json: Print one JSON object and nothing else.
+
+    Raises:
+        UsageError: If no runs are given, or one of them is not a model of text.
     """
     if not runs:
         raise UsageError("no runs", "an autoregressive one first", EXAMPLE)
@@ -72,21 +76,21 @@ def compare(
     if json:
         print_json(page.plain())
         return
-    _told(page)
+    _print_page(page)
     notify(f"pictures: quality.png and speed.png in {out}")
 
 
-def _told(page: Page) -> None:
-    _printed("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
-    _printed(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
+def _print_page(page: Page) -> None:
+    _print_table("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
+    _print_table(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
     if page.quality:
         columns = ["run", "way", "judge, nats a token", "own entropy", "lines of Python"]
-        _printed("what was written", columns, _qualities(page))
+        _print_table("what was written", columns, _qualities(page))
     if page.gaps:
-        _printed("gaps filled", ["run", "sees", "exactly", "95 %", "lines of Python", "95 %"], _gaps(page))
+        _print_table("gaps filled", ["run", "sees", "exactly", "95 %", "lines of Python", "95 %"], _gaps(page))
     if page.questions:
         asked = [[name, kind, _percent(value)] for name, each in page.questions.items() for kind, value in each.items()]
-        _printed("questions answered", ["run", "kind", "right"], asked)
+        _print_table("questions answered", ["run", "kind", "right"], asked)
 
 
 SPEED = ["run", "way", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
@@ -147,7 +151,7 @@ def _percent(value: float | None) -> str:
     return "cannot be asked" if value is None else f"{100 * value:.1f} %"
 
 
-def _printed(title: str, columns: list[str], rows: list[list[str]]) -> None:
+def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column)

@@ -1,9 +1,10 @@
-"""From a network's output to a belief about the data."""
+"""Denoisers: from x_t, a time and a condition to a belief about the clean data."""
 
 from unmelt.denoiser import prediction
 from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
 from unmelt.denoiser.autoregressive import Autoregressive
 from unmelt.denoiser.blockwise import Blockwise
+from unmelt.denoiser.cached import CachedDenoiser
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.exact import Mixture
 from unmelt.denoiser.flow_map import FlowMap
@@ -17,6 +18,7 @@ __all__ = [
     "ApproximateBlockCache",
     "Autoregressive",
     "Blockwise",
+    "CachedDenoiser",
     "Denoiser",
     "FlowMap",
     "GaussianMixtureDenoiser",

@@ -1,18 +1,22 @@
-"""An approximate cache: in a block that is being written, all places outside are read only once (Wu et al., 2025).
+"""An approximate cache for bidirectional networks: outside of the block that is decoded, keys and values grow stale.
 
-When a block begins, keys and values of every other place are kept; until it is written only its own places are read,
-and they read from the others as these were. The others would have changed with every token: what is believed is not
-what the network believes, and this trades truth for speed. It is for bidirectional networks; `Blockwise` is exact.
+    entering a block    one call reads the whole row and fills every slot
+    within the block    calls read the block alone, and attend to the other slots as they were filled
+
+(Wu et al., 2025.) Keys and values of the other positions would have changed with every token that is written in the
+block. The belief is therefore not the network's own; this trades exactness for speed. `Blockwise` is exact.
 """
 
+from dataclasses import replace
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from unmelt.backbone.rotary import Past
+from unmelt.backbone.kv_cache import KVCache
 from unmelt.condition import Condition
+from unmelt.denoiser.cached import as_rows, block_positions, logits_of_window
 from unmelt.denoiser.token_network import TokenNetwork
 from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
@@ -21,7 +25,18 @@ from unmelt.posterior import Categorical
 
 @final
 class ApproximateBlockCache(DenoiserWrapper):
-    """block   places that are written before the others are looked at again"""
+    """A bidirectional denoiser as a `CachedDenoiser`, which reads the whole row once per block.
+
+    Rows that enter a block and rows that are within one read different numbers of positions: `decode_step` takes two
+    network calls where there are both kinds, and one otherwise.
+
+    Args:
+        denoiser: The denoiser to decode with; its backbone must have full bidirectional attention.
+        block: Tokens per block.
+
+    Raises:
+        UsageError: If the block is below 1 or the backbone is not bidirectional.
+    """
 
     exact = False
 
@@ -29,7 +44,7 @@ class ApproximateBlockCache(DenoiserWrapper):
         if isinstance(block, bool) or block < 1 or getattr(denoiser.backbone, "block", 1) is not None:
             raise UsageError(
                 f"ApproximateBlockCache with block={block!r} around a {type(denoiser).__name__}",
-                "a block of at least 1, and a transformer in which all read from all",
+                "a block of at least 1, and a transformer with full bidirectional attention",
                 "ApproximateBlockCache(TokenNetwork(Transformer(..., block=None), ...), block=32)",
             )
         self.denoiser: TokenNetwork = denoiser
@@ -40,20 +55,48 @@ class ApproximateBlockCache(DenoiserWrapper):
     ) -> Categorical:
         return self.denoiser(x_t, t, condition)
 
+    def init_cache(self, rows: int, length: int, device: torch.device | str = "cpu") -> KVCache:
+        return self.denoiser.backbone.init_cache(rows, length, device)  # type: ignore[operator]
+
+    @torch.no_grad()
     def decode_step(
-        self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
-    ) -> tuple[Categorical, Tensor]:
-        """Belief in the block that begins at `first`, and what is kept of all places outside it."""
-        backbone, last = self.denoiser.backbone, min(first + self.block, x_t.shape[1])
-        level = torch.zeros(len(x_t), device=x_t.device)
-        past = Past(kept)
-        if kept is None:
-            logits = backbone(x_t, level, condition, past=past)[:, first:last]
-            whole = past.grown()
-            return Categorical(logits.float()), torch.cat([whole[..., :first, :], whole[..., last:, :]], 4)
-        places = torch.arange(first, last, device=x_t.device)
-        before = x_t[:, first - 1] if first else None
-        after = x_t[:, last] if last < x_t.shape[1] else None
-        piece = x_t[:, first:last]
-        logits = backbone(piece, level, condition, past=past, places=places, edges=(before, after))
-        return Categorical(logits.float()), kept
+        self,
+        x_t: Int64[Tensor, "rows length"],
+        block_start: Int64[Tensor, " rows"],
+        cache: KVCache,
+        condition: Condition | None = None,
+    ) -> tuple[Categorical, KVCache]:
+        every = torch.arange(cache.length, device=x_t.device).expand(len(x_t), -1)
+        own = block_positions(block_start, self.block, cache.length)
+        inside = own < cache.length
+        stale = (cache.kv_length < cache.length) | (cache.block_start != block_start)
+        if stale.any():  # a new block's slots are read by other caches; those within a block are written before
+            cache = cache.cloned()
+        cache = replace(cache, kv_length=torch.zeros_like(cache.kv_length))  # no slot is final
+        entering = (every >= block_start[:, None]) & (every < block_start[:, None] + self.block)
+        if stale.all():
+            logits = as_rows(self._read(x_t, cache, condition, every, entering), inside)
+        elif not stale.any():
+            logits = as_rows(self._read(x_t, cache, condition, own, inside), inside)
+        else:
+            parts = []
+            for rows, positions, where in ((stale, every, entering), (~stale, own, inside)):
+                part, known = cache[rows], None if condition is None else condition[rows]
+                found = self._read(x_t[rows], part, known, positions[rows], where[rows])
+                cache.kv[rows] = part.kv
+                parts.append(as_rows(found, inside[rows]))
+            logits = parts[0].new_empty(len(x_t), *parts[0].shape[1:])
+            logits[stale], logits[~stale] = parts
+        return Categorical(logits), cache.appended(torch.full_like(cache.kv_length, cache.length), block_start)
+
+    def _read(
+        self,
+        x_t: Int64[Tensor, "rows length"],
+        cache: KVCache,
+        condition: Condition | None,
+        positions: Int64[Tensor, "rows n"],
+        where: Bool[Tensor, "rows n"],
+    ) -> Float[Tensor, "places vocabulary"]:
+        """Logits at some positions of the window; positions after the end of a row are its last one, read again."""
+        window = positions.clamp_max(x_t.shape[1] - 1)
+        return logits_of_window(self.denoiser.backbone, x_t, cache, condition, window, where)

@@ -1,10 +1,10 @@
-"""A causal network as a denoiser of masks: it believes something of the first place that is not written yet.
+"""A causal network as a denoiser of masks, decoded from left to right.
 
-    belief at place i = p(x0_i | x0_0, ..., x0_(i - 1))
+    belief at position i = p(x0_i | x0_0, ..., x0_(i - 1))
 
-which is right wherever all before i is written, and that is where a sampler that goes from left to right looks. Thus
-the autoregressive model has the same facade, samplers and constraints as the diffusion it is compared with. The mask
-stands for the beginning of a row.
+which is right wherever all positions before i hold tokens, and a sampler that goes from left to right looks nowhere
+else. So the autoregressive model has the same facade, samplers and constraints as the diffusion it is compared with.
+The mask stands for the beginning of a row.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,30 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from unmelt.backbone.rotary import Past
+from unmelt.backbone.kv_cache import KVCache
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
+from unmelt.denoiser.cached import read_block
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
 
 
 @final
-class Autoregressive(nn.Module):
-    """A backbone with block = 1, and masks to be written from left to right.
+class Autoregressive(CallRepr, nn.Module):
+    """An autoregressive model: a causal backbone that predicts the next token. A `CachedDenoiser` of block 1.
 
-    middle   whether it was taught, by rows of prefix, suffix and middle, to write a middle last
+    Args:
+        backbone: A causal network, with `block` = 1.
+        process: The masks that stand where nothing is decoded yet.
+        shape: Shape of one row: its length.
+        fills_middle: Whether the model was trained on rows of prefix, suffix and middle, to decode a middle last.
+
+    Raises:
+        UsageError: If the backbone is not causal.
     """
 
     exact = True
-    """Whether going on is the same as reading all anew."""
 
     def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], fills_middle: bool = False) -> None:
         super().__init__()
@@ -44,16 +52,32 @@ class Autoregressive(nn.Module):
     def forward(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
-        before = F.pad(x_t[:, :-1], (1, 0), value=self.process.mask)
-        return Categorical(self.backbone(before, t.float(), condition).float())
+        """The belief at every position, each given the tokens before it.
 
+        Args:
+            x_t: Rows of tokens and masks.
+            t: Time of each row, which makes no difference to an autoregressive model.
+            condition: What is known of each row.
+
+        Returns:
+            The belief, with logits [rows, length, vocabulary].
+        """
+        return Categorical(self.backbone(self._shifted(x_t), t.float(), condition).float())
+
+    def init_cache(self, rows: int, length: int, device: torch.device | str = "cpu") -> KVCache:
+        return self.backbone.init_cache(rows, length, device)  # type: ignore[operator]
+
+    @torch.no_grad()
     def decode_step(
-        self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
-    ) -> tuple[Categorical, Tensor]:
-        """Belief at place `first`, all before being written, and what is kept of all that was read for it."""
-        past = Past(kept)
-        row = F.pad(x_t, (1, 0), value=self.process.mask)
-        before = row[:, past.length - 1] if past.length else None
-        level = torch.zeros(len(x_t), device=x_t.device)
-        logits = self.backbone(row[:, past.length : first + 1], level, condition, past=past, edges=(before, None))
-        return Categorical(logits[:, -1:].float()), past.grown()
+        self,
+        x_t: Int64[Tensor, "rows length"],
+        block_start: Int64[Tensor, " rows"],
+        cache: KVCache,
+        condition: Condition | None = None,
+    ) -> tuple[Categorical, KVCache]:
+        # What is read at a position is the token before it, so its keys and values are final at once.
+        return read_block(self.backbone, self._shifted(x_t), block_start, cache, condition, block=1, final=1)
+
+    def _shifted(self, x_t: Tensor) -> Tensor:
+        """What the network is given at every position: the token before."""
+        return F.pad(x_t[:, :-1], (1, 0), value=self.process.mask)

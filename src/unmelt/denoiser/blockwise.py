@@ -1,12 +1,13 @@
-"""Blocks of masks, one after the other: autoregression over blocks, diffusion within (Arriola et al., 2025).
+"""Block diffusion: autoregression over blocks, masked diffusion within them (Arriola et al., 2025).
 
     log p(x0) = sum over blocks b of  log p(x0_b | x0_1, ..., x0_(b - 1)),      each by masked diffusion
 
-Blocks of 1 are autoregression, and one block of all is full diffusion. What is written stays as it is, so keys and
-values of blocks that are over can be kept: the cache is exact. In training every block sees those before it clean,
-which takes one pass over the clean row with the melted one after it.
+Blocks of 1 are autoregression, and one block as long as the row is full diffusion. A block's tokens do not change once
+it is finished, so its keys and values can be cached, and the cache is exact. In training every block attends to clean
+earlier blocks, which takes one call on the clean row followed by its noisy copies.
 
-The same network can be taught to read from all sides as well: `free` is that denoiser, with which gaps are filled.
+The same network can be trained with full bidirectional attention as well: `as_bidirectional` is that denoiser, with
+which gaps are filled.
 """
 
 from collections.abc import Sequence
@@ -16,22 +17,32 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from unmelt.backbone.rotary import Past
+from unmelt.backbone.kv_cache import KVCache
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
+from unmelt.denoiser.cached import read_block
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
 
 
 @final
-class Blockwise(nn.Module):
-    """A backbone with a block, on masks; its belief is right in the first block that is not written.
+class Blockwise(CallRepr, nn.Module):
+    """Block diffusion: a block-causal backbone on masks. A `CachedDenoiser`.
 
-    both   whether it was also taught to read all from all
+    Its belief is right in the first block that is not finished.
+
+    Args:
+        backbone: A block-causal network, with `block` tokens per block.
+        process: The masks.
+        shape: Shape of one row: its length.
+        bidirectional: Whether the network was also trained with full bidirectional attention.
+
+    Raises:
+        UsageError: If the backbone has no block.
     """
 
     exact = True
-    """Whether going on is the same as reading all anew."""
 
     def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], bidirectional: bool = False) -> None:
         super().__init__()
@@ -41,47 +52,72 @@ class Blockwise(nn.Module):
 
     @property
     def block(self) -> int:
+        """Tokens per block, which are the backbone's."""
         return self.backbone.block  # type: ignore[return-value]
 
     @property
     def as_bidirectional(self) -> "Bidirectional":
-        """The same network, all reading from all."""
+        """The same network with full bidirectional attention."""
         return Bidirectional(self)
 
     def forward(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
+        """The belief at every position, given its own block and earlier ones.
+
+        Args:
+            x_t: Rows of tokens and masks.
+            t: Time of each row.
+            condition: What is known of each row.
+
+        Returns:
+            The belief, with logits [rows, length, vocabulary].
+        """
         return Categorical(self.backbone(x_t, t.float(), condition).float())
 
-    def informed(
+    def teacher_forced(
         self,
-        x_t: Int64[Tensor, "rows melted"],
+        x_t: Int64[Tensor, "rows copies_length"],
         x0: Int64[Tensor, "rows length"],
-        where: Bool[Tensor, "rows melted"],
+        where: Bool[Tensor, "rows copies_length"],
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Categorical:
-        """Belief in some places, one after the other, each block given as it melted and all before it clean.
+        """The belief in all blocks at once, each given its own noisy tokens and the clean tokens of earlier blocks.
 
-        x_t   the row melted, or several times over, one after the other
+        Args:
+            x_t: Noisy copies of the row, one or several, one after the other.
+            x0: The clean row.
+            where: True where the belief is asked for, in x_t.
+            t: Time of each row.
+            condition: What is known of each row.
+
+        Returns:
+            The belief, with logits [places, vocabulary], row by row.
         """
-        return Categorical(self.backbone(x0, t.float(), condition, beside=x_t, where=where).float())
+        return Categorical(self.backbone(x0, t.float(), condition, noisy=x_t, where=where).float())
 
+    def init_cache(self, rows: int, length: int, device: torch.device | str = "cpu") -> KVCache:
+        return self.backbone.init_cache(rows, length, device)  # type: ignore[operator]
+
+    @torch.no_grad()
     def decode_step(
-        self, x_t: Int64[Tensor, "rows length"], first: int, kept: Tensor | None, condition: Condition | None
-    ) -> tuple[Categorical, Tensor]:
-        """Belief in the block that begins at `first`, all before being written, and what is kept of those before."""
-        past = Past(kept)
-        read = x_t[:, past.length : first + self.block]
-        level = torch.zeros(len(x_t), device=x_t.device)
-        before = x_t[:, past.length - 1] if past.length else None
-        logits = self.backbone(read, level, condition, past=past, edges=(before, None))
-        return Categorical(logits[:, first - past.length :].float()), past.grown(first - past.length)
+        self,
+        x_t: Int64[Tensor, "rows length"],
+        block_start: Int64[Tensor, " rows"],
+        cache: KVCache,
+        condition: Condition | None = None,
+    ) -> tuple[Categorical, KVCache]:
+        return read_block(self.backbone, x_t, block_start, cache, condition, self.block)
 
 
 @final
 class Bidirectional:
-    """A network of blocks that reads without them: belief in any place, in view of all others."""
+    """A `Blockwise` denoiser's network with full bidirectional attention: the belief at a position, given all others.
+
+    Args:
+        denoiser: The denoiser whose network it is.
+    """
 
     def __init__(self, denoiser: Blockwise) -> None:
         self.denoiser = denoiser
@@ -90,14 +126,24 @@ class Bidirectional:
     def __call__(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
-        return Categorical(self.backbone(x_t, t.float(), condition, whole=True).float())
+        return Categorical(self.backbone(x_t, t.float(), condition, bidirectional=True).float())
 
-    def at(
+    def logits_at(
         self,
         x_t: Int64[Tensor, "rows length"],
         where: Bool[Tensor, "rows length"],
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Categorical:
-        """Belief in some places alone, one after the other."""
-        return Categorical(self.backbone(x_t, t.float(), condition, whole=True, where=where).float())
+        """The belief at some positions alone.
+
+        Args:
+            x_t: Rows of tokens and masks.
+            where: True where the belief is asked for.
+            t: Time of each row.
+            condition: What is known of each row.
+
+        Returns:
+            The belief, with logits [places, vocabulary], row by row.
+        """
+        return Categorical(self.backbone(x_t, t.float(), condition, bidirectional=True, where=where).float())

@@ -28,6 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.network import check_prediction, coefficients
 from unmelt.denoiser.precondition import noise_level
@@ -39,7 +40,7 @@ from unmelt.process.gaussian import Gaussian, Level
 from unmelt.schedule import Schedule
 
 
-class FlowMap(nn.Module):
+class FlowMap(CallRepr, nn.Module):
     """Flow map with a network: backbone with an arrival level, process and prediction. It is also a denoiser.
 
     Args:

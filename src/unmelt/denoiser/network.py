@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.precondition import noise_level, unit_scale
 from unmelt.denoiser.prediction import Prediction
@@ -23,7 +24,7 @@ from unmelt.process.gaussian import Gaussian, Level
 from unmelt.schedule import Schedule
 
 
-class Network(nn.Module):
+class Network(CallRepr, nn.Module):
     """Denoiser with a network: backbone, process and prediction.
 
     Args:

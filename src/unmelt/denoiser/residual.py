@@ -3,13 +3,14 @@
     belief(x_t) = base(x_t) + c_out F(c_in x_t, base(x_t)),      c_out = sigma r / sqrt(alpha^2 r^2 + sigma^2)
 
 This is EDM's preconditioning (Karras et al., 2022) with its skip connection, the best belief for white data, replaced
-by a better one; r is about the standard deviation of what the base leaves open.
+by a better one; r is about the standard deviation of x0 given the base's belief.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.precondition import noise_level, unit_scale
@@ -18,7 +19,7 @@ from unmelt.process.broadcast import expand_like
 from unmelt.process.gaussian import Gaussian
 
 
-class ResidualDenoiser(nn.Module):
+class ResidualDenoiser(CallRepr, nn.Module):
     """Denoiser that adds a network's output to the belief of a Gaussian mixture. Times are one a row.
 
     Args:

@@ -30,10 +30,13 @@ class Allowed(Reshaped):
     ) -> None:
         self.denoiser, self.tokens = denoiser, tokens
 
-    def change(self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], first: int) -> Categorical:
+    def change(
+        self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], positions: Int64[Tensor, "rows n"] | None
+    ) -> Categorical:
         may = (self.tokens(x_t) if callable(self.tokens) else self.tokens).to(x_t.device)
-        if may.ndim > 1:
-            may = may[..., first : first + belief.logits.shape[-2], :]
+        if may.ndim > 1 and positions is not None:
+            rows = torch.arange(len(positions), device=positions.device)[:, None]
+            may = may[positions] if may.ndim == 2 else may[rows, positions]
         if may.shape[-1] != belief.logits.shape[-1] or not may.any(-1).all():
             raise UsageError(
                 f"a rule of shape {tuple(may.shape)}, under which {int((~may.any(-1)).sum())} positions have no token",

@@ -29,7 +29,9 @@ class Nucleus(Reshaped):
             raise UsageError(f"top_p={top_p}", "a share above 0, up to 1", "top_p=0.9")
         self.denoiser, self.top_p = denoiser, top_p
 
-    def change(self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], first: int) -> Categorical:
+    def change(
+        self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], positions: Int64[Tensor, "rows n"] | None
+    ) -> Categorical:
         if self.top_p == 1:
             return belief
         law, order = belief.probabilities.sort(dim=-1, descending=True, stable=True)

@@ -29,5 +29,7 @@ class Temperature(Reshaped):
             raise UsageError(f"a temperature of {temperature}", "a positive number", "temperature=0.7")
         self.denoiser, self.temperature = denoiser, temperature
 
-    def change(self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], first: int) -> Categorical:
+    def change(
+        self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], positions: Int64[Tensor, "rows n"] | None
+    ) -> Categorical:
         return belief if self.temperature == 1 else Categorical(belief.logits / self.temperature)

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError, nearest
 from unmelt.interop.betas import Betas
 from unmelt.interop.package import diffusers
 
 
-class DiffusersUNet(nn.Module):
+class DiffusersUNet(CallRepr, nn.Module):
     """A UNet2DModel: `DiffusersUNet(Betas(), {"sample_size": 32, "block_out_channels": (64, 128, 128), ...})`.
 
     Args:

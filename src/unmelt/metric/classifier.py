@@ -73,6 +73,9 @@ class Classifier:
 
         Args:
             images: Images in [0, 1].
+
+        Returns:
+            The class of each image [n].
         """
         return torch.from_numpy(self._machine.predict(_rows(images)))
 
@@ -82,6 +85,9 @@ class Classifier:
         Args:
             images: Images in [0, 1].
             labels: The class that each image should show.
+
+        Returns:
+            The accuracy, from 0 to 1.
         """
         return float((self.labels(images) == labels).double().mean())
 

@@ -27,7 +27,14 @@ _SECONDS = 0.032
 
 
 def window_length(sample_rate: int) -> int:
-    """The number of samples of a frame: the power of two that is nearest to 32 ms, and at least 16."""
+    """Choose the length of a frame: the power of two that is nearest to 32 ms.
+
+    Args:
+        sample_rate: Samples per second.
+
+    Returns:
+        Samples in a frame, at least 16.
+    """
     return max(16, 2 ** round(math.log2(_SECONDS * sample_rate)))
 
 
@@ -51,7 +58,14 @@ def spectrogram(x: Float[Tensor, "*rows samples"], sample_rate: int) -> Float64[
 
 
 def decibels(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Express power in decibels: 10 log10(power), and -100 below 1e-10."""
+    """Express power in decibels.
+
+    Args:
+        power: Power, where 1 is a sine of amplitude 1.
+
+    Returns:
+        10 log10(power), and -100 below a power of 1e-10.
+    """
     return 10 * power.clamp_min(10 ** (SILENCE / 10)).log10()
 
 

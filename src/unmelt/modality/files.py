@@ -31,7 +31,15 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def write_picture(path: Path, picture: Image) -> list[Path]:
-    """Write a picture as PNG and return the path, in a list."""
+    """Write a picture as PNG, atomically.
+
+    Args:
+        path: Where to write.
+        picture: The picture.
+
+    Returns:
+        The path, in a list.
+    """
     page = BytesIO()
     picture.save(page, format="PNG")
     write(path, page.getvalue())
@@ -39,7 +47,15 @@ def write_picture(path: Path, picture: Image) -> list[Path]:
 
 
 def write_array(path: Path, x: Tensor) -> list[Path]:
-    """Write a tensor as a NumPy array (.npy) and return the path, in a list."""
+    """Write a tensor as a NumPy array (.npy), atomically.
+
+    Args:
+        path: Where to write.
+        x: The tensor.
+
+    Returns:
+        The path, in a list.
+    """
     array = BytesIO()
     np.save(array, x.detach().cpu().numpy())
     write(path, array.getvalue())

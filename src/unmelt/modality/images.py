@@ -132,5 +132,12 @@ class Images:
 
 
 def one_of_each(labels: Int64[Tensor, " rows"]) -> Int64[Tensor, " few"]:
-    """The first row of every class, of up to ten classes."""
+    """Find the first row of every class.
+
+    Args:
+        labels: The class of each row.
+
+    Returns:
+        Row numbers, for the first ten of the classes that occur.
+    """
     return torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:10]])

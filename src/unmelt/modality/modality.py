@@ -59,6 +59,9 @@ class Modality(Protocol[Data_contra]):
 
         Args:
             classes: The number of classes; 0 for none.
+
+        Returns:
+            The number of samples.
         """
 
     def samples_to_score(self, real: int) -> int:
@@ -66,6 +69,9 @@ class Modality(Protocol[Data_contra]):
 
         Args:
             real: The number of training rows.
+
+        Returns:
+            The number of samples.
         """
 
     def draw(
@@ -82,6 +88,9 @@ class Modality(Protocol[Data_contra]):
             labels: The class of each sample.
             classes: The names of the classes.
             beside: Real data, which are shown beside the samples where that helps to judge them.
+
+        Returns:
+            The picture.
         """
 
     def strip(
@@ -98,6 +107,9 @@ class Modality(Protocol[Data_contra]):
             times: The time of each frame, from noise (1) to data (0).
             labels: The class of each sample.
             classes: The names of the classes.
+
+        Returns:
+            The picture.
         """
 
     def write(
@@ -142,4 +154,7 @@ class Modality(Protocol[Data_contra]):
         Args:
             real: As many training rows as there will be samples; they set the floor.
             held_out: Real data that were not trained on.
+
+        Returns:
+            Its name, the distance of samples to the held-out data, and that of the training rows.
         """

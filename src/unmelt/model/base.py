@@ -1,7 +1,7 @@
-"""What every model does, whatever its data: it is trained, and it answers requests.
+"""What all models share, whatever their data: training, and sampling a `SampleRequest`.
 
-The facades differ in what people say to them (a label, a prompt) and in what comes back (images, text). Both turn it
-into a `SampleRequest`, and everything from there on is here.
+The facades differ in their arguments (a label, a prompt) and in what they return (images, text). Both turn the
+arguments into a `SampleRequest`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ M = TypeVar("M", bound="BaseModel")
 
 
 class Decoding(NamedTuple):
-    """What samples a request: a denoiser, a sampler and the times it visits."""
+    """What samples a request.
+
+    Args:
+        denoiser: The denoiser, not yet guided.
+        sampler: The sampler.
+        grid: The times that the sampler visits.
+    """
 
     denoiser: Any
     sampler: Sampler

@@ -1,4 +1,4 @@
-"""What happens around training: a run folder is resumed, saved to, drawn in and logged."""
+"""Training a model in a run folder: resume, save, draw previews, log."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def fit(
 
     Args:
         model: A model with source, objective and training; its `folder` is the run folder, or None to keep nothing.
-        device: Where to compute. Under torchrun every process takes its own.
-        execution: How it is computed.
+        device: Where to compute. Under torchrun every process uses its own device.
+        execution: How a step is computed: compiled, in micro-batches, sharded.
         quiet: Whether to print nothing.
         log_to: Names of services, or loggers, that the run is reported to.
         train_step: The networks and losses, the model's denoiser being the first network or computing with it; None is
@@ -99,8 +99,8 @@ def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]
 
 
 def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> None:
-    """Bring the trainer to where the run in this folder stopped, if there is one."""
-    mine = model.describe()  # before anything else: what cannot be described could not be saved
+    """Load the newest checkpoint of the run in this folder, if there is one."""
+    mine = model.describe()  # first: a model that cannot be described cannot be saved
     run.prepare(folder)
     if not (folder / run.CONFIG).exists():
         return

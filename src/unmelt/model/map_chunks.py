@@ -1,7 +1,6 @@
-"""Many rows, shared out among processes: each makes some, and all of them have all.
+"""Map a function over chunks of rows, divided among processes; every process gets all results.
 
-The chunks that rows are made in are the same however many processes there are, each a process's in turn, so that what
-comes out is the same, bit for bit.
+Chunks do not depend on the number of processes, and go to them in turn, so that results are the same bit for bit.
 """
 
 from collections.abc import Callable
@@ -17,13 +16,18 @@ from unmelt.train import processes
 def map_chunks(
     rows: int, most: int, make: Callable[[slice], Tensor], what: str = "sampling", independent: bool = True
 ) -> Tensor:
-    """All rows, made in chunks; every process must call, and gets the same.
+    """Compute rows in chunks. Every process must call, and gets the same result.
 
-    rows    how many, at least 1
-    most    rows of a chunk
-    make    from a slice of the rows to what they are, on the CPU
-    what    is being done, for the bar
-    independent   whether processes may make different chunks; where weights are sharded, every process makes all
+    Args:
+        rows: Number of rows, at least 1.
+        most: Rows of a chunk.
+        make: From a slice of the rows to a tensor [rows of the slice, ...] on the CPU.
+        what: What is being done, for the progress bar.
+        independent: Whether processes may compute different chunks. Where weights are sharded, every process computes
+            all of them.
+
+    Returns:
+        [rows, ...], the results in order.
     """
     count = processes.count() if independent else 1
     chunks = [slice(first, min(first + most, rows)) for first in range(0, rows, most)]

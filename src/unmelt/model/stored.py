@@ -227,6 +227,10 @@ class StoredModel(ABC):
             UsageError: If the folder is damaged, of another kind, or not a run folder.
         """
         about, weights = run.read_run(Path(folder))
+        if about["facade"] != cls.__name__:
+            raise UsageError(
+                f"{folder}, which holds a {about['facade']}", f"a run of a {cls.__name__}", f"um.load({str(folder)!r})"
+            )
         try:
             parts = {name: config.build(about["model"][name]) for name in REQUIRED}
             parts |= {name: config.build(about["model"].get(name)) for name in set(cls.PARTS) - set(REQUIRED)}

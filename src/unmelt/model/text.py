@@ -27,7 +27,7 @@ from unmelt.likelihood import Estimate
 from unmelt.modality import Modality, Text
 from unmelt.model import text_decoding, text_evaluation
 from unmelt.model.base import BaseModel, Decoding
-from unmelt.model.canvas import Canvas, Texts, one_each
+from unmelt.model.canvas import Canvas, Texts, one_per_row
 from unmelt.model.request import DenoiserTransform, Guide, SampleRequest, check_rows
 from unmelt.process import Mask
 from unmelt.rng import fold
@@ -176,7 +176,7 @@ class TextModel(BaseModel):
         prompt, suffix = settings.pop("prompt", ""), settings.pop("suffix", "")
         length = settings.pop("length", None)
         if known.known_tokens is None:
-            prompts, suffixes = one_each(prompt, rows, "prompt"), one_each(suffix, rows, "suffix")
+            prompts, suffixes = one_per_row(prompt, rows, "prompt"), one_per_row(suffix, rows, "suffix")
             known = dataclasses.replace(known, known_tokens=self.canvas.between(prompts, suffixes, length))
         belief = settings.pop("temperature", 1.0), settings.pop("allowed", None), settings.pop("top_p", 1.0)
         return SampleRequest(rows=rows, condition=known, transforms=_transforms(*belief), **settings)  # type: ignore[misc]
@@ -296,7 +296,7 @@ class TextModel(BaseModel):
         seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
         gapped = [self.canvas.gapped(text, marker, tokens) for text in texts]
         if whole and not self.is_causal:
-            gapped = [each._replace(known=self.canvas.ended(each.known)) for each in gapped]
+            gapped = [each._replace(known=self.canvas.with_end(each.known)) for each in gapped]
         found = [""] * len(texts)
         how: dict[str, Any] = {"transforms": _transforms(temperature, allowed, top_p), "cache_block": cache_block}
         for length in {len(each.known) for each in gapped}:  # rows of one batch have one length
@@ -343,7 +343,7 @@ class TextModel(BaseModel):
             found = text_evaluation.negative_log_likelihood(self, tokens, nothing, draws, seed)
             return Estimate(-found.value, found.error)
         texts = [texts] if isinstance(texts, str) else list(texts)
-        prompts, suffixes = one_each(prompt, len(texts), "prompt"), one_each(suffix, len(texts), "suffix")
+        prompts, suffixes = one_per_row(prompt, len(texts), "prompt"), one_per_row(suffix, len(texts), "suffix")
         return text_evaluation.log_likelihood(self, list(zip(prompts, texts, suffixes, strict=True)), draws, seed)
 
     @torch.no_grad()

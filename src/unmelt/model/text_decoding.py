@@ -36,7 +36,7 @@ def decoding(model: TextModel, request: SampleRequest) -> Decoding:
     grid = grid if request.steps is None else dataclasses.replace(grid, steps=request.steps)
     sampler, known = request.sampler or model.sampler, request.condition
     is_ahead = known is not None and known.known_tokens is not None
-    is_ahead = is_ahead and model.canvas.known_ahead(known.known_tokens)  # type: ignore[union-attr, arg-type]
+    is_ahead = is_ahead and model.canvas.known_after_gap(known.known_tokens)  # type: ignore[union-attr, arg-type]
     if is_ahead and isinstance(sampler, Unmask):
         sampler = dataclasses.replace(sampler, end=None)
     if request.cache_block:

@@ -70,14 +70,22 @@ def negative_log_likelihood(
         loss = dataclasses.replace(loss, token_mean=False, bidirectional_fraction=0.0)  # the bound, however trained
     if denoiser is None:
         is_ahead = isinstance(model.denoiser, Blockwise) and model.denoiser.bidirectional
-        is_ahead = is_ahead and model.canvas.known_ahead(known)
+        is_ahead = is_ahead and model.canvas.known_after_gap(known)
         denoiser = model.denoiser.as_bidirectional if is_ahead else model.denoiser
     draws = draws_of(model, draws)
     return bound_on_tokens(loss, denoiser, tokens, Condition(known_tokens=known), draws=draws, seed=seed)
 
 
 def draws_of(model: TextModel, draws: int) -> int:
-    """How many draws a likelihood takes: one where it is exact."""
+    """The number of draws of masks that a likelihood averages over.
+
+    Args:
+        model: The model.
+        draws: The number for a model whose likelihood is a bound.
+
+    Returns:
+        `draws`, or 1 for an autoregressive model, whose likelihood is exact.
+    """
     return 1 if isinstance(model.denoiser, Autoregressive) else draws
 
 

@@ -98,9 +98,9 @@ class AnyOrder:
         truth = x0[:, None].expand_as(masked)
         x_t = torch.where(masked, process.mask, truth)
         if isinstance(denoiser, Blockwise):
-            belief = denoiser.informed(x_t.flatten(1), x0, masked.flatten(1), t, condition)
-        elif hasattr(denoiser, "at"):
-            belief = denoiser.at(x_t[:, 0], masked[:, 0], t, condition)
+            belief = denoiser.teacher_forced(x_t.flatten(1), x0, masked.flatten(1), t, condition)
+        elif hasattr(denoiser, "logits_at"):
+            belief = denoiser.logits_at(x_t[:, 0], masked[:, 0], t, condition)
         else:
             belief = Categorical(denoiser(x_t[:, 0], t, condition).logits[masked[:, 0]])
         miss = -belief.log_probabilities.gather(-1, truth[masked][:, None])[:, 0]

@@ -42,6 +42,9 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
     Args:
         size: Height in pixels.
+
+    Returns:
+        The typeface.
     """
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
 
@@ -52,6 +55,9 @@ def figure(width: float, height: float) -> Figure:
     Args:
         width: Width in inches of 150 pixels.
         height: Height in inches.
+
+    Returns:
+        The figure.
     """
     made = Figure(figsize=(width, height), dpi=150, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(made)

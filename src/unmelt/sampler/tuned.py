@@ -1,14 +1,13 @@
-"""A sampler whose levels and coefficients were learned: few steps, each with coefficients of its own.
+"""A sampler with learned levels and coefficients: few steps, each with its own coefficients.
 
-With the angle theta = atan(sigma / alpha), in which paths are smooth from pure noise to clean data, step i asks for a
-belief some of the way ahead, as if x turned with the angle and nothing else happened, and steps with a mixture of
-all beliefs so far:
+Let theta = atan(sigma / alpha), the angle in which paths are smooth from pure noise to clean data. Step i evaluates the
+belief part of the way ahead, with x rescaled to the level there, and steps with a weighted mean of all beliefs so far:
 
     D_i = belief(x_t c' / c, theta'),  theta' = theta_t + ahead_i (theta_s - theta_t),  c = sqrt(alpha^2 + sigma^2)
     x_s = ode_step(x_t, sum_j w_ij D_(i-j)),      sum_j w_ij = 1
 
-Every explicit multistep method is of this form up to its order, so that learning (see `tune.py`) starts from one; and
-whatever is learned, data that are a single point are sampled exactly. Nothing in it knows of a schedule.
+Every explicit multistep method has this form, so that the fit (see `tune.py`) can start from one. Data that are a
+single point are sampled exactly, whatever the coefficients. Levels and coefficients do not depend on the schedule.
 """
 
 import math
@@ -31,7 +30,7 @@ from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
 
 SOONEST = 1e-3
-"""Of the present angle: no belief is asked for at less noise than that."""
+"""Smallest angle at which a belief is evaluated, as a share of the present angle."""
 
 
 @final
@@ -117,7 +116,7 @@ class Tuned(Sampler):
 def _numbers(
     of: Tuned, schedule: Schedule, dtype: torch.dtype, ndim: int, t: Float[Tensor, " rows"], s: Float[Tensor, " rows"]
 ) -> tuple[Tensor, ...]:
-    """(the time at which belief is asked for, what x turns by until then, the weight of each past belief)."""
+    """(the time at which the belief is evaluated, the factor that rescales x to it, the weight of each past belief)."""
     step = of.begun(schedule, t)
     ahead: Float64[Tensor, " rows"] = t.new_tensor(of.ahead, dtype=torch.float64)[step]
 

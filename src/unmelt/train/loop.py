@@ -196,7 +196,8 @@ class Trainer:
             if not learner.runs(self.done):
                 losses.append(self._no_loss)
                 continue
-            with without_gradients(self._constants[number]):
+            constants = self._constants[number]
+            with without_gradients(constants) if constants else nullcontext():
                 losses.append(self._gradient(number, batches))
             for module in self._computed if self.execution.shard else ():
                 processes.reshard(module)
@@ -207,14 +208,14 @@ class Trainer:
         if self.post_hoc_ema is not None:
             self.post_hoc_ema.update()
         self.done += 1
-        return torch.stack(losses)
+        return losses[0][None] if len(losses) == 1 else torch.stack(losses)
 
     def _gradient(self, phase: int, batches: dict[int, Batch]) -> Tensor:
         """This process's share of a phase's gradient, left in the parameters, and of its loss, which is returned.
 
         The phases of a step share its batch: `batches` holds the parts that an earlier phase has encoded.
         """
-        count, total = self.execution.gradient_accumulation, torch.zeros((), device=self.device)
+        count, losses = self.execution.gradient_accumulation, []
         first, seed = processes.rank() * count, self._seed(self.done, phase)
         for part in range(first, first + count):
             self._seed_global(seed if part == 0 else fold(seed, part))
@@ -222,10 +223,12 @@ class Trainer:
             batch = batches.get(part) or self._batch(self.source, self.done * self.parts + part, self.done)
             if len(self.learners) > 1:
                 batches[part] = batch
-            loss = self._loss(batch, rng, phase) / count
+            loss = self._loss(batch, rng, phase)
+            if count > 1:
+                loss = loss / count
             loss.backward()
-            total += loss.detach()
-        return total
+            losses.append(loss.detach().float())
+        return sum(losses[1:], losses[0])
 
     def run(self, checkpoints: Path | None = None) -> Generator[Event, None, None]:
         """Take all steps that are left, and yield what happens on the way.

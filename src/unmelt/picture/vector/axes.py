@@ -25,7 +25,14 @@ SMALL, LETTER = 12.5, 7.0
 
 
 def numbers(values: Numbers) -> np.ndarray:
-    """Convert to a float64 array."""
+    """Convert to a float64 array.
+
+    Args:
+        values: A sequence, an array or a tensor.
+
+    Returns:
+        The array.
+    """
     return values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, dtype=float)
 
 
@@ -88,6 +95,9 @@ class Axes:
 
         Args:
             x: Values of x.
+
+        Returns:
+            The units, as an array.
         """
         return self._share(x, self.x, self.x_log) * self.area[2]
 
@@ -96,6 +106,9 @@ class Axes:
 
         Args:
             y: Values of y.
+
+        Returns:
+            The units, as an array.
         """
         return (1 - self._share(y, self.y, self.y_log)) * self.area[3]
 

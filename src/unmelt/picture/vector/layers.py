@@ -32,6 +32,9 @@ class Layer(ABC):
 
         Args:
             axes: What part of the plane is shown.
+
+        Returns:
+            SVG elements.
         """
 
 

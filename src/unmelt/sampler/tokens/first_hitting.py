@@ -1,11 +1,11 @@
-"""The first-hitting sampler (Zheng et al., 2025): go straight to the moments at which something is unmasked.
+"""The first-hitting sampler (Zheng et al., 2025), which goes straight to the times at which a token is unmasked.
 
-With n masks at time t, the next one falls at the time s at which
+With n masks at time t, the next one is unmasked at the time s at which
 
-    1 - alpha(s) = (1 - alpha(t)) u^(1 / n)
+    1 - alpha(s) = (1 - alpha(t)) u^(1 / n),      u uniform on [0, 1]
 
-and it is any of the n alike. Exact in law, and never more passes than tokens, however fine the grid: steps in which
-nothing happens are never taken.
+and each of the n is equally likely. It is exact in law and takes one network call per token, however fine the grid:
+steps in which nothing happens are never taken.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
+from unmelt.process import Mask
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -25,38 +26,37 @@ from unmelt.sampler.tokens.masks import check_masks
 @final
 @dataclass(frozen=True)
 class FirstHitting(Sampler):
-    """One token a pass. The moment of the next is in the state, so that a grid changes nothing about it."""
+    """First-hitting sampling: one token per network call, exact in law.
+
+    The time of the next token is in the state, so the samples do not depend on the grid.
+    """
 
     def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
-        return State.start(x, t, rng, condition, next=torch.full_like(t, torch.nan))
+        return _plan(check_masks(denoiser), State.start(x, t, rng, condition, next_time=t))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = check_masks(denoiser)
         while True:
-            state = self._planned(process, state)
-            now = state.recall("next") >= s
+            now = state.recall("next_time") >= s
             if not now.any():
                 return state.moved(state.x, s, state.x0)
-            state = state.put(now, self._hit(denoiser, state[now]))
+            state = state.put(now, _plan(process, self._unmask_one(denoiser, state[now])))
 
-    def _planned(self, process: object, state: State) -> State:
-        """Every row knows when its next token falls; -1 where none is left to."""
-        new = state.recall("next").isnan()
-        if not new.any():
-            return state
-        schedule = process.schedule  # type: ignore[attr-defined]
-        part = state[new]
-        masks = process.masked(part.x).flatten(1).sum(1)  # type: ignore[attr-defined]
-        u = part.rng.uniform((len(part), 1), torch.float64)[:, 0].to(part.t.device)
-        melted = (1 - schedule.alpha(part.t)) * (1 - u) ** (1 / masks.clamp_min(1))
-        at = torch.where(masks > 0, torch.minimum(schedule.time(1 - melted), part.t), -1.0)
-        return state.put(new, part.moved(part.x, part.t, part.x0, part.rng.advance(), next=at))
-
-    def _hit(self, denoiser: Denoiser, state: State) -> State:
-        at, process = state.recall("next"), denoiser.process
-        belief = denoiser(state.x, at, state.condition)
+    def _unmask_one(self, denoiser: Denoiser, state: State) -> State:
+        time, process = state.recall("next_time"), denoiser.process
+        belief = denoiser(state.x, time, state.condition)
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
-        chance = torch.where(process.masked(state.x), u[..., 0], -1.0).flatten(1)
-        chosen = (chance == chance.max(1, keepdim=True).values).view_as(state.x)
-        x = belief.write(state.x, chosen & process.masked(state.x), u[..., 1])
-        return state.moved(x, at, belief.best, state.rng.advance(), next=torch.full_like(at, torch.nan))
+        masked = process.masked(state.x)
+        draw = torch.where(masked, u[..., 0], -1.0).flatten(1)
+        chosen = (draw == draw.max(1, keepdim=True).values).view_as(state.x)
+        x = belief.write(state.x, chosen & masked, u[..., 1])
+        return state.moved(x, time, belief.best, state.rng.advance())
+
+
+def _plan(process: Mask, state: State) -> State:
+    """Draw the time at which each row's next token is unmasked; -1 where no mask is left."""
+    masks = process.masked(state.x).flatten(1).sum(1)
+    u = state.rng.uniform((len(state), 1), torch.float64)[:, 0].to(state.t.device)
+    noise_left = (1 - process.schedule.alpha(state.t)) * (1 - u) ** (1 / masks.clamp_min(1))
+    time = torch.where(masks > 0, torch.minimum(process.schedule.time(1 - noise_left), state.t), -1.0)
+    return state.moved(state.x, state.t, state.x0, state.rng.advance(), next_time=time)

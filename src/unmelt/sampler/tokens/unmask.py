@@ -1,26 +1,30 @@
-"""Filling in masks in an order of one's own: which places first, and how many in a pass.
+"""Unmasking in a chosen order: which masks are written first, and how many in one network call.
 
-    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others wait
+    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others stay masks
 
-With one token a pass in random order this is the exact law of the any-order model. Orders that look at the belief
-(confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025); writing many at once leaves it
-for the worse, by what the tokens would have told one another. Tokens tell their neighbours most, so that those of one
-pass may be kept apart from one another: with a row's length between them it is one token a pass again.
+With one token per call in random order this is the exact law of the any-order model. Orders that depend on the belief
+(confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025). Writing several tokens at once
+leaves it for the worse, by their mutual information, since they are drawn independently. That is largest between
+neighbours, so tokens of one call can be kept a minimal distance apart; at the length of a row that is one token per
+call again.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, fields
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from unmelt.backbone.kv_cache import KVCache
 from unmelt.condition import Condition
+from unmelt.denoiser.cached import check_cached
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
+from unmelt.process import Mask
 from unmelt.rng import Rows
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -28,20 +32,29 @@ from unmelt.sampler.tokens.masks import check_masks
 from unmelt.sampler.tokens.order import Confidence, Order
 from unmelt.sampler.tokens.pace import Pace, Scheduled
 
+CACHE = tuple(field.name for field in fields(KVCache))
+"""Names of the cache's tensors in a state's memory."""
+
 
 @final
 @dataclass(frozen=True)
 class Unmask(Sampler):
     """Unmask until at most the masks scheduled for time s remain. A step takes zero or more network calls.
 
+    With a cache, a call reads only what has not been read, for all rows together, at whatever blocks they stand.
+
     Args:
         order: Which masked tokens are written first.
         pace: How many are written in one network call.
         block: Tokens per block; a block is finished before the next is begun. 1 decodes left to right. None: no blocks.
-        cache: Keep keys and values of finished blocks. Blocks are then the denoiser's own, which must be cached.
+        cache: Decode with the keys and values of what was read before. The denoiser must be a `CachedDenoiser`, and the
+            blocks are its own.
         end: End-of-text token: once written, the rest of the row becomes this token. None: no such token.
         min_distance: Smallest distance between tokens written in one network call. Of closer ones the first in order is
             written and the others wait.
+
+    Raises:
+        UsageError: If the block or the distance is below 1, or a block is given together with a cache.
     """
 
     order: Order = Confidence()
@@ -55,131 +68,115 @@ class Unmask(Sampler):
         if isinstance(self.min_distance, bool) or self.min_distance < 1:
             raise UsageError(
                 f"Unmask with min_distance={self.min_distance!r}",
-                "at least 1 place, which is the next one",
+                "at least 1, the distance of neighbours",
                 "min_distance=6",
             )
         if self.block is not None and (isinstance(self.block, bool) or self.block < 1 or self.cache):
             raise UsageError(
                 f"Unmask with block={self.block!r}, cache={self.cache}",
-                "places of at least 1, or the blocks of a denoiser with a cache",
+                "blocks of at least 1 token, or the blocks of a denoiser with a cache",
                 "Unmask(block=32), or Unmask(cache=True)",
             )
 
     def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
-        return State.start(x, t, rng, condition, total=torch.full_like(t, torch.nan))
+        """See `Sampler.init`. A state also remembers how many masks a row would have at t = 1, and the cache.
+
+        Raises:
+            UsageError: If the denoiser's process does not mask, or a cache is asked for and it has none.
+        """
+        process = check_masks(denoiser)
+        masks = process.masked(x).flatten(1).sum(1).to(t.device)
+        memory = {"total": masks / (1 - process.schedule.alpha(t)).clamp_min(1e-12)}
+        if self.cache:
+            memory |= vars(check_cached(denoiser).init_cache(len(x), x.shape[1], x.device))
+        return State.start(x, t, rng, condition, **memory)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = check_masks(denoiser)
-        state = self._counted(process, state)
-        # Of those masked at first, as many may stay as would still be masked at s; the rounding forgives float64's.
-        allowed = (state.recall("total") * (1 - process.schedule.alpha(s)) + 1e-9).floor()
+        # Of the masks at t = 1, as many may stay as would still be masked at s; the sum forgives float64's rounding.
+        allowed = (state.recall("total") * (1 - process.schedule.alpha(s)) + 1e-9).floor().long()
         while True:
-            due = process.masked(state.x).flatten(1).sum(1) - allowed.long()
+            due = process.masked(state.x).flatten(1).sum(1) - allowed
             late = due > 0
             if not late.any():
                 return state.moved(state.x, s, state.x0)
-            one_pass = self._reading_on if self.cache else self._reading_all
-            state = one_pass(denoiser, process, state, late, due)
+            if late.all():
+                state = self._network_call(denoiser, process, state, due)
+            else:
+                state = state.put(late, self._network_call(denoiser, process, state[late], due[late]))
 
-    def _counted(self, process: Any, state: State) -> State:
-        """How many masks there would have been at t = 1, from those there are."""
-        total = state.recall("total")
-        if not total.isnan().any():
-            return state
-        masks = process.masked(state.x).flatten(1).sum(1)
-        melted = 1 - process.schedule.alpha(state.t)
-        total = torch.where(total.isnan(), masks / melted.clamp_min(1e-12), total)
-        return state.moved(state.x, state.t, state.x0, total=total)
+    def _network_call(self, denoiser: Denoiser, process: Mask, state: State, due: Tensor) -> State:
+        """The state after one network call, in which every row has some of its masks written."""
+        if not self.cache:
+            belief = denoiser(state.x, _time_by_masks(process, state), state.condition)
+            return self._written(process, state, belief, due, torch.zeros_like(due))
+        cached, cache = check_cached(denoiser), KVCache(**{name: state.recall(name) for name in CACHE})
+        block_start = process.masked(state.x).int().argmax(1) // cached.block * cached.block
+        belief, cache = cached.decode_step(state.x, block_start, cache, state.condition)
+        state = self._written(process, state, belief, due, block_start)
+        return state.moved(state.x, state.t, state.x0, **vars(cache))
 
-    def _reading_all(self, denoiser: Denoiser, process: Any, state: State, late: Tensor, due: Tensor) -> State:
-        part = state[late]
-        belief = denoiser(part.x, self._now(process, part), part.condition)
-        return state.put(late, self._written(process, part, belief, due[late], 0))
-
-    def _reading_on(self, denoiser: Any, process: Any, state: State, late: Tensor, due: Tensor) -> State:
-        """A pass over the open block of each row, rows that stand at the same one together."""
-        if not hasattr(denoiser, "decode_step"):
-            raise UsageError(
-                f"a cache for a {type(denoiser).__name__}",
-                "a denoiser that can go on from what it has read",
-                "Autoregressive, Blockwise or ApproximateBlockCache; or Unmask(cache=False)",
-            )
-        if "kept" not in state.memory:
-            nothing = torch.full((len(state),), -1, device=state.x.device)
-            kept = torch.zeros(len(state), 0, device=state.x.device)
-            state = state.moved(state.x, state.t, state.x0, kept=kept, read=nothing, at=nothing)
-        first = process.masked(state.x).int().argmax(1) // denoiser.block * denoiser.block
-        alike = torch.stack([first, state.memory["read"], state.memory["at"]], 1)
-        for group in alike[late].unique(dim=0):
-            rows = late & (alike == group).all(1)
-            state = self._from_kept(denoiser, process, state, rows, due, *group.tolist())
-        return state
-
-    def _from_kept(
-        self, denoiser: Any, process: Any, state: State, rows: Tensor, due: Tensor, first: int, read: int, at: int
+    def _written(
+        self, process: Mask, state: State, belief: Categorical, due: Tensor, first: Int64[Tensor, " rows"]
     ) -> State:
-        """These rows, which have `read` places kept since the block at `at`, a pass on in the block at `first`."""
-        part, length = state if rows.all() else state[rows], state.x.shape[1]
-        lasts = read >= 0 and (at == first or denoiser.exact)
-        before = part.memory["kept"][..., :read, :] if lasts else None
-        belief, kept = denoiser.decode_step(part.x, first, before, part.condition)
-        part = self._written(process, part, belief, due[rows], first)
-        now, whole = torch.full_like(part.memory["read"], kept.shape[4]), (0, 0, 0, length - kept.shape[4])
-        kept = F.pad(kept, whole)
-        part = part.moved(part.x, part.t, part.x0, kept=kept, read=now, at=torch.full_like(now, first))
-        if rows.all():
-            return part
-        if state.memory["kept"].ndim == 2:
-            room = kept.new_zeros(len(state), *kept.shape[1:])
-            state = state.moved(state.x, state.t, state.x0, kept=room)
-        return state.put(rows, part)
-
-    def _written(self, process: Any, state: State, belief: Categorical, due: Tensor, first: int) -> State:
-        """The rows with some more of their masks written, of those places that the belief is about."""
+        """The rows with some of their masks written, at the positions from `first` on that the belief is about."""
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device).flatten(1, -2)
         logits = belief.logits.flatten(1, -2)
-        law = logits.softmax(-1)  # to choose by; what is written is drawn in float64
-        last = first + law.shape[1]
-        x, u = state.x.flatten(1), u[:, first:last]
-        masked = process.masked(x[:, first:last])
-        rank = torch.where(masked & self._open(masked), self.order.rank(law, u[..., 0]), -math.inf)
+        law = logits.softmax(-1)  # ranks the masks; what is written is drawn in float64
+        x, x0, n = state.x.flatten(1), state.x0.flatten(1), law.shape[1]
+        masked = _window(process.masked(x), first, n)
+        rank_draw, token_draw = (_window(each, first, n) for each in u.unbind(-1))
+        rank = torch.where(masked & self._open(masked), self.order.rank(law, rank_draw), -math.inf)
         order = rank.argsort(stable=True, dim=1, descending=True)
         if self.min_distance > 1:
             rank = torch.where(self._first_around(order), rank, -math.inf)
             order = rank.argsort(stable=True, dim=1, descending=True)
         chosen = self.pace.chosen(law.gather(1, order[..., None].expand_as(law)), due)
         written = torch.zeros_like(masked).scatter(1, order, chosen) & (rank > -math.inf)
-        new = Categorical(logits).write(x[:, first:last], written, u[..., 1])
-        best = belief.best.flatten(1)
-        x, x0 = (
-            torch.cat([whole[:, :first], part, whole[:, last:]], 1).view_as(state.x)
-            for whole, part in ((x, new), (state.x0.flatten(1), best))
-        )
+        new = Categorical(logits).write(_window(x, first, n), written, token_draw)
+        x = _with_window(x, first, new).view_as(state.x)
+        x0 = _with_window(x0, first, belief.best.flatten(1)).view_as(state.x0)
         return state.moved(self._ended(process, x), state.t, x0, state.rng.advance())
 
-    def _first_around(self, order: Int64[Tensor, "rows places"]) -> Bool[Tensor, "rows places"]:
-        """True in places that come before all that stand too near."""
+    def _first_around(self, order: Int64[Tensor, "rows n"]) -> Bool[Tensor, "rows n"]:
+        """True at positions that come in order before all that are closer than the smallest distance."""
         turn = torch.zeros_like(order).scatter(1, order, torch.arange(order.shape[1], 0, -1).to(order).expand_as(order))
         turn, near = turn.double(), self.min_distance - 1
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
-    def _ended(self, process: Any, x: Tensor) -> Tensor:
-        """Nothing more to write after an end that everything before it leads up to."""
+    def _ended(self, process: Mask, x: Tensor) -> Tensor:
+        """Rows with everything after an end-of-text token filled with it, where no mask is left before it."""
         if self.end is None:
             return x
-        led_up = (~process.masked(x)).cummin(1).values
-        after = ((x == self.end) & led_up).cummax(1).values
+        no_mask_before = (~process.masked(x)).cummin(1).values
+        after = ((x == self.end) & no_mask_before).cummax(1).values
         return torch.where(after, self.end, x)
 
-    def _now(self, process: Any, state: State) -> Tensor:
-        """The time at which there would be as many masks as there are: what is known counts as written."""
-        masked = process.masked(state.x).flatten(1)
-        return process.schedule.time(1 - masked.double().mean(1).to(state.t))
-
-    def _open(self, masked: Tensor) -> Tensor:
-        """Places of the first block that is not finished."""
+    def _open(self, masked: Bool[Tensor, "rows n"]) -> Bool[Tensor, "rows n"]:
+        """Positions of the first block that is not finished."""
         if self.block is None:
             return torch.ones_like(masked)
         block = torch.arange(masked.shape[1], device=masked.device) // self.block
         first = torch.where(masked, block, masked.shape[1]).amin(1, keepdim=True)
         return block == first
+
+
+def _time_by_masks(process: Mask, state: State) -> Tensor:
+    """The time at which a row is expected to have as many masks as it has; known tokens count as written."""
+    masked = process.masked(state.x).flatten(1)
+    return process.schedule.time(1 - masked.double().mean(1).to(state.t))
+
+
+def _window(x: Tensor, first: Int64[Tensor, " rows"], n: int) -> Tensor:
+    """x [rows, length] at the n positions from `first` on; 0 after the end of a row."""
+    if n == x.shape[1]:
+        return x
+    return F.pad(x, (0, n)).gather(1, first[:, None] + torch.arange(n, device=x.device))
+
+
+def _with_window(x: Tensor, first: Int64[Tensor, " rows"], new: Tensor) -> Tensor:
+    """x [rows, length] with its values from `first` on replaced; what is after the end of a row is dropped."""
+    if new.shape[1] == x.shape[1]:
+        return new
+    positions = first[:, None] + torch.arange(new.shape[1], device=x.device)
+    return F.pad(x, (0, new.shape[1])).scatter(1, positions, new)[:, : x.shape[1]]
