@@ -53,7 +53,7 @@ class Langevin(Sampler):
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         x, rng = state.x, state.rng
         level = denoiser.process.level(state.t)
-        size = torch.where(s < state.t, self.size, 0.0)  # a frame that waits does not move
+        size = self.size * (s < state.t).to(state.t)  # a frame that waits does not move
         alpha, size, kick = (expand_like(each, x) for each in (level.alpha, size, torch.sqrt(2 * size) * level.sigma))
         for _ in range(self.walks):
             x0 = denoiser(x, state.t, state.condition).mean
