@@ -26,7 +26,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.model import TextModel
 from unmelt.posterior import Categorical
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import Sampler
 from unmelt.sampler.tokens import Confidence, EntropyBound, LeftToRight, Random, Threshold, Unmask
 
@@ -104,7 +104,7 @@ def lost(model: TextModel, sampler: Sampler, tokens: int, rows: int) -> dict[str
     for seed in range(rows):
         seen, generator = Seen(free), torch.Generator().manual_seed(seed)
         x = torch.full((1, tokens), mask)
-        done = sampler.step(seen, sampler.init(seen, x, zero + 1, Rows.of(seed, 1)), zero).x
+        done = sampler.step(seen, sampler.init(seen, x, zero + 1, RowSeeds.of(seed, 1)), zero).x
         total = 0.0
         for before, after in zip(seen.rows, [*seen.rows[1:], done], strict=True):
             places = (before != after)[0].nonzero()[:, 0]

@@ -110,17 +110,17 @@ def training(size: Size, low: bool = False) -> um.train.Training:
     return um.train.Training(steps=STEPS, batch=size.batch, lr=1e-3, lr_schedule=rate, precision=precision)
 
 
-def packed(size: Size, folder: Path) -> um.data.Arrays:
+def pack_tokens(size: Size, folder: Path) -> um.data.Arrays:
     return um.data.images(folder, size.side, size.channels)[0]
 
 
 def unmelt(size: Size, folder: Path, low: bool = False, compiled: bool = False) -> Step:
-    source = packed(size, folder)
+    source = pack_tokens(size, folder)
     process = um.process.Gaussian(um.schedule.VarianceExploding(0.002, 80.0))
     body = network(size, len(source.classes))
     denoiser = um.denoiser.Network(body, process, um.prediction.Preconditioned(SD), source.shape, data_sd=SD)
     times = um.objective.Stratified(um.objective.LogNormalSigma(-1.2, 1.2))
-    objective = um.objective.Regression(times=times, weight=um.objective.EDM(SD), drop=0.1)
+    objective = um.objective.Regression(times=times, weight=um.objective.EDMWeight(SD), drop=0.1)
     if compiled:
         for each in worth_compiling(body):  # as `Engine(compile=True)` does for a run
             each.compile()
@@ -139,7 +139,7 @@ def _batches(x: Tensor, labels: Tensor, rows: int) -> Iterator[tuple[Tensor, Ten
 
 def _held(size: Size, folder: Path) -> tuple[Tensor, Tensor]:
     """All images in [-1, 1], and their classes."""
-    x, labels = packed(size, folder).all()
+    x, labels = pack_tokens(size, folder).all()
     assert labels is not None
     return 2 * x - 1, labels
 

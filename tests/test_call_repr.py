@@ -9,7 +9,7 @@ from unmelt.adapter import Adapter, LoRA
 from unmelt.call_repr import LONGEST, CallRepr
 
 GAUSSIAN = um.process.Gaussian(um.schedule.Cosine())
-PREDICTION = um.denoiser.prediction.Velocity()
+PREDICTION = um.denoiser.prediction.FlowVelocity()
 
 
 def parameters(module: nn.Module) -> str:
@@ -19,7 +19,7 @@ def parameters(module: nn.Module) -> str:
 def parts() -> list[nn.Module]:
     mlp = um.backbone.MLP(shape=(2,), width=8, depth=1)
     tokens, causal, blocks = (
-        um.backbone.Transformer(symbols=4, vocabulary=3, length=6, width=16, depth=1, heads=2, block=block)
+        um.backbone.Transformer(input_vocabulary=4, vocabulary=3, length=6, width=16, depth=1, heads=2, block=block)
         for block in (None, 1, 2)
     )
     mask = um.process.Mask(3)

@@ -19,7 +19,7 @@ GIVEN = {
     "folder": "a-folder-that-is-not-there",
     "channels": 1,
     "frames": 3,
-    "symbols": 5,
+    "input_vocabulary": 5,
     "vocabulary": 4,
     "length": 6,
     "merges": ("a b", "ab c"),
@@ -59,7 +59,7 @@ def made(name):
     if "backbone" in needed:
         GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, arrival=cls is um.denoiser.FlowMap)
     if cls in TOKENS:
-        small = um.backbone.Transformer(symbols=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
+        small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))
     unknown = [argument for argument in needed if argument not in GIVEN]
     if unknown:
@@ -100,7 +100,7 @@ def test_arguments_other_than_the_defaults_round_trip():
     """Settings that are not the defaults, one of each kind of value."""
     part = um.objective.Regression(
         times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.3, sd=0.7)),
-        weight=um.objective.EDM(0.25),
+        weight=um.objective.EDMWeight(0.25),
         drop=0.125,
     )
     assert config.build(config.describe(part)) == part

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unmelt.rng import Rows, Stream, fold
+from unmelt.rng import RowSeeds, Stream, fold
 
 
 def test_fold_gives_distinct_reproducible_seeds():
@@ -20,27 +20,27 @@ def test_stream_is_reproducible_and_each_draw_differs():
 
 
 def test_a_row_draws_the_same_in_a_small_and_a_large_batch():
-    small, large = Rows.of(5, 3), Rows.of(5, 40)
+    small, large = RowSeeds.of(5, 3), RowSeeds.of(5, 40)
     for draw in ("normal", "uniform"):
         assert torch.equal(getattr(small, draw)((3, 17)), getattr(large, draw)((40, 17))[:3])
 
 
 def test_rows_repeat_a_draw_until_they_are_advanced():
-    rows = Rows.of(0, 2)
+    rows = RowSeeds.of(0, 2)
     assert torch.equal(rows.normal((2, 5)), rows.normal((2, 5)))
     assert not torch.equal(rows.normal((2, 5)), rows.advance().normal((2, 5)))
 
 
 def test_rows_seeded_one_by_one_equal_rows_drawn_alone():
-    alone = [Rows.of([seed], 1).normal((1, 6)) for seed in (11, 12, 13)]
-    assert torch.equal(torch.cat(alone), Rows.of([11, 12, 13], 3).normal((3, 6)))
+    alone = [RowSeeds.of([seed], 1).normal((1, 6)) for seed in (11, 12, 13)]
+    assert torch.equal(torch.cat(alone), RowSeeds.of([11, 12, 13], 3).normal((3, 6)))
     with pytest.raises(ValueError, match="2 seeds for 3 rows"):
-        Rows.of([1, 2], 3)
+        RowSeeds.of([1, 2], 3)
 
 
 def test_split_and_joined_rows_draw_as_before():
-    rows = Rows.of(9, 6).advance()
-    joined = Rows.join(
+    rows = RowSeeds.of(9, 6).advance()
+    joined = RowSeeds.join(
         [rows[4:], rows[torch.tensor([0, 2])], rows[torch.tensor([False, True, False, True, False, False])]]
     )
     order = torch.tensor([4, 5, 0, 2, 1, 3])
@@ -49,7 +49,7 @@ def test_split_and_joined_rows_draw_as_before():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_draws_have_the_moments_of_their_distribution(dtype):
-    rows, many = Rows.of(1, 4), 50_000
+    rows, many = RowSeeds.of(1, 4), 50_000
     normal, uniform = rows.normal((4, many), dtype), rows.uniform((4, many), dtype)
     assert normal.dtype == uniform.dtype == dtype
     assert (normal.mean(1).abs() < 5 / many**0.5).all()
@@ -62,7 +62,7 @@ def test_draws_have_the_moments_of_their_distribution(dtype):
 
 
 def test_neighbouring_seeds_and_draws_are_uncorrelated():
-    many = torch.cat([Rows.of(seed, 8).normal((8, 500)) for seed in range(8)])
-    later = Rows.of(0, 8).advance().normal((8, 500))
+    many = torch.cat([RowSeeds.of(seed, 8).normal((8, 500)) for seed in range(8)])
+    later = RowSeeds.of(0, 8).advance().normal((8, 500))
     correlation = torch.corrcoef(torch.cat([many, later])) - torch.eye(72)
     assert correlation.abs().max() < 5.5 / 500**0.5

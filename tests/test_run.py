@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import unmelt as um
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli import main
 
 
@@ -210,15 +210,15 @@ def test_show_refuses_damaged_metrics(folder, capsys):
 
 
 def test_checking_that_a_folder_is_writable_creates_nothing(tmp_path):
-    run.writable(tmp_path / "a" / "b")
+    run_folder.writable(tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
-    run.prepare(tmp_path / "a" / "b")
+    run_folder.prepare(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     assert not list((tmp_path / "a" / "b").iterdir())
 
 
 def test_a_relative_folder_is_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run.writable(run.Path("here"))
-    run.prepare(run.Path("here"))
+    run_folder.writable(run_folder.Path("here"))
+    run_folder.prepare(run_folder.Path("here"))
     assert (tmp_path / "here").is_dir()

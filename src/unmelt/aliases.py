@@ -9,6 +9,11 @@ from typing import Any
 PARTS = {
     "denoiser.Fitted": "denoiser.GaussianMixtureDenoiser",
     "denoiser.Refined": "denoiser.ResidualDenoiser",
+    "grid.Shares": "grid.LevelShares",
+    "objective.EDM": "objective.EDMWeight",
+    "objective.ELBO": "objective.ELBOWeight",
+    "objective.Flat": "objective.FlatWeight",
+    "prediction.Velocity": "prediction.FlowVelocity",
     "rate.Cosine": "lr_schedule.Cosine",
     "rate.InverseRoot": "lr_schedule.InverseRoot",
     "rate.Trapezoid": "lr_schedule.Trapezoid",
@@ -20,6 +25,7 @@ PARTS = {
 """Parts, earlier name to present name."""
 
 ARGUMENTS = {
+    "backbone.Transformer": {"symbols": "input_vocabulary"},
     "denoiser.Autoregressive": {"middle": "fills_middle"},
     "denoiser.Blockwise": {"both": "bidirectional"},
     "objective.AnyOrder": {"even": "token_mean", "free": "bidirectional_fraction", "twice": "antithetic_masks"},

@@ -12,10 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unmelt import config, run
+from unmelt import config, run_folder
 from unmelt.errors import UsageError
 from unmelt.train import read_metrics
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 
 CARD, SCORES, PICTURE = "README.md", "eval.json", "samples.png"
 
@@ -34,13 +34,13 @@ def finish(folder: Path, home: Path | None, name: str | None, license: str | Non
         license: License of the weights, by its short name; None keeps that of an earlier card, or "unknown".
     """
     check_license(license)
-    about = run.read_about(folder)
+    about = run_folder.read_about(folder)
     cards = [place / CARD for place in (folder, home) if place is not None and (place / CARD).is_file()]
     if license is None:
         license = next(filter(None, map(_license, cards)), None)
     picture, scores, seconds = folder / PICTURE, None, None
     if home is not None:
-        scores, lines = read_scores(home, about), read_metrics(home / run.METRICS)
+        scores, lines = read_scores(home, about), read_metrics(home / run_folder.METRICS)
         seconds = lines[-1]["seconds"] if lines else None
         newest = _picture(home)
         if newest is not None and newest.absolute() != picture.absolute():
@@ -180,7 +180,7 @@ def _trained(about: dict[str, Any], seconds: float | None) -> str:
 
 def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] | None) -> str:
     training, classes = about["model"]["training"], about["classes"]
-    facts = [
+    reversal_facts = [
         f"It makes {what}, and no others.",
         f"It knows {len(classes)} classes and nothing else to be told."
         if classes
@@ -188,10 +188,10 @@ def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] 
         f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
     ]
     if training and about["steps_done"] < training["steps"]:
-        facts.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
+        reversal_facts.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
     if scores is None:
-        facts.append("Nobody has recorded how good it is.")
-    return "\n".join(f"- {fact}" for fact in facts)
+        reversal_facts.append("Nobody has recorded how good it is.")
+    return "\n".join(f"- {fact}" for fact in reversal_facts)
 
 
 def _table(values: dict[str, Any]) -> str:

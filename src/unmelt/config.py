@@ -24,7 +24,7 @@ from unmelt.denoiser import (
 from unmelt.errors import UsageError, nearest
 from unmelt.sampler import grid
 from unmelt.train import AdamW, Muon, Training, lr_schedule
-from unmelt.train.processes import kind
+from unmelt.train.distributed import unsharded_class
 
 Part = TypeVar("Part", bound=type)
 
@@ -122,7 +122,7 @@ def describe(part: Any) -> Any:
         return part
     if isinstance(part, list | tuple):
         return [describe(value) for value in part]
-    cls = kind(part)
+    cls = unsharded_class(part)
     name = _NAMES.get(cls)
     if name is None:
         raise UsageError(

@@ -120,7 +120,7 @@ def _labels(model: Model, rows: int) -> Tensor | None:
     """Classes in the training data's proportions; without data, every class in turn."""
     if not model.classes:
         return None
-    real = None if model.source is None else metric.collect(model.source).labels
+    real = None if model.source is None else metric.collect_samples(model.source).labels
     return torch.arange(rows) % len(model.classes) if real is None else real.repeat(-(-rows // len(real)))[:rows]
 
 
@@ -128,7 +128,7 @@ def _distance(model: Model, rows: int) -> tuple[str, Any, float | None]:
     """The name of a distance to held-out data, the distance, and that of as many training rows."""
     if model.source is None or model.held_out is None:
         return "", None, None
-    real, held_out = metric.collect(model.source).x[:rows], metric.collect(model.held_out).x
+    real, held_out = metric.collect_samples(model.source).x[:rows], metric.collect_samples(model.held_out).x
     found = model.modality.distance(real, held_out)
     return found.name, found.measure, found.floor
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from unmelt import card, config, run
+from unmelt import card, config, run_folder
 from unmelt.errors import UsageError
 
-SHARED = (run.CONFIG, card.CARD, card.SCORES, card.PICTURE)
+SHARED = (run_folder.CONFIG, card.CARD, card.SCORES, card.PICTURE)
 """Files of a run folder that are published beside its weights; the others (checkpoints, losses) stay local."""
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -72,14 +72,16 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
     hub = _client(name)
     api = hub.HfApi(token=token, library_name="unmelt")
     with _as_usage_errors(name, f"a model on the Hub, or a folder {name}"):
-        path = Path(api.hf_hub_download(name, run.CONFIG, revision=revision, cache_dir=cache_dir))
+        path = Path(api.hf_hub_download(name, run_folder.CONFIG, revision=revision, cache_dir=cache_dir))
     if path.stat().st_size > MOST_CONFIG:
         raise UsageError(
-            f"{run.CONFIG} of {name} has {path.stat().st_size:,} bytes", f"at most {MOST_CONFIG:,}", "another model"
+            f"{run_folder.CONFIG} of {name} has {path.stat().st_size:,} bytes",
+            f"at most {MOST_CONFIG:,}",
+            "another model",
         )
     folder = path.parent
-    about = run.read_about(folder)
-    most = {run.weights_file(module): _most_bytes(name, about, module) for module in run.digests(about)}
+    about = run_folder.read_about(folder)
+    most = {run_folder.weights_file(module): _most_bytes(name, about, module) for module in run_folder.digests(about)}
     with _as_usage_errors(name, "a model with weights"):
         for file, bytes_at_most in most.items():
             if (folder / file).exists():
@@ -89,7 +91,7 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
             if size is None or size > bytes_at_most:
                 raise UsageError(
                     f"the weights of {name} have {size:,} bytes" if size else f"the weights of {name} state no size",
-                    f"at most the {bytes_at_most:,} that its {run.CONFIG} describes",
+                    f"at most the {bytes_at_most:,} that its {run_folder.CONFIG} describes",
                     "another revision of it",
                 )
             api.hf_hub_download(name, file, revision=folder.name, cache_dir=cache_dir)
@@ -99,10 +101,10 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
 def _most_bytes(name: str, about: dict[str, Any], module: str) -> int:
     """The largest size of a module's weights that fits a description."""
     try:
-        return run.most_bytes(config.build(about["model"][module]).state_dict())
+        return run_folder.most_bytes(config.build(about["model"][module]).state_dict())
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{run.CONFIG} of {name} does not describe a model ({error!r})",
+            f"{run_folder.CONFIG} of {name} does not describe a model ({error!r})",
             "a folder that unmelt saved",
             "another model",
         ) from None
@@ -127,7 +129,7 @@ def publish(folder: Path, name: str, private: bool | None, token: str | None, me
     if not is_name(name):
         raise UsageError(f"the name {name!r}", "an owner and a name", 'push_to_hub("owner/name")')
     hub = _client(name)
-    shared = (*SHARED, *map(run.weights_file, run.digests(run.read_about(folder))))
+    shared = (*SHARED, *map(run_folder.weights_file, run_folder.digests(run_folder.read_about(folder))))
     files = [path for path in map(folder.joinpath, shared) if path.is_file()]
     with _as_usage_errors(name, "a token that may write there"):
         api = hub.HfApi(token=token, library_name="unmelt")
@@ -174,7 +176,7 @@ def _as_usage_errors(name: str, needed: str) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         raise UsageError(
             f"{name} on the Hub is not a model of unmelt ({_brief(error)})",
-            f"{run.CONFIG} and {run.WEIGHTS}, as unmelt saves them",
+            f"{run_folder.CONFIG} and {run_folder.WEIGHTS}, as unmelt saves them",
             "another model",
         ) from None
     except Exception as error:  # the client's transport has its own kinds, which differ from version to version

@@ -152,7 +152,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowSeeds:
     """A seed for each row and the number of draws it has made. A value: it is never changed in place.
 
     Args:
@@ -164,7 +164,7 @@ class Rows:
     draws: Int64[Tensor, " rows"]
 
     @classmethod
-    def of(cls, seed: int | Sequence[int], rows: int) -> Rows:
+    def of(cls, seed: int | Sequence[int], rows: int) -> RowSeeds:
         """Seed rows, none of which has drawn yet.
 
         Args:
@@ -203,16 +203,16 @@ class Rows:
     def place(self, rows: int) -> tuple[int, int]:
         return 0, rows
 
-    def advance(self) -> Rows:
+    def advance(self) -> RowSeeds:
         """The same rows with their draw counts increased by one."""
-        return Rows(self.seeds, self.draws + 1)
+        return RowSeeds(self.seeds, self.draws + 1)
 
-    def __getitem__(self, rows: slice | Tensor) -> Rows:
+    def __getitem__(self, rows: slice | Tensor) -> RowSeeds:
         rows = rows.cpu() if isinstance(rows, Tensor) else rows  # seeds are on the CPU, the index may not be
-        return Rows(self.seeds[rows], self.draws[rows])
+        return RowSeeds(self.seeds[rows], self.draws[rows])
 
     @staticmethod
-    def join(parts: Sequence[Rows]) -> Rows:
+    def join(parts: Sequence[RowSeeds]) -> RowSeeds:
         """Concatenate rows.
 
         Args:
@@ -221,4 +221,4 @@ class Rows:
         Returns:
             All rows as one batch.
         """
-        return Rows(torch.cat([p.seeds for p in parts]), torch.cat([p.draws for p in parts]))
+        return RowSeeds(torch.cat([p.seeds for p in parts]), torch.cat([p.draws for p in parts]))

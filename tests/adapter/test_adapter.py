@@ -49,7 +49,9 @@ NETWORKS = {
     "mlp": lambda: um.backbone.MLP(shape=(6,), width=16, depth=2, classes=3),
     "unet": unet,
     "dit": lambda: um.backbone.DiT(channels=2, size=(8, 8), patch=2, width=16, depth=2, heads=2, classes=3),
-    "transformer": lambda: um.backbone.Transformer(symbols=5, vocabulary=4, length=6, width=16, depth=2, heads=2),
+    "transformer": lambda: um.backbone.Transformer(
+        input_vocabulary=5, vocabulary=4, length=6, width=16, depth=2, heads=2
+    ),
 }
 
 

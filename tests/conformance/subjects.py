@@ -24,7 +24,7 @@ from unmelt.denoiser import Mixture, prediction
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import (
     DDIM,
     DEIS,
@@ -164,16 +164,16 @@ class Anisotropic:
         return on.alpha(s) * self.mean + (x - on.alpha(t) * self.mean) @ self.axes * (after / before) @ self.axes.mT
 
 
-class Silent(Rows):
+class Silent(RowSeeds):
     """Rows that draw zeros: what is left of a stochastic sampler when its noise is nought."""
 
     def normal(self, shape: Any, dtype: torch.dtype = torch.float32, device: Any = "cpu") -> Tensor:
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
 
-    def advance(self) -> Rows:
+    def advance(self) -> RowSeeds:
         return type(self)(self.seeds, self.draws + 1)
 
-    def __getitem__(self, rows: Any) -> Rows:
+    def __getitem__(self, rows: Any) -> RowSeeds:
         return type(self)(self.seeds[rows], self.draws[rows])
 
 
@@ -217,7 +217,7 @@ class Given:
 
 
 def run(
-    sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: Rows | None = None, condition: Any = None
+    sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: RowSeeds | None = None, condition: Any = None
 ) -> State:
     """The state at the last of `times`, from x at the first."""
     rng = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64)) if rng is None else rng
@@ -230,7 +230,7 @@ def deterministic(sampler: Sampler) -> bool:
     model = ring(schedule.Straight())
     x, times = torch.ones(2, 2, dtype=F64), column(0.8, 0.5, 0.2)
     try:
-        quiet, noisy = run(sampler, model, x, times), run(sampler, model, x, times, Rows.of(1, 2))
+        quiet, noisy = run(sampler, model, x, times), run(sampler, model, x, times, RowSeeds.of(1, 2))
     except Exception:
         return False
     return torch.equal(quiet.x, noisy.x)
@@ -246,7 +246,7 @@ def takes_finer_times(sampler: Sampler) -> bool:
     """Whether it accepts times [rows, frames]; one that does not says so when it begins."""
     x, t = torch.zeros(1, 2, 2, dtype=F64), torch.full((1, 2), 0.5, dtype=F64)
     try:
-        sampler.init(ring(schedule.Straight()), x, t, Rows.of(0, 1))
+        sampler.init(ring(schedule.Straight()), x, t, RowSeeds.of(0, 1))
     except UsageError:
         return False
     return True

@@ -7,7 +7,7 @@ from conformance.subjects import F64, FINER, SAMPLERS, Frames, Silent, tilted
 from unmelt import UsageError, schedule
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import Adaptive, Restart, State, Tuned, advance, walk
 
 COS = schedule.Cosine()
@@ -48,7 +48,9 @@ def every_part(state):
 
 def test_times_equal_along_frames_are_row_times(finer_sampler):
     model, x, rows = Frames(tilted(COS), FRAMES), draw(), torch.tensor([0.9, 0.6], dtype=F64)
-    coarse, fine = (finer_sampler.init(model, x, t, Rows.of(5, ROWS)) for t in (rows, rows[:, None].expand(2, FRAMES)))
+    coarse, fine = (
+        finer_sampler.init(model, x, t, RowSeeds.of(5, ROWS)) for t in (rows, rows[:, None].expand(2, FRAMES))
+    )
     for share in (0.7, 0.4, 0.15, 0.0):
         coarse = finer_sampler.step(model, coarse, share * rows)
         fine = finer_sampler.step(model, fine, (share * rows)[:, None].expand(2, FRAMES))
@@ -80,7 +82,7 @@ def test_a_waiting_frame_does_not_change(finer_sampler, drive):
     """Bit for bit, at t = 0, at t = 1 and between, and its neighbours are shown nothing but what it is."""
     t = torch.tensor([[0.0, 0.9, 1.0], [0.4, 0.0, 0.7]], dtype=F64)
     moves = torch.tensor([[False, True, False], [False, False, True]])
-    state = finer_sampler.init(Mixed(), draw(), t, Rows.of(1, ROWS))
+    state = finer_sampler.init(Mixed(), draw(), t, RowSeeds.of(1, ROWS))
     for share in (0.6, 0.3, 0.0):
         s = torch.where(moves, share * t, t)
         before = every_part(state)
@@ -96,7 +98,7 @@ def test_a_waiting_frame_does_not_change(finer_sampler, drive):
 
 
 def test_a_row_whose_frames_all_wait_is_not_stepped(finer_sampler):
-    whole = finer_sampler.init(Mixed(), draw(), T, Rows.of(1, ROWS))
+    whole = finer_sampler.init(Mixed(), draw(), T, RowSeeds.of(1, ROWS))
     s = torch.stack([T[0], T[1] / 2])
     after = advance(Mixed(), finer_sampler, whole, s)
     assert torch.equal(after.x[0], whole.x[0])
@@ -106,7 +108,7 @@ def test_a_row_whose_frames_all_wait_is_not_stepped(finer_sampler):
 
 def test_rows_with_finer_times_are_split_and_joined(finer_sampler):
     model = Mixed()
-    whole = finer_sampler.init(model, draw(), T, Rows.of(2, ROWS))
+    whole = finer_sampler.init(model, draw(), T, RowSeeds.of(2, ROWS))
     targets = [share * T for share in SHARES]
     straight = finish(model, finer_sampler, whole, targets)
     half = finish(model, finer_sampler, whole, targets[:2])
@@ -119,7 +121,7 @@ def test_a_waiting_frame_passes_finite_gradients(finer_sampler):
     """A clean frame beside frames that are sampled: the sample can be differentiated with respect to it."""
     x = draw().requires_grad_()
     t = torch.tensor([[0.0, 0.9, 0.8]], dtype=F64).expand(ROWS, FRAMES)
-    state = finer_sampler.init(Mixed(), x, t, Rows.of(1, ROWS))
+    state = finer_sampler.init(Mixed(), x, t, RowSeeds.of(1, ROWS))
     *_, state = walk(Mixed(), finer_sampler, state, [share * t for share in (0.6, 0.2)])
     (slope,) = torch.autograd.grad(state.x[:, 1:].sum(), x)
     assert torch.isfinite(slope).all()
@@ -128,7 +130,7 @@ def test_a_waiting_frame_passes_finite_gradients(finer_sampler):
 
 def test_a_time_of_a_row_is_the_time_of_all_its_frames():
     sampler = next(one for one in FINER if type(one).__name__ == "Euler")
-    state = sampler.init(Mixed(), draw(), torch.ones(ROWS, FRAMES, dtype=F64), Rows.of(0, ROWS))
+    state = sampler.init(Mixed(), draw(), torch.ones(ROWS, FRAMES, dtype=F64), RowSeeds.of(0, ROWS))
     s = torch.tensor([0.5, 0.2], dtype=F64)
     wanted = advance(Mixed(), sampler, state, s[:, None].expand(ROWS, FRAMES))
     assert torch.equal(advance(Mixed(), sampler, state, s).x, wanted.x)
@@ -140,9 +142,9 @@ def test_those_that_decide_for_whole_rows_refuse_finer_times():
     assert {type(one) for one in refused} == {Adaptive, Restart, Tuned}
     for one in refused:
         with pytest.raises(UsageError, match="one time a row"):
-            one.init(Mixed(), draw(), T, Rows.of(0, ROWS))
+            one.init(Mixed(), draw(), T, RowSeeds.of(0, ROWS))
 
 
 def test_times_that_do_not_fit_x_are_refused():
     with pytest.raises(UsageError, match="leading axes"):
-        State.start(draw(), T[:, :2], Rows.of(0, ROWS))
+        State.start(draw(), T[:, :2], RowSeeds.of(0, ROWS))

@@ -299,7 +299,7 @@ def test_a_large_data_set_is_memory_mapped_from_the_cache(tmp_path, monkeypatch)
     monkeypatch.setenv("UNMELT_CACHE", str(tmp_path / "cache"))
     folder = as_folder(tmp_path, tree() | {"red/bad.png": b""})
     in_memory, _ = images(folder, size=4)
-    monkeypatch.setattr("unmelt.data.pack.IN_MEMORY", 0)
+    monkeypatch.setattr("unmelt.data.pixel_cache.IN_MEMORY", 0)
     mapped, report = images(folder, size=4)
     (cached,) = (tmp_path / "cache").glob("*.pixels")
     made = cached.stat().st_mtime_ns

@@ -8,7 +8,16 @@ import torch
 
 import unmelt as um
 from unmelt.codec import BPE, Bytes, Symbols, Tokenizer
-from unmelt.data import Arrays, FillInTheMiddle, Sudoku, documents, facts, packed, parted, python_source
+from unmelt.data import (
+    Arrays,
+    FillInTheMiddle,
+    Sudoku,
+    documents,
+    pack_tokens,
+    python_source,
+    reversal_facts,
+    split_documents,
+)
 from unmelt.data.sudoku import is_grid, solutions
 
 TEXTS = ["The sea, the sea.", "def area(r):\n    return 3 * r ** 2\n", "naïve ☃ 雪 \U0001f600", " ", "a" * 50]
@@ -76,7 +85,7 @@ def test_documents_are_read_and_unreadable_files_are_named(tmp_path):
 
 def test_packed_rows_concatenate_texts_with_end_tokens():
     tokenizer = Bytes()
-    rows = packed(["abc", "defgh"], tokenizer, 4)
+    rows = pack_tokens(["abc", "defgh"], tokenizer, 4)
     flat = rows.values.flatten().tolist()
     end, padding = tokenizer.special("end"), tokenizer.special("padding")
     assert flat == [*b"abc", end, *b"defgh", end, padding, padding]
@@ -85,11 +94,11 @@ def test_packed_rows_concatenate_texts_with_end_tokens():
 
 def test_documents_are_split_by_file_and_a_single_document_is_cut():
     every = [um.data.Document(str(number), f"text {number}") for number in range(40)]
-    rest, held_out = parted(every, 0.1)
+    rest, held_out = split_documents(every, 0.1)
     assert len(held_out) == 4
     assert not {each.name for each in rest} & {each.name for each in held_out}
-    assert parted(every, 0.1) == (rest, held_out)
-    (whole,), (its_end,) = parted([um.data.Document("book", "x" * 90 + "y" * 10)], 0.1)
+    assert split_documents(every, 0.1) == (rest, held_out)
+    (whole,), (its_end,) = split_documents([um.data.Document("book", "x" * 90 + "y" * 10)], 0.1)
     assert whole.text + its_end.text == "x" * 90 + "y" * 10
 
 
@@ -160,8 +169,8 @@ def test_puzzles_have_a_unique_solution_and_need_every_clue(written):
     source = Sudoku(4, written, held_out=True)
     asked, answers = source.questions(12)
     for text, answer in zip(asked, answers, strict=True):
-        puzzle, solved = (text[:16].replace(".", um.data.GAP), answer[-16:])
-        clues = [-1 if letter == um.data.GAP else int(letter) - 1 for letter in puzzle]
+        puzzle, solved = (text[:16].replace(".", um.data.GAP_MARKER), answer[-16:])
+        clues = [-1 if letter == um.data.GAP_MARKER else int(letter) - 1 for letter in puzzle]
         assert [[digit + 1 for digit in grid] for grid in solutions(clues, 4, 5)] == [[int(x) for x in solved]]
         for cell, clue in enumerate(clues):
             if clue >= 0:
@@ -175,19 +184,19 @@ def test_puzzles_have_a_unique_solution_and_need_every_clue(written):
 
 
 def test_facts_are_stated_in_one_direction_and_asked_in_the_other():
-    sentences, questions = facts(60, seed=1)
+    sentences, questions = reversal_facts(60, seed=1)
     assert len(sentences) == 60 + 20
     for kind, asked in questions.items():
         assert len(asked.asked) == 40
         for text, answer in zip(*asked, strict=True):
-            gap = text.count(um.data.GAP)
+            gap = text.count(um.data.GAP_MARKER)
             assert len(text) == len(answer)
             assert answer in sentences if kind != "reversed" else answer not in sentences
             if kind == "gap":
-                assert text.index(um.data.GAP) + gap < len(text) or text.startswith("the capital")
+                assert text.index(um.data.GAP_MARKER) + gap < len(text) or text.startswith("the capital")
             else:
-                assert text.endswith(um.data.GAP * gap)
-    assert facts(60, seed=1) == (sentences, questions)
+                assert text.endswith(um.data.GAP_MARKER * gap)
+    assert reversal_facts(60, seed=1) == (sentences, questions)
     for count in (0, 2, 10**6):
         with pytest.raises(um.UsageError, match=f"{count} facts"):
-            facts(count)
+            reversal_facts(count)

@@ -61,7 +61,7 @@ def test_the_network_is_the_average_velocity_on_a_straight_schedule():
         def forward(self, x, level, condition=None, arrival=None):
             return wanted
 
-    model = FlowMap(Average(), Gaussian(on), prediction.Velocity(), (3,))
+    model = FlowMap(Average(), Gaussian(on), prediction.FlowVelocity(), (3,))
     x_s = model.process.ode_step(x_t, model.jump(x_t, t, s).mean, t, s)
     torch.testing.assert_close(x_s, x_t - (t - s)[:, None] * wanted, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(x_s, exact.flow(x_t, t, s), rtol=1e-9, atol=1e-9)

@@ -20,10 +20,10 @@ from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.denoiser import Network
 from unmelt.denoiser.precondition import EDGE
-from unmelt.denoiser.prediction import V, Velocity
+from unmelt.denoiser.prediction import FlowVelocity, V
 from unmelt.errors import UsageError
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import DPMpp, Heun, grid, sample
 
 
@@ -41,7 +41,7 @@ def closed_form(prediction, x0, noise, t, on):
             x_t = (alpha * x0 + sigma * noise).requires_grad_()
             log_q = -((x_t - alpha * x0) ** 2 / sigma**2).sum() / 2
             return torch.autograd.grad(log_q, x_t)[0]
-        case "Velocity":
+        case "FlowVelocity":
             return None
         case "Preconditioned":  # Karras et al., 2022, equation 8, for x / alpha at noise sigma / alpha
             ratio, sd = sigma / alpha, prediction.data_sd
@@ -81,7 +81,7 @@ def test_output_at_the_truth_is_the_training_target(any_schedule, any_prediction
     process, t = Gaussian(any_schedule), levels(any_schedule, 25, widest=5.0)
     x0, noise = torch.randn(len(t), 2, dtype=F64), torch.randn(len(t), 2, dtype=F64)
     said = any_prediction.output(x0, process.mix(x0, noise, t), t, process)
-    if isinstance(any_prediction, Velocity):
+    if isinstance(any_prediction, FlowVelocity):
         h = torch.minimum(t, 1 - t) * 1e-4
         keep = h > 0
         ahead, behind = process.mix(x0, noise, t + h), process.mix(x0, noise, t - h)
@@ -104,7 +104,7 @@ def test_the_same_function_gives_the_same_sample(any_schedule, any_prediction):
     """From the last time at which every prediction is defined, down to exactly 0."""
     exact = ring(any_schedule)
     times = torch.cat([levels(any_schedule, 6, widest=3.5).flip(0), column(0.0)])
-    x = any_schedule.sigma(times[0]) * Rows.of(0, 16).normal((16, 2), F64)
+    x = any_schedule.sigma(times[0]) * RowSeeds.of(0, 16).normal((16, 2), F64)
     for sampler in (DPMpp(2), Heun()):
         with unchecked():
             plain = run(sampler, exact, x, times).x

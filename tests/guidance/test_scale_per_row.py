@@ -8,7 +8,7 @@ from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.guidance import APG, CFG, Autoguidance, Rescale
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import DDIM, DPMpp, State, grid
 
 COS = schedule.Cosine()
@@ -51,7 +51,7 @@ def test_a_rows_scale_survives_split_and_join():
     model, times = classes(COS), grid.cosine(6)(COS)
     label = torch.arange(4) % 2
     for sampler in (DDIM(0.5), DPMpp(2)):
-        rng = Rows.of(3, 4)
+        rng = RowSeeds.of(3, 4)
         x = Gaussian(COS).prior((4, *model.shape), rng, torch.float64)
         condition = Condition(label=label, guidance_scale=SCALES)
         guided = CFG(model, 1.0)

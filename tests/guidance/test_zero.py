@@ -4,7 +4,6 @@ from conformance.subjects import F64, column, run
 from kinds import Counted, batch, classes
 
 from unmelt import schedule
-from unmelt.denoiser.prediction import Velocity
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG, CFGZero, ZeroInit
 from unmelt.sampler import Euler, grid, sample
@@ -49,7 +48,7 @@ def test_rows_above_the_time_after_do_not_move_and_are_not_evaluated(any_schedul
     x, _, condition = batch(4)
     x = x * any_schedule.sigma(times[:1])
     state = run(Euler(), ZeroInit(CFG(base, 3.0), after=0.96), x, times, condition=condition)
-    before, after = (base.process.straighten(*at)[0] for at in ((x, times[0].expand(4)), (state.x, state.t)))
+    before, after = (base.process.straight_coordinates(*at)[0] for at in ((x, times[0].expand(4)), (state.x, state.t)))
     torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
     assert base.calls == 0
 
@@ -59,7 +58,7 @@ def test_zero_init_acts_only_above_the_time_after():
     belief = ZeroInit(model, after=0.5)(x, t, condition).mean
     evaluated = t <= 0.5
     assert torch.equal(belief[evaluated], model(x, t, condition).mean[evaluated])
-    assert torch.equal(belief[~evaluated], model.process.straighten(x, t)[0][~evaluated])
+    assert torch.equal(belief[~evaluated], model.process.straight_coordinates(x, t)[0][~evaluated])
     made = sample(ZeroInit(CFGZero(model, 2.0)), rows=3, label=1, sampler=Euler(), grid=grid.uniform(30), seed=0)
     assert torch.isfinite(made).all()
 

@@ -9,7 +9,7 @@ import unmelt as um
 from unmelt.cli import main
 from unmelt.errors import UsageError
 from unmelt.interop import Betas, DiffusersUNet, from_diffusers, sampler_for_export, to_diffusers
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -56,7 +56,7 @@ def transformer():
     process = um.process.Gaussian(um.schedule.Straight(3.0))
     return moved(
         um.Model(
-            denoiser=um.denoiser.Network(body, process, um.prediction.Velocity(), (3, 8, 8)),
+            denoiser=um.denoiser.Network(body, process, um.prediction.FlowVelocity(), (3, 8, 8)),
             codec=um.codec.Affine.images(),
             sampler=um.sampler.Euler(),
             grid=um.grid.uniform(8),
@@ -67,7 +67,7 @@ def transformer():
 
 def noise_of(model, rows, seed):
     """The noise that unmelt starts from, scaled to unit variance."""
-    return Rows.of(seed, rows).normal((rows, *model.denoiser.shape))
+    return RowSeeds.of(seed, rows).normal((rows, *model.denoiser.shape))
 
 
 def diffusers_pipeline(folder, **options):
@@ -131,7 +131,7 @@ def test_a_diffusers_unet_is_exported_without_code_and_imported_again(tmp_path):
 def test_diffusers_ddim_and_ours_take_the_same_steps(tmp_path):
     model = native()
     pipeline = diffusers_pipeline(to_diffusers(model, tmp_path / "out"))
-    x = model.denoiser.process.prior((2, 1, 8, 8), Rows.of(9, 2))
+    x = model.denoiser.process.prior((2, 1, 8, 8), RowSeeds.of(9, 2))
     pipeline.scheduler.set_timesteps(10)
     with torch.no_grad():
         for t in pipeline.scheduler.timesteps:

@@ -14,7 +14,7 @@ from unmelt.denoiser import Mixture, Network, prediction
 from unmelt.errors import UsageError
 from unmelt.inverse import DPS, MMPS, Mask, Matrix, PiGDM, Replacement, exact
 from unmelt.inverse.solve import solve
-from unmelt.metric import energy
+from unmelt.metric import energy_distance
 from unmelt.process import Gaussian
 from unmelt.rng import Stream, seeded
 from unmelt.sampler import Ancestral, DPMpp, grid, sample
@@ -131,7 +131,7 @@ def test_mmps_samples_a_mixtures_posterior_best():
             made = run(
                 Ancestral(), denoiser, rng.normal((len(many), 4), F64), grid.log_snr(40, 0.01)(on), rng.advance()
             )
-        return sum(energy(a, b) for a, b in zip(made.x.split(each), drawn, strict=True)) / 8
+        return sum(energy_distance(a, b) for a, b in zip(made.x.split(each), drawn, strict=True)) / 8
 
     mmps, dps, none = (distance(d) for d in (MMPS(prior, A, many, NOISE), DPS(prior, A, many, NOISE), prior))
     assert mmps < 0.1

@@ -16,7 +16,7 @@ import pytest
 from unmelt.cli import main
 from unmelt.errors import UsageError
 from unmelt.lab import contents, serve
-from unmelt.lab.guard import Guard
+from unmelt.lab.access_control import Guard
 
 command = import_module("unmelt.cli.lab")
 

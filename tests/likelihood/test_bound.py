@@ -13,10 +13,10 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.errors import UsageError
 from unmelt.likelihood import START, bound, log_likelihood
-from unmelt.objective import ELBO, Uniform
+from unmelt.objective import Uniform
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream
+from unmelt.rng import RowSeeds, Stream
 
 
 def agree(found, wanted):
@@ -32,7 +32,7 @@ def test_the_bound_of_an_exact_posterior_is_minus_log_p(on):
     exact = ring(on)
     x0 = exact.sample(150, Stream(0), F64)
     with unchecked():
-        found = bound(exact, x0, Rows.of(1, 150), strata=64)
+        found = bound(exact, x0, RowSeeds.of(1, 150), strata=64)
     assert agree(found, -exact.log_density(x0, full(150, 0.0)))
 
 
@@ -51,7 +51,7 @@ def test_the_mean_bound_of_one_gaussian_is_its_entropy_plus_the_gap_of_the_prior
     near = (alpha * x0 / sigma) ** 2 + 1
     gap = 0.5 * (near - far - torch.log(variance / sigma**2)).sum(1)
     with unchecked():
-        found = bound(exact, x0, Rows.of(2, rows))
+        found = bound(exact, x0, RowSeeds.of(2, rows))
     assert agree(found, gap - exact.log_density(x0, full(rows, 0.0)))
     entropy = 0.5 * torch.log(2 * math.pi * math.e * gaussian.spread).sum()
     assert abs((found.value - gap).mean() - entropy) < 4 * found.value.std() / rows**0.5
@@ -98,7 +98,7 @@ def test_the_bound_of_a_wrong_belief_is_above_minus_log_p_of_the_stochastic_samp
         return 0.5 * (x0[:, 0] ** 2 / variance + math.log(2 * math.pi * variance))
 
     with unchecked():
-        found = bound(model, x0, Rows.of(0, rows), strata=64)
+        found = bound(model, x0, RowSeeds.of(0, rows), strata=64)
         flow = log_likelihood(model, x0[::20], tolerance=1e-7).value
     least = surprise(model.gain(START**2) ** 2 * model.variance(1.0) + START**2)
     gap, unsure = (found.value - least).mean(), found.error.square().sum().sqrt() / rows
@@ -116,7 +116,7 @@ def test_schedules_with_the_same_end_points_give_the_same_bound():
         (schedule.VarianceExploding(0.002, 80.0), schedule.VarianceExploding(0.5, 80.0)),
     ]
     for family in families:
-        first, *others = (bound(ring(on), x0, Rows.of(0, 10), strata=4) for on in family)
+        first, *others = (bound(ring(on), x0, RowSeeds.of(0, 10), strata=4) for on in family)
         for other in others:
             torch.testing.assert_close(other.value, first.value, rtol=1e-6, atol=1e-6)
             torch.testing.assert_close(other.error, first.error, rtol=1e-6, atol=1e-6)
@@ -129,9 +129,9 @@ def test_the_bound_equals_the_elbo_with_uniform_times():
     first, rng = on.time(column(-2 * math.log(START))).item(), Stream(5)
     data, t = x0.repeat(draws, 1), first + (1 - first) * rng.uniform((rows * draws,), F64)
     with unchecked():
-        found = bound(model, x0, Rows.of(0, rows), strata=256)
+        found = bound(model, x0, RowSeeds.of(0, rows), strata=256)
         x_t, _ = model.process.corrupt(data, t, rng)
-        error = (model(x_t, t).mean - data).square()[:, 0] * ELBO()(t, on, Uniform()) * (1 - first)
+        error = (model(x_t, t).mean - data).square()[:, 0] * ELBOWeight()(t, on, Uniform()) * (1 - first)
         at_start = full(rows * draws, first)
         x_t, _ = model.process.corrupt(data, at_start, rng)
         rest = (model(x_t, at_start).mean - data).square()[:, 0] / (2 * START**2) + math.log(2 * math.pi * START**2) / 2
@@ -146,23 +146,23 @@ def test_more_strata_reduce_the_standard_error():
     exact = ring(schedule.Straight())
     x0 = exact.sample(50, Stream(0), F64)
     with unchecked():
-        few, many = (bound(exact, x0, Rows.of(0, 50), strata=n).error.square().mean() for n in (4, 64))
+        few, many = (bound(exact, x0, RowSeeds.of(0, 50), strata=n).error.square().mean() for n in (4, 64))
     assert (few / many).sqrt() > 3
 
 
 def test_a_rows_bound_is_independent_of_batch_and_precision_and_uses_its_class(any_schedule):
     exact = ring(any_schedule)
     x0, condition = exact.sample(6, Stream(0), label=2), Condition(label=torch.full((6,), 2))
-    together = bound(exact, x0, Rows.of(0, 6), condition, strata=8)
+    together = bound(exact, x0, RowSeeds.of(0, 6), condition, strata=8)
     assert together.value.dtype == F64
     assert together.value.isfinite().all()
     for row in (slice(0, 1), slice(3, 5)):
-        alone = bound(exact, x0[row], Rows.of(0, 6)[row], condition[row], strata=8)
+        alone = bound(exact, x0[row], RowSeeds.of(0, 6)[row], condition[row], strata=8)
         torch.testing.assert_close(alone.value, together.value[row], rtol=1e-6, atol=1e-6)
-    double = bound(exact, x0.double(), Rows.of(0, 6), condition, strata=8)
+    double = bound(exact, x0.double(), RowSeeds.of(0, 6), condition, strata=8)
     assert (double.value.mean() - together.value.mean()).abs() < 5 * (double.error.mean() + together.error.mean())
     one = Mixture.isotropic(exact.means[2:3], 0.15, Gaussian(any_schedule))
-    single = bound(one, x0, Rows.of(0, 6), strata=8)
+    single = bound(one, x0, RowSeeds.of(0, 6), strata=8)
     torch.testing.assert_close(single.value, together.value, rtol=1e-3, atol=1e-3)
 
 
@@ -175,7 +175,7 @@ def test_the_bound_is_differentiable_and_its_error_is_not():
         def __call__(self, x_t, t, condition=None):
             return Point(exact(x_t, t).mean + shift)
 
-    found = bound(Shifted(), exact.sample(50, Stream(0), F64), Rows.of(0, 50), strata=16)
+    found = bound(Shifted(), exact.sample(50, Stream(0), F64), RowSeeds.of(0, 50), strata=16)
     (gradient,) = torch.autograd.grad(found.value.mean(), shift)
     assert gradient > 0
     assert not found.error.requires_grad
@@ -187,7 +187,7 @@ def test_the_bound_is_differentiable_and_its_error_is_not():
 )
 def test_invalid_settings_and_data_are_refused(settings, says):
     with unchecked(), pytest.raises(UsageError, match=says):
-        bound(ring(schedule.VarianceExploding()), torch.zeros(1, 2), Rows.of(0, 1), **settings)
+        bound(ring(schedule.VarianceExploding()), torch.zeros(1, 2), RowSeeds.of(0, 1), **settings)
     for bad in (torch.zeros(1, 3), torch.full((1, 2), math.inf)):
         with pytest.raises(UsageError):
-            bound(ring(schedule.Cosine()), bad, Rows.of(0, 1))
+            bound(ring(schedule.Cosine()), bad, RowSeeds.of(0, 1))

@@ -9,7 +9,7 @@ from unmelt.denoiser import Mixture
 from unmelt.errors import UsageError
 from unmelt.likelihood import Exact, Hutchinson, log_likelihood
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream
+from unmelt.rng import RowSeeds, Stream
 
 
 def linear(rows, dim):
@@ -29,7 +29,7 @@ def test_exact_equals_the_trace():
 def test_hutchinson_is_unbiased_with_the_known_variance():
     """Var v.Jv = 2 |off-diagonal of (J + J^T) / 2|^2 for random signs v."""
     x, belief, jacobian = linear(4, 6)
-    hutchinson = Hutchinson(Rows.of(3, 4), probes=4000)
+    hutchinson = Hutchinson(RowSeeds.of(3, 4), probes=4000)
     probes = hutchinson.draw(x.detach())
     assert (probes.abs() == 1).all()
     traces = hutchinson.traces(belief, x, probes).detach()
@@ -47,7 +47,7 @@ def test_standard_error_of_12_probes_in_64_dimensions_is_right():
     exact = Mixture.gaussian(torch.zeros(1, 8, 8, dtype=F64), covariance, Gaussian(schedule.Cosine()))
     x0 = exact.sample(40, Stream(0), F64)
     with unchecked():
-        found = log_likelihood(exact, x0, divergence=Hutchinson(Rows.of(0, 40), 12), tolerance=1e-4)
+        found = log_likelihood(exact, x0, divergence=Hutchinson(RowSeeds.of(0, 40), 12), tolerance=1e-4)
     z = (found.value - exact.log_density(x0, full(40, 0.0))) / found.error
     assert 0.6 < z.square().mean().sqrt() < 1.6
     assert abs(z.mean()) < 4 / 40**0.5

@@ -15,7 +15,7 @@ from unmelt.guidance import CFG
 from unmelt.likelihood import Exact, Hutchinson, log_likelihood
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream
+from unmelt.rng import RowSeeds, Stream
 
 
 def test_log_likelihood_of_the_ring_is_exact_to_a_thousandth_of_a_nat(any_schedule):
@@ -102,7 +102,7 @@ def test_a_rows_log_likelihood_is_independent_of_its_batch():
     x0, condition = column(2.0, 0.1, 0.3, -0.2, -1.8, 0.4).view(3, 2), Condition(label=torch.arange(3))
     with unchecked():
         for divergence in (lambda rng: Exact(), lambda rng: Hutchinson(rng, 2)):
-            rng = Rows.of(0, 3)
+            rng = RowSeeds.of(0, 3)
             together = log_likelihood(exact, x0, condition, divergence=divergence(rng))
             for row in (slice(0, 1), slice(1, 2)):
                 alone = log_likelihood(exact, x0[row], condition[row], divergence=divergence(rng[row]))

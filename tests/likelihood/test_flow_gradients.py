@@ -12,7 +12,7 @@ from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.likelihood import Hutchinson, log_likelihood
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream, seeded
+from unmelt.rng import RowSeeds, Stream, seeded
 
 
 @pytest.mark.parametrize("on", [schedule.VarianceExploding(), schedule.Straight()])
@@ -65,7 +65,7 @@ def test_gradients_through_attention_equal_finite_differences():
     x0, parameters = torch.linspace(-1, 1, 4, dtype=F64).view(1, 1, 2, 2), list(model.parameters())
 
     def value():
-        return log_likelihood(model, x0, divergence=Hutchinson(Rows.of(0, 1), 2), tolerance=1e-5).value.sum()
+        return log_likelihood(model, x0, divergence=Hutchinson(RowSeeds.of(0, 1), 2), tolerance=1e-5).value.sum()
 
     with unchecked():
         gradients = torch.autograd.grad(value(), parameters, allow_unused=True)

@@ -8,7 +8,7 @@ from conformance.subjects import full, ring
 
 from unmelt import recipe
 from unmelt.likelihood import bound, log_likelihood
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 
 SD = 0.15
 
@@ -22,7 +22,7 @@ def test_a_trained_ring_is_within_a_twentieth_of_a_nat_of_the_truth():
     units = 2 * math.log(model.codec.scale)
     with torch.no_grad():
         flow = log_likelihood(model.denoiser, model.codec.encode(x), condition, tolerance=1e-4)
-        over = bound(model.denoiser, model.codec.encode(x), Rows.of(0, rows), condition)
+        over = bound(model.denoiser, model.codec.encode(x), RowSeeds.of(0, rows), condition)
     exact = ring(model.denoiser.process.schedule)
     surprise = -exact.log_density(x.double(), full(rows, 0.0), condition)
     entropy = math.log(2 * math.pi * math.e * SD**2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unmelt.errors import UsageError
-from unmelt.metric import LogSpectrum, decibels, frechet, spectrogram
+from unmelt.metric import LogSpectrum, decibels, frechet_distance, spectrogram
 from unmelt.metric.log_spectrum import window_length
 from unmelt.rng import Stream
 
@@ -91,7 +91,7 @@ def test_features_are_the_mean_and_the_deviation_of_levels_over_time():
 def test_a_gain_moves_the_distance_by_its_decibels_in_every_band_and_channel():
     x, features = noise(40), LogSpectrum(RATE, bands=4)
     gain = 0.5
-    found = frechet(features(gain * x), features(x))
+    found = frechet_distance(features(gain * x), features(x))
     assert found == pytest.approx(4 * 2 * (20 * math.log10(gain)) ** 2, rel=1e-6)
 
 

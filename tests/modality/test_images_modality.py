@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from unmelt import data, picture
-from unmelt.metric import Pixels, SampleSet, collect, frechet
+from unmelt.metric import Pixels, SampleSet, collect_samples, frechet_distance
 from unmelt.modality import Images
 from unmelt.rng import Stream
 
@@ -19,7 +19,11 @@ def digits():
     real = data.digits()
     half = torch.arange(len(real)) % 2 == 0
     x, labels = real.all()
-    return SampleSet(x[half], labels[half]), SampleSet(x[~half], labels[~half]), collect(data.digits(held_out=True))
+    return (
+        SampleSet(x[half], labels[half]),
+        SampleSet(x[~half], labels[~half]),
+        collect_samples(data.digits(held_out=True)),
+    )
 
 
 def test_real_images_score_as_the_floor(digits):
@@ -56,8 +60,8 @@ def test_the_distance_is_the_frechet_distance_over_pixels(digits):
     made, real, held_out = digits
     found, features = images.distance(real.x, held_out.x), Pixels()
     assert found.name == "Fréchet distance"
-    assert found.measure(made.x) == frechet(features(made.x), features(held_out.x))
-    assert found.floor == frechet(features(real.x), features(held_out.x))
+    assert found.measure(made.x) == frechet_distance(features(made.x), features(held_out.x))
+    assert found.floor == frechet_distance(features(real.x), features(held_out.x))
 
 
 def test_twenty_thousand_images_are_scored_in_whole_copies_of_the_classes():

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from unmelt import data, picture
-from unmelt.metric import collect, energy
+from unmelt.metric import collect_samples, energy_distance
 from unmelt.modality import Points
 from unmelt.rng import Stream
 
@@ -14,24 +14,24 @@ score = points.score
 
 
 def test_real_points_score_as_the_floor_and_other_densities_worse():
-    real, held_out = collect(data.Ring(seed=0)), collect(data.Ring(seed=1))
-    good = score(collect(data.Ring(seed=2)), real, held_out)
+    real, held_out = collect_samples(data.Ring(seed=0)), collect_samples(data.Ring(seed=1))
+    good = score(collect_samples(data.Ring(seed=2)), real, held_out)
     assert set(good) == {"energy", "energy_floor", "sliced", "sliced_floor"}
     assert abs(good["energy"]) < 0.005
     assert abs(good["energy_floor"]) < 0.005
     assert good["sliced"] < 3 * good["sliced_floor"]
     for wrong in (data.Ring(radius=1.8, seed=2), data.Ring(modes=5, seed=2), data.Ring(sd=0.3, seed=2)):
-        bad = score(collect(wrong), real, held_out)
+        bad = score(collect_samples(wrong), real, held_out)
         assert bad["energy"] > abs(good["energy"])
         assert bad["sliced"] > 1.3 * good["sliced"]
-    assert score(collect(data.Ring(seed=2)), real, held_out) == good
+    assert score(collect_samples(data.Ring(seed=2)), real, held_out) == good
 
 
 def test_the_distance_is_the_energy_distance():
-    real, held_out, made = (collect(data.Ring(seed=seed)).x[:300] for seed in range(3))
+    real, held_out, made = (collect_samples(data.Ring(seed=seed)).x[:300] for seed in range(3))
     found = points.distance(real, held_out)
-    assert (found.name, found.floor) == ("energy distance", energy(real, held_out))
-    assert found.measure(made) == energy(made, held_out)
+    assert (found.name, found.floor) == ("energy distance", energy_distance(real, held_out))
+    assert found.measure(made) == energy_distance(made, held_out)
 
 
 def test_samples_are_drawn_beside_as_many_real_points():

@@ -8,7 +8,7 @@ import torch
 import unmelt as um
 from unmelt.backbone import Transformer
 from unmelt.codec import Symbols
-from unmelt.data import GAP, Arrays, Questions
+from unmelt.data import GAP_MARKER, Arrays, Questions
 from unmelt.denoiser import Autoregressive, Blockwise, TokenNetwork
 from unmelt.model import TextModel
 from unmelt.objective import NELBO, AnyOrder, NextToken
@@ -29,7 +29,13 @@ def model(kind="masked", **more):
     block = {"autoregressive": 1, "middle": 1, "blocks": 4, "both": 4}.get(kind)
     with seeded(1):
         backbone = Transformer(
-            symbols=process.symbols, vocabulary=vocabulary, length=LENGTH, width=16, depth=2, heads=2, block=block
+            input_vocabulary=process.symbols,
+            vocabulary=vocabulary,
+            length=LENGTH,
+            width=16,
+            depth=2,
+            heads=2,
+            block=block,
         )
         torch.nn.init.normal_(backbone.out.weight, std=0.5)
     made = {
@@ -81,7 +87,7 @@ def test_suffixes_are_kept_by_models_that_can_condition_on_them(kind):
 )
 def test_every_sampler_fills_gaps_anywhere_and_keeps_the_rest(sampler):
     lm = model()
-    text = f"{GAP}b{GAP}{GAP}a."
+    text = f"{GAP_MARKER}b{GAP_MARKER}{GAP_MARKER}a."
     for found in lm.infill([text] * 8, seed=2, sampler=sampler):
         assert [found[1], found[-2:]] == ["b", "a."] or len(found) < 6  # specials decode to nothing
     long = "abcd" * 5 + "<gap>" + "dcba" * 5
@@ -97,7 +103,7 @@ def test_a_model_trained_in_both_modes_samples_by_blocks_and_infills_bidirection
     assert both.sample(4, prompt="ab", seed=1) == blocks.sample(4, prompt="ab", seed=1)
     assert both.sample(4, prompt="ab", suffix="dd", seed=1) == free.sample(4, prompt="ab", suffix="dd", seed=1)
     assert both.sample(4, seed=1, sampler=FirstHitting()) == free.sample(4, seed=1, sampler=FirstHitting())
-    text = f"{GAP}b{GAP}a."
+    text = f"{GAP_MARKER}b{GAP_MARKER}a."
     assert both.infill(text, seed=2) == free.infill(text, seed=2)
     ahead = {"prompt": "a", "suffix": "c"}
     assert torch.equal(both.log_likelihood("bd", **ahead).value, free.log_likelihood("bd", **ahead).value)
@@ -112,7 +118,7 @@ def test_a_model_trained_in_both_modes_samples_by_blocks_and_infills_bidirection
 def test_an_end_token_in_a_gap_keeps_the_known_text_after_it():
     for lm, cache in ((model(), False), (model("both"), True)):
         ends = Unmask(Confidence(), cache=cache, end=LETTERS.encode("a")[0])  # hardly a gap without one
-        for text in lm.infill([f"b{GAP * 4}cd"] * 8, seed=3, sampler=ends):
+        for text in lm.infill([f"b{GAP_MARKER * 4}cd"] * 8, seed=3, sampler=ends):
             assert (text[0], text[-2:]) == ("b", "cd")
         for text in lm.sample(8, prompt="b", suffix="cd", seed=3, sampler=ends):
             assert text.endswith("cd")
@@ -137,10 +143,10 @@ def test_a_question_that_is_a_whole_text_includes_its_end_token():
         return read(x_t, t, condition)
 
     lm.denoiser.forward = spy
-    assert lm.score(Questions((f"ab{GAP}",), ("abc",))) in (0.0, 1.0)
+    assert lm.score(Questions((f"ab{GAP_MARKER}",), ("abc",))) in (0.0, 1.0)
     end, padding = LETTERS.special("end"), LETTERS.special("padding")
     assert seen[0][0, 3:].tolist() == [end] + [padding] * (LENGTH - 4)
-    assert lm.infill([f"ab{GAP}"], whole=True, seed=1)[0].startswith("ab")
+    assert lm.infill([f"ab{GAP_MARKER}"], whole=True, seed=1)[0].startswith("ab")
 
 
 def test_only_allowed_tokens_are_sampled():
@@ -179,15 +185,15 @@ def test_likelihoods_match_enumeration():
 def test_a_trajectory_goes_from_gaps_to_the_sampled_text():
     frames = list(model().trajectory(2, prompt="ab", suffix="cd", steps=6, seed=1))
     assert len(frames) == 7
-    assert frames[0].text[0] == "ab" + GAP * 6 + "cd"
+    assert frames[0].text[0] == "ab" + GAP_MARKER * 6 + "cd"
     assert [frame.t for frame in frames] == sorted((frame.t for frame in frames), reverse=True)
-    assert GAP not in frames[-1].text[0]
+    assert GAP_MARKER not in frames[-1].text[0]
     assert frames[-1].text == model().sample(2, prompt="ab", suffix="cd", steps=6, seed=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_model_is_fitted_saved_resumed_loaded_and_evaluated(kind, tmp_path):
-    questions = {"end": Questions((f"ab{GAP}",), ("abc",)), "start": Questions((f"{GAP}bc",), ("abc",))}
+    questions = {"end": Questions((f"ab{GAP_MARKER}",), ("abc",)), "start": Questions((f"{GAP_MARKER}bc",), ("abc",))}
     lm = model(kind)
     lm.held_out, lm.questions = lm.source, lambda: questions
     lm.fit(tmp_path / "run", device="cpu", quiet=True)
@@ -221,7 +227,7 @@ def test_a_text_model_is_fitted_saved_resumed_loaded_and_evaluated(kind, tmp_pat
         (lambda lm: lm.sample(3, prompt=["a", "b"]), "2 of prompt for 3 rows"),
         (lambda lm: lm.sample(1, prompt="xyz"), "'xyz' in it"),
         (lambda lm: lm.infill("abc"), "text without"),
-        (lambda lm: lm.infill(f"a{GAP}", tokens=11), "at least 1 token a gap, and 10"),
+        (lambda lm: lm.infill(f"a{GAP_MARKER}", tokens=11), "at least 1 token a gap, and 10"),
         (lambda lm: lm.log_likelihood(""), "some text"),
         (lambda lm: lm.log_likelihood("a" * 11), "10 tokens in all"),
         (lambda lm: lm.log_likelihood("a", draws=0), "draws=0"),

@@ -10,9 +10,9 @@ from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective import (
-    EDM,
-    ELBO,
-    Flat,
+    EDMWeight,
+    ELBOWeight,
+    FlatWeight,
     Independent,
     LogitNormal,
     LogNormalSigma,
@@ -79,7 +79,7 @@ def test_flat_is_the_mean_squared_error_of_that_prediction(any_schedule, predict
             return Point(self.mean)
 
     said, x0 = Said(), torch.randn(50, 2, dtype=F64)
-    loss = Regression(weight=Flat(prediction), times=LogNormalSigma(-0.5, 0.8))(said, x0, None, Stream(0))
+    loss = Regression(weight=FlatWeight(prediction), times=LogNormalSigma(-0.5, 0.8))(said, x0, None, Stream(0))
     target, output = (prediction.output(mean, said.x_t, said.t, said.process) for mean in (x0, said.mean))
     torch.testing.assert_close(loss, (output - target).square().mean(1), rtol=1e-6, atol=1e-12)
 
@@ -89,12 +89,12 @@ def test_weights_are_the_formulas_of_their_papers(any_schedule):
     alpha, sigma = any_schedule.alpha(t), any_schedule.sigma(t)
     snr = (alpha / sigma) ** 2
     edm = (sigma**2 + alpha**2 * 0.25) / (sigma * 0.5) ** 2
-    torch.testing.assert_close(EDM(0.5)(t, any_schedule, times), edm, rtol=1e-10, atol=0)
+    torch.testing.assert_close(EDMWeight(0.5)(t, any_schedule, times), edm, rtol=1e-10, atol=0)
     torch.testing.assert_close(MinSNR(5.0)(t, any_schedule, times), snr.clamp_max(5), rtol=1e-10, atol=0)
-    torch.testing.assert_close(Flat()(t, any_schedule, times), snr, rtol=1e-10, atol=0)
+    torch.testing.assert_close(FlatWeight()(t, any_schedule, times), snr, rtol=1e-10, atol=0)
     t.requires_grad_()
     (rate,) = torch.autograd.grad(any_schedule.log_snr(t).exp().sum(), t)
-    torch.testing.assert_close(ELBO()(t, any_schedule, times).detach(), -rate / 2, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ELBOWeight()(t, any_schedule, times).detach(), -rate / 2, rtol=1e-9, atol=1e-12)
 
 
 def test_the_exact_belief_has_the_least_loss(any_schedule, any_weight):
@@ -149,7 +149,7 @@ def test_elbo_is_the_entropy_whatever_the_times(any_schedule, of):
     t = times.quantile(u, any_schedule)
     snr = any_schedule.log_snr(t).exp()
     error = (spread / (1 + spread * snr[:, None])).sum(1)
-    diffusion = (ELBO()(t, any_schedule, times) * error).nanmean()
+    diffusion = (ELBOWeight()(t, any_schedule, times) * error).nanmean()
     entropy = 0.5 * torch.log(2 * math.pi * math.e * spread).sum()
     assert (prior + diffusion + rest).item() == pytest.approx(entropy.item(), abs=5e-3)
 
@@ -159,7 +159,7 @@ def test_elbo_by_the_objective_itself():
     times = Stratified(Above(LogNormalSigma(0.0, 1.2), 0.05, on))
     model = GAUSSIAN.denoiser(on)
     x0 = model.sample(rows, Stream(0), F64)
-    loss = 3 * Regression(weight=ELBO(), times=times)(model, x0, None, Stream(1))
+    loss = 3 * Regression(weight=ELBOWeight(), times=times)(model, x0, None, Stream(1))
     high, low = on.log_snr(times.of.low).exp(), on.log_snr(column(1.0)).exp()[0]
     wanted = 0.5 * torch.log((1 + GAUSSIAN.spread * high) / (1 + GAUSSIAN.spread * low)).sum()
     assert (loss.mean() - wanted).abs() < 4 * loss.std() / rows**0.5

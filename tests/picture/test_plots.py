@@ -9,7 +9,7 @@ from unmelt.data import Ring, TwoModes
 from unmelt.errors import UsageError
 from unmelt.picture import Panel, curve, scatter
 from unmelt.picture.curve import _smooth
-from unmelt.picture.look import colours
+from unmelt.picture.style import colours
 from unmelt.rng import Stream
 
 

@@ -8,7 +8,7 @@ import torch
 
 from unmelt.errors import UsageError
 from unmelt.picture import inline, tiles, writing
-from unmelt.picture.vector import Arrows, Axes, Dots, Line, Mark, Paths, Rule, Steps, draw, row
+from unmelt.picture.vector import Arrows, Axes, Dots, Histogram, Line, Paths, Ring, VerticalLine, draw, row
 
 PLAIN = Axes(x=(-2, 2), y=(0, 10), width=202, height=102, axes=False)
 """A border of 1 around 200 x 100 units."""
@@ -56,7 +56,7 @@ def test_an_arrow_points_from_its_point_along_its_vector():
 
 def test_histograms_enclose_their_heights():
     edges, heights = np.array([-2.0, 0, 2]), np.array([5.0, 10])
-    x, y = np.array(numbers(re.search(r'd="(.*?)"', Steps(edges, heights).svg(PLAIN))[1])).reshape(-1, 2).T
+    x, y = np.array(numbers(re.search(r'd="(.*?)"', Histogram(edges, heights).svg(PLAIN))[1])).reshape(-1, 2).T
     shoelace = abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
     assert shoelace == pytest.approx(100 * 50 + 100 * 100)
 
@@ -64,7 +64,7 @@ def test_histograms_enclose_their_heights():
 def test_a_picture_has_a_description_and_a_legend():
     found = draw(
         Axes(title="a & b", x_name="time", y_name="size"),
-        [Line([0, 1], [0, 1], dashed=True, name="<first>"), Mark(0, 0, name="here"), Rule(1)],
+        [Line([0, 1], [0, 1], dashed=True, name="<first>"), Ring(0, 0, name="here"), VerticalLine(1)],
         alt='two "things"',
     )
     assert 'role="img" aria-label="two &quot;things&quot;"' in found

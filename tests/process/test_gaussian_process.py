@@ -6,7 +6,7 @@ from conformance.subjects import F64, Given, column, full, levels
 
 from unmelt.posterior import Categorical, Point
 from unmelt.process import Blend, Gaussian, Mask, Uniform
-from unmelt.rng import Rows, Stream
+from unmelt.rng import RowSeeds, Stream
 
 ETAS = [0.0, 0.3, 1.0]
 
@@ -52,7 +52,7 @@ def test_times_are_per_row(any_schedule):
 
 
 def test_prior_is_the_noise_at_one(any_schedule):
-    rng = Rows.of(0, 3)
+    rng = RowSeeds.of(0, 3)
     prior = Gaussian(any_schedule).prior((3, 4), rng, F64)
     torch.testing.assert_close(prior, any_schedule.sigma(column(1.0)) * rng.normal((3, 4), F64), rtol=1e-15, atol=0)
 
@@ -152,7 +152,7 @@ def test_straight_coordinates_are_straight(any_schedule):
     process = Gaussian(any_schedule)
     t = with_ends(process)
     x0, noise = torch.randn(1, 3, dtype=F64).expand(len(t), 3), torch.randn(1, 3, dtype=F64).expand(len(t), 3)
-    w, u = process.straighten(process.mix(x0, noise, t), t)
+    w, u = process.straight_coordinates(process.mix(x0, noise, t), t)
     torch.testing.assert_close(w, (1 - u)[:, None] * x0 + u[:, None] * noise, rtol=1e-12, atol=1e-14)
     assert u[0].item() == 0
 
@@ -178,10 +178,12 @@ def test_finer_times_are_those_of_frames_alone(any_schedule):
 
     same(process.mix(x0, noise, t), process.mix(flat[1], flat[2], flat_t))
     same(process.corrupt(x0, t, Given(noise))[0], process.corrupt(flat[1], flat_t, Given(flat[2]))[0])
-    same(process.melt(x, s, t, Given(noise)), process.melt(flat[0], flat_s, flat_t, Given(flat[2])))
+    same(process.renoise(x, s, t, Given(noise)), process.renoise(flat[0], flat_s, flat_t, Given(flat[2])))
     same(process.ode_step(x, x0, t, s), process.ode_step(flat[0], flat[1], flat_t, flat_s))
     same(process.noise(x, x0, t), process.noise(flat[0], flat[1], flat_t))
-    for fine, rows in zip(process.straighten(x, t), process.straighten(flat[0], flat_t), strict=True):
+    for fine, rows in zip(
+        process.straight_coordinates(x, t), process.straight_coordinates(flat[0], flat_t), strict=True
+    ):
         same(fine, rows)
     for eta in ETAS:
         fine = process.bridge(x, Point(x0), t, s, Given(noise), eta)
@@ -209,8 +211,8 @@ def test_finer_times_of_tokens_are_those_of_frames_alone(process):
     fine = process.bridge(x_t, belief, t, s, Drawn(u))
     assert torch.equal(fine.flatten(0, 1), process.bridge(rows_x_t, flat, t.flatten(), s.flatten(), Drawn(u)))
     assert torch.equal(fine[:, [0, 4]], x_t[:, [0, 4]])
-    again = process.melt(fine, s, t, Drawn(u))
-    assert torch.equal(again.flatten(0, 1), process.melt(fine.flatten(0, 1), s.flatten(), t.flatten(), Drawn(u)))
+    again = process.renoise(fine, s, t, Drawn(u))
+    assert torch.equal(again.flatten(0, 1), process.renoise(fine.flatten(0, 1), s.flatten(), t.flatten(), Drawn(u)))
     law = process.law(x_t, belief, t, s)
     torch.testing.assert_close(law.flatten(0, 1), process.law(rows_x_t, flat, t.flatten(), s.flatten()))
     torch.testing.assert_close(process.evidence(x_t, t).flatten(0, 1), process.evidence(rows_x_t, t.flatten()))
@@ -222,4 +224,4 @@ def test_a_step_of_no_length_changes_no_bit_of_a_frame_at_either_end(any_schedul
     t = torch.tensor([[0.0, 0.4, 1.0]], dtype=F64)
     x, x0 = torch.randn(1, 3, 2, dtype=F64), torch.randn(1, 3, 2, dtype=F64)
     assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
-    assert torch.equal(process.melt(x, t, t, Stream(0)), x)
+    assert torch.equal(process.renoise(x, t, t, Stream(0)), x)

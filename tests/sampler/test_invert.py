@@ -11,7 +11,7 @@ from unmelt.backbone import MLP
 from unmelt.condition import Condition
 from unmelt.denoiser import Network, prediction
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream, seeded
+from unmelt.rng import RowSeeds, Stream, seeded
 from unmelt.sampler import grid
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.invert import invert
@@ -60,7 +60,7 @@ def test_inverting_a_sample_gives_its_noise(any_schedule):
     model, times = tilted(any_schedule), grid.cosine(8)(any_schedule)
     top = any_schedule.sigma(times[0])
     noise = top * torch.randn(6, 2, dtype=F64)
-    state = Leapfrog().init(model, noise, full(6, 1.0), Rows.of(0, 6))
+    state = Leapfrog().init(model, noise, full(6, 1.0), RowSeeds.of(0, 6))
     *_, made = walk(model, Leapfrog(), state, [full(6, t) for t in times[1:]])
     *_, back = walk(model, Leapfrog(), made, [full(6, t) for t in times.flip(0)[1:]])
     assert (back.x - noise).abs().max() < 1e-10 * top.clamp_min(1)
@@ -94,7 +94,7 @@ def test_rows_can_part_on_the_way():
     model = tilted(schedule.Cosine())
     x0 = torch.randn(3, 2, dtype=F64)
     t = torch.linspace(0, 0.9, 10, dtype=F64)
-    states = [Leapfrog().init(model, x0[row : row + 1], full(1, 0.0), Rows.of(row, 1)) for row in range(3)]
+    states = [Leapfrog().init(model, x0[row : row + 1], full(1, 0.0), RowSeeds.of(row, 1)) for row in range(3)]
     for row, far in enumerate((9, 6, 3)):
         *_, states[row] = walk(model, Leapfrog(), states[row], [full(1, s) for s in t[1 : far + 1]])
     state = State.join(states)

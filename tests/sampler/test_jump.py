@@ -7,7 +7,7 @@ from sampler.flows import ExactFlowMap
 
 import unmelt as um
 from unmelt import UsageError, schedule
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import RK4, Jump, State, advance, grid, walk
 
 T, S, U = column(1.0, 0.9, 0.7), column(0.0, 0.3, 0.1), column(0.5, 0.6, 0.2)
@@ -63,7 +63,7 @@ def test_fresh_noise_keeps_the_law_of_a_gaussian(eta):
 def test_all_noise_fresh_is_multistep_consistency_sampling():
     """Jump to 0, add noise to s: alpha_s x_0 + sigma_s noise (Song et al., 2023, algorithm 1)."""
     on, x = schedule.Straight(), noise()
-    exact, rng = ExactFlowMap(schedule.Straight()), Rows.of(7, 3)
+    exact, rng = ExactFlowMap(schedule.Straight()), RowSeeds.of(7, 3)
     state = Jump(eta=1.0).init(exact, x, T, rng)
     after = Jump(eta=1.0).step(exact, state, U)
     ends = exact.flow(x, T, torch.zeros_like(T))

@@ -7,7 +7,7 @@ from conformance.subjects import F64, Fast, Silent, column, full, run, tilted, u
 from unmelt import UsageError, schedule
 from unmelt.denoiser import Mixture
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import (
     DEIS,
     LMS,
@@ -75,7 +75,7 @@ def test_the_first_step_of_every_multistep_method_is_ddim(plain_schedule):
 def test_with_all_noise_fresh_order_1_is_ancestral(sampler, plain_schedule):
     model, times = tilted(plain_schedule), column(0.9, 0.5, 0.2)
     x = torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    ours, ddim = (run(one, model, x, times, Rows.of(3, 4)).x for one in (sampler, DDIM(eta=1.0)))
+    ours, ddim = (run(one, model, x, times, RowSeeds.of(3, 4)).x for one in (sampler, DDIM(eta=1.0)))
     torch.testing.assert_close(ours, ddim, rtol=1e-9, atol=1e-9)
 
 

@@ -142,11 +142,14 @@ class Clips:
         return [path]
 
     def score(self, made, real, held_out):
-        return {"energy": um.metric.energy(made.x, held_out.x), "energy_floor": um.metric.energy(real.x, held_out.x)}
+        return {
+            "energy": um.metric.energy_distance(made.x, held_out.x),
+            "energy_floor": um.metric.energy_distance(real.x, held_out.x),
+        }
 
     def distance(self, real, held_out):
-        floor = um.metric.energy(real, held_out)
-        return um.modality.Distance("energy distance", lambda x: um.metric.energy(x, held_out), floor)
+        floor = um.metric.energy_distance(real, held_out)
+        return um.modality.Distance("energy distance", lambda x: um.metric.energy_distance(x, held_out), floor)
 
 
 FRAMES = 3

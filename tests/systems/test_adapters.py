@@ -105,9 +105,9 @@ def test_rows_choose_their_adapters_in_one_batch_and_keep_them_through_split_and
         torch.testing.assert_close(model.sample(1, **one), together[row : row + 1], rtol=1e-4, atol=1e-5)
     denoiser, sampler = model.with_adapters(model.denoiser), um.sampler.DDIM()
     times = um.grid.uniform(4)(denoiser.process.schedule)
-    rng = um.rng.Rows.of(2, 4)
+    rng = um.rng.RowSeeds.of(2, 4)
     x = denoiser.process.prior((4, 2), rng)
-    condition = um.Condition(vector=known.vector, adapter=model.adapter_numbers(4, names))
+    condition = um.Condition(vector=known.vector, adapter=model.adapter_indices(4, names))
     with torch.no_grad():
         straight = parts = sampler.init(denoiser, x, times[0].expand(4), rng.advance(), condition)
         order = torch.tensor([2, 0, 3, 1])

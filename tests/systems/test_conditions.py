@@ -70,7 +70,7 @@ def test_rows_with_a_label_beside_rows_with_a_vector():
     rows = {"label": 2, "vector": 1, "nothing": 2}
 
     def begin(name):
-        rng = um.rng.Rows.of(sum(map(ord, name)), rows[name])
+        rng = um.rng.RowSeeds.of(sum(map(ord, name)), rows[name])
         x = denoiser.process.prior((rows[name], 2), rng)
         return sampler.init(denoiser, x, times[0].expand(rows[name]), rng.advance(), known[name])
 

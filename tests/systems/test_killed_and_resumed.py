@@ -73,7 +73,7 @@ def _frame_by_frame(model):
     first[:, 0] = 0.5
     done = late.clone()
     done[:, 0] = 0
-    rng = um.rng.Rows.of(1, 2)
+    rng = um.rng.RowSeeds.of(1, 2)
     x = denoiser.process.prior((2, *denoiser.shape), rng)
     state = sampler.init(denoiser, x, late, rng.advance())
     with torch.no_grad():

@@ -17,7 +17,7 @@ from truth.enumeration import far, sampled
 
 import unmelt as um
 from unmelt import config
-from unmelt.guidance.classifier_free import null_belief
+from unmelt.guidance.cfg import null_belief
 from unmelt.sampler import Sampler, State
 
 # Guidance

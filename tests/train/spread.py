@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import unmelt as um
 from unmelt.config import register
 from unmelt.model import fitting
-from unmelt.train import Execution, Training, lr_schedule, processes
+from unmelt.train import Execution, Training, distributed, lr_schedule
 
 
 @register
@@ -113,6 +113,6 @@ if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
         model.folder = Path(out)
         fitting.fit(model, torch.device("cpu"), Execution(shard=shard), True, "none", train_step)
-    if processes.first():
+    if distributed.is_main():
         Path(out, "losses.json").write_text(json.dumps(losses))
     os._exit(0)  # torch's threads now and then abort a process whose interpreter shuts down (see LOG.md)

@@ -127,8 +127,8 @@ def test_a_batch_that_cannot_be_divided_evenly_is_refused():
 
 
 def test_the_prefetcher_asks_only_for_batches_that_are_used(monkeypatch):
-    monkeypatch.setattr("unmelt.train.processes.count", lambda: 2)
-    monkeypatch.setattr("unmelt.train.processes.rank", lambda: 1)
+    monkeypatch.setattr("unmelt.train.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("unmelt.train.distributed.rank", lambda: 1)
     run = trainer(Execution(gradient_accumulation=3))
     wanted = [step * 6 + part for step in range(4) for part in (3, 4, 5)]
     followed = [wanted[0]]

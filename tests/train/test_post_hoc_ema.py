@@ -11,7 +11,7 @@ from test_training import fitted, interrupt, model
 
 import unmelt as um
 from unmelt.cli import main
-from unmelt.train import ObjectiveStep, PowerFunctionEMA, Trainer, averaged
+from unmelt.train import ObjectiveStep, PowerFunctionEMA, Trainer
 from unmelt.train.ema_profile import (
     LARGEST_STD,
     EMAProfile,

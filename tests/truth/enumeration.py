@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmelt.posterior import Categorical
-from unmelt.rng import Rows, fold
+from unmelt.rng import RowSeeds, fold
 
 V, L = 3, 4
 SEQUENCES = torch.cartesian_prod(*[torch.arange(V)] * L)
@@ -124,7 +124,7 @@ def nelbo(model, each, schedule):
     return integral(at)
 
 
-class Crowd(Rows):
+class Crowd(RowSeeds):
     """One generator for all rows: fast statistics over many rows, which `Rows` draws one by one."""
 
     def _draw(self, fill, shape, dtype, device):

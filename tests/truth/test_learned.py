@@ -7,7 +7,7 @@ from torch import nn
 from unmelt import schedule
 from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
-from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.rng import Stream
 from unmelt.sampler import Heun, grid, sample
 
@@ -36,7 +36,7 @@ def disagreement(network, exact):
 def test_training_approaches_the_exact_posterior():
     exact = ring(schedule.VarianceExploding())
     network = Network(Small(), exact.process, Preconditioned(1.4), shape=(2,), data_sd=1.4)
-    objective = Regression(weight=EDM(1.4), times=Stratified(LogNormalSigma(-0.5, 1.2)))
+    objective = Regression(weight=EDMWeight(1.4), times=Stratified(LogNormalSigma(-0.5, 1.2)))
     optimizer, rng, steps = torch.optim.Adam(network.parameters(), lr=3e-3), Stream(0), 1200
     before = disagreement(network, exact)
     with unchecked():

@@ -1,4 +1,4 @@
-"""Every way to write tokens by its exact law: orders, paces and steps summed over all that can be drawn."""
+"""Samplers of tokens against their exact laws: orders, paces and steps, by enumeration of all that can be drawn."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ TELLING = 34  # a model of which all orders and paces make different laws
 
 
 def leading(p):
-    """How sure a belief is, in each order's own words."""
+    """The score of a belief under each order."""
     first, second = sorted(p, reverse=True)[:2]
     return first, first - second, sum(x * math.log(x) for x in p)
 
@@ -109,7 +109,7 @@ PACES = [
 @pytest.mark.parametrize("block", [L, 2])
 @pytest.mark.parametrize(("pace", "chosen"), PACES, ids=[str(pace) for pace, _ in PACES])
 @pytest.mark.parametrize("order", [kind() for kind in ORDERS], ids=str)
-def test_orders_and_paces_write_by_their_own_law(order, pace, chosen, block):
+def test_unmask_samples_the_enumerated_law_of_its_order_and_pace(order, pace, chosen, block):
     model = Wrong(Mask(V), TELLING)
     expected, passes = written(model, order, chosen, block=block)
     assert expected.sum() == pytest.approx(1, abs=1e-12)
@@ -119,7 +119,7 @@ def test_orders_and_paces_write_by_their_own_law(order, pace, chosen, block):
 
 @pytest.mark.parametrize("distance", [2, 3])
 @pytest.mark.parametrize("order", [kind() for kind in ORDERS], ids=str)
-def test_tokens_of_a_pass_are_kept_apart(order, distance):
+def test_tokens_of_one_call_keep_the_minimal_distance(order, distance):
     model, everything = Wrong(Mask(V), TELLING), lambda order, places, p: places
     expected, passes = written(model, order, apart(distance, everything))
     found = sampled(model, way.Unmask(order, way.Threshold(1e-9), min_distance=distance), L)
@@ -127,14 +127,14 @@ def test_tokens_of_a_pass_are_kept_apart(order, distance):
     assert 2 <= passes < L
 
 
-def test_a_rows_length_apart_is_one_token_a_pass():
+def test_a_minimal_distance_of_the_rows_length_is_one_token_per_call():
     model = Wrong(Mask(V), TELLING)
     for order in (kind() for kind in ORDERS):
         found = sampled(model, way.Unmask(order, way.Threshold(1e-9), min_distance=L), L)
         assert far(found, written(model, order, one)[0]) < NEAR
 
 
-def test_these_laws_differ_from_one_another():
+def test_the_enumerated_laws_differ_from_one_another():
     """By more than the draws may show: each test above can fail."""
     model, everything = Wrong(Mask(V), TELLING), lambda order, places, p: places
     laws = [written(model, order(), one)[0] for order in ORDERS]
@@ -145,14 +145,14 @@ def test_these_laws_differ_from_one_another():
 
 @pytest.mark.parametrize("process", PROCESSES, ids=str)
 @pytest.mark.parametrize("steps", [2, 5])
-def test_ancestral_samples_follow_the_law_that_is_summed(process, steps):
+def test_ancestral_samples_match_the_enumerated_law(process, steps):
     model = Wrong(process)
     expected = final(process, walked(model, torch.linspace(1, 0, steps + 1).tolist()))
     assert far(sampled(model, Ancestral(), steps), expected) < NEAR
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=str)
-def test_the_bound_holds_on_all_sequences_and_is_tight_where_beliefs_are_true(process):
+def test_the_nelbo_bounds_every_sequence_and_is_tight_for_an_exact_denoiser(process):
     """-log p of what is sampled in ever finer steps stays below the bound; of the exact denoiser, the two are one."""
     table, wrong = Table(law().sqrt(), process), Wrong(process)
     torch.testing.assert_close(nelbo(table, rate, process.schedule), -table.law.flatten().log(), rtol=2e-3, atol=0)
@@ -165,7 +165,7 @@ def test_the_bound_holds_on_all_sequences_and_is_tight_where_beliefs_are_true(pr
 
 
 @pytest.mark.parametrize("t", [0.9, 0.5, 0.02])
-def test_score_entropy_of_masks_is_cross_entropy_place_by_place(t):
+def test_score_entropy_of_masks_is_cross_entropy_at_every_position(t):
     process, every = Mask(V), states(Mask(V))
     belief, rows = Wrong(process)(every, None), torch.full((len(every),), t, dtype=torch.float64)
     for x0 in SEQUENCES[::7]:
@@ -178,7 +178,7 @@ def test_score_entropy_of_masks_is_cross_entropy_place_by_place(t):
 
 @pytest.mark.parametrize("sampler", [way.FirstHitting(), way.Unmask(way.Random())], ids=str)
 @pytest.mark.parametrize("known", [(0,), (3,), (1, 2), (0, 1, 3)])
-def test_infilling_is_the_true_conditional_wherever_the_gaps_are(sampler, known):
+def test_infilling_samples_the_exact_conditional_wherever_the_gaps_are(sampler, known):
     table, tokens = Table(law(2), Mask(V)), torch.tensor([2, 0, 1, 0])
     there = torch.zeros(L, dtype=torch.bool)
     there[list(known)] = True
@@ -198,7 +198,7 @@ class Told:
         return Categorical(belief * (1 + label.to(belief).view(-1, 1, 1)))
 
 
-def test_guidance_of_scale_1_changes_no_bit_and_of_another_scale_the_law():
+def test_guidance_scale_1_is_bitwise_unguided_and_others_match_the_formula():
     told, x = Told(), states(Mask(V))
     label = Condition(label=torch.arange(len(x)) % 2)
     t = torch.full((len(x),), 0.5, dtype=torch.float64)
@@ -209,7 +209,7 @@ def test_guidance_of_scale_1_changes_no_bit_and_of_another_scale_the_law():
     torch.testing.assert_close(more, by_hand / by_hand.sum(-1, keepdim=True))
 
 
-def test_tokens_as_rare_as_one_in_a_billion_are_drawn_at_their_quantiles():
+def test_tokens_of_probability_1e_9_are_drawn_at_their_quantiles():
     """At an unmasking rate of 1e-4 a vocabulary of thousands has tokens this rare; in float32 they would never come."""
     rare = 1e-9
     belief = Categorical(torch.tensor([[[rare, 1 - 3 * rare, 2 * rare]]], dtype=torch.float64).log().float())
@@ -224,7 +224,7 @@ def test_tokens_as_rare_as_one_in_a_billion_are_drawn_at_their_quantiles():
     assert Stream(0).uniform((1000,), torch.float64).mul(2**24).frac().ne(0).all()  # finer than float32 has them
 
 
-def test_whether_a_mask_falls_does_not_depend_on_what_is_believed():
+def test_when_a_mask_is_unmasked_does_not_depend_on_the_belief():
     process, rows = Mask(V), 300_000
     t = torch.ones(rows, dtype=torch.float64)
     x = torch.full((rows, L), V)

@@ -95,7 +95,7 @@ def test_samples_of_corrupt_melt_and_prior_follow_their_laws(process):
     t, s = torch.full((rows,), 0.3, dtype=torch.float64), torch.full((rows,), 0.8, dtype=torch.float64)
     x_t, melted = process.corrupt(x0, t, rng)
     assert abs(melted.double().mean() - 0.3) < 4 * math.sqrt(0.21 / rows)
-    for x, time in ((x_t, 0.3), (process.melt(x_t, t, s, rng), 0.8), (process.prior((rows, 1), rng), 1.0)):
+    for x, time in ((x_t, 0.3), (process.renoise(x_t, t, s, rng), 0.8), (process.prior((rows, 1), rng), 1.0)):
         one = torch.full((process.symbols,), time, dtype=torch.float64)
         expected = process.likelihood(torch.arange(process.symbols)[:, None], one)[:, 0, token]
         found = torch.bincount(x[:, 0], minlength=process.symbols) / rows

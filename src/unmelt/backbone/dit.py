@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least, level_of_rows
+from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
+from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.attention import CrossAttention, Tokens
 from unmelt.condition import Condition
 from unmelt.errors import UsageError

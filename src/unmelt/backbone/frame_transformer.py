@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
+from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.dit import Block
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least, level_of_rows
+from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import adaptive_norm, zeroed
 from unmelt.call_repr import CallRepr

@@ -1,6 +1,6 @@
 """Attention with rotary position embeddings, in which only distances count (RoPE; Su et al., 2024).
 
-    <rotate(q, i), rotate(k, j)> depends on i - j,      rotate(x, i) = x rotated by i / 10000^(2 m / d) in its m-th plane
+    <rotate(q, i), rotate(k, j)> depends on i - j,     rotate(x, i) = x rotated by i / 10000^(2 m / d) in its m-th plane
 
 Queries and keys are normalised before the rotation (Dehghani et al., 2023), which keeps the softmax from saturating. A
 position may have several coordinates, such as its row and its column; the planes are shared out among them.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder
 from unmelt.errors import UsageError
@@ -40,7 +40,7 @@ def average(
     model = load(folder, device)
     for each in length:
         target = out or folder.with_name(f"{folder.name}-{each:g}")
-        if (target / run.CHECKPOINTS).exists():
+        if (target / run_folder.CHECKPOINTS).exists():
             raise UsageError(f"{target}, which holds a run", "a new folder", f"--out {target}-averaged")
         averaged = model.averaged(each, steps)
         averaged.save(target)

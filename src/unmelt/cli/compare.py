@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify, print_json
 from unmelt.cli.runs import with_data
-from unmelt.compare import Page
+from unmelt.compare import Report
 from unmelt.compare import compare as measured
-from unmelt.compare.page import STEPS
+from unmelt.compare.report import STEPS
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
 
@@ -63,7 +63,7 @@ def compare(
     """
     if not runs:
         raise UsageError("no runs", "an autoregressive one first", EXAMPLE)
-    run.writable(out)
+    run_folder.writable(out)
     models: dict[str, TextModel] = {}
     for folder in runs:
         model = with_data(folder, device)
@@ -80,7 +80,7 @@ def compare(
     notify(f"pictures: quality.png and speed.png in {out}")
 
 
-def _print_page(page: Page) -> None:
+def _print_page(page: Report) -> None:
     _print_table("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
     _print_table(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
     if page.quality:
@@ -96,7 +96,7 @@ def _print_page(page: Page) -> None:
 SPEED = ["run", "mode", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
 
 
-def _bits(page: Page) -> list[list[str]]:
+def _bits(page: Report) -> list[list[str]]:
     rows = []
     for name, each in page.bits.items():
         which = "exact" if each.get("exact") else f"a bound, ± {each.get('bits_per_byte_error', 0):.3f}"
@@ -108,7 +108,7 @@ def _bits(page: Page) -> list[list[str]]:
     return rows
 
 
-def _speeds(page: Page) -> list[list[str]]:
+def _speeds(page: Report) -> list[list[str]]:
     return [
         [
             name,
@@ -126,7 +126,7 @@ def _speeds(page: Page) -> list[list[str]]:
     ]
 
 
-def _qualities(page: Page) -> list[list[str]]:
+def _qualities(page: Report) -> list[list[str]]:
     return [
         [name, mode, f"{each.judge:.3f}", f"{each.entropy:.3f}", _percent(each.lines)]
         for name, found in page.quality.items()
@@ -134,7 +134,7 @@ def _qualities(page: Page) -> list[list[str]]:
     ]
 
 
-def _gaps(page: Page) -> list[list[str]]:
+def _gaps(page: Report) -> list[list[str]]:
     rows = [
         [name, each.sees, *(text for value in (each.exact, each.lines) for text in _interval(value))]
         for name, found in page.gaps.items()

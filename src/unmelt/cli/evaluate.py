@@ -3,13 +3,13 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from unmelt import card, diagnose, run
+from unmelt import card, diagnose, run_folder
 from unmelt.cli.output import notify, print_json, table
 from unmelt.cli.runs import RunFolder, of_numbers, with_data
 from unmelt.device import device_named
 from unmelt.model import Model, TextModel
-from unmelt.train import processes
-from unmelt.train.files import write_json
+from unmelt.train import distributed
+from unmelt.train.atomic_files import write_json
 
 
 def tune(
@@ -36,7 +36,7 @@ def tune(
         json: Print one JSON object and nothing else.
     """
     model = of_numbers(folder, device)
-    run.writable(folder)
+    run_folder.writable(folder)
     result = model.tune(steps, guidance=guidance, rows=rows, rounds=rounds, seed=seed)
     scores = {
         "steps": steps,
@@ -75,17 +75,17 @@ def evaluate(
         device: Where to compute: auto, cpu or cuda.
         json: Print one JSON object and nothing else.
     """
-    run.read_about(folder)  # whether it is a run at all comes first
-    run.writable(folder)
-    with processes.joined(device_named(device)) as own:
+    run_folder.read_about(folder)  # whether it is a run at all comes first
+    run_folder.writable(folder)
+    with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own)
         if isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
         else:
             scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
-    if not processes.first():
+    if not distributed.is_main():
         return
-    write_json(folder / card.SCORES, {**scores, "weights": run.read_about(folder)["weights"]})
+    write_json(folder / card.SCORES, {**scores, "weights": run_folder.read_about(folder)["weights"]})
     if json:
         print_json(scores)
     else:
@@ -119,7 +119,7 @@ def curve(
     model = with_data(folder, device)
     assert isinstance(model, Model)
     out = out or folder
-    run.writable(out)
+    run_folder.writable(out)
     found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
     if json:
         print_json(asdict(found))

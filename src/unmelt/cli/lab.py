@@ -27,7 +27,7 @@ def lab(
         browser: Open the browser.
     """
     serve.check_installed()
-    from unmelt.lab.guard import QUESTION, is_loopback
+    from unmelt.lab.access_control import QUESTION, is_loopback
 
     token = token or os.environ.get("UNMELT_LAB_TOKEN", "")
     if edit:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
@@ -20,7 +20,7 @@ from unmelt.modality import Text as TextModality
 from unmelt.modality.text import BETWEEN
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
-from unmelt.train import processes
+from unmelt.train import distributed
 
 IMAGES, TEXTS = 64, 1
 """Default numbers of samples."""
@@ -90,7 +90,7 @@ def sample(
     asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
     given = {name: value for name, value in asked.items() if value not in (None, "")}
-    with processes.joined(device_named(device)) as own:
+    with distributed.process_group(device_named(device)) as own:
         model = load(folder, own)
         is_text = isinstance(model, TextModel)
         _check_settings(folder, model, [*given, *(name for name, value in decoding.items() if value and not is_text)])
@@ -100,15 +100,15 @@ def sample(
             settings["sampler"] = text_sampler(model, order, threshold, entropy_budget, min_distance)
             rows = rows or TEXTS
             texts = _live(model, rows, settings) if live else model.sample(rows, **settings)
-            if processes.first():
+            if distributed.is_main():
                 _write_texts(texts, out)
             return
         rows = rows or IMAGES
         each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
         settings["label"] = class_named(label, model.classes) if each is None else each
         x = model.sample(rows, **settings)
-    if processes.first() and out is not None:
-        run.prepare(out.parent)
+    if distributed.is_main() and out is not None:
+        run_folder.prepare(out.parent)
         files = model.modality.write(x, out, each, model.classes, model.source)
         notify(f"{rows} samples: {out if len(files) == 1 else f'{files[0]} to {files[-1]}'}")
 
@@ -132,7 +132,7 @@ def _check_output(out: Path | None, model: Model | TextModel) -> Path | None:
             wanted = " or ".join(model.modality.suffixes)
             instead = f"--out {out.with_suffix(model.modality.suffixes[0])}"
             raise UsageError(f"the output {out}", f"a name that ends in {wanted}", instead)
-        run.writable(out.parent)
+        run_folder.writable(out.parent)
     return out
 
 
@@ -150,7 +150,7 @@ def _write_texts(texts: list[str], out: Path | None) -> None:
     if out is None:
         print(f"\n{BETWEEN}\n".join(texts))
         return
-    run.prepare(out.parent)
+    run_folder.prepare(out.parent)
     TextModality().write(texts, out)
     notify(f"{len(texts)} texts: {out}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from unmelt import card, run
+from unmelt import card, run_folder
 from unmelt.cli.output import print_json, table
 from unmelt.cli.runs import RunFolder
 from unmelt.train import read_metrics
@@ -82,15 +82,15 @@ def show(folder: RunFolder, /, json: bool = False) -> None:
         folder: The run folder.
         json: Print one JSON object and nothing else.
     """
-    lines = read_metrics(folder / run.METRICS) if folder.is_dir() else []
-    if lines and not (folder / run.CONFIG).exists():  # training has begun, and has not saved yet
+    lines = read_metrics(folder / run_folder.METRICS) if folder.is_dir() else []
+    if lines and not (folder / run_folder.CONFIG).exists():  # training has begun, and has not saved yet
         if json:
             print_json({"metrics": lines, "files": _sizes(folder)})
         else:
             table({"steps": f"{lines[-1]['step']:,}; nothing is saved yet", **_progress(lines)}, str(folder))
             _curves(lines)
         return
-    about = run.read_run(folder).about
+    about = run_folder.read_run(folder).about
     if json:
         print_json({**about, "metrics": lines, "files": _sizes(folder)})
         return

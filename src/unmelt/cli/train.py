@@ -9,15 +9,15 @@ from typing import Any
 
 import tyro
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify
 from unmelt.cli.recipes import first_line
 from unmelt.device import device_named
 from unmelt.errors import UsageError, nearest
 from unmelt.model import load
 from unmelt.recipe import RECIPES
-from unmelt.recipe.recorded import Folder
-from unmelt.train import Execution, processes
+from unmelt.recipe.origin import Folder
+from unmelt.train import Execution, distributed
 from unmelt.train.logger import logger_names
 
 COMMON = """\
@@ -60,7 +60,7 @@ def train(args: Sequence[str]) -> None:
 
     device_named(device)
     logger_names(log_to)
-    run.writable(out)
+    run_folder.writable(out)
     model = RECIPES[name](**settings)
     assert model.training is not None
     model.training = replace(model.training, snapshot_every=snapshots)
@@ -73,7 +73,7 @@ def train(args: Sequence[str]) -> None:
     except SystemExit:
         notify("terminated: saved, and the same command goes on from here")
         raise
-    if not processes.first():
+    if not distributed.is_main():
         return
     model = load(out, device)  # in one piece, also if training sharded it
     shown = model.show(out / "samples")

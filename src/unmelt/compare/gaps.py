@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from unmelt.compare.quality import is_python, lines
-from unmelt.data import GAP, Arrays
+from unmelt.data import GAP_MARKER, Arrays
 from unmelt.model import TextModel
 from unmelt.model.text_evaluation import GREEDY
 
@@ -93,7 +93,7 @@ def gaps(model: TextModel, count: int, tokens: int, seed: int = 0) -> list[Gap]:
         answer = model.tokenizer.decode(row[first : first + tokens])
         cut = [model.tokenizer.decode(part) for part in (row[:first], row[first + tokens :])]
         whole = cut[0] + answer + cut[1]
-        if len(model.tokenizer.encode(answer)) == tokens and GAP not in whole and "\ufffd" not in whole:
+        if len(model.tokenizer.encode(answer)) == tokens and GAP_MARKER not in whole and "\ufffd" not in whole:
             found.append(Gap(cut[0], answer, cut[1]))
         if len(found) == count:
             break
@@ -116,7 +116,7 @@ def fill_gaps(model: TextModel, found: list[Gap], tokens: int) -> list[GapScores
     """
     if not model.is_causal or model.fills_middle:
         room = tokens if not model.fills_middle else 2 * tokens  # where the middle ends by itself
-        asked = [gap.before[-ROOM:] + GAP * room + gap.after[:ROOM] for gap in found]
+        asked = [gap.before[-ROOM:] + GAP_MARKER * room + gap.after[:ROOM] for gap in found]
         made = model.infill(asked, temperature=GREEDY, sampler=model.greedy_sampler, steps=model.length)
         middles = [
             text[len(gap.before[-ROOM:]) : len(text) - len(gap.after[:ROOM])]

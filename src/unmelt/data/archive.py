@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unmelt.data.item import SUFFIXES, Item, Listing
-from unmelt.data.metadata import CAPTIONS, LABELS, check_columns, column, read_metadata
+from unmelt.data.image_item import SUFFIXES, Item, Listing
+from unmelt.data.labels_and_captions import CAPTIONS, LABELS, check_columns, column, read_metadata
 from unmelt.errors import UsageError
 
 LARGEST = 1 << 30

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from unmelt.data.item import SUFFIXES, Item, Listing
-from unmelt.data.metadata import AUTO, Metadata, check_columns, read_metadata
+from unmelt.data.image_item import SUFFIXES, Item, Listing
+from unmelt.data.labels_and_captions import AUTO, Metadata, check_columns, read_metadata
 from unmelt.errors import UsageError
 
 

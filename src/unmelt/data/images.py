@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from unmelt.data.archive import archive, shards
+from unmelt.data.array_files import numbers
 from unmelt.data.folder import folder
-from unmelt.data.item import Listing
-from unmelt.data.metadata import AUTO
-from unmelt.data.numbers import numbers
-from unmelt.data.pack import pack
+from unmelt.data.image_item import Listing
+from unmelt.data.labels_and_captions import AUTO
+from unmelt.data.parquet import dataset, parquet
+from unmelt.data.pixel_cache import pack
 from unmelt.data.source import Arrays
-from unmelt.data.table import dataset, parquet
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 

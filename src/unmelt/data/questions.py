@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-GAP = "░"
+GAP_MARKER = "░"
 """Stands for one token that is not known."""
 
 

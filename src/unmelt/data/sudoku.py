@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.data.questions import GAP, Questions
+from unmelt.data.questions import GAP_MARKER, Questions
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
@@ -221,6 +221,6 @@ class Sudoku:
                     left -= 1
             whole = "".join(str(digit + 1) for digit in grid)
             dotted = "".join("." if digit < 0 else str(digit + 1) for digit in clues)
-            asked.append(f"{dotted}={GAP * len(grid)}" if self.written else dotted.replace(".", GAP))
+            asked.append(f"{dotted}={GAP_MARKER * len(grid)}" if self.written else dotted.replace(".", GAP_MARKER))
             answers.append(f"{dotted}={whole}" if self.written else whole)
         return Questions(tuple(asked), tuple(answers))

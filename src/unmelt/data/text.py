@@ -126,7 +126,7 @@ def _lines(file: Path, name: str, column: str) -> Iterator[Document | str]:
             yield Document(at, text) if good else f"{at} has no text in {column!r}"  # type: ignore[arg-type]
 
 
-def parted(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
+def split_documents(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
     """Split documents into a training and a held-out part, at least one document on each side.
 
     The split depends only on the documents' number and the seed. A single document is cut: its end is held out.
@@ -154,7 +154,7 @@ def parted(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[
     return rest, [found[number] for number in sorted(held_out_numbers)]
 
 
-def packed(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0) -> Arrays:
+def pack_tokens(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0) -> Arrays:
     """Concatenate texts, each followed by an end token, and cut the tokens into rows.
 
     Args:

@@ -70,6 +70,9 @@ class ApproximateBlockCache(DenoiserWrapper):
         own = block_positions(block_start, self.block, cache.length)
         inside = own < cache.length
         stale = (cache.kv_length < cache.length) | (cache.block_start != block_start)
+        if stale.any():  # a new block's slots are read by other caches; those within a block are written before
+            cache = cache.cloned()
+        cache = replace(cache, kv_length=torch.zeros_like(cache.kv_length))  # no slot is final
         entering = (every >= block_start[:, None]) & (every < block_start[:, None] + self.block)
         if stale.all():
             logits = as_rows(self._read(x_t, cache, condition, every, entering), inside)
@@ -84,8 +87,7 @@ class ApproximateBlockCache(DenoiserWrapper):
                 parts.append(as_rows(found, inside[rows]))
             logits = parts[0].new_empty(len(x_t), *parts[0].shape[1:])
             logits[stale], logits[~stale] = parts
-        whole = torch.full_like(cache.kv_length, cache.length)
-        return Categorical(logits), replace(cache, kv_length=whole, block_start=block_start)
+        return Categorical(logits), cache.appended(torch.full_like(cache.kv_length, cache.length), block_start)
 
     def _read(
         self,

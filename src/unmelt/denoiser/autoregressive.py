@@ -8,7 +8,6 @@ The mask stands for the beginning of a row.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import final
 
 import torch
@@ -76,10 +75,8 @@ class Autoregressive(CallRepr, nn.Module):
         cache: KVCache,
         condition: Condition | None = None,
     ) -> tuple[Categorical, KVCache]:
-        belief, cache = read_block(self.backbone, self._shifted(x_t), block_start, cache, condition, 1)
-        return belief, replace(
-            cache, kv_length=block_start + 1
-        )  # what is read here is the token before, which is final
+        # What is read at a position is the token before it, so its keys and values are final at once.
+        return read_block(self.backbone, self._shifted(x_t), block_start, cache, condition, block=1, final=1)
 
     def _shifted(self, x_t: Tensor) -> Tensor:
         """What the network is given at every position: the token before."""

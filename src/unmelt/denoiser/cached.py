@@ -2,14 +2,13 @@
 
     step:  window of row r = the last n positions up to the end of its block,   n = max over rows of positions unread
            kv[r, window] <- keys and values;     belief at the block's positions, given all slots of its own and earlier
-           blocks;      kv_length[r] <- block_start[r]
+           blocks;     kv_length[r] <- block_start[r]
 
-Rows may stand at different blocks. A row with fewer unread positions than another reads some of its cached ones again,
-which changes nothing. In an exact cache a position attends to its own block and to earlier ones only (Arriola et al.,
-2025), so keys and values of finished blocks are final.
+Rows may stand at different blocks. A row with fewer unread positions than another reads some of its cached ones again
+and leaves their slots as they are. In an exact cache a position attends to its own block and to earlier ones only
+(Arriola et al., 2025), so keys and values of finished blocks are final.
 """
 
-from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -27,9 +26,9 @@ from unmelt.posterior import Categorical
 class CachedDenoiser(Denoiser, Protocol):
     """A denoiser on masks that decodes block by block and keeps what it has read in a cache.
 
-    A sampler calls `init_cache` once and `decode_step` for every network call. Rows may stand at different blocks, and a
-    cache can be split, joined and moved between batches row by row. `Autoregressive`, `Blockwise` and
-    `ApproximateBlockCache` are cached denoisers, and so is `Temperature`, `Nucleus` or `Allowed` around one.
+    A sampler calls `init_cache` once and `decode_step` for every network call. Rows may stand at different blocks, and
+    a cache can be split, joined and moved between batches row by row. `Autoregressive`, `Blockwise` and
+    `ApproximateBlockCache` are cached denoisers, and so is `Temperature`, `TopP` or `AllowedTokens` around one.
     """
 
     @property
@@ -67,12 +66,13 @@ class CachedDenoiser(Denoiser, Protocol):
         Args:
             x_t: The whole rows. All positions before the block hold tokens.
             block_start: First position of each row's block, a multiple of `block`.
-            cache: What was read before. Its keys and values are overwritten in place: clone them if the cache is kept.
+            cache: What was read before.
             condition: What is known of each row.
 
         Returns:
             The belief at the positions block_start, block_start + 1, ..., as many as a block has or the row if it is
-            shorter (the logits of positions after the end of a row are 0), and the cache after the call.
+            shorter (the logits of positions after the end of a row are 0), and the cache after the call. The cache that
+            was given stays valid: another branch may go on from it.
         """
         ...
 
@@ -119,6 +119,7 @@ def read_block(
     cache: KVCache,
     condition: Condition | None,
     block: int,
+    final: int = 0,
 ) -> tuple[Categorical, KVCache]:
     """One call of a block-causal network that reads every row's unread positions up to the end of its block.
 
@@ -126,21 +127,23 @@ def read_block(
         backbone: The network, called as `backbone(x, level, condition, cache=, positions=, where=)`.
         x: What the network is given, the whole rows.
         block_start: First position of each row's block.
-        cache: What was read before; overwritten in place.
+        cache: What was read before.
         condition: What is known of each row.
         block: Tokens per block.
+        final: Positions of the block, counted from its first, whose keys and values are final after the call.
 
     Returns:
-        The belief in each row's block, and the cache, whose positions before the block are now final.
+        The belief in each row's block, and the cache, in which positions before the block are final.
     """
     length = x.shape[1]
     end = (block_start + block).clamp_max(length)
-    n = int((end - torch.minimum(cache.kv_length, block_start)).max())
+    cache = cache.appendable(torch.minimum(cache.kv_length, block_start))
+    n = int((end - cache.kv_length).max())
     positions = (end - n).clamp_min(0)[:, None] + torch.arange(n, device=x.device)
     where = (positions >= block_start[:, None]) & (positions < end[:, None])
     logits = logits_of_window(backbone, x, cache, condition, positions, where)
     inside = block_positions(block_start, block, length) < length
-    return Categorical(as_rows(logits, inside)), replace(cache, kv_length=block_start, block_start=block_start)
+    return Categorical(as_rows(logits, inside)), cache.appended(block_start + final, block_start)
 
 
 def logits_of_window(

@@ -19,7 +19,7 @@ the noise level at s as a further input:
 
     D(x_t, t, s) = c_skip(t) x_t + c_out(t) F(c_in(t) x_t, c_noise(t), c_noise(s))
 
-With `prediction.Velocity` on `schedule.Straight`, F is V itself.
+With `prediction.FlowVelocity` on `schedule.Straight`, F is V itself.
 """
 
 from collections.abc import Sequence

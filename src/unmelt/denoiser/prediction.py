@@ -171,7 +171,7 @@ class V(Prediction):
 
 @final
 @dataclass(frozen=True)
-class Velocity(Prediction):
+class FlowVelocity(Prediction):
     """Prediction of dx_t / dt along the path from x0 to noise: the target of flow matching (Lipman et al., 2023)."""
 
     def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:

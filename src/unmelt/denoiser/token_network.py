@@ -5,9 +5,9 @@ token says is known exactly, and Bayes' rule adds it:
 
     log p(x0 = v | x_t) = network(x_t, t)_v + log q(x_t | x0 = v) + constant
 
-Only for v = x_t is that more than a constant; it is `process.evidence`. Without it a network on uniform noise would have
-to learn how much to trust the token it sees, a number that changes with the level, up to log(vocabulary / t). Under
-masks a mask says nothing and a token everything, which the process's bridge knows anyway: there nothing is added.
+Only for v = x_t is that more than a constant; it is `process.evidence`. Without it a network on uniform noise would
+have to learn how much to trust the token it sees, a number that changes with the level, up to log(vocabulary / t).
+Under masks a mask says nothing and a token everything, which the process's bridge knows anyway: there nothing is added.
 """
 
 from collections.abc import Sequence

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.guidance.reshaped import Reshaped
+from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
 
 
 @final
-class Allowed(Reshaped):
+class AllowedTokens(TokenTransform):
     """A denoiser that gives probability 0 to the tokens that are not allowed.
 
     Args:

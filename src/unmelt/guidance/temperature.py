@@ -8,12 +8,12 @@ from torch import Tensor
 
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.guidance.reshaped import Reshaped
+from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
 
 
 @final
-class Temperature(Reshaped):
+class Temperature(TokenTransform):
     """A denoiser of tokens whose beliefs are made sharper or flatter.
 
     Args:

@@ -44,7 +44,7 @@ class ZeroInit(DenoiserWrapper):
         waiting = t > self.after
         if not waiting.any():
             return self.denoiser(x_t, t, condition)
-        w, _ = self.process.straighten(x_t, t)
+        w, _ = self.process.straight_coordinates(x_t, t)
         if waiting.all():
             return Point(w)
         return self.denoiser(x_t, t, condition).lerp(Point(w), expand_like(torch.where(waiting, 1.0, 0.0), x_t))

@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.denoiser import Network, prediction
 from unmelt.errors import UsageError
 from unmelt.interop.betas import Betas
 from unmelt.interop.unet import DiffusersUNet
 from unmelt.process import Gaussian
-from unmelt.train.files import read_tensors
+from unmelt.train.atomic_files import read_tensors
 
 PREDICTIONS = {"epsilon": prediction.Noise(), "sample": prediction.X0(), "v_prediction": prediction.V()}
 """Predictions by the names that diffusers gives them."""
@@ -125,7 +125,7 @@ def _fill(backbone: DiffusersUNet, path: Path) -> None:
             "weights as safetensors; a pickle (.bin) is never opened",
             "pipeline.save_pretrained(folder, safe_serialization=True)",
         )
-    most = run.most_bytes(backbone.network.state_dict())
+    most = run_folder.most_bytes(backbone.network.state_dict())
     if path.stat().st_size > most:
         raise UsageError(
             f"{path} has {path.stat().st_size:,} bytes", f"at most the {most:,} that its config.json describes", ""

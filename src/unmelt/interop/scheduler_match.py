@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from unmelt.errors import UsageError
-from unmelt.interop.package import diffusers
+from unmelt.interop.diffusers_package import diffusers
 from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Sampler
 from unmelt.sampler.grid import Balanced, Karras, LogSNR, Uniform
 from unmelt.schedule import Schedule, Straight

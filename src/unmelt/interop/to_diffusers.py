@@ -21,16 +21,16 @@ from unmelt import config
 from unmelt.codec import Affine
 from unmelt.denoiser import Network
 from unmelt.errors import UsageError
-from unmelt.interop.bundle import bundle
+from unmelt.interop.diffusers_package import diffusers
 from unmelt.interop.from_diffusers import PREDICTIONS
-from unmelt.interop.package import diffusers
 from unmelt.interop.scheduler_match import SchedulerMatch, is_euler, match_scheduler
+from unmelt.interop.single_file import bundle
 from unmelt.interop.unet import DiffusersUNet
 from unmelt.model import Model
-from unmelt.run import prepare, writable
+from unmelt.run_folder import prepare, writable
 from unmelt.sampler import DPMpp, Euler, Grid, Sampler
 from unmelt.sampler.grid import Uniform, balanced, karras
-from unmelt.train.files import write_json
+from unmelt.train.atomic_files import write_json
 
 FILE = "unmelt_denoiser"
 
@@ -142,7 +142,7 @@ def _write_native(model: Model, sampler: Sampler, grid: Grid, folder: Path) -> N
 
 def _write(model: Model, match: SchedulerMatch, grid: Grid, folder: Path) -> None:
     """Write a folder that brings its code."""
-    from unmelt.interop import pipeline, wrapped
+    from unmelt.interop import diffusers_model, diffusers_pipeline
 
     description = config.describe(model.denoiser)
     names = sorted(_parts(description))
@@ -153,15 +153,15 @@ def _write(model: Model, match: SchedulerMatch, grid: Grid, folder: Path) -> Non
             f"the part {foreign[0]}, which is not one of unmelt's", "parts whose source can be exported", ""
         )
     head = "A denoiser of unmelt, cut out of its source, for diffusers. Licence of this code: Apache-2.0."
-    text = bundle([sys.modules[kind.__module__] for kind in classes.values()] + [wrapped], head)
+    text = bundle([sys.modules[kind.__module__] for kind in classes.values()] + [diffusers_model], head)
     entries = "".join(f"    {name!r}: {kind.__name__},\n" for name, kind in classes.items())
     text += f"\n\nPARTS |= {{\n{entries}}}\n"
 
     (folder / "denoiser").mkdir()
     (folder / "denoiser" / f"{FILE}.py").write_text(text)
-    (folder / "pipeline.py").write_text(Path(pipeline.__file__).read_text())
-    wrapped.PARTS.update(classes)
-    wrapper = wrapped.UnmeltDenoiser(description, match.convention, match.start, tuple(model.classes))
+    (folder / "pipeline.py").write_text(Path(diffusers_pipeline.__file__).read_text())
+    diffusers_model.PARTS.update(classes)
+    wrapper = diffusers_model.UnmeltDenoiser(description, match.convention, match.start, tuple(model.classes))
     wrapper.inner.load_state_dict(model.denoiser.state_dict())
     wrapper.save_pretrained(folder / "denoiser")
     match.scheduler.save_pretrained(folder / "scheduler")

@@ -16,7 +16,7 @@ from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError, nearest
 from unmelt.interop.betas import Betas
-from unmelt.interop.package import diffusers
+from unmelt.interop.diffusers_package import diffusers
 
 
 class DiffusersUNet(CallRepr, nn.Module):

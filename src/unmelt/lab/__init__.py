@@ -4,9 +4,9 @@ A chapter is a marimo notebook in `chapters/`: text, sliders and pictures. It ru
 what a page and its reader need beside that.
 """
 
-from unmelt.lab.beside import beside
 from unmelt.lab.cache import finished, folder, kept, learned, place
+from unmelt.lab.comparison_table import beside
 from unmelt.lab.contents import Chapter, chapters, opening
-from unmelt.lab.stays import stays
+from unmelt.lab.sticky_controls import stays
 
 __all__ = ["Chapter", "beside", "chapters", "finished", "folder", "kept", "learned", "opening", "place", "stays"]

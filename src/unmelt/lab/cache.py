@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, load
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 from unmelt.train.logger import Logger
 
 M = TypeVar("M", Model, TextModel)

@@ -64,7 +64,7 @@ def application(token: str = "", local_only: bool = True) -> Callable:
     from starlette.responses import HTMLResponse, JSONResponse
     from starlette.routing import Mount, Route
 
-    from unmelt.lab.guard import IDENTITY, Guard
+    from unmelt.lab.access_control import IDENTITY, Guard
 
     builder = marimo.create_asgi_app(quiet=True, include_code=True)
     for chapter in chapters():
@@ -213,7 +213,7 @@ def edit(folder: Path, host: str, port: int, browser: bool, token: str = "") -> 
     Raises:
         UsageError: If a lab is already running on the port.
     """
-    from unmelt.run import writable
+    from unmelt.run_folder import writable
 
     if port:
         try:

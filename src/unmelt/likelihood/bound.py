@@ -32,13 +32,13 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.likelihood.estimate import START, Estimate, check_data, check_start
 from unmelt.process.gaussian import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 
 
 def bound(
     denoiser: Any,
     x0: Float[Tensor, "rows *shape"],
-    rng: Rows,
+    rng: RowSeeds,
     condition: Condition | None = None,
     *,
     strata: int = 32,

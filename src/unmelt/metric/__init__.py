@@ -10,34 +10,34 @@ Which of them are reported for images, points, text and sound is decided by `unm
 """
 
 from unmelt.metric.classifier import Classifier
-from unmelt.metric.energy import energy
-from unmelt.metric.features import Features, Margins, Pixels
-from unmelt.metric.frechet import extrapolated, frechet
+from unmelt.metric.energy import energy_distance
+from unmelt.metric.features import ClassifierMargins, Features, Pixels
+from unmelt.metric.frechet import frechet_distance, frechet_extrapolated
 from unmelt.metric.log_spectrum import LogSpectrum, decibels, spectrogram
-from unmelt.metric.nearest import Nearest, nearest
+from unmelt.metric.nearest import NearestNeighbour, nearest_neighbour
 from unmelt.metric.ngrams import distinct_ngrams, ngram_divergence
 from unmelt.metric.paths import Straightness, straightness
-from unmelt.metric.sample_set import SampleSet, collect
-from unmelt.metric.sliced import sliced
+from unmelt.metric.sample_set import SampleSet, collect_samples
+from unmelt.metric.sliced import sliced_wasserstein
 
 __all__ = [
     "Classifier",
+    "ClassifierMargins",
     "Features",
     "LogSpectrum",
-    "Margins",
-    "Nearest",
+    "NearestNeighbour",
     "Pixels",
     "SampleSet",
     "Straightness",
-    "collect",
+    "collect_samples",
     "decibels",
     "distinct_ngrams",
-    "energy",
-    "extrapolated",
-    "frechet",
-    "nearest",
+    "energy_distance",
+    "frechet_distance",
+    "frechet_extrapolated",
+    "nearest_neighbour",
     "ngram_divergence",
-    "sliced",
+    "sliced_wasserstein",
     "spectrogram",
     "straightness",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from unmelt.errors import UsageError
 
 
-def energy(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 1024) -> float:
+def energy_distance(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 1024) -> float:
     """Estimate the energy distance D of two densities from samples of each, without bias.
 
     Args:

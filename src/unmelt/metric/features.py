@@ -57,7 +57,7 @@ class Pixels:
 
 @final
 @dataclass(frozen=True)
-class Margins:
+class ClassifierMargins:
     """A classifier's decision values between every pair of classes: what an image looks like, and how clearly.
 
     They weigh what tells classes apart and are blind to whatever classes do not depend on: use them beside `Pixels`,

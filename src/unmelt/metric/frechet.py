@@ -17,7 +17,7 @@ from torch import Tensor
 from unmelt.errors import UsageError
 
 
-def frechet(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     """Compute the squared Fréchet distance between two sets of features.
 
     Args:
@@ -41,7 +41,7 @@ def frechet(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     return max(0.0, float((mean_a - mean_b).square().sum() + spread))
 
 
-def extrapolated(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
+def frechet_extrapolated(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
     """Extrapolate the squared Fréchet distance to infinitely many samples (FID-infinity, Chong and Forsyth, 2020).
 
     n samples add c / n to the distance F(n) in expectation, and n / 2 add twice as much. The estimate is
@@ -58,8 +58,8 @@ def extrapolated(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> f
         UsageError: If there are fewer than 4 samples or 2 real rows.
     """
     middle = len(samples) // 2
-    halves = (frechet(samples[:middle], real) + frechet(samples[middle:], real)) / 2
-    return 2 * frechet(samples, real) - halves
+    halves = (frechet_distance(samples[:middle], real) + frechet_distance(samples[middle:], real)) / 2
+    return 2 * frechet_distance(samples, real) - halves
 
 
 def _fit(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "r d"]]:

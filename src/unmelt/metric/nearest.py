@@ -1,8 +1,8 @@
-"""Nearest training items, by which copies are found.
+"""NearestNeighbour training items, by which copies are found.
 
 Samples of a model that has learned the density are about as far from the training data as held-out data are; those of a
-model that has memorised its training data are closer. Compare `nearest(samples, train)` with
-`nearest(held_out, train)`.
+model that has memorised its training data are closer. Compare `nearest_neighbour(samples, train)` with
+`nearest_neighbour(held_out, train)`.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from torch import Tensor
 from unmelt.errors import UsageError
 
 
-class Nearest(NamedTuple):
+class NearestNeighbour(NamedTuple):
     """The nearest row of b to each row of a.
 
     Args:
@@ -26,7 +26,7 @@ class Nearest(NamedTuple):
     row: Int64[Tensor, " n"]
 
 
-def nearest(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 256) -> Nearest:
+def nearest_neighbour(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 256) -> NearestNeighbour:
     """Find the nearest row of b to each row of a. An exact copy is at distance exactly 0.
 
     Args:
@@ -46,4 +46,4 @@ def nearest(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: i
     # Distances from differences, so that an exact copy is at exactly 0.
     exact = "donot_use_mm_for_euclid_dist"
     found = [torch.cdist(rows, b, compute_mode=exact).min(1) for rows in a.split(chunk)]
-    return Nearest(torch.cat([f.values for f in found]), torch.cat([f.indices for f in found]))
+    return NearestNeighbour(torch.cat([f.values for f in found]), torch.cat([f.indices for f in found]))

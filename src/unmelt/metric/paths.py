@@ -51,7 +51,7 @@ def straightness(states: Sequence[State], process: Gaussian) -> Straightness:
     """
     if len(states) < 3:
         raise UsageError(f"a path of {len(states)} states", "at least three", "list(trajectory(...))")
-    straight = [process.straighten(state.x.double(), state.t) for state in states]
+    straight = [process.straight_coordinates(state.x.double(), state.t) for state in states]
     w = torch.stack([each.flatten(1) for each, _ in straight])
     u = torch.stack([each[0] for _, each in straight])
     whole = (w[0] - w[-1]) / (u[0] - u[-1])

@@ -28,7 +28,7 @@ class SampleSet(NamedTuple):
     labels: Int64[Tensor, " n"] | None = None
 
 
-def collect(source: Source) -> SampleSet:
+def collect_samples(source: Source) -> SampleSet:
     """Collect a source's rows to compare samples with.
 
     Args:

@@ -16,7 +16,9 @@ from unmelt.errors import UsageError
 from unmelt.rng import Stream
 
 
-def sliced(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], rng: Stream, projections: int = 256) -> float:
+def sliced_wasserstein(
+    a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], rng: Stream, projections: int = 256
+) -> float:
     """Estimate the squared sliced Wasserstein distance of two sets of samples.
 
     Args:

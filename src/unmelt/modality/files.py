@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 
 
 def check_suffix(path: Path, suffixes: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unmelt import picture
 from unmelt.data import Source
-from unmelt.metric import Classifier, Pixels, SampleSet, extrapolated, frechet, nearest
+from unmelt.metric import Classifier, Pixels, SampleSet, frechet_distance, frechet_extrapolated, nearest_neighbour
 from unmelt.modality.files import check_suffix, write_array, write_picture
 from unmelt.modality.modality import Distance
 from unmelt.rng import Stream
@@ -110,12 +110,12 @@ class Images:
         target = features(held_out.x)
         scores: dict[str, Any] = {
             "features": features.name,
-            "frechet": frechet(features(made.x), target),
-            "frechet_equal": frechet(features(made.x[: len(real.x)]), target),
-            "frechet_extrapolated": extrapolated(features(made.x), target),
-            "frechet_floor": frechet(features(real.x), target),
-            "nearest_train": nearest(made.x, real.x).distance.median().item(),
-            "nearest_floor": nearest(held_out.x, real.x).distance.median().item(),
+            "frechet": frechet_distance(features(made.x), target),
+            "frechet_equal": frechet_distance(features(made.x[: len(real.x)]), target),
+            "frechet_extrapolated": frechet_extrapolated(features(made.x), target),
+            "frechet_floor": frechet_distance(features(real.x), target),
+            "nearest_train": nearest_neighbour(made.x, real.x).distance.median().item(),
+            "nearest_floor": nearest_neighbour(held_out.x, real.x).distance.median().item(),
         }
         if made.labels is not None and real.labels is not None and held_out.labels is not None:
             some = torch.randperm(len(real.x), generator=Stream(0).generator)[:MOST_JUDGED]
@@ -128,7 +128,11 @@ class Images:
         """Choose the Fréchet distance over pixels."""
         features = Pixels()
         target = features(held_out)
-        return Distance("Fréchet distance", lambda x: frechet(features(x), target), frechet(features(real), target))
+        return Distance(
+            "Fréchet distance",
+            lambda x: frechet_distance(features(x), target),
+            frechet_distance(features(real), target),
+        )
 
 
 def one_of_each(labels: Int64[Tensor, " rows"]) -> Int64[Tensor, " few"]:

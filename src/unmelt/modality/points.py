@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unmelt import picture
 from unmelt.data import Source
-from unmelt.metric import SampleSet, energy, sliced
+from unmelt.metric import SampleSet, energy_distance, sliced_wasserstein
 from unmelt.modality.files import check_suffix, write_array, write_picture
 from unmelt.modality.modality import Distance
 from unmelt.rng import Stream
@@ -100,15 +100,15 @@ class Points:
     def score(self, made: SampleSet, real: SampleSet, held_out: SampleSet) -> dict[str, Any]:
         """Score by energy distance and sliced Wasserstein distance."""
         return {
-            "energy": energy(made.x, held_out.x),
-            "energy_floor": energy(real.x, held_out.x),
-            "sliced": sliced(made.x, held_out.x, Stream(0)),
-            "sliced_floor": sliced(real.x, held_out.x, Stream(0)),
+            "energy": energy_distance(made.x, held_out.x),
+            "energy_floor": energy_distance(real.x, held_out.x),
+            "sliced": sliced_wasserstein(made.x, held_out.x, Stream(0)),
+            "sliced_floor": sliced_wasserstein(real.x, held_out.x, Stream(0)),
         }
 
     def distance(self, real: Float[Tensor, "n *shape"], held_out: Float[Tensor, "m *shape"]) -> Distance:
         """Choose the energy distance."""
-        return Distance("energy distance", lambda x: energy(x, held_out), energy(real, held_out))
+        return Distance("energy distance", lambda x: energy_distance(x, held_out), energy_distance(real, held_out))
 
 
 def _scatter(clouds: Sequence[tuple[str, Tensor, Tensor | None]], classes: Sequence[str]) -> Image:

@@ -29,10 +29,10 @@ from torch import Tensor
 from unmelt import picture
 from unmelt.data import Source
 from unmelt.errors import UsageError
-from unmelt.metric import LogSpectrum, SampleSet, decibels, frechet, nearest, spectrogram
+from unmelt.metric import LogSpectrum, SampleSet, decibels, frechet_distance, nearest_neighbour, spectrogram
 from unmelt.modality.files import check_suffix, write_array, write_picture
 from unmelt.modality.modality import Distance
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 
 LOUDEST = 32_767
 """What a waveform of 1 is in 16-bit PCM."""
@@ -135,10 +135,10 @@ class Sound:
         target = features(held_out.x)
         return {
             "features": features.name,
-            "frechet": frechet(features(made.x), target),
-            "frechet_floor": frechet(features(real.x), target),
-            "nearest_train": nearest(made.x, real.x).distance.median().item(),
-            "nearest_floor": nearest(held_out.x, real.x).distance.median().item(),
+            "frechet": frechet_distance(features(made.x), target),
+            "frechet_floor": frechet_distance(features(real.x), target),
+            "nearest_train": nearest_neighbour(made.x, real.x).distance.median().item(),
+            "nearest_floor": nearest_neighbour(held_out.x, real.x).distance.median().item(),
         }
 
     def distance(
@@ -148,7 +148,9 @@ class Sound:
         features = LogSpectrum(self.sample_rate)
         target = features(held_out)
         return Distance(
-            "Fréchet distance of log spectra", lambda x: frechet(features(x), target), frechet(features(real), target)
+            "Fréchet distance of log spectra",
+            lambda x: frechet_distance(features(x), target),
+            frechet_distance(features(real), target),
         )
 
     def _wav(self, sound: Float[Tensor, "channels samples"]) -> bytes:

@@ -26,7 +26,7 @@ from unmelt.data import Source
 from unmelt.metric import SampleSet, distinct_ngrams, ngram_divergence
 from unmelt.modality.files import check_suffix
 from unmelt.modality.modality import Distance
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 
 BETWEEN = "-" * 80
 """The line between two texts of a file."""

@@ -14,13 +14,13 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unmelt import config as parts
-from unmelt import run
+from unmelt import run_folder
 from unmelt.adapter import AdaptedDenoiser, Adapter, Attachment, LoRA
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError, nearest
 from unmelt.model.stored import StoredModel
 from unmelt.rng import seeded
-from unmelt.train.files import checksum, read_tensors, write_json, write_tensors
+from unmelt.train.atomic_files import checksum, read_tensors, write_json, write_tensors
 
 CONFIG, WEIGHTS = "adapter.json", "adapter.safetensors"
 MOST_BYTES = 1 << 20
@@ -90,7 +90,7 @@ class AdaptableModel(StoredModel, ABC):
             UsageError: If there is no such adapter, or the folder cannot be written to.
         """
         adapter, folder = self.adapters[self._check_adapter(name)], Path(folder)
-        run.prepare(folder)
+        run_folder.prepare(folder)
         tensors = dict(adapter.state_dict())
         write_tensors(folder / WEIGHTS, tensors)
         write_json(
@@ -131,7 +131,7 @@ class AdaptableModel(StoredModel, ABC):
         return adapter
 
     @final
-    def adapter_numbers(self, rows: int, adapter: str | Sequence[str | None] | None) -> Int64[Tensor, " rows"] | None:
+    def adapter_indices(self, rows: int, adapter: str | Sequence[str | None] | None) -> Int64[Tensor, " rows"] | None:
         """The number of each row's adapter, as `Condition.adapter` has it.
 
         Args:

@@ -16,24 +16,24 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, final
 import torch
 from torch import Tensor
 
+from unmelt.class_labels import Label, labels_of
 from unmelt.codec import Codec
 from unmelt.condition import Condition
 from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.inverse import Infill
-from unmelt.label import Label, labels_of
 from unmelt.model import fitting
 from unmelt.model.adaptable import AdaptableModel
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import SampleRequest
 from unmelt.sampler import Grid, Sampler, State, edit, trajectory
 from unmelt.sampler.tokens import Unmask
-from unmelt.train import AdapterStep, Execution, Logger, TrainStep, processes
+from unmelt.train import AdapterStep, Execution, Logger, TrainStep, distributed
 
 M = TypeVar("M", bound="BaseModel")
 
 
-class Decoding(NamedTuple):
+class SamplingPlan(NamedTuple):
     """What samples a request.
 
     Args:
@@ -73,7 +73,7 @@ class BaseModel(AdaptableModel):
         """
 
     @abstractmethod
-    def decoding(self, request: SampleRequest) -> Decoding:
+    def plan(self, request: SampleRequest) -> SamplingPlan:
         """Choose what samples a request.
 
         Args:
@@ -185,9 +185,9 @@ class BaseModel(AdaptableModel):
         Returns:
             The sampler's state at every time of the grid: pure noise (or noised data) first, clean data last.
         """
-        chosen = self.decoding(request)
+        chosen = self.plan(request)
         denoiser, condition = request.steer(self.with_adapters(chosen.denoiser)), request.row_condition
-        numbers = self.adapter_numbers(request.rows, request.adapter or self.active_adapter)
+        numbers = self.adapter_indices(request.rows, request.adapter or self.active_adapter)
         if numbers is not None:
             condition = dataclasses.replace(condition or Condition(), adapter=numbers)
         condition = None if condition is None else condition.to(self.device)
@@ -216,7 +216,7 @@ class BaseModel(AdaptableModel):
         def make(rows: slice) -> Tensor:
             return self.decode(deque(self.states(request[rows]), maxlen=1).pop().x).cpu()
 
-        return map_chunks(request.rows, self.CHUNK, make, independent=not processes.sharded(self.denoiser))
+        return map_chunks(request.rows, self.CHUNK, make, independent=not distributed.is_sharded(self.denoiser))
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

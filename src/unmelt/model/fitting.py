@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.console import Console
 
-from unmelt import config, picture, run
+from unmelt import config, picture, run_folder
 from unmelt.errors import UsageError
 from unmelt.train import (
     Execution,
@@ -19,8 +19,8 @@ from unmelt.train import (
     ObjectiveStep,
     Trainer,
     TrainStep,
+    distributed,
     loggers,
-    processes,
     read_metrics,
 )
 
@@ -55,20 +55,20 @@ def fit(
     if train_step is None:
         assert model.objective is not None
         train_step = ObjectiveStep(model.denoiser, model.objective)
-    with processes.joined(device) as own:
+    with distributed.process_group(device) as own:
         codec = model.training_codec()
         trainer = Trainer(train_step, model.source, codec, model.training, own, execution, model.held_out)
-        _train(model, trainer, quiet or processes.rank() > 0, log_to)
+        _train(model, trainer, quiet or distributed.rank() > 0, log_to)
 
 
 def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
-    folder, first, training = model.folder, processes.rank() == 0, trainer.training
+    folder, first, training = model.folder, distributed.rank() == 0, trainer.training
     if folder is not None:
         _resume(model, trainer, folder, quiet)
     chosen = loggers(log_to, folder) if folder is not None and first else []
-    metrics = folder / run.METRICS if folder is not None and first else None
+    metrics = folder / run_folder.METRICS if folder is not None and first else None
     log = MetricsLog(metrics, trainer.done, training.steps, training.batch, quiet, chosen, trainer.device)
-    checkpoints = None if folder is None else folder / run.CHECKPOINTS
+    checkpoints = None if folder is None else folder / run_folder.CHECKPOINTS
     with log, closing(trainer.run(checkpoints)) as events:
         for event in events:
             if event.kind == "log":
@@ -78,7 +78,7 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
             elif event.kind == "preview":
                 _preview(model, folder, event.step, chosen)
             elif event.kind == "snapshot" and trainer.post_hoc_ema is not None:
-                trainer.post_hoc_ema.save(folder / run.AVERAGES)
+                trainer.post_hoc_ema.save(folder / run_folder.AVERAGES)
             elif event.kind == "save":
                 model.steps_done = event.step
                 model.save(folder)
@@ -89,7 +89,7 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
 
 def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]) -> None:
     """Draw samples and the loss so far. Every process must call; the first one writes."""
-    first = processes.rank() == 0
+    first = distributed.rank() == 0
     if first:
         _draw_loss(folder)
     path = model.show(folder / "samples" / f"{step:06d}" if first else None)
@@ -101,14 +101,14 @@ def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]
 def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> None:
     """Load the newest checkpoint of the run in this folder, if there is one."""
     mine = model.describe()  # first: a model that cannot be described cannot be saved
-    run.prepare(folder)
-    if not (folder / run.CONFIG).exists():
+    run_folder.prepare(folder)
+    if not (folder / run_folder.CONFIG).exists():
         return
-    run.check_same(folder, mine)
+    run_folder.check_same(folder, mine)
     console = Console(stderr=True, quiet=quiet)
-    trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINTS, warn=console.print)
+    trainer.done = trainer.checkpoint.load(folder / run_folder.CHECKPOINTS, warn=console.print)
     if trainer.done == trainer.training.steps:
-        model.tuned = config.build(run.read_about(folder).get("tuned", []))
+        model.tuned = config.build(run_folder.read_about(folder).get("tuned", []))
     if trainer.done > trainer.training.steps:
         raise UsageError(
             f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",
@@ -118,7 +118,7 @@ def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> No
 
 
 def _draw_loss(folder: Path) -> None:
-    lines = read_metrics(folder / run.METRICS)
+    lines = read_metrics(folder / run_folder.METRICS)
     curves = {}
     for name, field in (("training", "loss"), ("held out", "held_out")):
         if known := [line for line in lines if field in line]:

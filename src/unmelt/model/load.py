@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from unmelt import hub, run
+from unmelt import hub, run_folder
 from unmelt.errors import UsageError, nearest
-from unmelt.model.continuous import Model
-from unmelt.model.text import TextModel
+from unmelt.model.model import Model
+from unmelt.model.text_model import TextModel
 
 FACADES: dict[str, type[Model] | type[TextModel]] = {each.__name__: each for each in (Model, TextModel)}
 
@@ -25,7 +25,7 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Model | Tex
     Raises:
         UsageError: If the folder is damaged, or not a run folder.
     """
-    name = str(run.read_about(Path(folder)).get("facade"))
+    name = str(run_folder.read_about(Path(folder)).get("facade"))
     if name not in FACADES:
         raise UsageError(f"{folder} holds a {name}", f"one of {', '.join(FACADES)}", nearest(name, FACADES))
     return FACADES[name].load(folder, device)

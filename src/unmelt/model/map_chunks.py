@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from unmelt.train import processes
+from unmelt.train import distributed
 
 
 def map_chunks(
@@ -29,10 +29,10 @@ def map_chunks(
     Returns:
         [rows, ...], the results in order.
     """
-    count = processes.count() if independent else 1
+    count = distributed.world_size() if independent else 1
     chunks = [slice(first, min(first + most, rows)) for first in range(0, rows, most)]
-    mine = chunks[processes.rank() % count :: count]
-    bar = Console(stderr=True, quiet=processes.rank() > 0)
+    mine = chunks[distributed.rank() % count :: count]
+    bar = Console(stderr=True, quiet=distributed.rank() > 0)
     hidden = len(mine) < 2 or not bar.is_terminal
     made = [make(chunk) for chunk in track(mine, what, console=bar, transient=True, disable=hidden)]
-    return torch.cat(made) if count == 1 else processes.gathered(made, [x.stop - x.start for x in chunks])
+    return torch.cat(made) if count == 1 else distributed.all_gather(made, [x.stop - x.start for x in chunks])

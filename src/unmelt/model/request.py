@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.class_labels import Label
 from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
-from unmelt.label import Label
 from unmelt.rng import fold
 from unmelt.sampler import Grid, Sampler
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from unmelt import card, config, hub, run
+from unmelt import card, config, hub, run_folder
 from unmelt.adapter import Adapter, LoRA
 from unmelt.codec import Codec, Tokenizer
 from unmelt.data import Source
@@ -22,7 +22,7 @@ from unmelt.errors import UsageError
 from unmelt.modality import Modality
 from unmelt.objective import Objective
 from unmelt.sampler import Grid, Sampler, Tuned
-from unmelt.train import Training, averaged, processes
+from unmelt.train import Training, distributed, reconstruct_ema
 
 M = TypeVar("M", bound="StoredModel")
 
@@ -135,14 +135,14 @@ class StoredModel(ABC):
 
     def __repr__(self) -> str:
         recipe = self.origin.get("recipe")
-        facts = [
+        reversal_facts = [
             *([f"recipe {recipe}"] if recipe else []),
             f"{self.modality.name} of shape {' x '.join(map(str, self.denoiser.shape))}",
             *([f"{len(self.classes)} classes"] if self.classes else []),
             f"{sum(p.numel() for p in self.denoiser.parameters()):,} parameters",
             f"{self.steps_done:,} training steps",
         ]
-        return f"{type(self).__name__}({', '.join(facts)})"
+        return f"{type(self).__name__}({', '.join(reversal_facts)})"
 
     @final
     def modules(self) -> dict[str, nn.Module]:
@@ -193,7 +193,7 @@ class StoredModel(ABC):
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """The tensors of each module, by the module's name; whole, whatever they are spread over."""
         return {
-            name: {key: processes.whole(value) for key, value in module.state_dict().items()}
+            name: {key: distributed.full_tensor(value) for key, value in module.state_dict().items()}
             for name, module in self.modules().items()
         }
 
@@ -208,8 +208,8 @@ class StoredModel(ABC):
             UsageError: If the folder cannot be written to, or a part cannot be described.
         """
         weights = self.weights()
-        if processes.rank() == 0:
-            run.write_run(Path(folder), self.describe(), weights)
+        if distributed.rank() == 0:
+            run_folder.write_run(Path(folder), self.describe(), weights)
 
     @final
     @classmethod
@@ -226,7 +226,7 @@ class StoredModel(ABC):
         Raises:
             UsageError: If the folder is damaged, of another kind, or not a run folder.
         """
-        about, weights = run.read_run(Path(folder))
+        about, weights = run_folder.read_run(Path(folder))
         if about["facade"] != cls.__name__:
             raise UsageError(
                 f"{folder}, which holds a {about['facade']}", f"a run of a {cls.__name__}", f"um.load({str(folder)!r})"
@@ -273,7 +273,7 @@ class StoredModel(ABC):
             raise UsageError(
                 "a model without a run folder", "the snapshots of one", 'um.load("runs/faces").averaged(0.1)'
             )
-        found = averaged(self.folder / run.AVERAGES, ema_std, steps, warn=Console(stderr=True).print)
+        found = reconstruct_ema(self.folder / run_folder.AVERAGES, ema_std, steps, warn=Console(stderr=True).print)
         made = type(self).load(self.folder, self.device)
         weights = dict(made.denoiser.named_parameters())
         if found.tensors.keys() != weights.keys():
@@ -302,7 +302,7 @@ class StoredModel(ABC):
         folder = Path(folder)
         if self.folder is not None and folder.resolve() == self.folder.resolve():
             raise UsageError(f"{folder}, the run's own folder", "a folder to share", f"{folder}-shared")
-        run.write_run(folder, hub.public(self.describe()), self.weights())
+        run_folder.write_run(folder, hub.public(self.describe()), self.weights())
         card.finish(folder, self.folder, name, license)
 
     @final

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise
 from unmelt.errors import UsageError
-from unmelt.model.base import Decoding
+from unmelt.model.base import SamplingPlan
 from unmelt.model.request import SampleRequest
 from unmelt.sampler.tokens import Unmask
 
 if TYPE_CHECKING:
-    from unmelt.model.text import TextModel
+    from unmelt.model.text_model import TextModel
 
 
-def decoding(model: TextModel, request: SampleRequest) -> Decoding:
+def plan(model: TextModel, request: SampleRequest) -> SamplingPlan:
     """Select denoiser, sampler and grid.
 
     Args:
@@ -40,18 +40,18 @@ def decoding(model: TextModel, request: SampleRequest) -> Decoding:
     if is_ahead and isinstance(sampler, Unmask):
         sampler = dataclasses.replace(sampler, end=None)
     if request.cache_block:
-        return Decoding(ApproximateBlockCache(model.denoiser, request.cache_block), sampler, grid)
+        return SamplingPlan(ApproximateBlockCache(model.denoiser, request.cache_block), sampler, grid)
     if not isinstance(model.denoiser, Autoregressive | Blockwise):
-        return Decoding(model.denoiser, sampler, grid)
+        return SamplingPlan(model.denoiser, sampler, grid)
     by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == model.denoiser.block)
     if isinstance(model.denoiser, Blockwise) and model.denoiser.bidirectional and (is_ahead or not by_blocks):
         if isinstance(sampler, Unmask) and by_blocks:
             sampler = dataclasses.replace(sampler, cache=False, block=None)
-        return Decoding(model.denoiser.as_bidirectional, sampler, grid)
+        return SamplingPlan(model.denoiser.as_bidirectional, sampler, grid)
     if not by_blocks:
         raise UsageError(
             f"{sampler} for a model that decodes from left to right, {model.denoiser.block} tokens at a time",
             "a sampler that does so too",
             "Unmask(cache=True)",
         )
-    return Decoding(model.denoiser, sampler, grid)
+    return SamplingPlan(model.denoiser, sampler, grid)

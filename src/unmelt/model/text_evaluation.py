@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.data import GAP, Arrays, Questions, Source
+from unmelt.data import GAP_MARKER, Arrays, Questions, Source
 from unmelt.denoiser import Autoregressive, Blockwise, Denoiser
 from unmelt.errors import UsageError
 from unmelt.likelihood import Estimate, bound_on_tokens
@@ -24,10 +24,10 @@ from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import check_rows
 from unmelt.objective import AnyOrder
 from unmelt.rng import fold
-from unmelt.train import processes
+from unmelt.train import distributed
 
 if TYPE_CHECKING:
-    from unmelt.model.text import TextModel
+    from unmelt.model.text_model import TextModel
 
 CHUNK = 64
 """Rows judged at a time."""
@@ -137,7 +137,7 @@ def _bits_per_byte(
         found = negative_log_likelihood(model, tokens, there, draws, fold(seed, chunk.start), denoiser)
         return torch.stack([found.value, found.error.square()], 1)
 
-    independent = not processes.sharded(model.denoiser)
+    independent = not distributed.is_sharded(model.denoiser)
     nats, squares = map_chunks(len(values), CHUNK, of_chunk, "judging", independent).sum(0).tolist()
     new = known < 0
     size = int(sizes[values[new]].sum())
@@ -160,7 +160,9 @@ def score(model: TextModel, questions: Questions) -> float | None:
     Returns:
         The share; None where a causal model would have to see what comes after.
     """
-    gaps_are_last = all(text.endswith(GAP) and GAP not in text.rstrip(GAP) for text in questions.asked)
+    gaps_are_last = all(
+        text.endswith(GAP_MARKER) and GAP_MARKER not in text.rstrip(GAP_MARKER) for text in questions.asked
+    )
     if model.is_causal and not model.fills_middle and not gaps_are_last:
         return None
     settings: dict[str, Any] = {"temperature": GREEDY, "steps": model.length, "sampler": model.greedy_sampler}

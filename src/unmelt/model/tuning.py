@@ -10,11 +10,11 @@ from rich.console import Console
 
 from unmelt.condition import Condition
 from unmelt.model.request import SampleRequest, check_rows
-from unmelt.rng import Rows, fold
+from unmelt.rng import RowSeeds, fold
 from unmelt.sampler import TuneResult, tune
 
 if TYPE_CHECKING:
-    from unmelt.model.continuous import Model
+    from unmelt.model.model import Model
 
 
 def tune_model(
@@ -50,7 +50,7 @@ def tune_model(
     known = model.condition_of(rows, classes, None, condition)
     request = SampleRequest(rows=rows, condition=known, guidance=guidance)
     known = None if known is None else known.to(model.device)
-    noise_rng = Rows.of(fold(seed, 1), rows)
+    noise_rng = RowSeeds.of(fold(seed, 1), rows)
     noise = model.denoiser.process.prior((rows, *model.denoiser.shape), noise_rng, device=model.device)
     with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
         result = tune(

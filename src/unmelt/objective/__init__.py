@@ -7,15 +7,15 @@ from unmelt.objective.next_token import NextToken
 from unmelt.objective.objective import Objective
 from unmelt.objective.regression import Regression
 from unmelt.objective.times import LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
-from unmelt.objective.weights import EDM, ELBO, Flat, MinSNR, Weight
+from unmelt.objective.weights import EDMWeight, ELBOWeight, FlatWeight, MinSNR, Weight
 
 __all__ = [
-    "EDM",
-    "ELBO",
     "NELBO",
     "AnyOrder",
     "Coupling",
-    "Flat",
+    "EDMWeight",
+    "ELBOWeight",
+    "FlatWeight",
     "Independent",
     "LogNormalSigma",
     "LogitNormal",

@@ -19,7 +19,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser import Blockwise
 from unmelt.errors import UsageError
-from unmelt.objective.counted import counted
+from unmelt.objective.counted_tokens import counted
 from unmelt.objective.times import Stratified, Uniform
 from unmelt.posterior import Categorical
 from unmelt.process import Mask

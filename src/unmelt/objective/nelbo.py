@@ -28,7 +28,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective import times as of
-from unmelt.objective.counted import counted
+from unmelt.objective.counted_tokens import counted
 from unmelt.posterior import Categorical
 from unmelt.process import Mask, Uniform
 from unmelt.process.broadcast import expand_like

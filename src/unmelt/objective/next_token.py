@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.objective.counted import counted
+from unmelt.objective.counted_tokens import counted
 from unmelt.rng import Random
 
 

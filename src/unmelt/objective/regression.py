@@ -16,7 +16,7 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective.couplings import Coupling, Independent
 from unmelt.objective.times import Stratified, Times, Uniform
-from unmelt.objective.weights import Flat, Weight
+from unmelt.objective.weights import FlatWeight, Weight
 from unmelt.rng import Random
 
 
@@ -36,7 +36,7 @@ class Regression:
     """
 
     times: Times = Stratified(Uniform())
-    weight: Weight = Flat()
+    weight: Weight = FlatWeight()
     coupling: Coupling = Independent()
     drop: float = 0.0
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unmelt.errors import UsageError
 from unmelt.rng import Part, Random
-from unmelt.schedule import AnySchedule, Schedule, with_levels
+from unmelt.schedule import AnySchedule, Schedule, require_gaussian
 
 
 class Times(ABC):
@@ -123,12 +123,12 @@ class LogNormalSigma(Times):
     sd: float = 1.2
 
     def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
-        schedule = with_levels(schedule, "log-normal sigma")
+        schedule = require_gaussian(schedule, "log-normal sigma")
         log_ratio = self.mean + self.sd * torch.special.ndtri(u * _reached(schedule, self.mean, self.sd))
         return schedule.time(-2 * log_ratio).clamp_max(1)
 
     def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
-        schedule = with_levels(schedule, "log-normal sigma")
+        schedule = require_gaussian(schedule, "log-normal sigma")
         z = (-schedule.log_snr(t) / 2 - self.mean) / self.sd
         return _normal_density(z, self.sd) * -schedule.log_snr_rate(t) / 2 / _reached(schedule, self.mean, self.sd)
 

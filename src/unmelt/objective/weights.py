@@ -39,7 +39,7 @@ class Weight(ABC):
 
 @final
 @dataclass(frozen=True)
-class Flat(Weight):
+class FlatWeight(Weight):
     """Equal weight of all noise levels, for the error of a prediction's output.
 
     Args:
@@ -54,7 +54,7 @@ class Flat(Weight):
 
 @final
 @dataclass(frozen=True)
-class EDM(Weight):
+class EDMWeight(Weight):
     """Weight (sigma^2 + alpha^2 sd^2) / (sigma sd)^2, flat in F (Karras et al., 2022, table 1).
 
     Args:
@@ -91,7 +91,7 @@ class MinSNR(Weight):
 
 @final
 @dataclass(frozen=True)
-class ELBO(Weight):
+class ELBOWeight(Weight):
     """Weight -SNR'(t) / 2 over the density of t: the loss is the diffusion part of -log p(x0), in nats a dimension.
 
     (Kingma et al., 2021, equation 17.) It is the only weight that depends on the distribution of the times, which it

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 from PIL import Image
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import INK, colours, figure, finish, quiet
+from unmelt.picture.style import INK, colours, figure, finish, quiet
 
 Numbers = Sequence[int | float] | np.ndarray
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import FAINT, INK, colours, figure, finish, quiet
+from unmelt.picture.style import FAINT, INK, colours, figure, finish, quiet
 
 _ROOM = 0.2  # of the first panel's range, on every side
 _BINS = 80

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import FAINT, INK, PAPER, finish, font
+from unmelt.picture.style import FAINT, INK, PAPER, finish, font
 
 _SIZE, _LINE, _MARGIN, _GAP = 13, 18, 16, 10
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import INK, PAPER, finish, font
+from unmelt.picture.style import INK, PAPER, finish, font
 
 _TILE = 48  # pixels; smaller images are enlarged by a whole factor, every pixel staying a sharp square
 _GAP = 4

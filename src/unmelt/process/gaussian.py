@@ -130,7 +130,7 @@ class Gaussian:
         noise = rng.normal(x0.shape, x0.dtype, x0.device)
         return self.mix(x0, noise, t), noise
 
-    def melt(
+    def renoise(
         self,
         x_t: Float[Tensor, "rows *shape"],
         t: Float[Tensor, "rows *axes"],
@@ -178,7 +178,7 @@ class Gaussian:
         c_x, c_x0 = _ode_coefficients(self.schedule, t, s, x_t.dtype, x_t.ndim)
         return torch.addcmul(c_x * x_t, c_x0, mean)
 
-    def straighten(
+    def straight_coordinates(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]
     ) -> tuple[Float[Tensor, "rows *shape"], Float[Tensor, "rows *axes"]]:
         """Straight coordinates (w, u) = (x_t, sigma) / (alpha + sigma), in which the path from x0 to noise is a line.

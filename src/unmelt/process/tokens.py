@@ -103,7 +103,7 @@ class Tokens(ABC):
         return self._melt(x0, expand_like(self.schedule.alpha(t), x0), rng)
 
     @final
-    def melt(
+    def renoise(
         self,
         x_t: Int64[Tensor, "rows *shape"],
         t: Float[Tensor, "rows *axes"],

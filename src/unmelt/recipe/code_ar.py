@@ -1,8 +1,8 @@
 """Python code by autoregression: the baseline for diffusion."""
 
 from unmelt.model import TextModel
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.python_code import python_code
-from unmelt.recipe.recorded import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 

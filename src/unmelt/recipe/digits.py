@@ -5,9 +5,9 @@ from unmelt.backbone import UNet
 from unmelt.codec import Affine
 from unmelt.denoiser import GaussianMixtureDenoiser, ResidualDenoiser
 from unmelt.model import Model
-from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
-from unmelt.recipe.recorded import recorded
+from unmelt.recipe.origin import recorded
 from unmelt.rng import seeded
 from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
@@ -78,7 +78,7 @@ def digits(
         denoiser=ResidualDenoiser(backbone, base, data_sd=SD, residual_sd=0.5),
         codec=codec,
         grid=grid.balanced(20),
-        objective=Regression(times=Stratified(LogNormalSigma(mean=-0.8, sd=1.2)), weight=EDM(SD), drop=drop),
+        objective=Regression(times=Stratified(LogNormalSigma(mean=-0.8, sd=1.2)), weight=EDMWeight(SD), drop=drop),
         training=Training(
             steps=steps,
             batch=batch,

@@ -9,9 +9,9 @@ from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.encoder import HashedCaptionEncoder
 from unmelt.model import Model
-from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
-from unmelt.recipe.recorded import Folder, recorded
+from unmelt.recipe.origin import Folder, recorded
 from unmelt.rng import seeded
 from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
@@ -86,7 +86,7 @@ def images(
         grid=grid.balanced(20),
         objective=Regression(
             times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)),
-            weight=EDM(0.5),
+            weight=EDMWeight(0.5),
             drop=drop if source.classes or caption else 0.0,
         ),
         training=Training(

@@ -6,7 +6,7 @@ from unmelt.data import Toy
 from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.model import Model
-from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
 from unmelt.rng import seeded
 from unmelt.sampler import grid
@@ -42,7 +42,9 @@ def points(source: Toy, held_out: Toy, width: int, depth: int, steps: int, batch
         codec=Affine(scale=DATA_SD),
         grid=grid.balanced(20),
         objective=Regression(
-            times=Stratified(LogNormalSigma(mean=-1.0, sd=1.4)), weight=EDM(1.0), drop=0.1 if source.classes else 0.0
+            times=Stratified(LogNormalSigma(mean=-1.0, sd=1.4)),
+            weight=EDMWeight(1.0),
+            drop=0.1 if source.classes else 0.0,
         ),
         training=Training(steps=steps, batch=batch, lr=lr, ema=0.995, seed=seed),
         classes=source.classes,

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from unmelt.codec import BPE
-from unmelt.data import Arrays, packed, parted, python_source
+from unmelt.data import Arrays, pack_tokens, python_source, split_documents
 
 
 class Corpus(NamedTuple):
@@ -35,9 +35,9 @@ def python_code(vocabulary: int, length: int, seed: int) -> Corpus:
     Returns:
         The corpus; the same object for the same arguments.
     """
-    rest, held_out = parted(python_source(), 0.1)
+    rest, held_out = split_documents(python_source(), 0.1)
     tokenizer = BPE.learned((each.text for each in rest), vocabulary)
     source, held_out_source = (
-        packed((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out)
+        pack_tokens((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out)
     )
     return Corpus(tokenizer, source, held_out_source, f"{len(rest)} modules to learn from, {len(held_out)} held out")

@@ -3,9 +3,9 @@
 import torch
 
 from unmelt.codec import Symbols
-from unmelt.data import Arrays, facts
+from unmelt.data import Arrays, reversal_facts
 from unmelt.model import TextModel
-from unmelt.recipe.recorded import recorded
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
@@ -48,7 +48,7 @@ def reversal(
     Returns:
         The untrained model.
     """
-    known_facts = facts(count, seed)
+    known_facts = reversal_facts(count, seed)
     tokenizer = Symbols(LETTERS)
     length = max(map(len, known_facts.sentences)) + 1
     end, padding = tokenizer.special("end"), tokenizer.special("padding")

@@ -2,8 +2,8 @@
 
 from unmelt import data
 from unmelt.model import Model
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.points import points
-from unmelt.recipe.recorded import recorded
 
 
 @recorded

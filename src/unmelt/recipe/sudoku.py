@@ -6,7 +6,7 @@ from typing import Literal
 from unmelt.codec import Symbols
 from unmelt.data import Questions, Sudoku
 from unmelt.model import TextModel
-from unmelt.recipe.recorded import recorded
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 PUZZLES = 300

@@ -3,9 +3,9 @@
 from typing import Literal
 
 from unmelt.codec import BPE, Bytes, Tokenizer
-from unmelt.data import documents, packed, parted
+from unmelt.data import documents, pack_tokens, split_documents
 from unmelt.model import TextModel
-from unmelt.recipe.recorded import Folder, recorded
+from unmelt.recipe.origin import Folder, recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
@@ -59,10 +59,10 @@ def text(
         The untrained model.
     """
     found, report = documents(folder, column)
-    rest, held_out_documents = parted(found, held_out, seed)
+    rest, held_out_documents = split_documents(found, held_out, seed)
     tokenizer: Tokenizer = BPE.learned((each.text for each in rest), vocabulary) if vocabulary else Bytes()
     source, held_out_source = (
-        packed((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out_documents)
+        pack_tokens((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out_documents)
     )
     network = TransformerSize(width, depth, heads, block, bidirectional_fraction)
     training = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)

@@ -98,7 +98,7 @@ def text_model(
     process = Uniform(vocabulary) if kind == "uniform" else Mask(vocabulary)
     with seeded(training.seed):
         backbone = Transformer(
-            symbols=process.symbols,
+            input_vocabulary=process.symbols,
             vocabulary=vocabulary,
             length=length,
             width=size.width,

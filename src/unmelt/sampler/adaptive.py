@@ -18,10 +18,10 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.process.broadcast import expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler, check_row_times
 from unmelt.sampler.state import State
-from unmelt.sampler.straight import Path
+from unmelt.sampler.straight_coordinates import Path
 
 MOST_TRIES = 10_000
 
@@ -46,7 +46,9 @@ class Adaptive(Sampler):
         if not 0 < self.tolerance < math.inf:
             raise UsageError(f"tolerance={self.tolerance}", "a positive number", "Adaptive(tolerance=1e-3)")
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         check_row_times(self, t)
         return State.start(x, t, rng, condition, size=torch.full_like(t, 0.05))
 

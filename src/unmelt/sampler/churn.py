@@ -16,7 +16,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.heun import Heun
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -49,7 +49,9 @@ class Churn(Sampler):
                 "Churn(Heun(), amount=0.2, interval=(0.05, 50.0))",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -62,6 +64,6 @@ class Churn(Sampler):
         noisiest = schedule.log_snr(torch.ones_like(state.t))
         raised = schedule.time(torch.maximum(torch.where(churns, log_snr, 0.0) - 2 * math.log1p(self.amount), noisiest))
         up = torch.where(churns, torch.maximum(raised, state.t), state.t)
-        x = process.melt(state.x, state.t, up, state.rng)
+        x = process.renoise(state.x, state.t, up, state.rng)
         churned = state.moved(x, up, state.x0, state.rng.advance())
         return self.sampler.step(denoiser, churned, s)

@@ -20,9 +20,9 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import Coordinates, data
+from unmelt.sampler.ode_coordinates import Coordinates, data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -48,7 +48,9 @@ class DPMpp(Sampler):
         multistep.check_order(self, self.order, 1, 3)
         multistep.check_eta(self, self.eta)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         if self.order == 2:
             return State.start(x, t, rng, condition, before=t)
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)

@@ -21,9 +21,9 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand, expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import data
+from unmelt.sampler.ode_coordinates import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -46,7 +46,9 @@ class DPMppSingle(Sampler):
     def __post_init__(self) -> None:
         multistep.check_eta(self, self.eta)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -16,7 +16,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import frames, knots
 from unmelt.sampler.sampler import Sampler
@@ -54,7 +54,7 @@ def edit(
         raise UsageError(f"strength={strength}", "above 0 (nothing changed) and at most 1 (all anew)", "strength=0.5")
     with torch.no_grad():
         start, *times = knots(replace(grid, start=float(strength)), denoiser.process.schedule, len(x0), x0.device)
-        rng = Rows.of(seed, len(x0))
+        rng = RowSeeds.of(seed, len(x0))
         x_t, _ = denoiser.process.corrupt(x0, start, rng)
         state = sampler.init(denoiser, x_t, start, rng.advance(), condition)
     yield from frames(denoiser, sampler, state, times)

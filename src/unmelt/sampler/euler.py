@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -22,7 +22,9 @@ from unmelt.sampler.state import State
 class Euler(Sampler):
     """Euler's method on the probability-flow ODE. Order 1; one network call a step."""
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.schedule import AnySchedule, Schedule, with_levels
+from unmelt.schedule import AnySchedule, Schedule, require_gaussian
 
 MOST_STEPS = 10_000
 """Largest number of steps of a grid: every sampler has converged long before."""
@@ -95,7 +95,7 @@ class Karras(Spacing):
         _check_range(self)
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule = with_levels(schedule, "Karras")
+        schedule = require_gaussian(schedule, "Karras")
         low, high = (sigma ** (1 / self.rho) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         ratio = torch.linspace(high, low, steps, dtype=torch.float64) ** self.rho
         return schedule.time(-2 * torch.log(ratio))
@@ -121,7 +121,7 @@ class LogSNR(Spacing):
         _check_range(self)
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule = with_levels(schedule, "LogSNR")
+        schedule = require_gaussian(schedule, "LogSNR")
         low, high = (-2 * math.log(sigma) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         return schedule.time(torch.linspace(high, low, steps, dtype=torch.float64))
 
@@ -148,7 +148,7 @@ class Balanced(Spacing):
             raise UsageError(f"a balanced grid with pivot={self.pivot}", "a positive number", "grid.balanced(20)")
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule = with_levels(schedule, "Balanced")
+        schedule = require_gaussian(schedule, "Balanced")
         top = self.share(schedule, torch.tensor(start, dtype=torch.float64)).item()
         return self.at(schedule, torch.linspace(top, 0, steps + 1, dtype=torch.float64)[:-1])
 
@@ -180,7 +180,7 @@ class Balanced(Spacing):
 
 @final
 @dataclass(frozen=True)
-class Shares(Spacing):
+class LevelShares(Spacing):
     """Spacing by given levels on the scale of `Balanced`, as shares of the level at which the grid starts.
 
     The levels of noise are the same on every schedule, as those of `Balanced` are.
@@ -192,7 +192,7 @@ class Shares(Spacing):
     of_start: tuple[float, ...]
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule, scale = with_levels(schedule, "Shares"), Balanced()
+        schedule, scale = require_gaussian(schedule, "Shares"), Balanced()
         top = scale.share(schedule, torch.tensor(start, dtype=torch.float64))
         return scale.at(schedule, top * torch.tensor(self.of_start, dtype=torch.float64))
 
@@ -327,7 +327,7 @@ def balanced(steps: int, pivot: float = 0.63) -> Grid:
     return Grid(Balanced(pivot), steps)
 
 
-def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
+def level_shares(of_start: list[float] | tuple[float, ...]) -> Grid:
     """A grid of given levels, on the scale in which `balanced` takes equal steps.
 
     Args:
@@ -340,8 +340,10 @@ def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
         UsageError: If the shares do not go from 1 to 0.
     """
     if len(of_start) < 2 or of_start[0] != 1 or of_start[-1] != 0:
-        raise UsageError(f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.shares([1.0, 0.6, 0.3, 0.0])")
-    return Grid(Shares(tuple(of_start[:-1])), len(of_start) - 1)
+        raise UsageError(
+            f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.level_shares([1.0, 0.6, 0.3, 0.0])"
+        )
+    return Grid(LevelShares(tuple(of_start[:-1])), len(of_start) - 1)
 
 
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.leapfrog import Leapfrog
 from unmelt.sampler.loop import knots, walk
@@ -40,5 +40,5 @@ def invert(
         The state at the start of the grid.
     """
     *up, end = knots(grid, denoiser.process.schedule, len(x0), x0.device)
-    state = Leapfrog().init(denoiser, x0, end, Rows.of(0, len(x0)), condition)
+    state = Leapfrog().init(denoiser, x0, end, RowSeeds.of(0, len(x0)), condition)
     return deque(walk(denoiser, Leapfrog(), state, reversed(up)), maxlen=1).pop()

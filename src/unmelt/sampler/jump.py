@@ -21,7 +21,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -47,7 +47,9 @@ class Jump(Sampler):
                 f"Jump with eta={self.eta}", "eta from 0 (no fresh noise) to 1 (jump to the data)", "Jump(eta=0.0)"
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         _flow_map(denoiser)
         return State.start(x, t, rng, condition)
 
@@ -58,7 +60,7 @@ class Jump(Sampler):
         x = process.ode_step(state.x, belief, state.t, r)
         if self.eta == 0:
             return state.moved(x, s, belief)
-        return state.moved(process.melt(x, r, s, state.rng), s, belief, state.rng.advance())
+        return state.moved(process.renoise(x, r, s, state.rng), s, belief, state.rng.advance())
 
 
 def _flow_map(denoiser: Any) -> Any:

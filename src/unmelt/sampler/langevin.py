@@ -16,7 +16,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.process.broadcast import expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -45,13 +45,15 @@ class Langevin(Sampler):
                 "Langevin(walks=20, size=0.5)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         x, rng = state.x, state.rng
         level = denoiser.process.level(state.t)
-        size = torch.where(s < state.t, self.size, 0.0)  # a frame that waits does not move
+        size = self.size * (s < state.t).to(state.t)  # a frame that waits does not move
         alpha, size, kick = (expand_like(each, x) for each in (level.alpha, size, torch.sqrt(2 * size) * level.sigma))
         for _ in range(self.walks):
             x0 = denoiser(x, state.t, state.condition).mean

@@ -26,7 +26,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand, expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -37,14 +37,16 @@ from unmelt.schedule import Schedule
 class Leapfrog(Sampler):
     """Asynchronous leapfrog. Order 2; one network call a step, two on the first. A step may also go up, to s > t."""
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         wide = x.double()
         return State.start(x, t, rng, condition, slope=-wide, under_way=t == 0, rest=torch.zeros_like(wide))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process, t = denoiser.process, state.t
         slope, under_way = state.recall("slope"), state.recall("under_way")
-        w, u_t = process.straighten(state.x.double() + state.recall("rest"), t)
+        w, u_t = process.straight_coordinates(state.x.double() + state.recall("rest"), t)
         if not under_way.all():
             x0 = denoiser(state.x, t, state.condition).mean
             slope = torch.where(

@@ -18,7 +18,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -180,7 +180,7 @@ def trajectory(
                 "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
             )
         start, *times = knots(grid, denoiser.process.schedule, rows, device)
-        rng = Rows.of(seed, rows)
+        rng = RowSeeds.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
         condition = None if condition is None else condition.to(device)
         if condition is not None and condition.known_tokens is not None:

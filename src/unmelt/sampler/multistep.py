@@ -26,8 +26,8 @@ from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand
 from unmelt.process.gaussian import Gaussian
-from unmelt.rng import Rows
-from unmelt.sampler.coordinates import Coordinates
+from unmelt.rng import RowSeeds
+from unmelt.sampler.ode_coordinates import Coordinates
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -71,7 +71,7 @@ def check_eta(sampler: Sampler, eta: float) -> None:
 def start(
     x: Float[Tensor, "rows *shape"],
     t: Float[Tensor, "rows *axes"],
-    rng: Rows,
+    rng: RowSeeds,
     condition: Condition | None,
     slopes: int,
     corrected: bool = False,
@@ -125,7 +125,7 @@ def predict(
     x0: Tensor,
     s: Float[Tensor, "rows *axes"],
     order: int,
-) -> tuple[Tensor, Rows]:
+) -> tuple[Tensor, RowSeeds]:
     """Predict x_s from x at t, where the belief is x0, with the newest order - 1 slopes remembered.
 
     Args:
@@ -151,7 +151,7 @@ def predict(
 
 def refresh(
     coordinates: Coordinates, process: Gaussian, x_s: Tensor, state: State, s: Float[Tensor, "rows *axes"]
-) -> tuple[Tensor, Rows]:
+) -> tuple[Tensor, RowSeeds]:
     """Add the fresh noise of a step from the state's times to s, if the coordinates have any.
 
     Args:

@@ -16,7 +16,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.process.broadcast import expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.ancestral import Ancestral
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -53,7 +53,9 @@ class PredictorCorrector(Sampler):
                 "PredictorCorrector(Ancestral(), corrector_steps=1, snr=0.16)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

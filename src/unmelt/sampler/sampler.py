@@ -12,7 +12,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.state import State
 
 
@@ -25,7 +25,7 @@ class Sampler(ABC):
         denoiser: Denoiser,
         x: Float[Tensor, "rows *shape"],
         t: Float[Tensor, "rows *axes"],
-        rng: Rows,
+        rng: RowSeeds,
         condition: Condition | None = None,
     ) -> State:
         """Begin: rows that stand at times t, ready for their first step.

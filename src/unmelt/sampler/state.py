@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class State:
     x: Shaped[Tensor, "rows *shape"]
     t: Float[Tensor, "rows *axes"]
     x0: Shaped[Tensor, "rows *shape"]
-    rng: Rows
+    rng: RowSeeds
     condition: Condition | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -42,7 +42,7 @@ class State:
         cls,
         x: Shaped[Tensor, "rows *shape"],
         t: Float[Tensor, "rows *axes"],
-        rng: Rows,
+        rng: RowSeeds,
         condition: Condition | None = None,
         **memory: Tensor,
     ) -> State:
@@ -70,7 +70,7 @@ class State:
         return cls(x, t, torch.zeros_like(x), rng, condition, memory)
 
     def moved(
-        self, x: Tensor, s: Float[Tensor, "rows *axes"], x0: Tensor, rng: Rows | None = None, **memory: Tensor
+        self, x: Tensor, s: Float[Tensor, "rows *axes"], x0: Tensor, rng: RowSeeds | None = None, **memory: Tensor
     ) -> State:
         """The same rows one step on.
 
@@ -179,7 +179,7 @@ class State:
             torch.cat([part.x for part in parts]),
             torch.cat([part.t for part in parts]),
             torch.cat([part.x0 for part in parts]),
-            Rows.join([part.rng for part in parts]),
+            RowSeeds.join([part.rng for part in parts]),
             Condition.join([part.condition for part in parts], [len(part) for part in parts]),
             {name: torch.cat([part.memory[name] for part in parts]) for name in first.memory},
         )

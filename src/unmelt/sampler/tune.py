@@ -21,7 +21,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.default import adams, default_sampler, initial_guess, past
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import walk
@@ -175,7 +175,7 @@ def _states(
     denoiser: Denoiser, sampler: Sampler, grid: Grid, noise: Tensor, condition: Condition | None
 ) -> Iterator[State]:
     start, *times = _knots(grid, denoiser, noise)
-    state = sampler.init(denoiser, noise, start, Rows.of(0, len(noise)), condition)
+    state = sampler.init(denoiser, noise, start, RowSeeds.of(0, len(noise)), condition)
     yield state
     yield from walk(denoiser, sampler, state, times)
 

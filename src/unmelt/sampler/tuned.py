@@ -23,7 +23,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand, expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import grid
 from unmelt.sampler.sampler import Sampler, check_row_times
 from unmelt.sampler.state import State
@@ -39,7 +39,7 @@ class Tuned(Sampler):
     """Learned sampler for its own few levels (`Tuned.grid`). One network call a step; times are one a row.
 
     Args:
-        levels: The n + 1 levels it visits, from 1 to 0, as `grid.shares` has them.
+        levels: The n + 1 levels it visits, from 1 to 0, as `grid.level_shares` has them.
         weights: For each step, weights of past beliefs, the newest first; the present belief has the rest.
         ahead: For each step, how much of the way to its end the belief is asked for.
         guidance: Scale of the guidance under which it was learned.
@@ -74,14 +74,16 @@ class Tuned(Sampler):
     @property
     def grid(self) -> grid.Grid:
         """The grid that it was made for."""
-        return grid.shares(self.levels)
+        return grid.level_shares(self.levels)
 
     @property
     def depth(self) -> int:
         """Number of past beliefs that it remembers."""
         return max(len(row) for row in self.weights)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         check_row_times(self, t)
         beliefs = {f"x0_{j}": torch.zeros_like(x) for j in range(1, self.depth + 1)}
         return State.start(x, t, rng, condition, known=torch.zeros_like(t), **beliefs)

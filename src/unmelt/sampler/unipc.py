@@ -12,9 +12,9 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import data
+from unmelt.sampler.ode_coordinates import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -36,7 +36,9 @@ class UniPC(Sampler):
     def __post_init__(self) -> None:
         multistep.check_order(self, self.order, 1, 3)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return multistep.start(x, t, rng, condition, slopes=self.order, corrected=True)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -9,7 +9,7 @@ from unmelt.schedule.tokens import Geometric, Linear, MaskCosine, Polynomial, To
 AnySchedule: TypeAlias = Schedule | TokenSchedule
 
 
-def with_levels(schedule: AnySchedule, wanted_by: str) -> Schedule:
+def require_gaussian(schedule: AnySchedule, wanted_by: str) -> Schedule:
     """The schedule itself, if it has noise levels. Token schedules have none, only a share of tokens that is left.
 
     Args:
@@ -44,5 +44,5 @@ __all__ = [
     "Straight",
     "TokenSchedule",
     "VarianceExploding",
-    "with_levels",
+    "require_gaussian",
 ]

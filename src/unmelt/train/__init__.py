@@ -1,6 +1,6 @@
 """Training: the loop, its optimizers, averages and checkpoints, and how it is spread over processes."""
 
-from unmelt.train import lr_schedule, processes
+from unmelt.train import distributed, lr_schedule
 from unmelt.train.adapter_step import AdapterStep
 from unmelt.train.checkpoint import Checkpoint, Saved
 from unmelt.train.ema import EMA, update_target
@@ -10,7 +10,7 @@ from unmelt.train.logger import Logger, loggers
 from unmelt.train.loop import Trainer
 from unmelt.train.metrics_log import MetricsLog, read_metrics
 from unmelt.train.optimizer import AdamW, Muon
-from unmelt.train.post_hoc_ema import Averaged, PowerFunctionEMA, averaged
+from unmelt.train.post_hoc_ema import PowerFunctionEMA, ReconstructedEMA, reconstruct_ema
 from unmelt.train.step import Batch, ObjectiveStep, Phase, TrainStep
 from unmelt.train.training import Training
 
@@ -18,7 +18,6 @@ __all__ = [
     "EMA",
     "AdamW",
     "AdapterStep",
-    "Averaged",
     "Batch",
     "Checkpoint",
     "Event",
@@ -29,14 +28,15 @@ __all__ = [
     "ObjectiveStep",
     "Phase",
     "PowerFunctionEMA",
+    "ReconstructedEMA",
     "Saved",
     "TrainStep",
     "Trainer",
     "Training",
-    "averaged",
+    "distributed",
     "loggers",
     "lr_schedule",
-    "processes",
     "read_metrics",
+    "reconstruct_ema",
     "update_target",
 ]

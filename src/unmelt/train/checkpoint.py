@@ -18,9 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from unmelt.errors import UsageError
-from unmelt.train import processes
+from unmelt.train import distributed
+from unmelt.train.atomic_files import checksum, read_tensors, write_tensors
 from unmelt.train.ema import EMA
-from unmelt.train.files import checksum, read_tensors, write_tensors
 from unmelt.train.post_hoc_ema import PowerFunctionEMA
 
 
@@ -67,14 +67,14 @@ class Checkpoint:
         Raises:
             UsageError: If the file cannot be written, as on a full disk. The checkpoints before it are then untouched.
         """
-        tensors = {name: processes.whole(value).detach() for name, value in self.tensors()}
-        if processes.rank() == 0:
+        tensors = {name: distributed.full_tensor(value).detach() for name, value in self.tensors()}
+        if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             metadata = {"step": step, "updates": self.ema.updates, "checksum": checksum(tensors)}
             write_tensors(folder / f"{step:09d}.safetensors", tensors, {name: str(x) for name, x in metadata.items()})
             for old in [*chain(folder)[self.keep :], *folder.glob(".*.safetensors.*")]:  # the latter of a killed run
                 old.unlink()
-        if processes.count() > 1:
+        if distributed.world_size() > 1:
             dist.barrier()
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -82,7 +82,7 @@ class Checkpoint:
         first, *others = self._states
         yield from first.weights()
         for (name, parameter), average in zip(first.parameters.items(), self.ema.average, strict=True):
-            yield f"average.{name}", processes.like(average, parameter)
+            yield f"average.{name}", distributed.as_dtensor_like(average, parameter)
             yield from first.moments(name)
         if self.post_hoc_ema is not None:
             yield from ((f"power.{name}", value) for name, value in self.post_hoc_ema.named().items())
@@ -137,7 +137,7 @@ class Checkpoint:
             if missing := expected - tensors.keys():
                 raise KeyError(min(missing))
             for (name, parameter), average in zip(first.parameters.items(), self.ema.average, strict=True):
-                average.copy_(processes.local(processes.placed(tensors[f"average.{name}"], parameter)))
+                average.copy_(distributed.to_local(distributed.distribute_like(tensors[f"average.{name}"], parameter)))
             for state in self._states:
                 state.restore(tensors)
             self.ema.updates = int(metadata["updates"])
@@ -176,7 +176,7 @@ class _State:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         values = self.network.state_dict()
         found = {name: tensors[f"{self.prefix}weights.{name}"] for name in self.weight_names}
-        own = {name: processes.placed(value, values[name]) for name, value in found.items()}
+        own = {name: distributed.distribute_like(value, values[name]) for name, value in found.items()}
         self.network.load_state_dict({**values, **own})
         start = f"{self.prefix}optimizer."
         kinds = {name.removeprefix(start).split(".", 1)[0] for name in tensors if name.startswith(start)}
@@ -185,7 +185,7 @@ class _State:
             if parameter in self.owner:
                 stored = {moment: tensors.get(f"{start}{moment}.{name}") for moment in moments}
                 self.owner[parameter].state[parameter] = {
-                    moment: processes.placed(value, parameter) if value.ndim else value
+                    moment: distributed.distribute_like(value, parameter) if value.ndim else value
                     for moment, value in stored.items()
                     if value is not None
                 }

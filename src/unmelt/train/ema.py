@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from unmelt.train.processes import local
+from unmelt.train.distributed import to_local
 
 
 @final
@@ -30,7 +30,7 @@ class EMA:
 
     def __init__(self, weights: Iterable[Tensor], decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self.weights = [local(weight.detach()) for weight in weights]
+        self.weights = [to_local(weight.detach()) for weight in weights]
         self.average = [weight.clone() for weight in self.weights]
 
     @torch.no_grad()
@@ -59,6 +59,6 @@ def update_target(target: nn.Module, network: nn.Module, decay: float) -> None:
         decay: Share of the target that stays, from 0 (a copy) to 1 (a constant).
     """
     pairs = list(zip(target.parameters(), network.parameters(), strict=True))
-    torch._foreach_lerp_([local(one) for one, _ in pairs], [local(other) for _, other in pairs], 1 - decay)
+    torch._foreach_lerp_([to_local(one) for one, _ in pairs], [to_local(other) for _, other in pairs], 1 - decay)
     for one, other in zip(target.buffers(), network.buffers(), strict=True):
         one.copy_(other)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from unmelt.train import processes
+from unmelt.train import distributed
 from unmelt.train.step import Phase
 from unmelt.train.training import Training
 
@@ -57,8 +57,8 @@ class Learner:
             loss: This process's share of the loss; replaced by its mean over the processes.
         """
         gradients = [grad for each in self.parameters if (grad := each.grad) is not None]
-        processes.average([loss, *gradients])
-        norm = processes.whole(get_total_norm(gradients))
+        distributed.average_gradients([loss, *gradients])
+        norm = distributed.full_tensor(get_total_norm(gradients))
         torch._foreach_mul_(gradients, (self.training.clip / (norm + 1e-6)).clamp_max(1))
         lost = ~norm.isfinite()
         self.skipped = torch.stack([self.skipped[0] + lost, (self.skipped[1] + 1) * lost])

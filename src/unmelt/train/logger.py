@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from unmelt.errors import UsageError, nearest
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 
 SERVICES = ("tensorboard", "wandb", "trackio", "auto", "none")
 

@@ -18,7 +18,7 @@ from unmelt.codec import Codec
 from unmelt.data import Prefetcher, Source
 from unmelt.errors import UsageError
 from unmelt.rng import Part, Random, Stream, fold
-from unmelt.train import processes
+from unmelt.train import distributed
 from unmelt.train.checkpoint import Checkpoint, Saved
 from unmelt.train.ema import EMA
 from unmelt.train.event import Event
@@ -70,7 +70,7 @@ class Trainer:
         self.train_step, self.codec, self.training, self.held_out = train_step, codec, training, held_out
         self.source: Source | Prefetcher = source
         self.device, self.execution = torch.device(device), execution or Execution()
-        self.parts = self.execution.gradient_accumulation * processes.count()
+        self.parts = self.execution.gradient_accumulation * distributed.world_size()
         if training.batch % self.parts:
             raise UsageError(
                 f"batch={training.batch} in {self.parts} parts (gradient_accumulation times processes)",
@@ -102,9 +102,9 @@ class Trainer:
         for module in learning:
             module.train()
         self._computed = _outermost([*self.networks.values(), *self.train_step.frozen()])
-        if self.execution.shard and processes.count() > 1:
+        if self.execution.shard and distributed.world_size() > 1:
             for module in self._computed:
-                processes.shard(module, blocks(module))
+                distributed.shard(module, blocks(module))
 
     def _all_but(self, learner: Learner) -> list[nn.Parameter]:
         """Every parameter that the learner's loss may read but does not train."""
@@ -121,7 +121,7 @@ class Trainer:
     def _after(self, number: int) -> int:
         """Number of the batch that this process needs after that one: its next part, or its first of the next step."""
         own = self.execution.gradient_accumulation
-        part = (number - processes.rank() * own) % self.parts
+        part = (number - distributed.rank() * own) % self.parts
         return number + 1 if part < own - 1 else number + 1 + self.parts - own
 
     def _seed(self, step: int, phase: int) -> int:
@@ -200,7 +200,7 @@ class Trainer:
             with without_gradients(constants) if constants else nullcontext():
                 losses.append(self._gradient(number, batches))
             for module in self._computed if self.execution.shard else ():
-                processes.reshard(module)
+                distributed.reshard(module)
             learner.update(self.done, losses[-1])
             with torch.no_grad():
                 self.train_step.after_update(learner.phase.network, self.done)
@@ -216,7 +216,7 @@ class Trainer:
         The phases of a step share its batch: `batches` holds the parts that an earlier phase has encoded.
         """
         count, losses = self.execution.gradient_accumulation, []
-        first, seed = processes.rank() * count, self._seed(self.done, phase)
+        first, seed = distributed.rank() * count, self._seed(self.done, phase)
         for part in range(first, first + count):
             self._seed_global(seed if part == 0 else fold(seed, part))
             rng = self._rng(self.done, part, phase)
@@ -276,9 +276,9 @@ class Trainer:
 
     def _asked(self, interrupt: Interrupt) -> bool:
         """Whether to stop now: every process at the same step."""
-        if processes.count() == 1:
+        if distributed.world_size() == 1:
             return interrupt.asked is not None
-        return self.done % ASK_EVERY == 0 and processes.any_of(interrupt.asked is not None)
+        return self.done % ASK_EVERY == 0 and distributed.any_process(interrupt.asked is not None)
 
     def _save(self, checkpoints: Path | None) -> Iterator[Event]:
         if checkpoints is not None:
@@ -325,7 +325,7 @@ class Trainer:
         finally:
             for module, mode in modes:
                 module.training = mode
-            processes.reshard(self.network)
+            distributed.reshard(self.network)
             self.ema.swap()
 
 

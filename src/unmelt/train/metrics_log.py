@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmelt.device import peak_memory
 from unmelt.errors import UsageError
+from unmelt.train.atomic_files import write
 from unmelt.train.event import Event
-from unmelt.train.files import write
 from unmelt.train.logger import Logger
 
 FIELDS = ("step", "loss", "lr", "rows_per_second", "seconds", "skipped", "memory")

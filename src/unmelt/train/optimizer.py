@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from unmelt.errors import UsageError
-from unmelt.train import processes
+from unmelt.train import distributed
 
 SMALLEST = 8
 """Smallest side of a weight that Muon updates: smaller ones project in or out, where AdamW is better."""
@@ -162,9 +162,9 @@ class _Orthogonal(torch.optim.Optimizer):
             moving = [each for each in every if each.grad is not None]
             if not moving:
                 continue
-            weights = [processes.local(each) for each in moving]
-            memory = [processes.local(self.state[each]["momentum"]) for each in moving]
-            gradients = [processes.local(each.grad) for each in moving if each.grad is not None]
+            weights = [distributed.to_local(each) for each in moving]
+            memory = [distributed.to_local(self.state[each]["momentum"]) for each in moving]
+            gradients = [distributed.to_local(each.grad) for each in moving if each.grad is not None]
             M, G = torch.stack(memory), torch.stack(gradients)
             G = torch.where(lost > 0, M, G)
             M = M.lerp(G, 1 - momentum)
@@ -182,11 +182,13 @@ def _whole(parts: Tensor, parameters: list[nn.Parameter]) -> Tensor:
     """[many, ...] of whole matrices from this process's parts of them: a factor needs the whole matrix."""
     if not isinstance(parameters[0], DTensor):
         return parts
-    return torch.stack([processes.whole(processes.like(*pair)) for pair in zip(parts, parameters, strict=True)])
+    return torch.stack(
+        [distributed.full_tensor(distributed.as_dtensor_like(*pair)) for pair in zip(parts, parameters, strict=True)]
+    )
 
 
 def _own(matrices: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     """This process's part of each of many whole matrices."""
     if not isinstance(parameters[0], DTensor):
         return list(matrices)
-    return [processes.local(processes.placed(*pair)) for pair in zip(matrices, parameters, strict=True)]
+    return [distributed.to_local(distributed.distribute_like(*pair)) for pair in zip(matrices, parameters, strict=True)]

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.train import processes
+from unmelt.train import distributed
+from unmelt.train.atomic_files import checksum, read_metadata, read_tensors, write_tensors
 from unmelt.train.ema_profile import EMAProfile, newest_weight, solve_coefficients, std_to_power
-from unmelt.train.files import checksum, read_metadata, read_tensors, write_tensors
 
 STDS = (0.05, 0.1)
 """EMA stds of the two averages that are kept: all useful ones can be combined from them (Karras et al., 2024)."""
@@ -44,7 +44,7 @@ class PowerFunctionEMA:
         self.averages = [[weight.clone() for weight in self._newest()] for _ in self.stds]
 
     def _newest(self) -> list[Tensor]:
-        return [processes.local(weight.detach()) for weight in self.weights.values()]
+        return [distributed.to_local(weight.detach()) for weight in self.weights.values()]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -60,7 +60,7 @@ class PowerFunctionEMA:
             Averages by `STD/NAME`, sharded as their tensors are.
         """
         return {
-            f"{std:g}/{name}": processes.like(part, weight)
+            f"{std:g}/{name}": distributed.as_dtensor_like(part, weight)
             for std, average in zip(self.stds, self.averages, strict=True)
             for (name, weight), part in zip(self.weights.items(), average, strict=True)
         }
@@ -75,7 +75,7 @@ class PowerFunctionEMA:
         """
         for std, average in zip(self.stds, self.averages, strict=True):
             for (name, weight), part in zip(self.weights.items(), average, strict=True):
-                part.copy_(processes.local(processes.placed(tensors[f"{std:g}/{name}"], weight)))
+                part.copy_(distributed.to_local(distributed.distribute_like(tensors[f"{std:g}/{name}"], weight)))
         self.updates = updates
 
     def save(self, folder: Path) -> None:
@@ -87,14 +87,14 @@ class PowerFunctionEMA:
         Raises:
             UsageError: If the file cannot be written.
         """
-        tensors = {name: processes.whole(value) for name, value in self.named().items()}
-        if processes.rank() == 0:
+        tensors = {name: distributed.full_tensor(value) for name, value in self.named().items()}
+        if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             metadata = {"lengths": " ".join(f"{std:g}" for std in self.stds), "checksum": checksum(tensors)}
             write_tensors(folder / f"{self.updates:09d}.safetensors", tensors, metadata)
 
 
-class Averaged(NamedTuple):
+class ReconstructedEMA(NamedTuple):
     """An average of the weights, made after training.
 
     Args:
@@ -108,7 +108,9 @@ class Averaged(NamedTuple):
     error: float
 
 
-def averaged(folder: Path, std: float, steps: int | None = None, warn: Callable[[str], None] = print) -> Averaged:
+def reconstruct_ema(
+    folder: Path, std: float, steps: int | None = None, warn: Callable[[str], None] = print
+) -> ReconstructedEMA:
     """Combine the snapshots of a run to the average of one EMA std.
 
     Args:
@@ -150,7 +152,7 @@ def averaged(folder: Path, std: float, steps: int | None = None, warn: Callable[
             coefficients.setdefault(path, {})[name] = coefficient
         tensors = _sum(coefficients, damaged, warn)
         if tensors is not None:
-            return Averaged(tensors, target.steps, found.error)
+            return ReconstructedEMA(tensors, target.steps, found.error)
 
 
 def _stored(folder: Path, damaged: set[Path], warn: Callable[[str], None]) -> list[tuple[Path, str, EMAProfile]]:

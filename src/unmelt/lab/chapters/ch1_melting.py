@@ -76,7 +76,7 @@ def _(highest, noise_level, signal, time, times):
         [
             vector.Line(times, signal, vector.BLUE, name="signal α"),
             vector.Line(times, noise_level, vector.ORANGE, dashed=True, name="noise σ"),
-            vector.Rule(time.value),
+            vector.VerticalLine(time.value),
         ],
         alt=f"Signal and noise against time; the slider stands at t = {time.value}",
     )
@@ -129,7 +129,7 @@ def _(POINTS, at, line_labels, line_noise, line_x0, process, time, two):
     line_picture = vector.draw(
         vector.Axes(x=(-reach, reach), y=(0, 1.15 * max(density.max().item(), counts.max().item())), height=260),
         [
-            vector.Steps(edges, counts, vector.BLUE, name="2,000 points"),
+            vector.Histogram(edges, counts, vector.BLUE, name="2,000 points"),
             vector.Line(grid_x, density, vector.INK, name="exact density"),
         ],
         alt=f"Histogram of two melting modes at t = {time.value}, and their exact density",

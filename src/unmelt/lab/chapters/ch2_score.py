@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.pad import Pad
+    from unmelt.lab.drawing_pad import Pad
     from unmelt.picture import vector
 
 
@@ -91,7 +91,7 @@ def _(level, pad, ring, walk, when):
         um.sampler.walk(
             ring,
             sampler,
-            sampler.init(ring, start.expand(rows, 2), here, um.rng.Rows.of(1, rows)),
+            sampler.init(ring, start.expand(rows, 2), here, um.rng.RowSeeds.of(1, rows)),
             [stop.expand(rows) for stop in stops],
         )
     )
@@ -113,7 +113,7 @@ def _(frame, level, pad, paths, places, ring, when):
             vector.Arrows(places, arrows, vector.BLUE, name="σ × score, long arrows cut"),
             vector.Dots(ring.means, vector.GREEN, 9.0, name="clusters"),
             vector.Paths(paths, vector.RED, 2.0, 0.9, name="the walk home"),
-            vector.Walkers(paths, vector.RED),
+            vector.MovingDots(paths, vector.RED),
         ],
         alt=f"Arrows of the score over the ring at noise {level.value}, and a point that walks home along them",
     )

@@ -22,7 +22,7 @@ with app.setup:
     import unmelt as um
     from unmelt import lab
     from unmelt.denoiser import Mixture, Network
-    from unmelt.lab.pad import Pad
+    from unmelt.lab.drawing_pad import Pad
     from unmelt.picture import vector
 
 
@@ -61,7 +61,7 @@ def _():
         denoiser = Network(backbone, process, um.prediction.Preconditioned(1.5), (2,), data_sd=1.5)
         objective = um.objective.Regression(
             times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.6, sd=1.3)),
-            weight=um.objective.EDM(1.5),
+            weight=um.objective.EDMWeight(1.5),
         )
         training = um.train.Training(steps=steps, batch=256, lr=5e-3, ema=0.98)
         trainer = um.train.Trainer(um.train.ObjectiveStep(denoiser, objective), um.data.Arrays(points), None, training)
@@ -180,8 +180,8 @@ def _(fields, frame, ring, ring_learned, ring_points, sigma):
     _, _, ring_apart = fields(ring_learned, ring, sigma.value)
     _sampler, _grid = um.sampler.default_sampler(20)
     ring_made = um.sample(ring_learned, rows=1000, sampler=_sampler, grid=_grid, seed=0)
-    ring_energy = um.metric.energy(ring_made, ring.sample(1000, um.rng.Stream(1)))
-    ring_floor = um.metric.energy(ring_points[:1000], ring.sample(1000, um.rng.Stream(1)))
+    ring_energy = um.metric.energy_distance(ring_made, ring.sample(1000, um.rng.Stream(1)))
+    ring_floor = um.metric.energy_distance(ring_points[:1000], ring.sample(1000, um.rng.Stream(1)))
     mo.vstack(
         [
             mo.Html(

@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import bar, mistakes
+    from unmelt.lab.progress import bar, mistakes
     from unmelt.picture import vector
 
 
@@ -162,7 +162,7 @@ def _(COLOURS, TRIED, errors, evaluations, tuned):
                         x_name="evaluations",
                         y_name="error",
                     ),
-                    [*_lines, vector.Rule(evaluations.value)],
+                    [*_lines, vector.VerticalLine(evaluations.value)],
                     alt=f"Error of each solver against evaluations; the slider stands at {evaluations.value}",
                 )
             ),
@@ -191,7 +191,7 @@ def _():
 @app.cell(hide_code=True)
 def _(process, ring, tune):
     def tune_for(n):
-        noise = process.prior((256, 2), um.rng.Rows.of(5, 256), torch.float64)
+        noise = process.prior((256, 2), um.rng.RowSeeds.of(5, 256), torch.float64)
         found = um.sampler.tune(ring, n, noise, rounds=8)
         grids = {"default": um.sampler.default_sampler(n)[1], "tuned": found.sampler.grid}
         return {
@@ -265,7 +265,7 @@ def _(eta, frame, moments, process, ring):
         rows, sampler, grid = 24, um.sampler.DDIM(eta=share), um.grid.uniform(moments.value)
         start, *stops = um.sampler.knots(grid, process.schedule, rows)
         x = torch.tensor([[0.35, 0.9]], dtype=torch.float64).expand(rows, 2)
-        states = um.sampler.walk(ring, sampler, sampler.init(ring, x, start, um.rng.Rows.of(3, rows)), stops)
+        states = um.sampler.walk(ring, sampler, sampler.init(ring, x, start, um.rng.RowSeeds.of(3, rows)), stops)
         paths = torch.stack([x, *(state.x for state in states)], 1)
         nearest = (paths[:, -1][:, None] - ring.means).norm(dim=2).argmin(1)
         made = um.sample(ring, rows=1000, sampler=sampler, grid=grid, seed=4)
@@ -280,14 +280,14 @@ def _(eta, frame, moments, process, ring):
                 vector.Paths(paths, colour, 1.0, 0.55),
                 vector.Dots(ring.means, vector.GREEN, 9.0),
                 vector.Dots(paths[:, -1], vector.RED, 5.0),
-                vector.Mark(0.35, 0.9),
+                vector.Ring(0.35, 0.9),
             ],
             alt=f"24 walks from one start, {title}; they reach {count} of the six clusters",
         )
         for (title, (paths, count, _)), colour in zip(fans.items(), (vector.BLUE, vector.ORANGE), strict=True)
     ]
     _truth = ring.sample(1000, um.rng.Stream(1))
-    _apart = [um.metric.energy(made, _truth) for _, _, made in fans.values()]
+    _apart = [um.metric.energy_distance(made, _truth) for _, _, made in fans.values()]
     _said = (
         f'<p style="max-width:24rem">The 24 walks reach <b data-what="reached without">{reached[0]}</b> of the six clusters '
         f'without fresh noise, and <b data-what="reached">{reached[1]}</b> with η = {eta.value:g}.</p>'

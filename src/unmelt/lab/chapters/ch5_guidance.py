@@ -21,7 +21,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import trained
+    from unmelt.lab.progress import trained
     from unmelt.picture import inline, tiles, vector
 
 
@@ -104,7 +104,7 @@ def _(ROWS, SD, frame, interval, means, own, ring, scale, sides):
         [
             vector.Dots(x[mine], vector.BLUE, name="made, in the class"),
             vector.Dots(x[~mine], vector.ORANGE, name="made, in the other"),
-            *[vector.Mark(*means[k].tolist(), radius=12.0 if sides[k] == 0 else 5.0) for k in range(6)],
+            *[vector.Ring(*means[k].tolist(), radius=12.0 if sides[k] == 0 else 5.0) for k in range(6)],
         ],
         alt=f"{ROWS} samples of one class with guidance {scale.value:g} from t = {_low:g} to {_high:g}",
     )
@@ -199,7 +199,7 @@ def _(
 
     def beside_others(forty):
         """Of the other real digits: how many are a nearest one; mean distance from the forty to them, and from them."""
-        to, back = um.metric.nearest(forty, others), um.metric.nearest(others, forty)
+        to, back = um.metric.nearest_neighbour(forty, others), um.metric.nearest_neighbour(others, forty)
         # A distance of 1 means black instead of white in every pixel.
         return len(to.row.unique()), to.distance.mean().item() / 8, back.distance.mean().item() / 8
 

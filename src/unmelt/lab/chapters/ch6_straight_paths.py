@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import trained
+    from unmelt.lab.progress import trained
     from unmelt.picture import vector
 
 
@@ -67,7 +67,7 @@ def _():
             )
         )
         plain = torch.stack([state.x for state in states], 1)
-        straight = torch.stack([process.straighten(state.x, state.t)[0] for state in states], 1)
+        straight = torch.stack([process.straight_coordinates(state.x, state.t)[0] for state in states], 1)
         return plain, straight, um.metric.straightness(states, process)
 
     walked = {name: walks(schedule) for name, schedule in SCHEDULES.items()}
@@ -166,11 +166,13 @@ def _(learn):
         with um.rng.seeded(0):
             backbone = um.backbone.MLP(shape=(2,), width=64, depth=3)
         return um.Model(
-            denoiser=um.denoiser.Network(backbone, process, um.prediction.Velocity(), (2,), data_sd=1.5),
+            denoiser=um.denoiser.Network(backbone, process, um.prediction.FlowVelocity(), (2,), data_sd=1.5),
             codec=um.codec.Affine(),
             sampler=um.sampler.Euler(),
             grid=um.grid.uniform(20),
-            objective=um.objective.Regression(weight=um.objective.Flat(um.prediction.Velocity()), coupling=coupling),
+            objective=um.objective.Regression(
+                weight=um.objective.FlatWeight(um.prediction.FlowVelocity()), coupling=coupling
+            ),
             training=um.train.Training(steps=steps, batch=256, lr=4e-3, ema=0.99, picture_every=0),
             source=um.data.Arrays(um.data.Ring().sample(20_000, um.rng.Stream(5))[0]),
         )
@@ -196,7 +198,7 @@ def _():
 @app.cell(hide_code=True)
 def _(flows, steps):
     truth = um.data.Ring().sample(1000, um.rng.Stream(6))[0]
-    floor = um.metric.energy(um.data.Ring().sample(1000, um.rng.Stream(7))[0], truth)
+    floor = um.metric.energy_distance(um.data.Ring().sample(1000, um.rng.Stream(7))[0], truth)
     _panels, quality, bent = [], {}, {}
     steps_word = "step" if steps.value == 1 else "steps"
     for (_name, _model), _colour in zip(flows.items(), (vector.BLUE, vector.GREEN), strict=True):
@@ -205,7 +207,7 @@ def _(flows, steps):
             um.trajectory(_model.denoiser, rows=300, sampler=um.sampler.Heun(), grid=um.grid.uniform(60), seed=1)
         )
         _paths = torch.stack([state.x for state in _states], 1)
-        quality[f"energy distance, {_name}"] = (floor, um.metric.energy(_made, truth))
+        quality[f"energy distance, {_name}"] = (floor, um.metric.energy_distance(_made, truth))
         bent[f"straightness S, {_name} (0 is straight)"] = um.metric.straightness(_states, _model.denoiser.process).s
         _panels += [
             vector.draw(

@@ -22,7 +22,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import bar, mistakes, trained
+    from unmelt.lab.progress import bar, mistakes, trained
     from unmelt.picture import vector, writing
 
 

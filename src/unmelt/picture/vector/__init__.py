@@ -7,7 +7,6 @@ light and on dark pages. A description in words is required, for people who cann
 """
 
 from unmelt.picture.vector.axes import INK, Axes
-from unmelt.picture.vector.drawn import draw, row
 from unmelt.picture.vector.layers import (
     BLUE,
     GREEN,
@@ -16,14 +15,15 @@ from unmelt.picture.vector.layers import (
     RED,
     Arrows,
     Dots,
+    Histogram,
     Layer,
     Line,
-    Mark,
+    MovingDots,
     Paths,
-    Rule,
-    Steps,
-    Walkers,
+    Ring,
+    VerticalLine,
 )
+from unmelt.picture.vector.svg import draw, row
 
 __all__ = [
     "BLUE",
@@ -35,13 +35,13 @@ __all__ = [
     "Arrows",
     "Axes",
     "Dots",
+    "Histogram",
     "Layer",
     "Line",
-    "Mark",
+    "MovingDots",
     "Paths",
-    "Rule",
-    "Steps",
-    "Walkers",
+    "Ring",
+    "VerticalLine",
     "draw",
     "row",
 ]

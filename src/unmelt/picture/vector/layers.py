@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.picture.look import colours
+from unmelt.picture.style import colours
 from unmelt.picture.vector.axes import INK, Axes, Number, Numbers, numbers
 
 _DEEP, ORANGE, GREEN, RED, PINK, _SKY = colours(6)
@@ -189,7 +189,7 @@ class Arrows(Layer):
 
 @final
 @dataclass(frozen=True)
-class Steps(Layer):
+class Histogram(Layer):
     """A histogram, filled down to 0.
 
     Args:
@@ -215,7 +215,7 @@ class Steps(Layer):
 
 @final
 @dataclass(frozen=True)
-class Mark(Layer):
+class Ring(Layer):
     """A ring around one point.
 
     Args:
@@ -241,7 +241,7 @@ class Mark(Layer):
 
 @final
 @dataclass(frozen=True)
-class Walkers(Layer):
+class MovingDots(Layer):
     """Dots that move along paths once and stay at their ends.
 
     Args:
@@ -271,7 +271,7 @@ class Walkers(Layer):
 
 @final
 @dataclass(frozen=True)
-class Rule(Layer):
+class VerticalLine(Layer):
     """A dashed vertical line.
 
     Args:

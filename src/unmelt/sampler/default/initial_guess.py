@@ -6,7 +6,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.default.choice import adams, learned
 from unmelt.sampler.tuned import Tuned
 from unmelt.schedule import Straight
@@ -54,7 +54,7 @@ def untrained(steps: int) -> Tuned:
     sampler, grid = adams(steps)
     times = grid(process.schedule)
     denoiser = _UnitVectors(process)
-    state = sampler.init(denoiser, torch.zeros(1, steps, dtype=torch.float64), times[:1], Rows.of(0, 1))
+    state = sampler.init(denoiser, torch.zeros(1, steps, dtype=torch.float64), times[:1], RowSeeds.of(0, 1))
     weights = []
     for step, s in enumerate(times[1:, None]):
         of_x = process.ode_step(state.x, torch.zeros_like(state.x), state.t, s)

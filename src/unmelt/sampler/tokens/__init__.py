@@ -1,4 +1,4 @@
-"""The way back for tokens. `Ancestral` and `Restart` of the room above serve them too."""
+"""Samplers of tokens. `Ancestral` and `Restart` of the package above sample tokens too."""
 
 from unmelt.sampler.tokens.first_hitting import FirstHitting
 from unmelt.sampler.tokens.order import Confidence, LeftToRight, Margin, NegativeEntropy, Order, Random

@@ -1,4 +1,4 @@
-"""Which of the masked places to write first: a number for each, the highest first."""
+"""Which masked positions are written first: a score for each, the highest first."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,17 +10,25 @@ from torch import Tensor
 
 
 class Order(ABC):
+    """In which order the masked positions of a row are written."""
+
     @abstractmethod
-    def rank(
-        self, law: Float[Tensor, "rows places vocabulary"], u: Float64[Tensor, "rows places"]
-    ) -> Float[Tensor, "rows places"]:
-        """How early each place is written, by what is believed of it; `u` is a number from [0, 1) for each."""
+    def rank(self, law: Float[Tensor, "rows n vocabulary"], u: Float64[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+        """The score of every position; positions with higher scores are written earlier.
+
+        Args:
+            law: Probabilities of the tokens at each position.
+            u: A uniform draw from [0, 1) for each position.
+
+        Returns:
+            The scores.
+        """
 
 
 @final
 @dataclass(frozen=True)
 class Confidence(Order):
-    """The probability of the likeliest token (Chang et al., 2022)."""
+    """Positions with the highest probability of their likeliest token first (Chang et al., 2022)."""
 
     def rank(self, law: Tensor, u: Tensor) -> Tensor:
         return law.amax(-1)
@@ -29,7 +37,7 @@ class Confidence(Order):
 @final
 @dataclass(frozen=True)
 class Margin(Order):
-    """By how much the likeliest token leads the second (Kim et al., 2025)."""
+    """Positions whose likeliest token leads the second by the largest probability first (Kim et al., 2025)."""
 
     def rank(self, law: Tensor, u: Tensor) -> Tensor:
         if law.shape[-1] == 1:
@@ -41,7 +49,7 @@ class Margin(Order):
 @final
 @dataclass(frozen=True)
 class NegativeEntropy(Order):
-    """Low entropy of the whole belief."""
+    """Positions with the lowest entropy first."""
 
     def rank(self, law: Tensor, u: Tensor) -> Tensor:
         return torch.xlogy(law, law).sum(-1)
@@ -50,7 +58,7 @@ class NegativeEntropy(Order):
 @final
 @dataclass(frozen=True)
 class Random(Order):
-    """Any order: with one token a pass, exact in law."""
+    """A uniformly random order. With one token per network call it is exact in law."""
 
     def rank(self, law: Tensor, u: Tensor) -> Tensor:
         return u
@@ -59,7 +67,7 @@ class Random(Order):
 @final
 @dataclass(frozen=True)
 class LeftToRight(Order):
-    """As it is read: with one token a pass, what autoregression does."""
+    """The order of reading. With one token per network call it is autoregressive decoding."""
 
     def rank(self, law: Tensor, u: Tensor) -> Tensor:
         return -torch.arange(u.shape[1], dtype=u.dtype, device=u.device).expand_as(u)

@@ -1,4 +1,4 @@
-"""How many places to write in one pass, given the order."""
+"""How many positions are written in one network call, given the order."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,21 +12,25 @@ from unmelt.errors import UsageError
 
 
 class Pace(ABC):
-    @abstractmethod
-    def chosen(
-        self, law: Float[Tensor, "rows places vocabulary"], due: Int64[Tensor, " rows"]
-    ) -> Bool[Tensor, "rows places"]:
-        """Which to write of places that stand in order, the first to be written first.
+    """How many tokens are written in one network call."""
 
-        law   what is believed of each
-        due   how many the grid would have written by now and are not
+    @abstractmethod
+    def chosen(self, law: Float[Tensor, "rows n vocabulary"], due: Int64[Tensor, " rows"]) -> Bool[Tensor, "rows n"]:
+        """Which positions are written, of positions that are sorted by the order of writing.
+
+        Args:
+            law: Probabilities of the tokens at each position, sorted.
+            due: For each row, how many tokens the grid would have written by now that are still masks.
+
+        Returns:
+            True where a position is written, in the same order.
         """
 
 
 @final
 @dataclass(frozen=True)
 class Scheduled(Pace):
-    """As many as the grid says: the number of passes is known beforehand."""
+    """As many tokens as the grid schedules, so that a step is one network call."""
 
     def chosen(self, law: Tensor, due: Tensor) -> Tensor:
         return torch.arange(law.shape[1], device=law.device) < due[:, None]
@@ -35,7 +39,14 @@ class Scheduled(Pace):
 @final
 @dataclass(frozen=True)
 class Threshold(Pace):
-    """All whose likeliest token is at least this probable, and always the first (Wu et al., 2025)."""
+    """All positions whose likeliest token has at least a given probability, and always the first (Wu et al., 2025).
+
+    Args:
+        least: The smallest such probability.
+
+    Raises:
+        UsageError: If it is not above 0 and at most 1.
+    """
 
     least: float = 0.9
 
@@ -50,10 +61,16 @@ class Threshold(Pace):
 @final
 @dataclass(frozen=True)
 class EntropyBound(Pace):
-    """As many as keep what is lost by writing them at once below `nats` (Ben-Hamu et al., 2025).
+    """As many tokens as keep a bound on their mutual information within a budget (Ben-Hamu et al., 2025).
 
-    The sum of their entropies without the largest bounds the mutual information that independent draws ignore; the
-    first alone loses nothing.
+    The sum of their entropies without the largest bounds the mutual information that independent draws ignore. One
+    token alone loses nothing.
+
+    Args:
+        entropy_budget: The bound's largest value in one network call, in nats.
+
+    Raises:
+        UsageError: If the budget is below 0.
     """
 
     entropy_budget: float = 0.1

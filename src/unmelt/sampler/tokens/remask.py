@@ -1,12 +1,12 @@
-"""Remasking (Wang et al., 2025, ReMDM): what was written may be taken back, so that mistakes can be mended.
+"""Remasking (ReMDM; Wang et al., 2025): written tokens may become masks again, so that mistakes can be corrected.
 
     a token   becomes a mask    with probability  sigma
     a mask    becomes a token   with probability  (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t)
 
-with sigma = min(strength (t - s), (1 - alpha_s) / alpha_t), beyond which the marginals would not be the process's.
-Strength is thus a rate: how often a token is taken back, on average, from t = 1 to 0. As steps grow many, fewer and
-fewer tokens are taken back together, and the law goes to the truth; at a share of tokens that does not shrink with the
-step it would not. Strength 0 is ancestral sampling.
+with sigma = min(strength (t - s), (1 - alpha_s) / alpha_t), beyond which the marginals would differ from the process's.
+The strength is a rate: how often a token is remasked, on average, from t = 1 to 0. With more steps fewer tokens are
+remasked at once, and the law converges to the exact one; with a share per step that does not shrink with the step it
+would not. Strength 0 is ancestral sampling.
 """
 
 import math
@@ -20,7 +20,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.process.broadcast import expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -29,15 +29,26 @@ from unmelt.sampler.tokens.masks import check_masks
 @final
 @dataclass(frozen=True)
 class Remask(Sampler):
-    """Tokens that are known come back at once: wrap the denoiser in `inverse.Infill`."""
+    """Ancestral sampling that remasks written tokens at a given rate.
+
+    Known tokens are remasked too; wrap the denoiser in `inverse.Infill` so that it is certain of them.
+
+    Args:
+        strength: Rate of remasking: how often a token is remasked from t = 1 to 0, on average.
+
+    Raises:
+        UsageError: If the strength is negative or not finite.
+    """
 
     strength: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < math.inf:
-            raise UsageError(f"Remask({self.strength})", "a rate, not below 0", "Remask(2.0)")
+            raise UsageError(f"Remask({self.strength})", "a finite rate, at least 0", "Remask(2.0)")
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -49,6 +60,6 @@ class Remask(Sampler):
         written = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         masked = process.masked(state.x)
-        kept = torch.where(~masked & (u[..., 0] < sigma), process.mask, state.x)
-        x = belief.write(kept, masked & (u[..., 0] < written), u[..., 1])
+        remasked = torch.where(~masked & (u[..., 0] < sigma), process.mask, state.x)
+        x = belief.write(remasked, masked & (u[..., 0] < written), u[..., 1])
         return state.moved(x, s, belief.best, state.rng.advance())

@@ -1,6 +1,6 @@
 """Unmasking in a chosen order: which masks are written first, and how many in one network call.
 
-    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others stay masks
+    x0 ~ belief at every mask;      written: the first few by `order`, as many as `pace` says;      the others wait
 
 With one token per call in random order this is the exact law of the any-order model. Orders that depend on the belief
 (confidence, margin, entropy) leave that law, mostly for the better (Kim et al., 2025). Writing several tokens at once
@@ -25,7 +25,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -78,7 +78,9 @@ class Unmask(Sampler):
                 "Unmask(block=32), or Unmask(cache=True)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         """See `Sampler.init`. A state also remembers how many masks a row would have at t = 1, and the cache.
 
         Raises:
@@ -95,19 +97,15 @@ class Unmask(Sampler):
         process = check_masks(denoiser)
         # Of the masks at t = 1, as many may stay as would still be masked at s; the sum forgives float64's rounding.
         allowed = (state.recall("total") * (1 - process.schedule.alpha(s)) + 1e-9).floor().long()
-        owned = False  # whether the cache is this step's own, to be written to
         while True:
             due = process.masked(state.x).flatten(1).sum(1) - allowed
             late = due > 0
             if not late.any():
                 return state.moved(state.x, s, state.x0)
             if late.all():
-                if self.cache and not owned:
-                    state = state.moved(state.x, state.t, state.x0, kv=state.recall("kv").clone())
                 state = self._network_call(denoiser, process, state, due)
             else:
                 state = state.put(late, self._network_call(denoiser, process, state[late], due[late]))
-            owned = True
 
     def _network_call(self, denoiser: Denoiser, process: Mask, state: State, due: Tensor) -> State:
         """The state after one network call, in which every row has some of its masks written."""
@@ -149,7 +147,7 @@ class Unmask(Sampler):
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Mask, x: Tensor) -> Tensor:
-        """Rows with everything after an end-of-text token filled with it, where no mask is left before it."""
+        """RowSeeds with everything after an end-of-text token filled with it, where no mask is left before it."""
         if self.end is None:
             return x
         no_mask_before = (~process.masked(x)).cummin(1).values

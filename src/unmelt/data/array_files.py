@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unmelt.data.item import Item, Listing
-from unmelt.data.metadata import LABELS, check_columns, column
+from unmelt.data.image_item import Item, Listing
+from unmelt.data.labels_and_captions import LABELS, check_columns, column
 from unmelt.errors import UsageError
 
 

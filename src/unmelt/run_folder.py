@@ -25,7 +25,7 @@ from torch import Tensor
 from unmelt.aliases import current, current_model, current_origin
 from unmelt.config import complete
 from unmelt.errors import UsageError
-from unmelt.train.files import read_tensors, write_json, write_tensors
+from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
 
 FORMAT, READABLE = 2, (1, 2)
 """The format that is written, and those that can be read. In format 1 only the denoiser has weights."""

@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from unmelt.data.item import Item, Listing
-from unmelt.data.metadata import CAPTIONS, LABELS, column
+from unmelt.data.image_item import Item, Listing
+from unmelt.data.labels_and_captions import CAPTIONS, LABELS, column
 from unmelt.errors import UsageError
 
 IMAGES = ("image", "img", "jpg", "png", "picture", "bytes")

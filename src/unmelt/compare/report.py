@@ -23,7 +23,7 @@ STEPS = (8, 16, 32, 64, 128)
 
 
 @dataclass
-class Page:
+class Report:
     """All measurements.
 
     Args:
@@ -66,7 +66,7 @@ def compare(
     judged: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
-) -> Page:
+) -> Report:
     """Measure runs side by side. The first run must be autoregressive; it judges the text of all of them.
 
     Args:
@@ -102,7 +102,7 @@ def compare(
     )
     _check(steps=(min(steps, default=0), 1, None), batches=(min(batches, default=0), 1, None))
     Temperature(judge.denoiser, temperature)  # which refuses what is none
-    page, console = Page(tokens), Console(stderr=True, quiet=quiet)
+    page, console = Report(tokens), Console(stderr=True, quiet=quiet)
     for name, model in runs.items():
         scores = model.evaluate(rows=judged, draws=4)
         accuracies = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
@@ -140,7 +140,7 @@ def _kinds(model: TextModel) -> set[str]:
     return set(model.questions()) if model.questions is not None else set()
 
 
-def draw(page: Page, out: Path) -> None:
+def draw(page: Report, out: Path) -> None:
     """Draw quality.png (the judge's nats per token against passes) and speed.png (tokens per second against passes).
 
     Args:

@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unmelt.codec import Tokenizer
-from unmelt.data import GAP
+from unmelt.data import GAP_MARKER
 from unmelt.errors import UsageError
 
 Texts: TypeAlias = str | Sequence[str]
@@ -216,7 +216,7 @@ class Canvas:
             if token < mask:
                 run.append(token)
                 continue
-            pieces += [self.tokenizer.decode(run), GAP]
+            pieces += [self.tokenizer.decode(run), GAP_MARKER]
             run = []
         return "".join([*pieces, self.tokenizer.decode(run)])
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.guidance.classifier_free import null_belief
+from unmelt.guidance.cfg import null_belief
 from unmelt.guidance.guidance import Guidance
 from unmelt.guidance.projection import along
 from unmelt.posterior import Point

@@ -124,7 +124,7 @@ def _rows(name: str, read: Callable[[], bytes]) -> list[dict[str, Any]] | None:
             f"{name} cannot be read ({error})", "one row a line, in utf-8", "file_name,caption in its first line"
         ) from None
     if name.endswith(".parquet"):
-        from unmelt.data.table import parquet_rows
+        from unmelt.data.parquet import parquet_rows
 
         return parquet_rows(BytesIO(read()), name)
     return None

@@ -14,7 +14,7 @@ from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.posterior import Categorical
 
 
-class Reshaped(DenoiserWrapper, ABC):
+class TokenTransform(DenoiserWrapper, ABC):
     """A denoiser whose belief at each position is another's, reshaped. It is a `CachedDenoiser` if that one is."""
 
     @abstractmethod

@@ -25,7 +25,7 @@ BUCKET = 1 << 24
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
+def process_group(device: torch.device) -> Iterator[torch.device]:
     """Inside, this process is in the process group that the environment describes, if it describes one.
 
     Args:
@@ -52,17 +52,17 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def first() -> bool:
+def is_main() -> bool:
     """Whether this process is the one that prints, in the group or before and after it."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def count() -> int:
+def world_size() -> int:
     """Return the number of processes, 1 outside of a group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def any_of(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether a flag is true in any process. Every process must call.
 
     Args:
@@ -71,14 +71,14 @@ def any_of(flag: bool) -> bool:
     Returns:
         Whether at least one is true, in every process.
     """
-    if count() == 1:
+    if world_size() == 1:
         return flag
     largest = torch.tensor(float(flag))
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return bool(largest)
 
 
-def from_first(work: Callable[[], Any]) -> Any:
+def broadcast_from_main(work: Callable[[], Any]) -> Any:
     """Compute something in the first process only. Every process must call.
 
     Args:
@@ -87,7 +87,7 @@ def from_first(work: Callable[[], Any]) -> Any:
     Returns:
         The first process's result, in every process.
     """
-    if count() == 1:
+    if world_size() == 1:
         return work()
     encoded = json.dumps(work()).encode() if rank() == 0 else b""
     size = torch.tensor(len(encoded))
@@ -101,7 +101,7 @@ def from_first(work: Callable[[], Any]) -> Any:
     return json.loads(content.numpy().tobytes())
 
 
-def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+def all_gather(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
     """Gather chunks of rows that the processes hold in turn. Every process must call.
 
     Args:
@@ -111,11 +111,11 @@ def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
     Returns:
         All rows in order, in every process, [sum of sizes, *shape].
     """
-    shape, dtype = from_first(lambda: [list(mine[0].shape[1:]), str(mine[0].dtype).removeprefix("torch.")])
+    shape, dtype = broadcast_from_main(lambda: [list(mine[0].shape[1:]), str(mine[0].dtype).removeprefix("torch.")])
     whole = torch.empty((sum(sizes), *shape), dtype=getattr(torch, dtype))
     held = iter(mine)
     for number, chunk in enumerate(whole.split(list(sizes))):
-        owner = number % count()
+        owner = number % world_size()
         if owner == rank():
             chunk.copy_(next(held))
         dist.broadcast(chunk, owner)
@@ -123,13 +123,13 @@ def gathered(mine: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def average(tensors: Iterable[Tensor]) -> None:
+def average_gradients(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its mean over the processes. Every process must call.
 
     Args:
         tensors: Tensors, the same ones in every process. DTensors are skipped: FSDP has averaged them already.
     """
-    if count() == 1:
+    if world_size() == 1:
         return
     plain = [each for each in tensors if not isinstance(each, DTensor)]
     if not plain:
@@ -137,7 +137,7 @@ def average(tensors: Iterable[Tensor]) -> None:
     for bucket in _buckets(plain):
         flat = torch.cat([each.flatten() for each in bucket])
         dist.all_reduce(flat)
-        flat /= count()
+        flat /= world_size()
         parts = flat.split([each.numel() for each in bucket])
         torch._foreach_copy_(bucket, [part.view_as(each) for part, each in zip(parts, bucket, strict=True)])
 
@@ -174,7 +174,7 @@ def reshard(network: nn.Module) -> None:
             each.reshard()
 
 
-def sharded(network: nn.Module) -> bool:
+def is_sharded(network: nn.Module) -> bool:
     """Whether a network is sharded, so that the processes must call it together.
 
     Args:
@@ -186,7 +186,7 @@ def sharded(network: nn.Module) -> bool:
     return any(isinstance(each, DTensor) for each in network.parameters())
 
 
-def kind(part: object) -> type:
+def unsharded_class(part: object) -> type:
     """Return the class of a part, without the one that FSDP puts in its place.
 
     Args:
@@ -198,7 +198,7 @@ def kind(part: object) -> type:
     return type(part).__bases__[1] if isinstance(part, FSDPModule) else type(part)
 
 
-def local(tensor: Tensor) -> Tensor:
+def to_local(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor.
 
     Args:
@@ -210,7 +210,7 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Gather all of a tensor. Every process must call.
 
     Args:
@@ -222,7 +222,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def placed(tensor: Tensor, like: Tensor) -> Tensor:
+def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
     """Lay out a whole tensor, which every process has, as another one: on its device, and sharded if that is.
 
     Args:
@@ -238,7 +238,7 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def like(part: Tensor, other: Tensor) -> Tensor:
+def as_dtensor_like(part: Tensor, other: Tensor) -> Tensor:
     """Make a DTensor from this process's part, laid out as another one.
 
     Args:

@@ -20,7 +20,7 @@ class Pad(anywidget.AnyWidget):
         trace: [[x, y], ...] along the drawing.
     """
 
-    _esm = Path(__file__).parent / "pad.js"
+    _esm = Path(__file__).parent / "drawing_pad.js"
     picture = traitlets.Unicode("").tag(sync=True)
     label = traitlets.Unicode("").tag(sync=True)
     mode = traitlets.Unicode("drop").tag(sync=True)

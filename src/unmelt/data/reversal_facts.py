@@ -13,7 +13,7 @@ third only in the second. Names are random syllables, no two alike. There are th
 import random
 from typing import NamedTuple
 
-from unmelt.data.questions import GAP, Questions
+from unmelt.data.questions import GAP_MARKER, Questions
 from unmelt.errors import UsageError
 
 SYLLABLES = [first + second for first in "bdfgklmnprstv" for second in "aeiou"]
@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     questions: dict[str, Questions]
 
 
-def facts(count: int = 150, seed: int = 0) -> Facts:
+def reversal_facts(count: int = 150, seed: int = 0) -> Facts:
     """Draw facts about cities and countries that do not exist.
 
     Args:
@@ -65,8 +65,8 @@ def facts(count: int = 150, seed: int = 0) -> Facts:
         here, there = (one, other) if number % 3 == 1 else (other, one)
         last, first = (land, city) if number % 3 == 1 else (city, land)
         sentences.append(here)
-        asked["as told"].append((here.replace(last, GAP * len(last)), here))
-        asked["reversed"].append((there.replace(first, GAP * len(first)), there))
-        asked["gap"].append((here.replace(first, GAP * len(first)), here))
+        asked["as told"].append((here.replace(last, GAP_MARKER * len(last)), here))
+        asked["reversed"].append((there.replace(first, GAP_MARKER * len(first)), there))
+        asked["gap"].append((here.replace(first, GAP_MARKER * len(first)), here))
     questions = {name: Questions(*(tuple(each) for each in zip(*pairs, strict=True))) for name, pairs in asked.items()}
     return Facts(sentences, questions)

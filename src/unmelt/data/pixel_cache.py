@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from unmelt.data.item import Item
-from unmelt.data.square import reason, square
+from unmelt.data.crop import reason, square
+from unmelt.data.image_item import Item
 from unmelt.errors import UsageError
 
 IN_MEMORY = 256 << 20

@@ -16,19 +16,19 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.class_labels import Label
 from unmelt.codec import Tokenizer
 from unmelt.condition import Condition
-from unmelt.data import GAP, Questions
+from unmelt.data import GAP_MARKER, Questions
 from unmelt.denoiser import Autoregressive, Blockwise
 from unmelt.errors import UsageError
-from unmelt.guidance import Allowed, Nucleus, Temperature
-from unmelt.label import Label
+from unmelt.guidance import AllowedTokens, Temperature, TopP
 from unmelt.likelihood import Estimate
 from unmelt.modality import Modality, Text
 from unmelt.model import text_decoding, text_evaluation
-from unmelt.model.base import BaseModel, Decoding
-from unmelt.model.canvas import Canvas, Texts, one_per_row
+from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.request import DenoiserTransform, Guide, SampleRequest, check_rows
+from unmelt.model.text_canvas import Canvas, Texts, one_per_row
 from unmelt.process import Mask
 from unmelt.rng import fold
 from unmelt.sampler import Grid, Sampler
@@ -257,7 +257,7 @@ class TextModel(BaseModel):
         self,
         texts: Texts,
         *,
-        marker: str = GAP,
+        marker: str = GAP_MARKER,
         tokens: int = 1,
         whole: bool = False,
         steps: int | None = None,
@@ -314,8 +314,8 @@ class TextModel(BaseModel):
         assert known is not None
         return [self.canvas.read(row, there) for row, there in zip(x.tolist(), known.tolist(), strict=True)]
 
-    def decoding(self, request: SampleRequest) -> Decoding:
-        return text_decoding.decoding(self, request)
+    def plan(self, request: SampleRequest) -> SamplingPlan:
+        return text_decoding.plan(self, request)
 
     # Judging: see `text_evaluation`
 
@@ -381,7 +381,7 @@ def _transforms(temperature: float, allowed: Rule | None, top_p: float) -> tuple
     if temperature != 1:
         wanted.append(lambda denoiser: Temperature(denoiser, temperature))
     if allowed is not None:
-        wanted.append(lambda denoiser: Allowed(denoiser, allowed))
+        wanted.append(lambda denoiser: AllowedTokens(denoiser, allowed))
     if top_p != 1:
-        wanted.append(lambda denoiser: Nucleus(denoiser, top_p))
+        wanted.append(lambda denoiser: TopP(denoiser, top_p))
     return tuple(wanted)

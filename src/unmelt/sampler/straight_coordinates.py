@@ -61,7 +61,7 @@ class Path(NamedTuple):
         Returns:
             (w, u), of the shapes of x and t.
         """
-        return self.denoiser.process.straighten(x, t)
+        return self.denoiser.process.straight_coordinates(x, t)
 
     def leave(self, w: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]) -> Float[Tensor, "rows *shape"]:
         """Data from straight coordinates.

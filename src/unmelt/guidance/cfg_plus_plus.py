@@ -24,7 +24,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.guidance.classifier_free import null_belief
+from unmelt.guidance.cfg import null_belief
 from unmelt.guidance.guidance import Guidance
 from unmelt.memoize import memoized
 from unmelt.posterior import Point

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.guidance.classifier_free import null_belief
+from unmelt.guidance.cfg import null_belief
 from unmelt.guidance.guidance import Guidance
 from unmelt.guidance.projection import along
 from unmelt.posterior import Point
@@ -38,6 +38,6 @@ class CFGZero(Guidance):
         self, belief: Point, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
     ) -> Point:
         null = null_belief(self.denoiser, belief, x_t, t, condition)
-        w, _ = self.process.straighten(x_t, t)
+        w, _ = self.process.straight_coordinates(x_t, t)
         share = along(w - belief.mean, w - null.mean)
         return null.lerp(Point(w), expand_like(1 - share, x_t))

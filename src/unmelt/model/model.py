@@ -18,19 +18,19 @@ from PIL.Image import Image
 from torch import Tensor
 
 from unmelt import metric
+from unmelt.class_labels import Label
 from unmelt.codec import Affine, Bijection, Codec
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.label import Label
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.modality import Modality, modality_of
 from unmelt.model import tuning
-from unmelt.model.base import BaseModel, Decoding
+from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import Grid, Sampler, State, TuneResult, adams, default_sampler
-from unmelt.train import processes
+from unmelt.train import distributed
 
 FEW_DIMENSIONS = 16
 """Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
@@ -120,7 +120,7 @@ class Model(BaseModel):
         grid: Grid | None = None,
         adapter: str | Sequence[str | None] | None = None,
     ) -> Float[Tensor, "rows *shape"]:
-        """New data. Under torchrun (`train.processes.joined`) every process makes a share, and all get all.
+        """New data. Under torchrun (`train.distributed.process_group`) every process makes a share, and all get all.
 
         Args:
             rows: How many samples; or a whole `SampleRequest`, in place of all arguments.
@@ -198,12 +198,12 @@ class Model(BaseModel):
         settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
         return self.generate(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
 
-    def decoding(self, request: SampleRequest) -> Decoding:
+    def plan(self, request: SampleRequest) -> SamplingPlan:
         replaced = request.sampler is not None or request.grid is not None or request.start is not None
         guidance = request.guidance if request.scales is None else math.nan  # no sampler was tuned for mixed scales
         plain = not replaced and (tuple(request.interval) == (0, 1) or bool(guidance == 1))
         sampler, grid = self.default_sampler(request.steps, guidance if plain else None)
-        return Decoding(self.denoiser, request.sampler or sampler, request.grid or grid)
+        return SamplingPlan(self.denoiser, request.sampler or sampler, request.grid or grid)
 
     def default_sampler(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
         """The sampler that is used when none is given: one tuned for this, the model's own, or the library's default.
@@ -311,14 +311,14 @@ class Model(BaseModel):
         """
         if self.source is None or self.held_out is None:
             raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
-        real, held_out = metric.collect(self.source), metric.collect(self.held_out)
+        real, held_out = metric.collect_samples(self.source), metric.collect_samples(self.held_out)
         samples = self.modality.samples_to_score(len(real.x)) if samples is None else samples
         check_rows(samples)
         label = None
         if real.labels is not None:
             label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
         made = metric.SampleSet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
-        scores = processes.from_first(lambda: self.modality.score(made, real, held_out))
+        scores = distributed.broadcast_from_main(lambda: self.modality.score(made, real, held_out))
         taken = self.default_sampler(steps, guidance)[1].steps
         return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
 
@@ -361,7 +361,7 @@ class Model(BaseModel):
             )
         z, known = self.encode(x), self.condition_of(len(x), label, caption, condition)
         size = math.prod(self.denoiser.shape)
-        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(Rows.of(seed, len(z)), probes)
+        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(RowSeeds.of(seed, len(z)), probes)
         known = None if known is None else known.to(self.device)
         found = log_likelihood(self.denoiser, z, known, divergence=divergence)
         return found._replace(value=found.value + self.codec.log_det(size)) if space == "data" else found
