@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unmelt.backbone import attention
-from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.errors import UsageError
 
 
@@ -58,7 +58,7 @@ def test_cross_attention_is_a_softmax_over_real_tokens():
     torch.nn.init.normal_(layer.null)
     x, source = torch.randn(3, 4, 8, dtype=torch.float64), torch.randn(3, 5, 6, dtype=torch.float64)
     real = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]).bool()
-    out = layer(x, Tokens.of(source, real))
+    out = layer(x, AttendedSequence.of(source, real))
     key, value = layer.project(source).split(8, dim=-1)
     expected = layer.out(by_hand(layer.query(x)[:2], key[:2], value[:2], 2, real))
     torch.testing.assert_close(out[:2], expected, rtol=1e-10, atol=1e-10)

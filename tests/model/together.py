@@ -1,4 +1,4 @@
-"""What a process of tests/model/test_spread.py runs: `torchrun together.py POINTS TEXT OUT`, two runs and a folder."""
+"""One process of tests/model/test_map_chunks.py: `torchrun together.py POINTS TEXT OUT`, two runs and a folder."""
 
 import json
 import sys

@@ -57,7 +57,7 @@ def _has_tangent(x: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class AttendedSequence:
     """A sequence to attend to; made by `Tokens.of`.
 
     Args:
@@ -72,7 +72,9 @@ class Tokens:
     silent: Bool[Tensor, "rows 1 1"] | None = None
 
     @classmethod
-    def of(cls, values: Float[Tensor, "rows length width"], real: Bool[Tensor, "rows length"] | None = None) -> Tokens:
+    def of(
+        cls, values: Float[Tensor, "rows length width"], real: Bool[Tensor, "rows length"] | None = None
+    ) -> AttendedSequence:
         """Tokens of which only the real ones are attended to.
 
         Args:
@@ -177,7 +179,7 @@ class CrossAttention(nn.Module):
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(
-        self, x: Float[Tensor, "rows queries width"], tokens: Tokens | None
+        self, x: Float[Tensor, "rows queries width"], tokens: AttendedSequence | None
     ) -> Float[Tensor, "rows queries width"]:
         """What the queries attend to.
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unmelt.backbone.argument_checks import at_least, level_of_rows
-from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed
 from unmelt.call_repr import CallRepr
@@ -83,7 +83,7 @@ class Block(nn.Module):
         self,
         h: Float[Tensor, "rows places width"],
         modulation: Sequence[Tensor],
-        tokens: Tokens | None,
+        tokens: AttendedSequence | None,
         mask: Bool[Tensor, "places places"] | None = None,
     ) -> Float[Tensor, "rows places width"]:
         """The features after the block.

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.backbone.argument_checks import at_least
-from unmelt.backbone.attention import CrossAttention, Tokens
+from unmelt.backbone.attention import AttendedSequence, CrossAttention
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -93,7 +93,7 @@ class Conditioning(NamedTuple):
 
     x: Tensor
     vector: Float[Tensor, "rows *axes width"]
-    tokens: Tokens | None
+    tokens: AttendedSequence | None
 
 
 class _Field(NamedTuple):
@@ -205,7 +205,7 @@ class Conditioner(nn.Module):
         with torch.autocast(level.device.type, enabled=False):
             return self.level(level) + self.arrival(level if arrival is None else arrival)
 
-    def _tokens(self, known: Condition) -> Tokens | None:
+    def _tokens(self, known: Condition) -> AttendedSequence | None:
         """The sequence to read from; None where no row has any."""
         if known.sequence is None or known.sequence.shape[1] == 0:
             return None
@@ -213,7 +213,7 @@ class Conditioner(nn.Module):
         if (given := known.is_given("sequence")) is not None:
             given = given[:, None].expand(known.sequence.shape[:2])
             real = given if real is None else real & given
-        return Tokens.of(self.sequence(known.sequence), real)
+        return AttendedSequence.of(self.sequence(known.sequence), real)
 
     def _check(self, x: Tensor, known: Condition) -> None:
         """Shapes only: nothing here waits for the device."""

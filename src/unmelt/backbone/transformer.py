@@ -34,6 +34,7 @@ from unmelt.backbone.rotary import (
     cached_attention,
     rotary_angles,
 )
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -72,7 +73,7 @@ class _Block(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
-class Transformer(nn.Module):
+class Transformer(CallRepr, nn.Module):
     """A transformer that gives logits for every position of a row.
 
     Args:

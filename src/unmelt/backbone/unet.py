@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.backbone.argument_checks import at_least, level_of_rows
-from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import zeroed
 from unmelt.call_repr import CallRepr
@@ -42,7 +42,7 @@ class _Attention(nn.Module):
         zeroed(self.places.out)
 
     def forward(
-        self, x: Float[Tensor, "rows channels *space"], tokens: Tokens | None
+        self, x: Float[Tensor, "rows channels *space"], tokens: AttendedSequence | None
     ) -> Float[Tensor, "rows channels *space"]:
         h = self.norm(x).flatten(2).transpose(1, 2)
         out = self.places(h)
@@ -70,7 +70,7 @@ class _Block(nn.Module):
         x: Float[Tensor, "rows inner *space"],
         scale: Float[Tensor, "rows outer *ones"],
         shift: Float[Tensor, "rows outer *ones"],
-        tokens: Tokens | None,
+        tokens: AttendedSequence | None,
     ) -> Float[Tensor, "rows outer *space"]:
         h = self.first(F.silu(self.norm(x)))
         h = F.silu(torch.addcmul(shift, self.adapt(h), 1 + scale))

@@ -84,7 +84,7 @@ def _print_page(page: Report) -> None:
     _print_table("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
     _print_table(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
     if page.quality:
-        columns = ["run", "way", "judge, nats a token", "own entropy", "lines of Python"]
+        columns = ["run", "mode", "judge, nats a token", "own entropy", "lines of Python"]
         _print_table("what was written", columns, _qualities(page))
     if page.gaps:
         _print_table("gaps filled", ["run", "sees", "exactly", "95 %", "lines of Python", "95 %"], _gaps(page))
@@ -93,7 +93,7 @@ def _print_page(page: Report) -> None:
         _print_table("questions answered", ["run", "kind", "right"], asked)
 
 
-SPEED = ["run", "way", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
+SPEED = ["run", "mode", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
 
 
 def _bits(page: Report) -> list[list[str]]:
@@ -112,8 +112,8 @@ def _speeds(page: Report) -> list[list[str]]:
     return [
         [
             name,
-            way,
-            page.orders[name][way],
+            mode,
+            page.orders[name][mode],
             str(each.rows),
             f"{each.passes:g}" if each.passes == int(each.passes) else f"{each.passes:.1f}",
             f"{each.tokens_per_second:,.0f}",
@@ -121,16 +121,16 @@ def _speeds(page: Report) -> list[list[str]]:
             f"{each.flops_per_token / 1e6:,.1f}",
         ]
         for name, found in page.speed.items()
-        for way, batches in found.items()
+        for mode, batches in found.items()
         for each in batches
     ]
 
 
 def _qualities(page: Report) -> list[list[str]]:
     return [
-        [name, way, f"{each.judge:.3f}", f"{each.entropy:.3f}", _percent(each.lines)]
+        [name, mode, f"{each.judge:.3f}", f"{each.entropy:.3f}", _percent(each.lines)]
         for name, found in page.quality.items()
-        for way, each in found.items()
+        for mode, each in found.items()
     ]
 
 

@@ -94,7 +94,7 @@ class Mixture:
         """A single Gaussian.
 
         Args:
-            mean: Of the shape of one row.
+            mean: [*shape], the mean.
             covariance: [dim, dim].
             process: The process.
 
@@ -131,7 +131,7 @@ class Mixture:
 
         Args:
             modes: Number of modes.
-            radius: Of the circle.
+            radius: Radius of the circle.
             sd: Standard deviation of each mode.
             process: The process.
 

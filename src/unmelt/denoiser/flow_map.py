@@ -48,7 +48,7 @@ class FlowMap(CallRepr, nn.Module):
             those of `unmelt.backbone` are made for it by `arrival=True`.
         process: The process.
         prediction: What the output of the backbone means, with the belief D in the place of x0.
-        shape: Of one row of x.
+        shape: The shape of one row of x.
         data_sd: Standard deviation of the data, by which inputs are scaled to unit size.
 
     Raises:

@@ -31,7 +31,7 @@ class Network(CallRepr, nn.Module):
         backbone: Network called as backbone(x, level, condition), level having the shape of t: [rows, *axes].
         process: The process.
         prediction: What the output of the backbone means.
-        shape: Of one row of x.
+        shape: The shape of one row of x.
         data_sd: Standard deviation of the data, by which inputs are scaled to unit size.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A model's adapters: added, saved apart, loaded, merged into the weights, and chosen by rows."""
+"""A model's adapters: added, saved apart, loaded, merged into the weights, and chosen by each row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class AdaptableModel(StoredModel, ABC):
         """Take an adapter out of the model, which is then bit for bit what it was without.
 
         Args:
-            name: Of the adapter.
+            name: Name of the adapter.
 
         Raises:
             UsageError: If there is none of this name.
@@ -68,7 +68,7 @@ class AdaptableModel(StoredModel, ABC):
         """Add an adapter's change to the model's weights for good, and remove it as an adapter.
 
         Args:
-            name: Of the adapter.
+            name: Name of the adapter.
 
         Raises:
             UsageError: If there is none of this name.
@@ -83,7 +83,7 @@ class AdaptableModel(StoredModel, ABC):
         """Write an adapter alone: adapter.json and adapter.safetensors.
 
         Args:
-            name: Of the adapter.
+            name: Name of the adapter.
             folder: Where they go.
 
         Raises:
@@ -103,7 +103,7 @@ class AdaptableModel(StoredModel, ABC):
 
         Args:
             folder: Where it is.
-            name: By which samples ask for it. None: the name it was saved under.
+            name: Name of the adapter in this model. None: the name it was saved under.
 
         Returns:
             The adapter.

@@ -1,4 +1,4 @@
-"""A model of whichever kind a folder holds."""
+"""Load a model of any kind, from a run folder or from the Hub."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ FACADES: dict[str, type[Model] | type[TextModel]] = {each.__name__: each for eac
 
 
 def load(folder: str | Path, device: str | torch.device = "auto") -> Model | TextModel:
-    """The model that a run folder holds.
+    """Load the model of a run folder.
 
     Args:
         folder: A folder that training or `save` wrote.
-        device: Where its weights go; "auto" is a GPU where there is one.
+        device: The device for the weights; "auto" is a GPU where there is one.
 
     Returns:
-        The model, without data to learn from.
+        The model, without training data.
 
     Raises:
         UsageError: If the folder is damaged, or not a run folder.
@@ -39,14 +39,14 @@ def from_pretrained(
     cache_dir: str | Path | None = None,
     device: str | torch.device = "auto",
 ) -> Model | TextModel:
-    """The model in a folder, or else the one that the Hub has under this name.
+    """Load the model in a folder, or else the one of this name on the Hub.
 
     Args:
         name_or_folder: A folder, or owner/name on the Hub.
         revision: Branch, tag or commit on the Hub.
-        token: For private or gated models.
-        cache_dir: Where the Hub's files are kept.
-        device: Where its weights go.
+        token: Access token, for private or gated models.
+        cache_dir: Folder for downloaded files; None is the Hub client's own.
+        device: The device for the weights; "auto" is a GPU where there is one.
 
     Returns:
         The model.

@@ -1,6 +1,6 @@
 """The facade for data that are numbers: images, points, sound, latents, actions.
 
-It owns no mathematics. Each verb hands its parts to the rooms that do the work.
+It has no mathematics of its own: each verb calls the modules that do the work.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class Model(BaseModel):
         """A sampler's state in data space.
 
         Args:
-            state: Of a sampler, in model space.
+            state: State of a sampler, in model space.
 
         Returns:
             The frame.
@@ -256,9 +256,9 @@ class Model(BaseModel):
             steps: Network evaluations of a sample.
             guidance: Scale of classifier-free guidance under which it will be used.
             condition: What is known of each row, or of one for all. None: classes in turn, where the model has some.
-            rows: Of noise; a quarter of them judges.
-            rounds: Of learning.
-            seed: Of the noise.
+            rows: Rows of noise to fit to; a quarter of them is held out to measure the error.
+            rounds: Iterations of the fit.
+            seed: Seed of the noise.
             quiet: Whether to show no progress.
 
         Returns:
@@ -301,7 +301,7 @@ class Model(BaseModel):
                 data needs.
             steps: Number of sampling steps.
             guidance: Scale of classifier-free guidance.
-            seed: Of the samples.
+            seed: Seed of the samples.
 
         Returns:
             Figures by name, and what was asked for.
@@ -345,7 +345,7 @@ class Model(BaseModel):
             condition: What else is known of the rows.
             space: Where the density is: of the data, which needs a codec that loses nothing; or of their latents.
             probes: Random directions of each row.
-            seed: Of the directions.
+            seed: Seed of the directions.
 
         Returns:
             Values [rows] and their standard errors [rows].
@@ -372,7 +372,7 @@ class Model(BaseModel):
         Args:
             path: Where the picture is written; None writes nothing.
             steps: Number of sampling steps.
-            seed: Of the samples.
+            seed: Seed of the samples.
 
         Returns:
             The picture.

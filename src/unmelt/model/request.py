@@ -1,7 +1,7 @@
-"""What is asked of a model: one value behind `sample`, `trajectory`, `edit`, `infill`, the command line and a server.
+"""A request for samples: one value behind `sample`, `trajectory`, `edit`, `infill`, the command line and a server.
 
-A request is about rows in model terms (conditions, seeds, times); a facade makes it from what people say (a label by
-name, a caption, a prompt). It can be sliced by rows, so that many rows are made in chunks or by several processes.
+A request describes rows in model terms (conditions, seeds, times). A facade makes it from user arguments (a label by
+name, a caption, a prompt). It can be sliced by rows, so that rows are sampled in chunks or by several processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model as parts that have names: kept in a run folder, described in JSON, averaged afterwards, shared."""
+"""A model as named parts: saved to a run folder, loaded, averaged after training, and shared."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class StoredModel(ABC):
 
     Args:
         denoiser: The network that is trained, and its process.
-        codec: From data space to what the denoiser sees, and back. A module among them has its weights saved with the
-            model; it is not trained.
-        grid: The times a sampler visits.
-        modality: How data are shown, scored and written to disk. None: by the shape of the data.
+        codec: Maps data space to what the denoiser sees, and back. A codec that is a module is frozen; its weights are
+            saved with the model.
+        grid: The times that the sampler visits.
+        modality: How data are shown, scored and written to disk. None: inferred from the shape of the data.
         sampler: The model's own sampler. None: the default sampler for the number of steps.
-        objective: What training minimises.
+        objective: The loss that training minimises.
         training: Steps, batch, learning rate and so on.
         encoder: Turns captions into sequences to attend to. None: the model takes no captions.
         classes: Names of the labels; empty where there are none.
-        source: What to learn from.
-        held_out: What to be judged by.
-        origin: Name and settings of the recipe, for the record.
-        notes: What became of the data on the way in.
-        tuned: Samplers that were learned for this model, the newest last.
-        folder: The run folder that it lives in, if it lives in one.
+        source: The training data.
+        held_out: Held-out data, for evaluation.
+        origin: Name and settings of the recipe that made the model.
+        notes: Notes on how the data were read, such as files that were skipped.
+        tuned: Samplers that were tuned to this model, the newest last.
+        folder: The model's run folder; None if it has none.
 
     Attributes:
         adapters: The model's adapters by name; see `add_adapter`.
@@ -104,9 +104,9 @@ class StoredModel(ABC):
         """Give the model a new adapter, which changes nothing until it is trained.
 
         Args:
-            name: By which samples ask for it.
+            name: Name of the adapter; samples select it by this name.
             config: Rank, scale and layers.
-            seed: Of its first weights.
+            seed: Seed of its initial weights.
 
         Returns:
             The adapter.
@@ -202,7 +202,7 @@ class StoredModel(ABC):
         """Write a run folder, from which `um.load` builds the model again without its data.
 
         Args:
-            folder: Where it goes.
+            folder: The run folder to write.
 
         Raises:
             UsageError: If the folder cannot be written to, or a part cannot be described.
@@ -214,14 +214,14 @@ class StoredModel(ABC):
     @final
     @classmethod
     def load(cls: type[M], folder: str | Path, device: str | torch.device = "auto") -> M:
-        """The model that a run folder holds.
+        """Load the model of a run folder.
 
         Args:
             folder: A folder that training or `save` wrote.
-            device: Where its weights go; "auto" is a GPU where there is one.
+            device: The device for the weights; "auto" is a GPU where there is one.
 
         Returns:
-            The model, without data to learn from.
+            The model, without training data.
 
         Raises:
             UsageError: If the folder is damaged, of another kind, or not a run folder.
@@ -254,13 +254,14 @@ class StoredModel(ABC):
 
     @final
     def averaged(self: M, ema_std: float, steps: int | None = None) -> M:
-        """This model with another average of its weights (post-hoc EMA: Karras et al., 2024, section 3).
+        """Make a copy of this model with another average of its weights (post-hoc EMA: Karras et al., 2024, section 3).
 
-        Needs a run with `snapshot_every`. Tuned samplers are left out, as they are fitted to other weights.
+        Needs a run with `snapshot_every`. Tuned samplers are not copied, because they were fitted to other weights.
 
         Args:
-            ema_std: Width of the average as a share of the run: 0.05 follows the last weights closely, 0.2 hardly.
-            steps: Up to which it averages, those of a snapshot. None: to the last.
+            ema_std: Standard deviation of the averaging window, as a share of the run. 0.05 follows the last weights
+                closely; 0.2 averages much of the run.
+            steps: Average the run up to this step, which must be that of a snapshot. None: the last step.
 
         Returns:
             A new model with these weights.
@@ -291,8 +292,8 @@ class StoredModel(ABC):
 
         Args:
             folder: Where it goes; not the run's own folder.
-            license: Of the weights, by its short name. None: what an earlier card said, or else "unknown".
-            name: By which the card says it is loaded. None: the folder's name.
+            license: License of the weights, by its short name. None: that of an earlier card, else "unknown".
+            name: The name to load it by, for the card. None: the folder's name.
 
         Raises:
             UsageError: If the folder is the run's own, or the licence is not a name.
@@ -352,8 +353,8 @@ class StoredModel(ABC):
             repo_id: owner/name.
             private: Whether a new repository is private.
             token: That may write there.
-            commit_message: Of the commit.
-            license: Of the weights, by its short name.
+            commit_message: The commit message.
+            license: License of the weights, by its short name.
 
         Returns:
             The repository's address.

@@ -1,7 +1,7 @@
-"""How good a text model is: log-likelihoods, bits per byte of held-out text, and questions answered right.
+"""Evaluation of text models: log-likelihoods, bits per byte of held-out text, and questions answered correctly.
 
-Log-likelihoods are exact for an autoregressive model; for a masked one they are the bound, an average over the orders
-in which the text may be decoded.
+Log-likelihoods are exact for an autoregressive model. For a masked one they are the variational bound, an average over
+the orders in which the text can be decoded.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def negative_log_likelihood(
         model: The model, with its objective.
         tokens: [rows, length], whole rows.
         known: [rows, length], the tokens that are known, -1 elsewhere.
-        draws: Of the number and the places of masks, for each row.
-        seed: Of the draws.
+        draws: Draws of the number and positions of masks, for each row.
+        seed: Seed of the draws.
         denoiser: Whose belief counts. None: the model's, bidirectional where a token is known after a gap.
 
     Returns:
@@ -94,9 +94,9 @@ def evaluate(model: TextModel, rows: int | None, draws: int, seed: int) -> dict[
 
     Args:
         model: The model, with held-out text or questions.
-        rows: Of the held-out text, and questions of each kind. None: all of them.
-        draws: Of masks, for each row.
-        seed: Of the draws.
+        rows: Rows of held-out text, and questions of each kind. None: all.
+        draws: Draws of masks, for each row.
+        seed: Seed of the draws.
 
     Returns:
         Figures by name.
@@ -177,8 +177,8 @@ def log_likelihood(model: TextModel, pieces: Sequence[tuple[str, str, str]], dra
     Args:
         model: The model.
         pieces: (prompt, text, suffix) of each.
-        draws: Of masks, for each text.
-        seed: Of the draws.
+        draws: Draws of masks, for each text.
+        seed: Seed of the draws.
 
     Returns:
         Values [texts] in nats and their standard errors [texts].

@@ -1,7 +1,7 @@
-"""The facade for text: the same verbs, words in and words out.
+"""The facade for text: the verbs of `Model`, for strings.
 
 A row is a canvas of a fixed number of tokens, some of which are known: a prompt before, a suffix after. The model
-decodes the rest, in whatever order its sampler likes. An autoregressive model does the same from left to right.
+decodes the rest, in the order of its sampler. An autoregressive model does so from left to right.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class TextModel(BaseModel):
             condition: What else is known of the rows: any `Condition`.
             guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
                 denoiser.
-            steps: Of the grid; each is one network call where the sampler's pace is the grid's.
+            steps: Steps of the grid; each is one network call where the sampler's pace is the grid's.
             temperature: 1 is the model's own belief; towards 0, only its likeliest token.
             top_p: Share of each belief that is kept, the likeliest tokens first (nucleus sampling).
             allowed: True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t.
@@ -277,7 +277,7 @@ class TextModel(BaseModel):
             marker: What stands for a gap.
             tokens: Tokens that each gap gets.
             whole: Whether nothing comes after the text, so that its end is known as well.
-            steps: Of the grid.
+            steps: Steps of the grid.
             temperature: 1 is the model's own belief; towards 0, only its likeliest token.
             top_p: Share of each belief that is kept, the likeliest tokens first.
             allowed: True for tokens that may be written.
@@ -329,8 +329,8 @@ class TextModel(BaseModel):
             texts: One text or several; or rows of tokens, [rows, length], without prompt and suffix.
             prompt: What is known before, for all or one for each.
             suffix: What is known after, for all or one for each.
-            draws: Of the number and the places of masks, for each text.
-            seed: Of the draws.
+            draws: Draws of the number and positions of masks, for each text.
+            seed: Seed of the draws.
 
         Returns:
             Values [texts] and their standard errors [texts].
@@ -351,9 +351,9 @@ class TextModel(BaseModel):
         """Bits per byte of the held-out text (exact for autoregression, else the bound), and questions answered right.
 
         Args:
-            rows: Of the held-out text, and questions of each kind. None: all of them.
-            draws: Of masks, for each row.
-            seed: Of the draws.
+            rows: Rows of held-out text, and questions of each kind. None: all.
+            draws: Draws of masks, for each row.
+            seed: Seed of the draws.
 
         Returns:
             Figures by name.

@@ -1,4 +1,4 @@
-"""Tuning of a model's sampler, under what the model is asked with."""
+"""Tuning of a model's sampler, under the conditions and guidance of a request."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def tune_model(
         steps: Network evaluations of a sample.
         guidance: Scale of classifier-free guidance.
         condition: What is known of each row, or of one for all. None: classes in turn, where the model has some.
-        rows: Of noise; a quarter of them judges.
-        rounds: Of learning.
-        seed: Of the noise.
+        rows: Rows of noise to fit to; a quarter of them is held out to measure the error.
+        rounds: Iterations of the fit.
+        seed: Seed of the noise.
         quiet: Whether to show no progress.
 
     Returns:

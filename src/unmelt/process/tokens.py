@@ -30,7 +30,7 @@ from unmelt.schedule import TokenSchedule
 class Tokens(ABC):
     """Base of the processes on tokens 0 to vocabulary - 1; a mask, where there is one, is symbol `vocabulary`.
 
-    Args:
+    Attributes:
         vocabulary: Number of tokens.
         schedule: Share of tokens left at each time.
     """
