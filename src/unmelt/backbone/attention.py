@@ -58,7 +58,7 @@ def _has_tangent(x: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class AttendedSequence:
-    """A sequence to attend to; made by `Tokens.of`.
+    """A sequence to attend to; made by `AttendedSequence.of`.
 
     Args:
         values: The tokens.
