@@ -46,7 +46,7 @@ from unmelt.errors import UsageError
 from unmelt.model import Model, SampleFrame, SampleRequest, TextFrame, TextModel, from_pretrained, load
 from unmelt.sampler import Grid, State, grid, sample, trajectory
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Condition",

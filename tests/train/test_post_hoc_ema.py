@@ -204,17 +204,17 @@ def test_the_average_command_writes_run_folders(tmp_path, capsys):
     run = tmp_path / "ring"
     settings = ["--width", "8", "--depth", "1", "--steps", "20", "--batch", "8", "--device", "cpu", "--log-to", "none"]
     assert main(["train", "ring", "--out", str(run), *settings, "--snapshot-every", "2"]) == 0
-    assert main(["average", str(run), "--length", "0.08", "0.1"]) == 0
+    assert main(["average", str(run), "--ema-std", "0.08", "0.1"]) == 0
     assert "length 0.08 over 20 steps" in " ".join(capsys.readouterr().err.split())
     kept = load_file(sorted((run / "averages").iterdir())[-1])
     made = load_file(tmp_path / "ring-0.1" / "model.safetensors")
     for name, value in made.items():
         torch.testing.assert_close(value, kept.get(f"0.1/{name}", value), rtol=0, atol=1e-6)
     assert main(["sample", str(tmp_path / "ring-0.08"), "--rows", "4"]) == 0
-    assert main(["average", str(run), "--length", "0.1", "--out", str(run)]) == 2
-    assert main(["average", str(run), "--length", "0.9"]) == 2
-    assert main(["average", str(tmp_path / "none"), "--length", "0.1"]) == 2
+    assert main(["average", str(run), "--ema-std", "0.1", "--out", str(run)]) == 2
+    assert main(["average", str(run), "--ema-std", "0.9"]) == 2
+    assert main(["average", str(tmp_path / "none"), "--ema-std", "0.1"]) == 2
     capsys.readouterr()
     assert main(["train", "ring", "--out", str(tmp_path / "plain"), *settings]) == 0
-    assert main(["average", str(tmp_path / "plain"), "--length", "0.1"]) == 2
+    assert main(["average", str(tmp_path / "plain"), "--ema-std", "0.1"]) == 2
     assert "no snapshots" in capsys.readouterr().err

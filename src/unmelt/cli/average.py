@@ -15,7 +15,7 @@ from unmelt.model import load
 def average(
     folder: RunFolder,
     /,
-    length: Annotated[tuple[float, ...], tyro.conf.arg(metavar="SHARE...")],
+    ema_std: Annotated[tuple[float, ...], tyro.conf.arg(metavar="SHARE...")],
     steps: int | None = None,
     out: Path | None = None,
     device: str = "auto",
@@ -24,21 +24,21 @@ def average(
 
     Args:
         folder: The run folder.
-        length: Standard deviation of the averaging window, as a share of the run. 0.05 follows the last weights
+        ema_std: Standard deviation of the averaging window, as a share of the run. 0.05 follows the last weights
             closely; 0.2 averages much of the run. Each value makes one run folder, to be compared by `unmelt eval`.
         steps: Average the run up to this step, which must be that of a snapshot. Default: the last step.
-        out: The run folder to write. Default: RUN-LENGTH.
+        out: The run folder to write. Default: RUN-EMA_STD.
         device: Where to compute: auto, cpu or cuda.
 
     Raises:
-        UsageError: If no length is given, --out is given for several, or the output holds a run already.
+        UsageError: If no width is given, --out is given for several, or the output holds a run already.
     """
-    if not length:
-        raise UsageError("no length", "one or more", f"unmelt average {folder} --length 0.05 0.1")
-    if out is not None and len(length) > 1:
-        raise UsageError(f"--out for {len(length)} lengths", "one length, or no --out", f"--length {length[0]:g}")
+    if not ema_std:
+        raise UsageError("no --ema-std", "one or more", f"unmelt average {folder} --ema-std 0.05 0.1")
+    if out is not None and len(ema_std) > 1:
+        raise UsageError(f"--out for {len(ema_std)} averages", "one, or no --out", f"--ema-std {ema_std[0]:g}")
     model = load(folder, device)
-    for each in length:
+    for each in ema_std:
         target = out or folder.with_name(f"{folder.name}-{each:g}")
         if (target / run_folder.CHECKPOINTS).exists():
             raise UsageError(f"{target}, which holds a run", "a new folder", f"--out {target}-averaged")
