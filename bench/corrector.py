@@ -15,7 +15,7 @@ import timing
 import torch
 from torch import Tensor
 
-from unmelt.denoiser import Table
+from unmelt.denoiser import ExactTokenDenoiser
 from unmelt.process import Blend, Mask, Uniform
 
 V, L = 3, 4
@@ -38,7 +38,7 @@ COLUMNS = [("library", "process", ""), ("way", "way", ""), *((str(n), f"{n} eval
 class Walk:
     """The law of x at a time, moved by steps and by melting."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ExactTokenDenoiser) -> None:
         self.table, self.process = table, table.process
         self.every = torch.cartesian_prod(*[torch.arange(self.process.symbols)] * L)
         self.now = torch.stack([self.process.limit[self.every[:, k]] for k in range(L)]).prod(0)
@@ -73,7 +73,7 @@ class Walk:
         return (found - true).abs().sum().item() / 2
 
 
-def distance(table: Table, evaluations: int, times: int, size: float, last: float | None) -> float | None:
+def distance(table: ExactTokenDenoiser, evaluations: int, times: int, size: float, last: float | None) -> float | None:
     """None where so many evaluations do not divide into steps."""
     steps, rest = divmod(evaluations - 1, 1 + times)
     if rest or not steps:
@@ -100,7 +100,7 @@ def main() -> None:
             row: dict[str, object] = {"library": type(process).__name__, "way": way}
             for n in EVALUATIONS:
                 laws = [torch.rand([V] * L, dtype=torch.float64, generator=seeded(k)) ** 4 for k in LAWS]
-                found = [distance(Table(law, process), n, *how) for law in laws]
+                found = [distance(ExactTokenDenoiser(law, process), n, *how) for law in laws]
                 known = [each for each in found if each is not None]
                 row[str(n)] = sum(known) / len(known) if known else None
             report.rows.append(row)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import unmelt as um
 from unmelt.denoiser.precondition import noise_level, unit_scale
-from unmelt.guidance import APG, CFG, Autoguidance, CFGpp, CFGZero, Classifier, Rescale
+from unmelt.guidance import APG, CFG, Autoguidance, CFGpp, CFGZero, Rescale
 from unmelt.picture.style import FAINT, INK, colours, figure, finish, quiet
 
 SCALES = (1.5, 2.0, 3.0, 5.0, 8.0)
@@ -96,7 +96,7 @@ def kinds(model: um.Model, judge: NoisyJudge, grid: um.Grid) -> dict[str, Callab
         "CFG++": lambda scale: CFGpp(base, 1 + (scale - 1) / GENTLER, grid),
         "CFG-Zero*": lambda scale: CFGZero(base, scale),
         "autoguidance": lambda scale: Autoguidance(base, base.base, scale),
-        "classifier": lambda scale: Classifier(base, judge, scale),
+        "classifier": lambda scale: ClassifierGuidance(base, judge, scale),
     }
 
 

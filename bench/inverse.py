@@ -51,7 +51,7 @@ def mixtures() -> dict[str, tuple[Mixture, inverse.Operator]]:
     places = torch.randn(4, 4, dtype=F64, generator=draw)
     weights = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=F64)
     two = inverse.Matrix(torch.randn(2, 4, dtype=F64, generator=draw))
-    half = inverse.Mask(torch.tensor([True, True, False, False]))
+    half = inverse.Inpainting(torch.tensor([True, True, False, False]))
     return {
         "Gaussian, mixed": (Mixture(places[:1], spread[:1], process), two),
         "Gaussian, masked": (Mixture(places[:1], spread[:1], process), half),
@@ -110,7 +110,7 @@ def on_mixture(name: str, prior: Mixture, operator: inverse.Operator) -> list[di
         "exact belief": lambda: torch.cat([drawn(truth, DRAWS, seed) for seed, truth in enumerate(truths)]),
         **{key: partial(drawn, make(prior, operator, many, NOISE), len(many)) for key, make in METHODS.items()},
     }
-    if isinstance(operator, inverse.Mask):
+    if isinstance(operator, inverse.Inpainting):
         values = torch.zeros(len(many), *prior.shape, dtype=F64)
         values[:, operator.known] = many
         ways["Hold"] = lambda: drawn(inverse.Replacement(prior, values, operator.known), len(many))
@@ -134,10 +134,10 @@ def on_digits(model: um.Model, count: int, draws: int) -> list[dict[str, Any]]:
     top[:, :4] = True
     grid = um.grid.karras(40, sigma_min=0.02)
     rows, tiles = [], []
-    for name, operator in {"digits, half": inverse.Mask(top), "digits, 2x": inverse.Downsample(2)}.items():
+    for name, operator in {"digits, half": inverse.Inpainting(top), "digits, 2x": inverse.Downsample(2)}.items():
         seen = operator.forward(x0)
         y = (seen + noise * um.rng.Stream(0).normal(seen.shape)).repeat_interleave(draws, 0)
-        masked = isinstance(operator, inverse.Mask)
+        masked = isinstance(operator, inverse.Inpainting)
         hidden = ~top if masked else torch.ones_like(top)
         if masked:
             values = torch.full((len(y), 1, 8, 8), -1.0)

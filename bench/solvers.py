@@ -32,7 +32,7 @@ EVALUATIONS = (5, 10, 20, 40)
 ROWS, TRIAL, FINALISTS = 4000, 250, 8
 """Rows in all; rows on which everybody is tried; how many of each library are measured on all."""
 
-TARGETS = {"stock": {5: 0.5, 10: 0.5, 20: 0.5, 40: 0.5}, "tuned": {5: 0.1, 10: 0.1, 20: 0.2}}
+TARGETS = {"default": {5: 0.5, 10: 0.5, 20: 0.5, 40: 0.5}, "tuned": {5: 0.1, 10: 0.1, 20: 0.2}}
 """Shares of the best peer's error."""
 
 
@@ -82,8 +82,8 @@ def walked(problem: Problem, sampler: um.sampler.Sampler, grid: um.grid.Grid) ->
 
 
 OURS = (
-    Contestant("unmelt", "stock", stock, bidirectional_fraction=False),
-    Contestant("unmelt", "tuned", tuned, bidirectional_fraction=False),
+    Contestant("unmelt", "default_sampler", stock, free=False),
+    Contestant("unmelt", "tuned", tuned, free=False),
 )
 
 

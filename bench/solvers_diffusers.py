@@ -9,7 +9,7 @@ from typing import Any
 
 import peers
 import torch
-from contestant import Contestant
+from contestant import Contestant, Run
 from problems import Problem
 from torch import Tensor
 
@@ -86,7 +86,7 @@ def diffusers(problem: Problem) -> list[Contestant]:
             said = (f"{key} {value}" for key, value in options.items() if value != "sample" and not callable(value))
             name = ", ".join(part for part in (solver, *said, grid) if part)
             run = by(getattr(library, f"{solver}Scheduler"), {**options, **spaced}, level, kind)
-            found.append(Contestant("diffusers", name, run, bidirectional_fraction=False))
+            found.append(Contestant("diffusers", name, run, free=False))
 
     def by(scheduler: Any, settings: dict[str, Any], level: Level, kind: str) -> Run:
         fresh = functools.cache(lambda: scheduler(**settings))

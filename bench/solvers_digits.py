@@ -125,11 +125,9 @@ def main() -> None:
     for evaluations in EVALUATIONS:
         finalists = list(peers)
         sampler = tuned[evaluations]
-        ours = {"stock": um.sampler.default_sampler(evaluations), "tuned": (sampler, sampler.grid)}
+        ours = {"default": um.sampler.default_sampler(evaluations), "tuned": (sampler, sampler.grid)}
         for name, way in ours.items():
-            finalists.append(
-                Contestant("unmelt", name, lambda p, n, way=way: walked(p, *way), bidirectional_fraction=False)
-            )
+            finalists.append(Contestant("unmelt", name, lambda p, n, way=way: walked(p, *way), free=False))
         best: dict[str, dict[str, Any]] = {}
         for contestant in finalists:
             x = ended(contestant, digits, evaluations)

@@ -21,7 +21,7 @@ from typing import Any
 
 import peers
 import torch
-from contestant import Contestant
+from contestant import Contestant, Run
 from problems import Problem, SpentError
 from solvers_diffusers import diffusers
 from torch import Tensor

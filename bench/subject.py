@@ -16,7 +16,9 @@ def digits() -> um.Model:
         backbone = um.config.build(inner)
     prediction = um.prediction.Preconditioned(SD)
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, model.denoiser.process, prediction, model.denoiser.shape, data_sd=SD),
+        denoiser=um.denoiser.NetworkDenoiser(
+            backbone, model.denoiser.process, prediction, model.denoiser.shape, data_sd=SD
+        ),
         codec=model.codec,
         sampler=model.sampler,
         grid=model.grid,

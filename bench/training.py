@@ -118,7 +118,7 @@ def unmelt(size: Size, folder: Path, low: bool = False, compiled: bool = False) 
     source = pack_tokens(size, folder)
     process = um.process.Gaussian(um.schedule.VarianceExploding(0.002, 80.0))
     body = network(size, len(source.classes))
-    denoiser = um.denoiser.Network(body, process, um.prediction.Preconditioned(SD), source.shape, data_sd=SD)
+    denoiser = um.denoiser.NetworkDenoiser(body, process, um.prediction.Preconditioned(SD), source.shape, data_sd=SD)
     times = um.objective.Stratified(um.objective.LogNormalSigma(-1.2, 1.2))
     objective = um.objective.Regression(times=times, weight=um.objective.EDMWeight(SD), drop=0.1)
     if compiled:

@@ -68,7 +68,9 @@ def operations(width: int, depth: int, heads: int) -> float:
 
 def unmelt(width: int, depth: int, heads: int, rows: int, compiled: bool = True) -> Step:
     process = um.process.Gaussian(um.schedule.Straight())
-    denoiser = um.denoiser.Network(network(width, depth, heads), process, um.prediction.FlowVelocity(), Latents.shape)
+    denoiser = um.denoiser.NetworkDenoiser(
+        network(width, depth, heads), process, um.prediction.FlowVelocity(), Latents.shape
+    )
     training = um.train.Training(steps=1_000_000, batch=rows, lr=1e-4, ema=0.9999, precision="bfloat16")
     execution = um.train.Execution(compile=compiled)
     objective = um.objective.Regression(drop=0.1)

@@ -12,7 +12,7 @@ import unmelt as um
 from unmelt import config
 from unmelt.condition import Condition
 
-TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenNetwork)
+TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenDenoiser)
 
 GIVEN = {
     "shape": (2,),
@@ -74,7 +74,7 @@ def names():
 def test_every_package_of_parts_is_listed():
     packages = {name.split(".")[0] for name in names()}
     assert packages >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
-    for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.Network", "train.Training"):
+    for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.NetworkDenoiser", "train.Training"):
         assert name in names()
 
 
@@ -139,7 +139,9 @@ class Stranger(nn.Module):
 
 def user_model(backbone):
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,)),
+        denoiser=um.denoiser.NetworkDenoiser(
+            backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,)
+        ),
         codec=um.codec.Affine(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(5),

@@ -179,7 +179,7 @@ def test_a_header_larger_than_the_file_is_refused(folder, capsys):
     [
         (lambda about: about["model"]["objective"].update(part="sampler.Magic"), "'sampler.Magic'"),
         (lambda about: about["model"]["objective"].update(part="subprocess.run"), "'subprocess.run'"),
-        (lambda about: about["model"]["denoiser"].pop("backbone"), "denoiser.Network described with"),
+        (lambda about: about["model"]["denoiser"].pop("backbone"), "denoiser.NetworkDenoiser described with"),
         (lambda about: about["model"]["codec"].update(scale=-1.0), "scale=-1.0"),
         (lambda about: about["model"]["grid"].update(steps=10**9), "1000000000 steps"),
         (lambda about: about["model"].pop("codec"), "does not describe a model"),

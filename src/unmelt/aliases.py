@@ -7,6 +7,12 @@ older folders still load. `current` is applied once, where a folder is read.
 from typing import Any
 
 PARTS = {
+    "denoiser.Network": "denoiser.NetworkDenoiser",
+    "denoiser.TokenNetwork": "denoiser.TokenDenoiser",
+    "schedule.Geometric": "schedule.TokenGeometric",
+    "schedule.Linear": "schedule.TokenLinear",
+    "schedule.MaskCosine": "schedule.TokenCosine",
+    "schedule.Polynomial": "schedule.TokenPolynomial",
     "denoiser.Fitted": "denoiser.GaussianMixtureDenoiser",
     "denoiser.Refined": "denoiser.ResidualDenoiser",
     "grid.Shares": "grid.LevelShares",
@@ -25,6 +31,8 @@ PARTS = {
 """Parts, earlier name to present name."""
 
 ARGUMENTS = {
+    "backbone.DiT": {"context": "context_channels"},
+    "backbone.UNet": {"context": "context_channels"},
     "backbone.Transformer": {"symbols": "input_vocabulary"},
     "denoiser.Autoregressive": {"middle": "fills_middle"},
     "denoiser.Blockwise": {"both": "bidirectional"},

@@ -16,9 +16,9 @@ from unmelt.denoiser import (
     Blockwise,
     FlowMap,
     GaussianMixtureDenoiser,
-    Network,
+    NetworkDenoiser,
     ResidualDenoiser,
-    TokenNetwork,
+    TokenDenoiser,
     prediction,
 )
 from unmelt.errors import UsageError, nearest
@@ -26,7 +26,7 @@ from unmelt.sampler import grid
 from unmelt.train import AdamW, Muon, Training, lr_schedule
 from unmelt.train.distributed import unsharded_class
 
-Part = TypeVar("Part", bound=type)
+_Part = TypeVar("_Part", bound=type)
 
 _PARTS: dict[str, type] = {}
 _NAMES: dict[type, str] = {}
@@ -60,11 +60,11 @@ _MODULES = (
 for _module in _MODULES:
     _list(_module.__name__.rpartition(".")[2], _module)
 for _class in (
-    Network,
+    NetworkDenoiser,
     FlowMap,
     ResidualDenoiser,
     GaussianMixtureDenoiser,
-    TokenNetwork,
+    TokenDenoiser,
     Autoregressive,
     Blockwise,
     Training,
@@ -76,7 +76,7 @@ for _class in (
     _PARTS[_name], _NAMES[_class] = _class, _name
 
 
-def register(part: Part) -> Part:
+def register(part: _Part) -> _Part:
     """Class decorator: let run folders hold a part of your own. Import its module before you load such a folder.
 
     Args:
@@ -140,7 +140,7 @@ def describe(part: Any) -> Any:
     return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(cls)}
 
 
-def complete(description: Any) -> Any:
+def fill_defaults(description: Any) -> Any:
     """A description with the defaults of arguments that its parts had not yet when it was written.
 
     Args:
@@ -150,12 +150,12 @@ def complete(description: Any) -> Any:
         The description that `describe` gives today of what it builds.
     """
     if isinstance(description, list):
-        return [complete(value) for value in description]
+        return [fill_defaults(value) for value in description]
     if not isinstance(description, dict) or description.get("part") not in _PARTS:
         return description
     parameters = inspect.signature(_PARTS[description["part"]]).parameters.values()
     defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
-    return defaults | {name: complete(value) for name, value in description.items()}
+    return defaults | {name: fill_defaults(value) for name, value in description.items()}
 
 
 def build(description: Any) -> Any:

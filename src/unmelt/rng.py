@@ -78,7 +78,7 @@ class Random(Protocol):
             A tensor of this shape.
         """
 
-    def place(self, rows: int) -> tuple[int, int]:
+    def batch_position(self, rows: int) -> tuple[int, int]:
         """Locate these rows in the whole batch that they are part of.
 
         Args:
@@ -112,7 +112,7 @@ class Stream:
         own = self.generator.device
         return torch.rand(tuple(shape), generator=self.generator, dtype=dtype, device=own).to(device)
 
-    def place(self, rows: int) -> tuple[int, int]:
+    def batch_position(self, rows: int) -> tuple[int, int]:
         return 0, rows
 
 
@@ -147,7 +147,7 @@ class Part:
     ) -> Tensor:
         return self._own_rows(self.of.uniform, shape, dtype, device)
 
-    def place(self, rows: int) -> tuple[int, int]:
+    def batch_position(self, rows: int) -> tuple[int, int]:
         return self.part * rows, self.parts * rows
 
 
@@ -200,7 +200,7 @@ class RowSeeds:
     ) -> Tensor:
         return self._draw("uniform_", shape, dtype, device)
 
-    def place(self, rows: int) -> tuple[int, int]:
+    def batch_position(self, rows: int) -> tuple[int, int]:
         return 0, rows
 
     def advance(self) -> RowSeeds:

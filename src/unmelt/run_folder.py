@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from unmelt.aliases import current, current_model, current_origin
-from unmelt.config import complete
+from unmelt.config import fill_defaults
 from unmelt.errors import UsageError
 from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
 
@@ -242,7 +242,7 @@ def check_same(folder: Path, mine: dict[str, Any]) -> None:
     differs = _differences(before["origin"], mine["origin"])
     for part in ("denoiser", "codec", "encoder", "objective", "training"):
         if not differs and part in before["model"]:
-            differs = _differences(complete(before["model"][part]), mine["model"][part], part)
+            differs = _differences(fill_defaults(before["model"][part]), mine["model"][part], part)
     if not differs:
         differs = _differences(before.get("adapters", {}), mine.get("adapters", {}), "adapters")
     if differs:

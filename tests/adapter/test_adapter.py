@@ -210,11 +210,11 @@ def test_weights_and_configuration_are_saved_apart(tmp_path, case):
     network, adapter, args = case
     with adapter.attach(network, 0.7):
         expected = network(*args)
-    um.train.files.write_tensors(tmp_path / "adapter.safetensors", adapter.state_dict())
+    um.train.atomic_files.write_tensors(tmp_path / "adapter.safetensors", adapter.state_dict())
     description = um.config.describe(adapter.config)
     assert description["part"] == "adapter.LoRA"
     again = Adapter(network, um.config.build(description))
-    again.load_state_dict(um.train.files.read_tensors(tmp_path / "adapter.safetensors")[0])
+    again.load_state_dict(um.train.atomic_files.read_tensors(tmp_path / "adapter.safetensors")[0])
     with again.attach(network, 0.7):
         assert torch.equal(network(*args), expected)
 

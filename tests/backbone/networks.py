@@ -10,8 +10,15 @@ from unmelt.condition import Condition
 
 ROWS, CLASSES, FEATURES, SEQUENCE_WIDTH, LENGTH, CONTEXT = 6, 3, 5, 4, 7, 2
 KNOWS = {"classes": CLASSES, "features": FEATURES, "sequence_width": SEQUENCE_WIDTH}
-SMALL = {"width": 8, "blocks": 1, "multipliers": (1, 2), "attention": (False, True), "heads": 2, "context": CONTEXT}
-TINY = {"width": 16, "depth": 2, "heads": 2, "context": CONTEXT}
+SMALL = {
+    "width": 8,
+    "blocks": 1,
+    "multipliers": (1, 2),
+    "attention": (False, True),
+    "heads": 2,
+    "context_channels": CONTEXT,
+}
+TINY = {"width": 16, "depth": 2, "heads": 2, "context_channels": CONTEXT}
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: MLP(shape=(2, 3), width=16, depth=2, **KNOWS),

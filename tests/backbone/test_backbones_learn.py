@@ -59,7 +59,7 @@ def test_learns_the_image_of_each_condition(network, kind):
 @pytest.mark.parametrize("network", ["unet", "dit"])
 def test_learns_to_copy_the_context(network):
     torch.manual_seed(0)
-    model = MAKE[network](context=1)
+    model = MAKE[network](context_channels=1)
     beside = torch.randn(32, 1, 4, 4)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     x, level = torch.randn(32, 1, 4, 4), torch.zeros(32)

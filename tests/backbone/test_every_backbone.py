@@ -153,7 +153,7 @@ def test_conditions_that_the_network_was_not_made_for_are_refused(name):
     for kind, argument in {"label": "classes=", "vector": "features=5", "sequence": "sequence_width=4"}.items():
         with pytest.raises(UsageError, match=argument):
             deaf(x, level, Condition(**{kind: getattr(full, kind)}))
-    with pytest.raises(UsageError, match=r"a context.*Try: context=2|made to know none"):
+    with pytest.raises(UsageError, match=r"a context.*Try: context_channels=2|made to know none"):
         deaf(x, level, Condition(context=torch.zeros(ROWS, CONTEXT, *x.shape[2:])))
     network = NETWORKS[name]()
     with pytest.raises(UsageError, match=r"vector of 9 numbers.*made for 5"):

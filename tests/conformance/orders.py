@@ -69,7 +69,7 @@ def run_all(sampler: Sampler, model: Any, x: Tensor, start: Tensor, end: Tensor)
     """
     rows, seeds = len(x), torch.zeros(len(x) * len(STEPS), dtype=torch.int64)
     state: State = sampler.init(model, x.repeat(len(STEPS), 1), full(len(seeds), start), Silent(seeds, seeds))
-    for ends in zip_longest(*(shares(steps) for steps in STEPS), fillvalue=1.0):
+    for ends in zip_longest(*(level_shares(steps) for steps in STEPS), fillvalue=1.0):
         share = torch.tensor(ends, dtype=F64).repeat_interleave(rows)
         target = torch.where(share < 1, model.process.schedule.time(-2 * warped(share)), end)
         state = advance(model, sampler, state, target)

@@ -103,7 +103,7 @@ SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
     if inspect.isfunction(make)
     and not key.startswith("_")
     and make.__module__ == grid.__name__
-    and key not in ("fixed", "shares")
+    and key not in ("fixed", "level_shares")
 }
 
 
@@ -212,7 +212,7 @@ class Given:
     def uniform(self, shape: Any, dtype: torch.dtype = torch.float32, device: Any = "cpu") -> Tensor:
         raise AssertionError("only normal numbers were expected")
 
-    def place(self, rows: int) -> tuple[int, int]:
+    def batch_position(self, rows: int) -> tuple[int, int]:
         return 0, rows
 
 

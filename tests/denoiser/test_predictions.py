@@ -18,7 +18,7 @@ from torch import nn
 
 from unmelt import schedule
 from unmelt.condition import Condition
-from unmelt.denoiser import Network
+from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.precondition import EDGE
 from unmelt.denoiser.prediction import FlowVelocity, V
 from unmelt.errors import UsageError
@@ -133,7 +133,7 @@ class Echo(nn.Module):
 def test_the_backbone_is_given_inputs_of_unit_size_and_a_noise_level(any_schedule):
     process, rows = Gaussian(any_schedule), 20_000
     echo = Echo()
-    network = Network(echo, process, V(), shape=(2,), data_sd=1.7)
+    network = NetworkDenoiser(echo, process, V(), shape=(2,), data_sd=1.7)
     for t in (0.0, 0.01, 0.5, 1.0):
         x0 = 1.7 * torch.randn(rows, 2)
         x_t = process.mix(x0, torch.randn(rows, 2), full(rows, t))
@@ -156,7 +156,7 @@ def test_the_backbone_is_given_inputs_of_unit_size_and_a_noise_level(any_schedul
 def test_a_prediction_without_x0_at_pure_noise_is_refused(on):
     for prediction in PREDICTIONS:
         if prediction in usable(on):
-            Network(Echo(), Gaussian(on), prediction, shape=(2,))
+            NetworkDenoiser(Echo(), Gaussian(on), prediction, shape=(2,))
         else:
             with pytest.raises(UsageError, match="no signal left"):
-                Network(Echo(), Gaussian(on), prediction, shape=(2,))
+                NetworkDenoiser(Echo(), Gaussian(on), prediction, shape=(2,))

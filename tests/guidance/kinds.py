@@ -14,7 +14,7 @@ INTERVAL = (0.3, 0.6)
 WRAPPERS = {"Composition", "Rescale", "ZeroInit"}
 """Public guidance without a scale of its own; test_every_guidance combines it with kinds that have one."""
 
-TOKENS = {"Allowed", "Nucleus", "Temperature"}
+TOKENS = {"AllowedTokens", "Temperature", "TopP"}
 """Guidance of tokens, which truth/test_blocks_and_caches tests."""
 
 
@@ -51,7 +51,7 @@ def worse(on):
 
 EXTRA = {
     "Autoguidance": lambda base: {"worse": worse(base.process.schedule)},
-    "Classifier": lambda base: {"log_probability": base.log_probability},
+    "ClassifierGuidance": lambda base: {"log_probability": base.log_probability},
     "CFGpp": lambda base: {"grid": grid.karras(4)},
 }
 """The arguments that kinds need beside a denoiser and a scale."""

@@ -6,7 +6,7 @@ from kinds import Counted, batch, classes
 from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.guidance import CFG, Classifier
+from unmelt.guidance import CFG, ClassifierGuidance
 from unmelt.rng import Stream
 from unmelt.sampler import DPMpp, grid, sample
 
@@ -26,7 +26,7 @@ def test_an_exact_classifier_gives_classifier_free_guidance(any_schedule, scale)
     (x, t, condition), base = rows(any_schedule), Counted(classes(any_schedule))
     free = CFG(base, scale)(x, t, condition).mean
     torch.testing.assert_close(
-        Classifier(base, base.log_probability, scale)(x, t, condition).mean, free, rtol=1e-8, atol=1e-8
+        ClassifierGuidance(base, base.log_probability, scale)(x, t, condition).mean, free, rtol=1e-8, atol=1e-8
     )
 
 
@@ -40,7 +40,7 @@ def test_scale_2_around_an_unconditional_denoiser_is_bayes_rule(any_schedule):
             return base(x_t, t)
 
     conditional = base(x, t, condition).mean
-    bayes = Classifier(Unconditional(), base.log_probability, 2.0)(x, t, condition).mean
+    bayes = ClassifierGuidance(Unconditional(), base.log_probability, 2.0)(x, t, condition).mean
     torch.testing.assert_close(bayes, conditional, rtol=1e-8, atol=1e-8)
 
 
@@ -49,7 +49,7 @@ def test_samples_equal_those_of_classifier_free_guidance(any_schedule):
     base = Counted(classes(any_schedule))
     settings = {"rows": 4, "label": 1, "sampler": DPMpp(2), "grid": grid.karras(30), "seed": 0, "dtype": F64}
     free = sample(CFG(base, 2.0), **settings)
-    by_classifier = sample(Classifier(base, base.log_probability, 2.0), **settings)
+    by_classifier = sample(ClassifierGuidance(base, base.log_probability, 2.0), **settings)
     pure = any_schedule.alpha(torch.ones(1, dtype=F64)).item() == 0
     torch.testing.assert_close(by_classifier, free, rtol=0, atol=0.05 if pure else 1e-6)
 
@@ -65,10 +65,13 @@ def test_the_jacobian_is_that_of_classifier_free_guidance():
         return torch.autograd.grad((guided(leaf, t, condition).mean * weights).sum(), leaf)[0]
 
     torch.testing.assert_close(
-        pulled_back(Classifier(base, base.log_probability, 3.0)), pulled_back(CFG(base, 3.0)), rtol=1e-7, atol=1e-7
+        pulled_back(ClassifierGuidance(base, base.log_probability, 3.0)),
+        pulled_back(CFG(base, 3.0)),
+        rtol=1e-7,
+        atol=1e-7,
     )
     with torch.no_grad():
-        assert not Classifier(base, base.log_probability, 3.0)(x, t, condition).mean.requires_grad
+        assert not ClassifierGuidance(base, base.log_probability, 3.0)(x, t, condition).mean.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -83,4 +86,4 @@ def test_the_jacobian_is_that_of_classifier_free_guidance():
 def test_classifiers_without_one_differentiable_number_per_row_are_refused(wrong, says):
     x, t, condition = batch(4)
     with pytest.raises(UsageError, match=says):
-        Classifier(classes(COS), wrong, 2.0)(x, t, condition)
+        ClassifierGuidance(classes(COS), wrong, 2.0)(x, t, condition)

@@ -145,7 +145,7 @@ def test_intervals_outside_0_to_1_or_in_the_wrong_order_are_refused(kind, interv
 def test_without_a_condition_only_autoguidance_acts(kind):
     """Without a condition the belief is the null belief; the worse model still differs."""
     (x, t, _), base = batch(), Counted(classes(COS))
-    if kind.__name__ == "Classifier":
+    if kind.__name__ == "ClassifierGuidance":
         pytest.skip("the classifier of this test needs a class")
     same = torch.equal(make(kind, base, 3.0)(x, t).mean, base(x, t).mean)
     assert same == (kind is not Autoguidance)

@@ -4,6 +4,7 @@ from conformance.subjects import F64, column, run
 from kinds import Counted, batch, classes
 
 from unmelt import schedule
+from unmelt.denoiser.prediction import FlowVelocity
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG, CFGZero, ZeroInit
 from unmelt.sampler import Euler, grid, sample
@@ -16,7 +17,7 @@ def velocities(shift):
     x, t, condition = x[1:-1], t[1:-1], condition[1:-1]
     guided = CFGZero(model, 3.0)
     return [
-        Velocity().output(belief.mean, x, t, model.process) / on.sigma_rate(t)[:, None]
+        FlowVelocity().output(belief.mean, x, t, model.process) / on.sigma_rate(t)[:, None]
         for belief in (model(x, t, condition), model(x, t, condition.null()), guided(x, t, condition))
     ]
 

@@ -56,7 +56,7 @@ def transformer():
     process = um.process.Gaussian(um.schedule.Straight(3.0))
     return moved(
         um.Model(
-            denoiser=um.denoiser.Network(body, process, um.prediction.FlowVelocity(), (3, 8, 8)),
+            denoiser=um.denoiser.NetworkDenoiser(body, process, um.prediction.FlowVelocity(), (3, 8, 8)),
             codec=um.codec.Affine.images(),
             sampler=um.sampler.Euler(),
             grid=um.grid.uniform(8),
@@ -112,7 +112,7 @@ def native():
     betas = Betas("scaled_linear")
     with um.rng.seeded(0):
         body = DiffusersUNet(betas, TINY)
-    denoiser = um.denoiser.Network(body, um.process.Gaussian(betas), um.prediction.Noise(), (1, 8, 8))
+    denoiser = um.denoiser.NetworkDenoiser(body, um.process.Gaussian(betas), um.prediction.Noise(), (1, 8, 8))
     parts = {"sampler": um.sampler.DDIM(), "grid": um.grid.uniform(10)}
     return moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **parts))
 

@@ -10,9 +10,9 @@ from conformance.subjects import F64, Fast, Through, column, full, levels, run, 
 from unmelt import schedule
 from unmelt.backbone import MLP
 from unmelt.condition import Condition
-from unmelt.denoiser import Mixture, Network, prediction
+from unmelt.denoiser import Mixture, NetworkDenoiser, prediction
 from unmelt.errors import UsageError
-from unmelt.inverse import DPS, MMPS, Mask, Matrix, PiGDM, Replacement, exact
+from unmelt.inverse import DPS, MMPS, Inpainting, Matrix, PiGDM, Replacement, exact
 from unmelt.inverse.solve import solve
 from unmelt.metric import energy_distance
 from unmelt.process import Gaussian
@@ -168,8 +168,8 @@ def test_beliefs_are_independent_of_what_a_network_predicts(method, any_predicti
 def test_samples_of_a_float32_network_are_finite_and_leave_no_gradients(method, noise_sd, any_schedule):
     with seeded(0):
         backbone = MLP(shape=(4,), width=16, depth=1, classes=2)
-    model = Network(backbone, Gaussian(any_schedule), prediction.V(), (4,))
-    mask = Mask(torch.tensor([True, False, True, False]))
+    model = NetworkDenoiser(backbone, Gaussian(any_schedule), prediction.V(), (4,))
+    mask = Inpainting(torch.tensor([True, False, True, False]))
     guided = method(model, mask, torch.tensor([[0.5, -0.5]]), noise_sd)
     label = Condition(label=torch.tensor([0, 1, 1]))
     with unchecked():

@@ -5,11 +5,11 @@ import torch
 from conformance.subjects import F64
 
 from unmelt.errors import UsageError
-from unmelt.inverse import Blur, Downsample, Mask, Matrix
+from unmelt.inverse import Blur, Downsample, Inpainting, Matrix
 
 HALF = torch.arange(24).view(1, 4, 6) % 3 > 0
 CASES = {
-    "mask": (Mask(HALF), (1, 4, 6)),
+    "mask": (Inpainting(HALF), (1, 4, 6)),
     "blocks of a line": (Downsample(3), (2, 12)),
     "blocks": (Downsample(2), (3, 4, 6)),
     "blocks of a volume": (Downsample(2), (1, 4, 2, 6)),
@@ -47,7 +47,7 @@ def test_forward_is_linear_and_keeps_the_precision(case):
 def test_operators_measure_means_selections_and_convolutions():
     x = torch.arange(16, dtype=F64).view(1, 1, 4, 4)
     assert Downsample(2).forward(x).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
-    assert Mask(x[0] > 12).forward(x).tolist() == [[13.0, 14.0, 15.0]]
+    assert Inpainting(x[0] > 12).forward(x).tolist() == [[13.0, 14.0, 15.0]]
     shifted = Blur(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=F64)).forward(x)
     assert torch.equal(shifted[..., :3], x[..., 1:])
     assert torch.equal(shifted[..., 3], x[..., 3])
@@ -58,9 +58,9 @@ def test_operators_measure_means_selections_and_convolutions():
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (lambda: Mask(torch.ones(3)), "booleans"),
-        (lambda: Mask(torch.zeros(3, dtype=torch.bool)), "at least one"),
-        (lambda: Mask(HALF).forward(torch.zeros(2, 4, 6)), "mask of shape"),
+        (lambda: Inpainting(torch.ones(3)), "booleans"),
+        (lambda: Inpainting(torch.zeros(3, dtype=torch.bool)), "at least one"),
+        (lambda: Inpainting(HALF).forward(torch.zeros(2, 4, 6)), "mask of shape"),
         (lambda: Downsample(0), "at least 1"),
         (lambda: Downsample(3).forward(torch.zeros(1, 1, 8, 8)), "divides"),
         (lambda: Downsample(2).forward(torch.zeros(3, 4)), "space"),

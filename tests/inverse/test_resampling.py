@@ -5,7 +5,7 @@ from conformance.subjects import F64, Fast, column, run, unchecked
 
 from unmelt import schedule
 from unmelt.denoiser import Mixture
-from unmelt.inverse import Mask, Replacement, exact
+from unmelt.inverse import Inpainting, Replacement, exact
 from unmelt.process import Gaussian
 from unmelt.sampler import Ancestral, Restart, grid
 
@@ -18,7 +18,7 @@ def test_resampling_reduces_the_error_of_replacement():
     covariance = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=F64)
     prior = Mixture.gaussian(torch.zeros(2, dtype=F64), covariance, Gaussian(on))
     value = column(1.5, float("nan"))[None]
-    truth = exact(prior, Mask(KNOWN), value[:, KNOWN], 0.0)
+    truth = exact(prior, Inpainting(KNOWN), value[:, KNOWN], 0.0)
     mean, sd = truth.means[0, 1].item(), (1 - 0.8**2) ** 0.5
     assert abs(mean - 0.8 * 1.5) < 1e-9
 

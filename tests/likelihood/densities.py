@@ -4,7 +4,7 @@ import torch
 from conformance.subjects import F64, full
 from torch import nn
 
-from unmelt.denoiser import Mixture, Network
+from unmelt.denoiser import Mixture, NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.process import Gaussian
 from unmelt.rng import seeded
@@ -42,4 +42,4 @@ class Small(nn.Module):
 def random_network(on, dim):
     """An untrained network in float64: a smooth belief that is not the posterior of any data."""
     with seeded(0):
-        return Network(Small(dim), Gaussian(on), Preconditioned(1.0), (dim,)).double()
+        return NetworkDenoiser(Small(dim), Gaussian(on), Preconditioned(1.0), (dim,)).double()

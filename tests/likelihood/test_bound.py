@@ -13,7 +13,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.errors import UsageError
 from unmelt.likelihood import START, bound, log_likelihood
-from unmelt.objective import Uniform
+from unmelt.objective import ELBOWeight, Uniform
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
 from unmelt.rng import RowSeeds, Stream

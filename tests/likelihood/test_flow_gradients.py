@@ -8,7 +8,7 @@ from torch import nn
 
 from unmelt import schedule
 from unmelt.backbone import DiT
-from unmelt.denoiser import Network
+from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.likelihood import Hutchinson, log_likelihood
 from unmelt.process import Gaussian
@@ -61,7 +61,7 @@ def test_gradients_through_attention_equal_finite_differences():
         backbone = DiT(channels=1, size=(2, 2), patch=1, width=8, depth=1, heads=2)
         for parameter in backbone.parameters():
             nn.init.normal_(parameter, std=0.1)
-    model = Network(backbone, Gaussian(schedule.Straight()), Preconditioned(1.0), (1, 2, 2)).double()
+    model = NetworkDenoiser(backbone, Gaussian(schedule.Straight()), Preconditioned(1.0), (1, 2, 2)).double()
     x0, parameters = torch.linspace(-1, 1, 4, dtype=F64).view(1, 1, 2, 2), list(model.parameters())
 
     def value():

@@ -141,7 +141,9 @@ def test_a_model_without_classes_and_data_samples_and_refuses_labels(tmp_path):
     with um.rng.seeded(0):
         backbone = um.backbone.MLP(shape=(2,), width=8, depth=1)
     made = um.Model(
-        denoiser=um.denoiser.Network(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,)),
+        denoiser=um.denoiser.NetworkDenoiser(
+            backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,)
+        ),
         codec=um.codec.Affine(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(4),
@@ -213,7 +215,7 @@ def test_dropout_is_off_outside_training(tmp_path):
     for block in [*backbone.down, *backbone.up, backbone.middle]:
         torch.nn.init.normal_(block.second.weight)
     fresh = um.Model(
-        denoiser=um.denoiser.Network(
+        denoiser=um.denoiser.NetworkDenoiser(
             backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), made.source.shape, data_sd=0.5
         ),
         codec=made.codec,

@@ -9,7 +9,7 @@ import unmelt as um
 from unmelt.backbone import Transformer
 from unmelt.codec import Symbols
 from unmelt.data import GAP_MARKER, Arrays, Questions
-from unmelt.denoiser import Autoregressive, Blockwise, TokenNetwork
+from unmelt.denoiser import Autoregressive, Blockwise, TokenDenoiser
 from unmelt.model import TextModel
 from unmelt.objective import NELBO, AnyOrder, NextToken
 from unmelt.process import Mask, Uniform
@@ -43,7 +43,7 @@ def model(kind="masked", **more):
         "middle": lambda: Autoregressive(backbone, process, (LENGTH,), fills_middle=True),
         "blocks": lambda: Blockwise(backbone, process, (LENGTH,)),
         "both": lambda: Blockwise(backbone, process, (LENGTH,), bidirectional=True),
-    }.get(kind, lambda: TokenNetwork(backbone, process, (LENGTH,)))()
+    }.get(kind, lambda: TokenDenoiser(backbone, process, (LENGTH,)))()
     objective = {
         "uniform": NELBO(),
         "autoregressive": NextToken(),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unmelt.errors import UsageError
-from unmelt.picture import inline, tiles, writing
+from unmelt.picture import inline, text_html, tiles
 from unmelt.picture.vector import Arrows, Axes, Dots, Histogram, Line, Paths, Ring, VerticalLine, draw, row
 
 PLAIN = Axes(x=(-2, 2), y=(0, 10), width=202, height=102, axes=False)
@@ -97,7 +97,7 @@ def test_an_inline_image_is_the_png_itself():
 
 
 def test_writing_shows_tokens_and_hides_masked_ones():
-    found = writing(["de", "f", " <", "x"], [False, True, False, False], new=[False] * 3 + [True], alt="code")
+    found = text_html(["de", "f", " <", "x"], [False, True, False, False], new=[False] * 3 + [True], alt="code")
     assert re.findall(r'data-kind="(\w+)".*?>(.*?)</span>', found) == [
         ("stands", "de"),
         ("masked", "\u2591"),
@@ -106,4 +106,4 @@ def test_writing_shows_tokens_and_hides_masked_ones():
     ]
     assert 'aria-label="code: de_ &lt;x"' in found
     with pytest.raises(UsageError, match="2 pieces"):
-        writing(["a", "b"], [True])
+        text_html(["a", "b"], [True])

@@ -9,7 +9,7 @@ from conformance.subjects import F64, Anisotropic, full, ring, tilted, unchecked
 from unmelt import schedule
 from unmelt.backbone import MLP
 from unmelt.condition import Condition
-from unmelt.denoiser import Network, prediction
+from unmelt.denoiser import NetworkDenoiser, prediction
 from unmelt.process import Gaussian
 from unmelt.rng import RowSeeds, Stream, seeded
 from unmelt.sampler import grid
@@ -44,7 +44,7 @@ def untrained(on, by):
         backbone = MLP(shape=(2,), width=32, depth=2, classes=3)
     for parameter in backbone.parameters():  # no layer left at zero
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-    return Network(backbone, Gaussian(on), by, (2,))
+    return NetworkDenoiser(backbone, Gaussian(on), by, (2,))
 
 
 def test_inversion_returns_to_the_data_with_a_float32_network(any_schedule):

@@ -9,7 +9,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.guidance import CFG
 from unmelt.process import Gaussian
-from unmelt.sampler import Adams, Tuned, adams, grid, knots, tune, walk
+from unmelt.sampler import Adams, Tuned, adams_sampler, grid, knots, tune, walk
 from unmelt.sampler.default import default_sampler, untrained
 from unmelt.sampler.tune import fit
 
@@ -36,7 +36,7 @@ def test_a_sampler_tuned_on_the_ring_is_better_on_new_noise(plain_schedule):
         lesson = tune(model, 4, noise(plain_schedule, 256), rounds=12)
     fresh = noise(plain_schedule, 400, seed=1)
     wanted = ends(model, Adams(6), grid.balanced(96), fresh)
-    untuned, stocked = (rms(ends(model, *way(4), fresh) - wanted) for way in (adams, default_sampler))
+    untuned, stocked = (rms(ends(model, *way(4), fresh) - wanted) for way in (adams_sampler, default_sampler))
     tuned = rms(ends(model, lesson.sampler, lesson.sampler.grid, fresh) - wanted)
     assert tuned < untuned / 4
     assert tuned < stocked / 2
@@ -59,7 +59,7 @@ def test_the_initial_guess_is_the_adams_predictor(plain_schedule):
     begun = untrained(6)
     torch.testing.assert_close(begun.grid(plain_schedule), grid.balanced(6)(plain_schedule))
     wanted = ends(model, Adams(6), grid.balanced(96), x)
-    assert rms(ends(model, begun, begun.grid, x) - wanted) < 3 * rms(ends(model, *adams(6), x) - wanted)
+    assert rms(ends(model, begun, begun.grid, x) - wanted) < 3 * rms(ends(model, *adams_sampler(6), x) - wanted)
 
 
 def test_an_optimal_sampler_is_not_changed():

@@ -51,7 +51,7 @@ def latent_model(**changed):
     with um.rng.seeded(1):
         backbone = um.backbone.UNet(channels=2, width=8, multipliers=(1,), blocks=1, attention=(False,), classes=3)
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, process(), um.prediction.V(), (2, 2, 2)),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (2, 2, 2)),
         codec=codec,
         modality=um.modality.Images(),
         grid=um.grid.uniform(4),
@@ -71,7 +71,7 @@ def sound_model(**changed):
     with um.rng.seeded(1):
         backbone = um.backbone.UNet(channels=1, space=1, width=8, multipliers=(1, 2), blocks=1, attention=(False, True))
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, process(), um.prediction.V(), (1, 32), data_sd=0.7),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (1, 32), data_sd=0.7),
         codec=um.codec.Affine(clamp=(-1.0, 1.0)),
         modality=um.modality.Sound(8000),
         grid=um.grid.uniform(4),
@@ -98,7 +98,7 @@ def policy_model(**changed):
     with um.rng.seeded(1):
         backbone = um.backbone.MLP(shape=(2,), width=16, depth=1, features=3)
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, process(), um.prediction.V(), (2,)),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (2,)),
         codec=um.codec.Affine(),
         grid=um.grid.uniform(4),
         objective=um.objective.Regression(drop=0.1),
@@ -167,7 +167,7 @@ def video_model(**changed):
     with um.rng.seeded(1):
         backbone = um.backbone.FrameTransformer(frames=FRAMES, shape=(1, 4, 4), width=16, depth=1, heads=2)
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, process(), um.prediction.V(), (FRAMES, 1, 4, 4), data_sd=0.5),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (FRAMES, 1, 4, 4), data_sd=0.5),
         codec=um.codec.Affine.images(),
         modality=Clips(),
         grid=um.grid.uniform(4),
@@ -237,7 +237,7 @@ def student_model(**changed):
 
     with um.rng.seeded(1):
         student = um.denoiser.FlowMap(mlp(True), process(), um.prediction.V(), (2,))
-        fake = um.denoiser.Network(mlp(False), process(), um.prediction.V(), (2,))
+        fake = um.denoiser.NetworkDenoiser(mlp(False), process(), um.prediction.V(), (2,))
     model = um.Model(
         denoiser=student,
         codec=um.codec.Affine(),

@@ -60,7 +60,7 @@ def test_rows_with_a_label_beside_rows_with_a_vector():
         backbone = um.backbone.MLP(shape=(2,), width=16, depth=1, features=3, classes=4)
         torch.nn.init.normal_(backbone.out.weight, std=0.3)
         torch.nn.init.normal_(backbone.modulation.weight, std=0.3)
-    denoiser = um.denoiser.Network(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,))
+    denoiser = um.denoiser.NetworkDenoiser(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,))
     sampler, times = um.sampler.DPMpp(2), um.grid.cosine(6)(denoiser.process.schedule)
     known = {
         "label": um.Condition(label=torch.tensor([3, 1])),

@@ -34,7 +34,7 @@ def captioned(encoder):
             channels=1, width=8, multipliers=(1,), blocks=1, attention=(True,), sequence_width=encoder.width
         )
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, process(), um.prediction.V(), (1, 4, 4), data_sd=0.5),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (1, 4, 4), data_sd=0.5),
         codec=um.codec.Affine.images(),
         encoder=encoder,
         grid=um.grid.uniform(4),

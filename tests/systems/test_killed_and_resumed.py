@@ -56,7 +56,7 @@ def test_a_killed_run_resumes_bit_for_bit_and_samples(name, tmp_path):
     x, y = (model.sample(3, seed=5) for model in models)
     assert torch.equal(x, y)
     assert x.isfinite().all()
-    assert models[0].show(tmp_path / "shown").is_file()
+    assert models[0].save_preview(tmp_path / "shown").is_file()
     files = models[0].modality.write(x, tmp_path / f"x{models[0].modality.suffixes[0]}")
     assert all(path.stat().st_size > 0 for path in files)
     if name == "two_networks":

@@ -61,7 +61,7 @@ class LastFirst(Sampler):
 
 def test_a_discrete_sampler_of_ones_own_has_the_exact_law():
     law = torch.rand(3, 3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 3
-    table = um.denoiser.Table(law, um.process.Mask(3))
+    table = um.denoiser.ExactTokenDenoiser(law, um.process.Mask(3))
     found = sampled(table, LastFirst(), times=(1.0, 0.6, 0.4, 0.2, 0.0))
     assert far(found, table.law.flatten()) < 0.01
 
@@ -100,7 +100,7 @@ def test_a_kind_of_condition_of_ones_own_is_learned_guided_saved_and_joined(tmp_
     with um.rng.seeded(0):
         backbone = PoseConditioned(um.backbone.MLP(shape=(2,), width=32, depth=2, features=2))
     model = um.Model(
-        denoiser=um.denoiser.Network(backbone, process(), um.prediction.V(), (2,)),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (2,)),
         codec=um.codec.Affine(),
         grid=um.grid.cosine(8),
         objective=um.objective.Regression(drop=0.1),

@@ -63,7 +63,7 @@ def made(kind, steps, save_every):
             each.add_(0.05 * torch.randn(each.shape, generator=generator))
     process = um.process.Gaussian(um.schedule.Cosine())
     return um.Model(
-        denoiser=um.denoiser.Network(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double(),
+        denoiser=um.denoiser.NetworkDenoiser(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double(),
         codec=Wide(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(3),

@@ -33,7 +33,7 @@ def survivor():
         )
     process = um.process.Gaussian(um.schedule.Cosine())
     return um.Model(
-        denoiser=um.denoiser.Network(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
+        denoiser=um.denoiser.NetworkDenoiser(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
         codec=um.codec.Affine.images(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(3),

@@ -24,7 +24,7 @@ def trainer(execution=None, batch=12, kind="unet"):
         else:
             body = um.backbone.DiT(channels=1, size=(4, 4), width=16, depth=2, heads=2, classes=3)
     process = um.process.Gaussian(um.schedule.Cosine())
-    denoiser = um.denoiser.Network(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double()
+    denoiser = um.denoiser.NetworkDenoiser(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double()
     training = Training(
         steps=20, batch=batch, lr=3e-3, lr_schedule=lr_schedule.Cosine(warmup=3), ema=0.9, precision="float32"
     )

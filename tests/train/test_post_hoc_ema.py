@@ -11,7 +11,7 @@ from test_training import fitted, interrupt, model
 
 import unmelt as um
 from unmelt.cli import main
-from unmelt.train import ObjectiveStep, PowerFunctionEMA, Trainer
+from unmelt.train import ObjectiveStep, PowerFunctionEMA, Trainer, reconstruct_ema
 from unmelt.train.ema_profile import (
     LARGEST_STD,
     EMAProfile,
@@ -126,7 +126,7 @@ def test_post_hoc_averages_equal_those_kept_during_training(wandering, number, l
     """From 40 snapshots; the error against the distance that averaging goes from the last weights."""
     folder, direct, early, last = wandering
     for steps, wanted in ((None, direct.averages[number][0]), (1200, early[number])):
-        found = averaged(folder, length, steps)
+        found = reconstruct_ema(folder, length, steps)
         error = (found.tensors["w"] - wanted).norm() / (last - direct.averages[number][0]).norm()
         print(f"length {length}: error {error:.1e}, profile off {found.error:.1e}")
         assert error < max(1e-10, found.error)
@@ -144,7 +144,7 @@ def test_damaged_snapshots_are_left_out_with_a_warning(wandering, tmp_path):
     (tmp_path / paths[30].name).write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
     (tmp_path / paths[10].name).write_bytes(content[:100])
     warned = []
-    found = averaged(tmp_path, 0.07, warn=warned.append)
+    found = reconstruct_ema(tmp_path, 0.07, warn=warned.append)
     assert sorted(paths[n].name in text for n in (10, 30) for text in warned) == [False, False, True, True]
     assert (found.tensors["w"] - direct.averages[TRIED.index(0.07)][0]).norm() < 1e-3
 

@@ -73,7 +73,7 @@ def model(at=None, do=interrupt, dropout=0.3, **training):
         "picture_every": 0,
     }
     return um.Model(
-        denoiser=um.denoiser.Network(backbone, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process, um.prediction.V(), (1, 4, 4), data_sd=0.5),
         codec=um.codec.Affine.images(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(3),

@@ -20,7 +20,7 @@ from unmelt.train import (
     read_metrics,
 )
 from unmelt.train.atomic_files import read_tensors, write
-from unmelt.train.checkpoint import Saved, chain
+from unmelt.train.checkpoint import NetworkState, chain
 
 # The parts
 
@@ -103,7 +103,7 @@ def test_a_restored_checkpoint_continues_bit_for_bit(tmp_path):
         return network, ema, [optimizer]
 
     def checkpoint(network, ema, optimizers):
-        return Checkpoint({"denoiser": Saved(network, optimizers)}, ema)
+        return Checkpoint({"denoiser": NetworkState(network, optimizers)}, ema)
 
     def step(network, ema, optimizers):
         optimizer = optimizers[0]

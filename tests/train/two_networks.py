@@ -107,7 +107,7 @@ def denoiser(seed, dtype=torch.float32, dropout=0.2):
             for each in body.parameters():  # a real output, from the first step on
                 each.add_(0.05 * torch.randn(each.shape))
     process = um.process.Gaussian(um.schedule.Cosine())
-    return um.denoiser.Network(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).to(dtype)
+    return um.denoiser.NetworkDenoiser(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).to(dtype)
 
 
 def made(steps=STEPS, save_every=EVERY, seconds=0.0, dtype=torch.float32, codec=None, batch=6):

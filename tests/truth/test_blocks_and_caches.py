@@ -8,7 +8,7 @@ import torch
 import unmelt as um
 from unmelt.backbone import Transformer
 from unmelt.backbone.rotary import attention, block_diffusion_attention
-from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise, CachedDenoiser, TokenNetwork
+from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise, CachedDenoiser, TokenDenoiser
 from unmelt.guidance import AllowedTokens, Temperature, TopP
 from unmelt.process import Mask
 from unmelt.rng import RowSeeds, Stream, seeded
@@ -113,7 +113,7 @@ def test_any_order_loss_of_blocks_matches_enumeration_from_autoregression_to_ful
         assert (found - expected).abs().max() < 1e-12
     assert abs(found.mean() - expected) < 5 * found.std() / rows**0.5 + 1e-12
     if block == L:
-        whole = TokenNetwork(model.backbone, Mask(V), (L,))
+        whole = TokenDenoiser(model.backbone, Mask(V), (L,))
         apart = (um.objective.AnyOrder()(each, SEQUENCES, None, Stream(2)) for each in (whole, model))
         torch.testing.assert_close(*apart, rtol=0, atol=1e-12)
 
@@ -170,12 +170,12 @@ def test_block_diffusion_attention_matches_masked_attention_and_its_gradient(n, 
 def test_logits_at_a_subset_match_the_full_forward():
     x0, x_t = SEQUENCES[[7, 50]], SEQUENCES[[9, 50]]
     where = torch.tensor([[True, False, True, False], [False, False, False, True]])
-    whole, blocks = TokenNetwork(network(), Mask(V), (L,)), Blockwise(network(2), Mask(V), (L,), bidirectional=True)
+    whole, blocks = TokenDenoiser(network(), Mask(V), (L,)), Blockwise(network(2), Mask(V), (L,), bidirectional=True)
     for each in (whole, blocks.as_bidirectional):
         torch.testing.assert_close(
             each.logits_at(x_t, where, zeros(2)).logits, each(x_t, zeros(2)).logits[where], rtol=0, atol=1e-12
         )
-    unblocked = TokenNetwork(network(), Mask(V), (L,))
+    unblocked = TokenDenoiser(network(), Mask(V), (L,))
     unblocked.load_state_dict(blocks.state_dict())
     torch.testing.assert_close(
         blocks.as_bidirectional(x_t, zeros(2)).logits, unblocked(x_t, zeros(2)).logits, rtol=0, atol=1e-12
@@ -210,7 +210,7 @@ EXACT = [
     Blockwise(network(5, length=12), Mask(V), (12,)),
 ]
 every_exact = pytest.mark.parametrize("model", EXACT, ids=lambda m: f"{type(m).__name__}{m.block}")
-BIDIRECTIONAL = TokenNetwork(network(None, length=12), Mask(V), (12,))
+BIDIRECTIONAL = TokenDenoiser(network(None, length=12), Mask(V), (12,))
 
 
 @torch.no_grad()
@@ -399,7 +399,7 @@ def test_after_the_end_of_text_the_row_is_filled_with_it():
 
 @torch.no_grad()
 def test_temperature_nucleus_and_allowed_match_their_definitions():
-    model, x = TokenNetwork(network(), Mask(V), (L,)), torch.tensor([[0, V, V, 2]])
+    model, x = TokenDenoiser(network(), Mask(V), (L,)), torch.tensor([[0, V, V, 2]])
     p = model(x, zeros(1)).probabilities
     sharp = Temperature(model, 0.5)(x, zeros(1)).probabilities
     torch.testing.assert_close(sharp, p**2 / (p**2).sum(-1, keepdim=True))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from truth.enumeration import L, V, law, times
 
-from unmelt.denoiser import Table, TokenNetwork
+from unmelt.denoiser import ExactTokenDenoiser, TokenDenoiser
 from unmelt.process import Blend, Mask, Uniform
 
 
@@ -36,9 +36,9 @@ class ByTheOthers(nn.Module):
 @pytest.mark.parametrize("t", [0.02, 0.5, 0.97, 1.0])
 @pytest.mark.parametrize("process", [Uniform(V), Blend(V, masks=0.6)], ids=str)
 def test_a_network_that_predicts_from_the_other_positions_gives_the_exact_belief(process, t):
-    table = Table(law(), process)
+    table = ExactTokenDenoiser(law(), process)
     x_t = torch.cartesian_prod(*[torch.arange(process.symbols)] * L)
-    model, at = TokenNetwork(ByTheOthers(table), process, (L,)), times(t).expand(len(x_t))
+    model, at = TokenDenoiser(ByTheOthers(table), process, (L,)), times(t).expand(len(x_t))
     torch.testing.assert_close(model(x_t, at).probabilities, table(x_t, at).probabilities, rtol=0, atol=1e-12)
     where = torch.rand(x_t.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     torch.testing.assert_close(model.logits_at(x_t, where, at).logits, model(x_t, at).logits[where], rtol=0, atol=0)
@@ -55,7 +55,7 @@ def test_evidence_is_the_ratio_of_likelihoods(process):
 
 
 def test_beliefs_at_time_zero_are_certain():
-    model = TokenNetwork(ByTheOthers(Table(law(), Uniform(V))), Uniform(V), (L,))
+    model = TokenDenoiser(ByTheOthers(ExactTokenDenoiser(law(), Uniform(V))), Uniform(V), (L,))
     x_t = torch.tensor([[0, 1, 2, 0]])
     belief = model(x_t, times(0.0)).probabilities
     assert belief.isfinite().all()
@@ -63,6 +63,6 @@ def test_beliefs_at_time_zero_are_certain():
 
 
 def test_a_mask_adds_no_evidence():
-    model = TokenNetwork(ByTheOthers(Table(law(), Mask(V))), Mask(V), (L,))
+    model = TokenDenoiser(ByTheOthers(ExactTokenDenoiser(law(), Mask(V))), Mask(V), (L,))
     x_t, t = torch.tensor([[0, V, 2, V]]), times(0.5)
     assert torch.equal(model(x_t, t).logits, model.backbone(x_t, t))

@@ -8,7 +8,7 @@ import torch
 from truth.enumeration import NEAR, SEQUENCES, L, V, Wrong, far, final, law, nelbo, sampled, states, times, walked
 
 from unmelt.condition import Condition
-from unmelt.denoiser import Table
+from unmelt.denoiser import ExactTokenDenoiser
 from unmelt.guidance import CFG
 from unmelt.objective.nelbo import mask_rate, rate
 from unmelt.posterior import Categorical
@@ -154,7 +154,7 @@ def test_ancestral_samples_match_the_enumerated_law(process, steps):
 @pytest.mark.parametrize("process", PROCESSES, ids=str)
 def test_the_nelbo_bounds_every_sequence_and_is_tight_for_an_exact_denoiser(process):
     """-log p of what is sampled in ever finer steps stays below the bound; of the exact denoiser, the two are one."""
-    table, wrong = Table(law().sqrt(), process), Wrong(process)
+    table, wrong = ExactTokenDenoiser(law().sqrt(), process), Wrong(process)
     torch.testing.assert_close(nelbo(table, rate, process.schedule), -table.law.flatten().log(), rtol=2e-3, atol=0)
     coarse, fine = (final(process, walked(wrong, torch.linspace(1, 0, n + 1).tolist())) for n in (64, 128))
     p = 2 * fine - coarse  # the limit, but for the square of a step
@@ -179,7 +179,7 @@ def test_score_entropy_of_masks_is_cross_entropy_at_every_position(t):
 @pytest.mark.parametrize("sampler", [way.FirstHitting(), way.Unmask(way.Random())], ids=str)
 @pytest.mark.parametrize("known", [(0,), (3,), (1, 2), (0, 1, 3)])
 def test_infilling_samples_the_exact_conditional_wherever_the_gaps_are(sampler, known):
-    table, tokens = Table(law(2), Mask(V)), torch.tensor([2, 0, 1, 0])
+    table, tokens = ExactTokenDenoiser(law(2), Mask(V)), torch.tensor([2, 0, 1, 0])
     there = torch.zeros(L, dtype=torch.bool)
     there[list(known)] = True
     found = sampled(table, sampler, L, x=torch.where(there, tokens, V))

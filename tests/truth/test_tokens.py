@@ -23,16 +23,16 @@ from truth.enumeration import (
 )
 
 import unmelt as um
-from unmelt.denoiser import Table
+from unmelt.denoiser import ExactTokenDenoiser
 from unmelt.objective.nelbo import mask_rate, rate, uniform_rate
 from unmelt.posterior import Categorical
 from unmelt.process import Blend, Mask, Uniform
 from unmelt.rng import Stream
 from unmelt.sampler import Ancestral
 from unmelt.sampler import tokens as way
-from unmelt.schedule import Geometric, Linear, MaskCosine, Polynomial
+from unmelt.schedule import TokenCosine, TokenGeometric, TokenLinear, TokenPolynomial
 
-SCHEDULES = [Linear(), Polynomial(2.0), MaskCosine(), Geometric(1e-3, 40.0)]
+SCHEDULES = [TokenLinear(), TokenPolynomial(2.0), TokenCosine(), TokenGeometric(1e-3, 40.0)]
 PROCESSES = [Mask(V), Uniform(V), Blend(V, masks=0.6)]
 
 
@@ -45,7 +45,7 @@ def test_schedules_have_exact_ends_rates_and_inverses(schedule):
     t = torch.linspace(0, 1, 201, dtype=torch.float64)
     alpha = schedule.alpha(t)
     assert alpha[0] == 1
-    assert alpha[-1] <= (1e-17 if isinstance(schedule, Geometric) else 0)
+    assert alpha[-1] <= (1e-17 if isinstance(schedule, TokenGeometric) else 0)
     assert (alpha.diff() < 0).all()
     inner = t[1:-1]
     torch.testing.assert_close(schedule.time(schedule.alpha(inner)), inner, rtol=1e-7, atol=1e-9)
@@ -105,7 +105,7 @@ def test_samples_of_corrupt_melt_and_prior_follow_their_laws(process):
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_the_beliefs_of_a_table_match_bayes_rule(process):
-    table = Table(law(), process)
+    table = ExactTokenDenoiser(law(), process)
     x_t = states(process)
     t = torch.full((len(x_t),), 0.6, dtype=torch.float64)
     found = table(x_t, t).probabilities
@@ -121,7 +121,7 @@ def test_the_beliefs_of_a_table_match_bayes_rule(process):
         torch.testing.assert_close(found[row], marginal / weights.sum(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [Linear(), MaskCosine()], ids=named)
+@pytest.mark.parametrize("schedule", [TokenLinear(), TokenCosine()], ids=named)
 def test_the_masked_bound_equals_the_any_order_likelihood_by_every_formula(schedule):
     model = Wrong(Mask(V, schedule))
     log_p, nll = any_order(model)
@@ -192,7 +192,7 @@ def test_objectives_are_unbiased_estimates_of_the_bound(process, objective):
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_the_bound_of_the_exact_denoiser_averages_to_the_entropy(process):
     """With exact beliefs the bound is tight on average over the data, for every process."""
-    table = Table(law(), process)
+    table = ExactTokenDenoiser(law(), process)
     p = table.law.flatten()
     bound = nelbo(table, rate, process.schedule)
     assert (bound >= -p.log() - 1e-9).all() or not isinstance(process, Mask)
@@ -201,7 +201,7 @@ def test_the_bound_of_the_exact_denoiser_averages_to_the_entropy(process):
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_the_ancestral_law_converges_with_the_number_of_steps(process):
-    table = Table(law(), process)
+    table = ExactTokenDenoiser(law(), process)
     distance = []
     for steps in (1, 4, 16, 64):
         found = final(process, walked(table, torch.linspace(1, 0, steps + 1).tolist()))
@@ -222,7 +222,7 @@ def test_the_ancestral_law_of_masks_converges_to_the_random_order_law():
 
 
 def test_first_hitting_is_exact_on_any_grid():
-    model = Wrong(Mask(V, MaskCosine()))
+    model = Wrong(Mask(V, TokenCosine()))
     log_p, _ = any_order(model)
     for steps in (1, 3):
         assert far(sampled(model, way.FirstHitting(), steps), log_p) < NEAR
@@ -245,7 +245,7 @@ def test_one_token_per_call_in_random_order_is_exact_and_left_to_right_is_autore
 
 
 def test_remasking_of_strength_0_is_ancestral_and_every_strength_converges():
-    table = Table(law(), Mask(V))
+    table = ExactTokenDenoiser(law(), Mask(V))
     for steps in (2, 4):
         exact = final(table.process, walked(table, torch.linspace(1, 0, steps + 1).tolist()))
         assert far(sampled(table, way.Remask(0.0), steps), exact) < NEAR
@@ -256,7 +256,7 @@ def test_remasking_of_strength_0_is_ancestral_and_every_strength_converges():
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_corrector_steps_reduce_the_error_of_few_steps(process):
-    table = Table(law(), process)
+    table = ExactTokenDenoiser(law(), process)
     once, again = (
         far(sampled(table, s, times=(1.0, 0.5, 0.05, 0.0)), table.law.flatten())
         for s in (Ancestral(), way.PredictorCorrector(Ancestral(), corrector_steps=8, size=0.5))
@@ -265,7 +265,7 @@ def test_corrector_steps_reduce_the_error_of_few_steps(process):
 
 
 def test_infilled_masks_have_the_true_conditional_law():
-    table = Table(law(), Mask(V))
+    table = ExactTokenDenoiser(law(), Mask(V))
     tokens, known = torch.tensor([2, 0, 1, 0]), torch.tensor([True, False, False, True])
     x = torch.where(known, tokens, table.process.mask)
     found = sampled(table, way.FirstHitting(), 1, x=x)
@@ -322,7 +322,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(um.errors.UsageError, match="tokens from 0 to 7"):
         Mask(5).corrupt(torch.tensor([[0, 7]]), times(0.5), Stream(0))
     with pytest.raises(um.errors.UsageError, match="a process whose noise is masks"):
-        sampled(Table(law(), Uniform(V)), way.FirstHitting(), 1, rows=3)
+        sampled(ExactTokenDenoiser(law(), Uniform(V)), way.FirstHitting(), 1, rows=3)
     with pytest.raises(um.errors.UsageError, match="Threshold"):
         way.Threshold(0.0)
     with pytest.raises(um.errors.UsageError, match=r"masks=1\.5"):

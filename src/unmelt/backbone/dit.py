@@ -116,7 +116,7 @@ class DiT(CallRepr, nn.Module):
         heads: Attention heads.
         mlp_ratio: Hidden features of each block's perceptron, as a multiple of width.
         qk_norm: Whether queries and keys are normalised, for long trainings in low precision.
-        context: Channels of `condition.context`; 0 for none.
+        context_channels: Channels of `condition.context`; 0 for none.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
         features: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
@@ -139,7 +139,7 @@ class DiT(CallRepr, nn.Module):
         heads: int = 4,
         mlp_ratio: float = 4.0,
         qk_norm: bool = False,
-        context: int = 0,
+        context_channels: int = 0,
         classes: int = 0,
         features: int = 0,
         sequence_width: int = 0,
@@ -148,7 +148,7 @@ class DiT(CallRepr, nn.Module):
         super().__init__()
         self.channels, self.size, self.width, self.depth = channels, tuple(size), width, depth
         self.patch = (patch,) * len(self.size) if isinstance(patch, int) else tuple(patch)
-        self.heads, self.mlp_ratio, self.qk_norm, self.context = heads, mlp_ratio, qk_norm, context
+        self.heads, self.mlp_ratio, self.qk_norm, self.context_channels = heads, mlp_ratio, qk_norm, context_channels
         self.classes, self.features, self.sequence_width = classes, features, sequence_width
         self.arrival = arrival
         self._check_arguments()
@@ -162,10 +162,10 @@ class DiT(CallRepr, nn.Module):
             classes=classes,
             features=features,
             sequence_width=sequence_width,
-            context=context,
+            context_channels=context_channels,
             arrival=arrival,
         )
-        self.into = nn.Linear((channels + context) * box, width)
+        self.into = nn.Linear((channels + context_channels) * box, width)
         self.blocks = nn.ModuleList(Block(width, heads, hidden, source, qk_norm) for _ in range(depth))
         self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
         self.out = zeroed(nn.Linear(width, channels * box))

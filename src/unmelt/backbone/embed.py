@@ -115,7 +115,7 @@ class Conditioner(nn.Module):
         classes: Number of labels; 0 if no label can be given, as for the three that follow.
         features: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
-        context: Channels of the context.
+        context_channels: Channels of the context.
         arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`). Both
             levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
     """
@@ -127,16 +127,23 @@ class Conditioner(nn.Module):
         classes: int = 0,
         features: int = 0,
         sequence_width: int = 0,
-        context: int = 0,
+        context_channels: int = 0,
         arrival: bool = False,
     ) -> None:
         super().__init__()
-        at_least(0, "backbone", classes=classes, features=features, sequence_width=sequence_width, context=context)
+        at_least(
+            0,
+            "backbone",
+            classes=classes,
+            features=features,
+            sequence_width=sequence_width,
+            context_channels=context_channels,
+        )
         self.fields = {
             "label": _Field("classes", classes, None),
             "vector": _Field("features", features, 1),
             "sequence": _Field("sequence_width", sequence_width, 2),
-            "context": _Field("context", context, 1),
+            "context": _Field("context_channels", context_channels, 1),
         }
         self.level = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width))
         self.arrival = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width)) if arrival else None
@@ -148,8 +155,8 @@ class Conditioner(nn.Module):
         if sequence_width:
             self.sequence = nn.Sequential(nn.Linear(sequence_width, width), nn.LayerNorm(width))
             self.summary = CrossAttention(width, width, heads=math.gcd(width, 4))
-        if context:
-            self.null_context = nn.Parameter(torch.zeros(context))
+        if context_channels:
+            self.null_context = nn.Parameter(torch.zeros(context_channels))
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(

@@ -90,7 +90,7 @@ class UNet(CallRepr, nn.Module):
         attention: Whether each level has attention.
         heads: Attention heads; they must divide the channels of every level that has attention.
         dropout: Probability with which features are dropped in training.
-        context: Channels of `condition.context`; 0 for none.
+        context_channels: Channels of `condition.context`; 0 for none.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
         features: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
@@ -111,7 +111,7 @@ class UNet(CallRepr, nn.Module):
         attention: Sequence[bool] = (False, False, True),
         heads: int = 4,
         dropout: float = 0.0,
-        context: int = 0,
+        context_channels: int = 0,
         classes: int = 0,
         features: int = 0,
         sequence_width: int = 0,
@@ -120,7 +120,7 @@ class UNet(CallRepr, nn.Module):
         super().__init__()
         self.channels, self.space, self.width = channels, space, width
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
-        self.heads, self.dropout, self.context = heads, dropout, context
+        self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
         self.classes, self.features, self.sequence_width = classes, features, sequence_width
         self.arrival = arrival
         self._check_arguments()
@@ -138,10 +138,10 @@ class UNet(CallRepr, nn.Module):
             classes=classes,
             features=features,
             sequence_width=sequence_width,
-            context=context,
+            context_channels=context_channels,
             arrival=arrival,
         )
-        self.into = CONV[space](channels + context, width, 3, padding=1)
+        self.into = CONV[space](channels + context_channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         inner = width
         for outer, attend in zip(widths, self.attention, strict=True):

@@ -76,7 +76,7 @@ def train(args: Sequence[str]) -> None:
     if not distributed.is_main():
         return
     model = load(out, device)  # in one piece, also if training sharded it
-    shown = model.show(out / "samples")
+    shown = model.save_preview(out / "samples")
     notify(f"trained: {out} (samples in {shown}, losses in {out / 'loss.png'})")
 
 

@@ -9,10 +9,10 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.exact import Mixture
 from unmelt.denoiser.flow_map import FlowMap
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
-from unmelt.denoiser.network import Network
+from unmelt.denoiser.network import NetworkDenoiser
 from unmelt.denoiser.residual import ResidualDenoiser
-from unmelt.denoiser.table import Table
-from unmelt.denoiser.token_network import TokenNetwork
+from unmelt.denoiser.table import ExactTokenDenoiser
+from unmelt.denoiser.token_network import TokenDenoiser
 
 __all__ = [
     "ApproximateBlockCache",
@@ -20,12 +20,12 @@ __all__ = [
     "Blockwise",
     "CachedDenoiser",
     "Denoiser",
+    "ExactTokenDenoiser",
     "FlowMap",
     "GaussianMixtureDenoiser",
     "Mixture",
-    "Network",
+    "NetworkDenoiser",
     "ResidualDenoiser",
-    "Table",
-    "TokenNetwork",
+    "TokenDenoiser",
     "prediction",
 ]

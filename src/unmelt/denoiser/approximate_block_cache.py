@@ -17,7 +17,7 @@ from torch import Tensor
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.condition import Condition
 from unmelt.denoiser.cached import as_rows, block_positions, logits_of_window
-from unmelt.denoiser.token_network import TokenNetwork
+from unmelt.denoiser.token_network import TokenDenoiser
 from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
@@ -40,14 +40,14 @@ class ApproximateBlockCache(DenoiserWrapper):
 
     exact = False
 
-    def __init__(self, denoiser: TokenNetwork, block: int = 32) -> None:
+    def __init__(self, denoiser: TokenDenoiser, block: int = 32) -> None:
         if isinstance(block, bool) or block < 1 or getattr(denoiser.backbone, "block", 1) is not None:
             raise UsageError(
                 f"ApproximateBlockCache with block={block!r} around a {type(denoiser).__name__}",
                 "a block of at least 1, and a transformer with full bidirectional attention",
-                "ApproximateBlockCache(TokenNetwork(Transformer(..., block=None), ...), block=32)",
+                "ApproximateBlockCache(TokenDenoiser(Transformer(..., block=None), ...), block=32)",
             )
-        self.denoiser: TokenNetwork = denoiser
+        self.denoiser: TokenDenoiser = denoiser
         self.block = block
 
     def __call__(

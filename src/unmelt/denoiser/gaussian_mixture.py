@@ -61,7 +61,9 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
         size = math.prod(shape)
         if size > MOST:
             raise UsageError(
-                f"GaussianMixtureDenoiser for {size} numbers a row", f"at most {MOST}", "denoiser.Network, without it"
+                f"GaussianMixtureDenoiser for {size} numbers a row",
+                f"at most {MOST}",
+                "denoiser.NetworkDenoiser, without it",
             )
         if not 0 <= shrink <= 1 or floor <= 0 or components < 1:
             raise UsageError(
@@ -142,7 +144,7 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
             raise UsageError(
                 f"a GaussianMixtureDenoiser with times of shape {tuple(t.shape)}",
                 "one time a row: its Gaussians are diagonalised for whole rows",
-                "denoiser.Mixture(...), or a denoiser.Network",
+                "denoiser.Mixture(...), or a denoiser.NetworkDenoiser",
             )
         with torch.autocast(x_t.device.type, enabled=False):
             kind = self._kind(len(x_t), condition)

@@ -24,7 +24,7 @@ from unmelt.process.gaussian import Gaussian, Level
 from unmelt.schedule import Schedule
 
 
-class Network(CallRepr, nn.Module):
+class NetworkDenoiser(CallRepr, nn.Module):
     """Denoiser with a network: backbone, process and prediction.
 
     Args:

@@ -21,7 +21,7 @@ MOST = 1 << 20
 
 
 @final
-class Table:
+class ExactTokenDenoiser:
     """Exact denoiser of a given distribution over sequences.
 
     Args:
@@ -67,7 +67,7 @@ class Table:
         """
         return self.law[tuple(x.unbind(1))].log()
 
-    def given(self, tokens: Int64[Tensor, " length"], known: Tensor) -> "Table":
+    def given(self, tokens: Int64[Tensor, " length"], known: Tensor) -> "ExactTokenDenoiser":
         """Condition the distribution on some tokens.
 
         Args:
@@ -78,7 +78,7 @@ class Table:
             The conditional distribution.
         """
         fits = (self.sequences == tokens)[:, known].all(1).view(self.law.shape)
-        return Table(self.law * fits, self.process)
+        return ExactTokenDenoiser(self.law * fits, self.process)
 
     def __call__(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None

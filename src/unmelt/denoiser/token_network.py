@@ -23,7 +23,7 @@ from unmelt.process import Mask
 from unmelt.process.tokens import Tokens
 
 
-class TokenNetwork(CallRepr, nn.Module):
+class TokenDenoiser(CallRepr, nn.Module):
     """A network on tokens as a denoiser.
 
     Args:

@@ -6,7 +6,7 @@ from unmelt.guidance.autoguidance import Autoguidance
 from unmelt.guidance.cfg import CFG
 from unmelt.guidance.cfg_plus_plus import CFGpp
 from unmelt.guidance.cfg_zero import CFGZero
-from unmelt.guidance.classifier import Classifier
+from unmelt.guidance.classifier import ClassifierGuidance
 from unmelt.guidance.composition import Composition
 from unmelt.guidance.guidance import Guidance
 from unmelt.guidance.nucleus import TopP
@@ -21,7 +21,7 @@ __all__ = [
     "Autoguidance",
     "CFGZero",
     "CFGpp",
-    "Classifier",
+    "ClassifierGuidance",
     "Composition",
     "Guidance",
     "Rescale",

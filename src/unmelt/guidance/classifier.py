@@ -28,7 +28,7 @@ LogProbability = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
 
 @final
-class Classifier(Guidance):
+class ClassifierGuidance(Guidance):
     """A denoiser guided by the gradient of a classifier; one network call and one gradient for a belief.
 
     Args:

@@ -3,8 +3,8 @@
     guided = worse + scale (belief - worse)                for low <= t <= high, elsewhere the belief as it is
 
 Kinds differ in what is worse: the belief without the condition (`CFG`), that of a weaker model (`Autoguidance`), what
-Bayes' rule makes of a classifier (`Classifier`), or a better chosen reference than any of these. The interval is that
-of Kynkäänniemi et al., 2024. Scale 1 is no guidance, at no cost: the worse belief is then not computed.
+Bayes' rule makes of a classifier (`ClassifierGuidance`), or a better chosen reference than any of these. The interval
+is that of Kynkäänniemi et al., 2024. Scale 1 is no guidance, at no cost: the worse belief is then not computed.
 
 Every row may have a scale of its own, which travels with it as `Condition.guidance_scale` and takes the place of the
 guidance's: rows of different scales share a batch, are split from it and joined to another. Of guidances within one

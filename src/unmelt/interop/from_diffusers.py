@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unmelt import run_folder
-from unmelt.denoiser import Network, prediction
+from unmelt.denoiser import NetworkDenoiser, prediction
 from unmelt.errors import UsageError
 from unmelt.interop.betas import Betas
 from unmelt.interop.unet import DiffusersUNet
@@ -25,7 +25,7 @@ LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "t
 """Names of attention tensors in checkpoints from before 2023, and their present names."""
 
 
-def from_diffusers(folder: str | Path) -> Network:
+def from_diffusers(folder: str | Path) -> NetworkDenoiser:
     """Load the denoiser of a folder that a diffusers pipeline was saved to (`DDPMPipeline`, `DDIMPipeline`, ...).
 
     Its images are in [-1, 1]: use the codec `um.codec.Affine.images()`. Every sampler runs on it, at any times.
@@ -65,7 +65,7 @@ def from_diffusers(folder: str | Path) -> Network:
     backbone = DiffusersUNet(betas, settings, classes=settings.get("num_class_embeds") or 0)
     _fill(backbone, folder / "unet" / WEIGHTS)
     shape = (channels, size, size) if isinstance(size, int) else (channels, *size)
-    return Network(backbone, Gaussian(betas), output, shape).eval()
+    return NetworkDenoiser(backbone, Gaussian(betas), output, shape).eval()
 
 
 def chain(scheduler: dict[str, Any]) -> Betas:

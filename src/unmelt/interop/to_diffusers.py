@@ -19,7 +19,7 @@ import torch
 
 from unmelt import config
 from unmelt.codec import Affine
-from unmelt.denoiser import Network
+from unmelt.denoiser import NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
 from unmelt.interop.from_diffusers import PREDICTIONS
@@ -107,7 +107,7 @@ def _is_native(model: Model) -> bool:
     """Whether diffusers' own DDIMPipeline can run it: its network, on its chain, unconditional and without scaling."""
     denoiser = model.denoiser
     return (
-        isinstance(denoiser, Network)
+        isinstance(denoiser, NetworkDenoiser)
         and isinstance(denoiser.backbone, DiffusersUNet)
         and denoiser.process.schedule == denoiser.backbone.betas
         and denoiser.prediction in PREDICTIONS.values()

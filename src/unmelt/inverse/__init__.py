@@ -5,7 +5,7 @@ from unmelt.inverse.exact import exact
 from unmelt.inverse.infill import Infill
 from unmelt.inverse.measured import Measured
 from unmelt.inverse.mmps import MMPS
-from unmelt.inverse.operator import Blur, Downsample, Mask, Matrix, Operator
+from unmelt.inverse.operator import Blur, Downsample, Inpainting, Matrix, Operator
 from unmelt.inverse.pigdm import PiGDM
 from unmelt.inverse.replacement import Replacement
 
@@ -15,7 +15,7 @@ __all__ = [
     "Blur",
     "Downsample",
     "Infill",
-    "Mask",
+    "Inpainting",
     "Matrix",
     "Measured",
     "Operator",

@@ -61,7 +61,9 @@ class Measured(DenoiserWrapper, ABC):
         if not (math.isfinite(self.far) and self.far > 0):
             raise UsageError(f"{method} with far={self.far}", "a finite noise-to-signal ratio above 0", "far=10.0")
         if not self.y.isfinite().all():
-            raise UsageError("a measurement with numbers that are not finite", "finite numbers only", "Mask(known)")
+            raise UsageError(
+                "a measurement with numbers that are not finite", "finite numbers only", "Inpainting(known)"
+            )
 
     @abstractmethod
     def explain(

@@ -49,7 +49,7 @@ class Operator(ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Mask(Operator):
+class Inpainting(Operator):
     """Measures the known numbers of each row, in order: [rows, number of known ones].
 
     Args:
@@ -69,7 +69,7 @@ class Mask(Operator):
             raise UsageError(
                 f"a mask of shape {list(self.known.shape)} for rows of shape {list(x0.shape[1:])}",
                 "a mask for one row, of its shape",
-                f"Mask(known.expand({list(x0.shape[1:])}))",
+                f"Inpainting(known.expand({list(x0.shape[1:])}))",
             )
         return x0.flatten(1)[:, self.known.flatten().to(x0.device)]
 

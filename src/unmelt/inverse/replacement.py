@@ -5,7 +5,7 @@
 The known part of x_t then moves straight to its values, and the denoiser sees it at the right noise level throughout
 (Song et al., 2021, appendix I.2; Lugmayr et al., 2022). The unknown part is informed of it only through the noisy x_t,
 so the result is exact only if known and unknown values are independent. Going back to more noise and repeating
-(resampling, `Restart`) corrects much of that; `MMPS` with a `Mask` uses the denoiser's derivative instead.
+(resampling, `Restart`) corrects much of that; `MMPS` with a `Inpainting` uses the denoiser's derivative instead.
 """
 
 from dataclasses import dataclass

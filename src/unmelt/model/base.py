@@ -61,7 +61,7 @@ class BaseModel(AdaptableModel):
         """The codec that training batches go through; None where the source already gives what the denoiser sees."""
 
     @abstractmethod
-    def show(self, path: Path | None) -> Path | None:
+    def save_preview(self, path: Path | None) -> Path | None:
         """Write samples for a person to look at.
 
         Args:
@@ -203,7 +203,7 @@ class BaseModel(AdaptableModel):
         return trajectory(denoiser, condition=condition, **settings)
 
     @final
-    def generate(self, request: SampleRequest) -> Tensor:
+    def sample_request(self, request: SampleRequest) -> Tensor:
         """The finished rows of a request. Several processes make a share each, and all get all.
 
         Args:
@@ -234,7 +234,7 @@ class BaseModel(AdaptableModel):
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """From what the denoiser sees to what `generate` returns.
+        """From what the denoiser sees to what `sample_request` returns.
 
         Args:
             z: [rows, *latent_shape].

@@ -92,7 +92,7 @@ def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]
     first = distributed.rank() == 0
     if first:
         _draw_loss(folder)
-    path = model.show(folder / "samples" / f"{step:06d}" if first else None)
+    path = model.save_preview(folder / "samples" / f"{step:06d}" if first else None)
     if path is not None and path.suffix == ".png":
         for logger in chosen:
             logger.picture(step, path)

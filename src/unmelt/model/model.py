@@ -29,7 +29,7 @@ from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.process.gaussian import expand_like
 from unmelt.rng import RowSeeds
-from unmelt.sampler import Grid, Sampler, State, TuneResult, adams, default_sampler
+from unmelt.sampler import Grid, Sampler, State, TuneResult, adams_sampler, default_sampler
 from unmelt.train import distributed
 
 FEW_DIMENSIONS = 16
@@ -74,7 +74,7 @@ class Model(BaseModel):
     def training_codec(self) -> Codec:
         return self.codec
 
-    def show(self, path: Path | None) -> Path | None:
+    def save_preview(self, path: Path | None) -> Path | None:
         path = None if path is None else path.with_suffix(".png")
         self.picture(path)
         return path
@@ -143,10 +143,10 @@ class Model(BaseModel):
             UsageError: If a class is unknown, the model takes no captions, or numbers of rows differ.
         """
         if isinstance(rows, SampleRequest):
-            return self.generate(rows)
+            return self.sample_request(rows)
         known: Any = {"label": label, "caption": caption, "condition": condition}
         known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
-        return self.generate(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
+        return self.sample_request(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
     def trajectory(self, rows: int | SampleRequest = 16, **settings: Unpack[SampleSettings]) -> Iterator[SampleFrame]:
         """Samples on their way, a `SampleFrame` for every time of the grid: pure noise first, data last.
@@ -196,7 +196,7 @@ class Model(BaseModel):
         """
         known = self.condition_of(len(x), label, caption, condition)
         settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
-        return self.generate(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
+        return self.sample_request(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
 
     def plan(self, request: SampleRequest) -> SamplingPlan:
         replaced = request.sampler is not None or request.grid is not None or request.start is not None
@@ -222,7 +222,7 @@ class Model(BaseModel):
         grid = self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
         if self.sampler is not None:
             return self.sampler, grid
-        return adams(grid.steps) if guidance is None else default_sampler(grid.steps)
+        return adams_sampler(grid.steps) if guidance is None else default_sampler(grid.steps)
 
     def frame(self, state: State) -> SampleFrame:
         """A sampler's state in data space.

@@ -136,7 +136,7 @@ class TextModel(BaseModel):
         is_free = not self.is_causal and isinstance(self.denoiser.process, Mask)
         return Unmask(Confidence()) if is_free else self.sampler
 
-    def show(self, path: Path | None) -> Path | None:
+    def save_preview(self, path: Path | None) -> Path | None:
         texts = self.sample(PREVIEWS)
         if path is None:
             return None
@@ -234,7 +234,7 @@ class TextModel(BaseModel):
             how: Any = {"cache_block": cache_block, "steps": steps, "seed": seed, "sampler": sampler, "grid": grid}
             how |= {"adapter": adapter}
             rows = self.request(rows, **known, **belief, **how)
-        return self._texts(self.generate(rows), rows)
+        return self._texts(self.sample_request(rows), rows)
 
     def trajectory(self, rows: int | SampleRequest = 1, **settings: Unpack[TextSettings]) -> Iterator[TextFrame]:
         """Texts on their way, a `TextFrame` for every time of the grid: masks first, text last.
@@ -304,7 +304,7 @@ class TextModel(BaseModel):
             known = Condition(known_tokens=torch.stack([gapped[row].known for row in rows]))
             own = [seeds[row] for row in rows]
             request = SampleRequest(rows=len(rows), condition=known, seed=own, steps=steps, sampler=sampler, **how)
-            for row, filled in zip(rows, self.generate(request).tolist(), strict=True):
+            for row, filled in zip(rows, self.sample_request(request).tolist(), strict=True):
                 found[row] = gapped[row].start + self.canvas.whole(filled) + gapped[row].end
         return found
 

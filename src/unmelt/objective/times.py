@@ -172,7 +172,7 @@ class Stratified(Times):
         return self.of.density(t, schedule)
 
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
-        first, count = rng.place(rows)
+        first, count = rng.batch_position(rows)
         u = (torch.arange(first, first + rows, dtype=torch.float64) + _open_uniform(rows, rng)) / count
         return self.of.quantile(u, schedule)
 
@@ -211,7 +211,7 @@ class PerFrame(Times):
         return self.of.density(t, schedule)
 
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, "rows frames"]:
-        first, count = rng.place(rows)
+        first, count = rng.batch_position(rows)
         whole = rng.of if isinstance(rng, Part) else rng  # all parts of a batch draw the times of all of it
         times = torch.stack([self.of.draw(count, schedule, whole) for _ in range(self.frames)], 1)
         order = whole.uniform((count, self.frames), torch.float64).argsort(0)

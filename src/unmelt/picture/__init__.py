@@ -8,8 +8,8 @@ from unmelt.picture import vector
 from unmelt.picture.curve import curve
 from unmelt.picture.inline import inline
 from unmelt.picture.scatter import Panel, scatter
-from unmelt.picture.text_html import writing
+from unmelt.picture.text_html import text_html
 from unmelt.picture.texts import texts
 from unmelt.picture.tiles import strip, tiles
 
-__all__ = ["Panel", "curve", "inline", "scatter", "strip", "texts", "tiles", "vector", "writing"]
+__all__ = ["Panel", "curve", "inline", "scatter", "strip", "text_html", "texts", "tiles", "vector"]

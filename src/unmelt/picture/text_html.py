@@ -20,7 +20,7 @@ _STYLES = {
 }
 
 
-def writing(
+def text_html(
     pieces: Sequence[str],
     masked: Sequence[bool],
     new: Sequence[bool] | None = None,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unmelt.errors import UsageError
 from unmelt.process.tokens import Tokens
-from unmelt.schedule import Linear, TokenSchedule
+from unmelt.schedule import TokenLinear, TokenSchedule
 
 
 @final
@@ -33,7 +33,7 @@ class Blend(Tokens):
     """
 
     vocabulary: int
-    schedule: TokenSchedule = Linear()
+    schedule: TokenSchedule = TokenLinear()
     masks: float = 0.9
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from unmelt.posterior import Categorical
 from unmelt.process.broadcast import expand_like
 from unmelt.process.tokens import Tokens
 from unmelt.rng import Random
-from unmelt.schedule import Linear, TokenSchedule
+from unmelt.schedule import TokenLinear, TokenSchedule
 
 
 @final
@@ -34,7 +34,7 @@ class Mask(Tokens):
     """
 
     vocabulary: int
-    schedule: TokenSchedule = Linear()
+    schedule: TokenSchedule = TokenLinear()
 
     def __post_init__(self) -> None:
         self._check()

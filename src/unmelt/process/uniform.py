@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.process.tokens import Tokens
-from unmelt.schedule import Linear, TokenSchedule
+from unmelt.schedule import TokenLinear, TokenSchedule
 
 
 @final
@@ -31,7 +31,7 @@ class Uniform(Tokens):
     """
 
     vocabulary: int
-    schedule: TokenSchedule = Linear()
+    schedule: TokenSchedule = TokenLinear()
 
     def __post_init__(self) -> None:
         self._check()

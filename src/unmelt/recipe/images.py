@@ -5,7 +5,7 @@ from typing import Literal
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
-from unmelt.denoiser import Network
+from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.encoder import HashedCaptionEncoder
 from unmelt.model import Model
@@ -79,7 +79,7 @@ def images(
             sequence_width=HashedCaptionEncoder().width if caption else 0,
         )
     return Model(
-        denoiser=Network(
+        denoiser=NetworkDenoiser(
             backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(0.5), source.shape, data_sd=0.5
         ),
         codec=Affine.images(),

@@ -3,7 +3,7 @@
 from unmelt.backbone import MLP
 from unmelt.codec import Affine
 from unmelt.data import Toy
-from unmelt.denoiser import Network
+from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
@@ -36,7 +36,7 @@ def points(source: Toy, held_out: Toy, width: int, depth: int, steps: int, batch
     with seeded(seed):
         backbone = MLP(shape=source.shape, width=width, depth=depth, classes=len(source.classes))
     return Model(
-        denoiser=Network(
+        denoiser=NetworkDenoiser(
             backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(1.0), source.shape, data_sd=1.0
         ),
         codec=Affine(scale=DATA_SD),

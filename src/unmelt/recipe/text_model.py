@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from unmelt.backbone import Transformer
 from unmelt.codec import Tokenizer
 from unmelt.data import FillInTheMiddle, Questions, Source
-from unmelt.denoiser import Autoregressive, Blockwise, TokenNetwork
+from unmelt.denoiser import Autoregressive, Blockwise, TokenDenoiser
 from unmelt.model import TextModel
 from unmelt.objective import NELBO, AnyOrder, NextToken, Objective
 from unmelt.process import Mask, Uniform
@@ -112,7 +112,7 @@ def text_model(
         marks = [tokenizer.special(name) for name in ("prefix", "suffix", "middle", "end")]
         source = FillInTheMiddle(source, fim_rate, marks, training.seed)
     end, padding = tokenizer.special("end"), tokenizer.special("padding") if padded else None
-    denoiser: TokenNetwork | Autoregressive | Blockwise
+    denoiser: TokenDenoiser | Autoregressive | Blockwise
     objective: Objective
     sampler: Sampler
     if is_causal:
@@ -120,7 +120,7 @@ def text_model(
         objective = NextToken(padding=padding)
         sampler = Unmask(LeftToRight(), cache=True, end=end)
     elif kind == "uniform":
-        denoiser, objective = TokenNetwork(backbone, process, (length,)), NELBO(padding=padding)
+        denoiser, objective = TokenDenoiser(backbone, process, (length,)), NELBO(padding=padding)
         sampler = Ancestral()
     else:
         masks = Mask(vocabulary)
@@ -130,7 +130,7 @@ def text_model(
                 Unmask(cache=True, end=end),
             )
         else:
-            denoiser, sampler = TokenNetwork(backbone, masks, (length,)), Ancestral()
+            denoiser, sampler = TokenDenoiser(backbone, masks, (length,)), Ancestral()
         objective = AnyOrder(
             token_mean=token_mean,
             padding=padding,

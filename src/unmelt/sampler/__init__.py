@@ -6,7 +6,7 @@ from unmelt.sampler.adaptive import Adaptive
 from unmelt.sampler.ancestral import Ancestral
 from unmelt.sampler.churn import Churn
 from unmelt.sampler.ddim import DDIM
-from unmelt.sampler.default import adams, default_sampler
+from unmelt.sampler.default import adams_sampler, default_sampler
 from unmelt.sampler.deis import DEIS
 from unmelt.sampler.dpmpp import DPMpp
 from unmelt.sampler.dpmpp_single import DPMppSingle
@@ -55,7 +55,7 @@ __all__ = [
     "TuneResult",
     "Tuned",
     "UniPC",
-    "adams",
+    "adams_sampler",
     "advance",
     "default_sampler",
     "edit",

@@ -22,7 +22,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.rng import RowSeeds
-from unmelt.sampler.default import adams, default_sampler, initial_guess, past
+from unmelt.sampler.default import adams_sampler, default_sampler, initial_guess, past
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import walk
 from unmelt.sampler.sampler import Sampler
@@ -80,7 +80,7 @@ def tune(
     rows = len(noise)
     if rows < 16:
         raise UsageError(f"tuning on {rows} rows of noise", "at least 16", "rows=256")
-    wanted = ends(denoiser, *adams(teacher), noise, condition)
+    wanted = ends(denoiser, *adams_sampler(teacher), noise, condition)
     learn, judge = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
     known = None if condition is None else condition[learn]
     tuned = fit(denoiser, initial_guess(steps), noise[learn], wanted[learn], known, rounds=rounds, progress=progress)

@@ -99,7 +99,7 @@ class Tuned(Sampler):
             beliefs[f"x0_{j}"], recent = recent, past
         return state.moved(process.ode_step(x, belief, state.t, s), s, x0, state.rng, known=known + 1, **beliefs)
 
-    def begun(self, schedule: Schedule, t: Float[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
+    def step_index(self, schedule: Schedule, t: Float[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
         """The step that begins at a row's level, or the last to begin before it.
 
         Args:
@@ -119,7 +119,7 @@ def _numbers(
     of: Tuned, schedule: Schedule, dtype: torch.dtype, ndim: int, t: Float[Tensor, " rows"], s: Float[Tensor, " rows"]
 ) -> tuple[Tensor, ...]:
     """(the time at which the belief is evaluated, the factor that rescales x to it, the weight of each past belief)."""
-    step = of.begun(schedule, t)
+    step = of.step_index(schedule, t)
     ahead: Float64[Tensor, " rows"] = t.new_tensor(of.ahead, dtype=torch.float64)[step]
 
     def angle(time: Tensor) -> Tensor:

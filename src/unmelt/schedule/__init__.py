@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from unmelt.errors import UsageError
 from unmelt.schedule.gaussian import Cosine, Exponential, LinearBeta, Schedule, Straight, VarianceExploding
-from unmelt.schedule.tokens import Geometric, Linear, MaskCosine, Polynomial, TokenSchedule
+from unmelt.schedule.tokens import TokenCosine, TokenGeometric, TokenLinear, TokenPolynomial, TokenSchedule
 
 AnySchedule: TypeAlias = Schedule | TokenSchedule
 
@@ -35,13 +35,13 @@ __all__ = [
     "AnySchedule",
     "Cosine",
     "Exponential",
-    "Geometric",
-    "Linear",
     "LinearBeta",
-    "MaskCosine",
-    "Polynomial",
     "Schedule",
     "Straight",
+    "TokenCosine",
+    "TokenGeometric",
+    "TokenLinear",
+    "TokenPolynomial",
     "TokenSchedule",
     "VarianceExploding",
     "require_gaussian",

@@ -57,7 +57,7 @@ class TokenSchedule(ABC):
 
 @final
 @dataclass(frozen=True)
-class Linear(TokenSchedule):
+class TokenLinear(TokenSchedule):
     """alpha = 1 - t: equally many tokens melt in equal times.
 
     Also called "log-linear", since its integrated rate is -log(1 - t).
@@ -75,7 +75,7 @@ class Linear(TokenSchedule):
 
 @final
 @dataclass(frozen=True)
-class Polynomial(TokenSchedule):
+class TokenPolynomial(TokenSchedule):
     """alpha = 1 - t^power (Shi et al., 2024, table 1).
 
     Args:
@@ -89,7 +89,7 @@ class Polynomial(TokenSchedule):
 
     def __post_init__(self) -> None:
         if not 0 < self.power < math.inf:
-            raise UsageError(f"Polynomial with power={self.power}", "a positive number", "Polynomial(power=2.0)")
+            raise UsageError(f"Polynomial with power={self.power}", "a positive number", "TokenPolynomial(power=2.0)")
 
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return 1 - t**self.power
@@ -103,7 +103,7 @@ class Polynomial(TokenSchedule):
 
 @final
 @dataclass(frozen=True)
-class MaskCosine(TokenSchedule):
+class TokenCosine(TokenSchedule):
     """alpha = 1 - sin(pi t / 2): sampling unmasks few tokens while most are masked (Chang et al., 2022)."""
 
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -118,7 +118,7 @@ class MaskCosine(TokenSchedule):
 
 @final
 @dataclass(frozen=True)
-class Geometric(TokenSchedule):
+class TokenGeometric(TokenSchedule):
     """-log alpha grows geometrically from exactly 0 to `highest` (Lou et al., 2024, appendix C, with an exact start).
 
         -log alpha(t) = lowest ((highest / lowest + 1)^t - 1)
@@ -139,7 +139,7 @@ class Geometric(TokenSchedule):
     def __post_init__(self) -> None:
         if not 0 < self.lowest < self.highest < math.inf:
             raise UsageError(
-                f"Geometric({self.lowest}, {self.highest})", "0 < lowest < highest", "Geometric(1e-3, 20.0)"
+                f"TokenGeometric({self.lowest}, {self.highest})", "0 < lowest < highest", "TokenGeometric(1e-3, 20.0)"
             )
 
     @property

@@ -2,7 +2,7 @@
 
 from unmelt.train import distributed, lr_schedule
 from unmelt.train.adapter_step import AdapterStep
-from unmelt.train.checkpoint import Checkpoint, Saved
+from unmelt.train.checkpoint import Checkpoint, NetworkState
 from unmelt.train.ema import EMA, update_target
 from unmelt.train.event import Event
 from unmelt.train.execution import Execution
@@ -25,11 +25,11 @@ __all__ = [
     "Logger",
     "MetricsLog",
     "Muon",
+    "NetworkState",
     "ObjectiveStep",
     "Phase",
     "PowerFunctionEMA",
     "ReconstructedEMA",
-    "Saved",
     "TrainStep",
     "Trainer",
     "Training",

@@ -24,7 +24,7 @@ from unmelt.train.ema import EMA
 from unmelt.train.post_hoc_ema import PowerFunctionEMA
 
 
-class Saved(NamedTuple):
+class NetworkState(NamedTuple):
     """A network whose state is saved.
 
     Args:
@@ -48,7 +48,11 @@ class Checkpoint:
     """
 
     def __init__(
-        self, networks: Mapping[str, Saved], ema: EMA, post_hoc_ema: PowerFunctionEMA | None = None, keep: int = 2
+        self,
+        networks: Mapping[str, NetworkState],
+        ema: EMA,
+        post_hoc_ema: PowerFunctionEMA | None = None,
+        keep: int = 2,
     ) -> None:
         self.networks, self.ema, self.post_hoc_ema, self.keep = dict(networks), ema, post_hoc_ema, keep
         self._states: list[_State] = []
@@ -156,7 +160,7 @@ class Checkpoint:
 class _State:
     """One network's weights and moments, under a prefix. `earlier`: ids of the tensors that earlier networks hold."""
 
-    def __init__(self, prefix: str, saved: Saved, earlier: set[int]) -> None:
+    def __init__(self, prefix: str, saved: NetworkState, earlier: set[int]) -> None:
         self.prefix, self.network = prefix, saved.network
         self.parameters = dict(saved.network.named_parameters())
         values = saved.network.state_dict(keep_vars=True)

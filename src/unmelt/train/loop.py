@@ -19,7 +19,7 @@ from unmelt.data import Prefetcher, Source
 from unmelt.errors import UsageError
 from unmelt.rng import Part, Random, Stream, fold
 from unmelt.train import distributed
-from unmelt.train.checkpoint import Checkpoint, Saved
+from unmelt.train.checkpoint import Checkpoint, NetworkState
 from unmelt.train.ema import EMA
 from unmelt.train.event import Event
 from unmelt.train.execution import Execution, blocks
@@ -90,7 +90,7 @@ class Trainer:
         self.ema = EMA(self.network.parameters(), training.ema)
         self.post_hoc_ema = PowerFunctionEMA(dict(self.network.named_parameters())) if training.snapshot_every else None
         optimizers = {learner.phase.network: learner.optimizers for learner in self.learners}
-        saved = {name: Saved(network, optimizers.get(name, [])) for name, network in self.networks.items()}
+        saved = {name: NetworkState(network, optimizers.get(name, [])) for name, network in self.networks.items()}
         self.checkpoint = Checkpoint(saved, self.ema, self.post_hoc_ema)
 
     def _place(self, learning: Sequence[nn.Module]) -> None:

@@ -8,7 +8,7 @@ from unmelt import process, schedule
 from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.guidance import CFG
-from unmelt.sampler import Adams, Tuned, adams, default_sampler, grid
+from unmelt.sampler import Adams, Tuned, adams_sampler, default_sampler, grid
 from unmelt.sampler.default import learned
 from unmelt.sampler.default.choice import made
 from unmelt.sampler.default.learn import learn
@@ -31,7 +31,7 @@ def test_few_steps_are_learned_and_many_are_adams():
         sampler, on_grid = default_sampler(steps)
         assert on_grid.steps == steps
         assert isinstance(sampler, Tuned if steps in learned() else Adams)
-    assert adams(20) == (Adams(5), grid.balanced(20))
+    assert adams_sampler(20) == (Adams(5), grid.balanced(20))
 
 
 @pytest.mark.parametrize(("steps", "share"), [(5, 0.8), (10, 1.0), (20, 1.0)])
@@ -43,8 +43,8 @@ def test_better_on_a_problem_it_was_not_taught(plain_schedule, steps, share):
     )
     x = noise(plain_schedule, 400)
     with unchecked():
-        wanted = ends(model, *adams(128), x)
-        plain, own = (rms(ends(model, *way(steps), x) - wanted) for way in (adams, default_sampler))
+        wanted = ends(model, *adams_sampler(128), x)
+        plain, own = (rms(ends(model, *way(steps), x) - wanted) for way in (adams_sampler, default_sampler))
     assert own < share * plain
 
 
@@ -52,8 +52,8 @@ def test_no_worse_under_guidance():
     on = schedule.Cosine()
     model, known, x = CFG(tilted(on), scale=2.0), Condition(label=torch.arange(400) % 2), noise(on, 400)
     with unchecked():
-        wanted = ends(model, *adams(128), x, known)
-        plain, own = (rms(ends(model, *way(5), x, known) - wanted) for way in (adams, default_sampler))
+        wanted = ends(model, *adams_sampler(128), x, known)
+        plain, own = (rms(ends(model, *way(5), x, known) - wanted) for way in (adams_sampler, default_sampler))
     assert own < plain
 
 

@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.picture import inline, tiles, vector, writing
+    from unmelt.picture import inline, text_html, tiles, vector
 
 
 @app.cell(hide_code=True)
@@ -236,10 +236,10 @@ def _():
         "Darkness, it was the spring of hope, it was the winter of despair."
     )
     TOKEN_SCHEDULES = {
-        "linear": um.schedule.Linear(),
-        "few at first (quadratic)": um.schedule.Polynomial(2.0),
-        "cosine": um.schedule.MaskCosine(),
-        "geometric": um.schedule.Geometric(),
+        "linear": um.schedule.TokenLinear(),
+        "few at first (quadratic)": um.schedule.TokenPolynomial(2.0),
+        "cosine": um.schedule.TokenCosine(),
+        "geometric": um.schedule.TokenGeometric(),
     }
     text_choice = mo.ui.dropdown(TOKEN_SCHEDULES, value="linear", label="schedule of masks")
     text_choice
@@ -255,7 +255,7 @@ def _(TEXT, at, text_choice, time):
     _, melted = masks.corrupt(text_x0, at(time.value), um.rng.Stream(5))
     left = text_choice.value.alpha(at(time.value)).item()
     mo.Html(
-        writing(list(TEXT), melted[0].tolist(), alt=f"Text melted to t = {time.value}")
+        text_html(list(TEXT), melted[0].tolist(), alt=f"Text melted to t = {time.value}")
         + lab.beside({"share of letters left, α": (left, 1 - melted.double().mean().item())})
     )
     return

@@ -21,7 +21,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.denoiser import Mixture, Network
+    from unmelt.denoiser import Mixture, NetworkDenoiser
     from unmelt.lab.drawing_pad import Pad
     from unmelt.picture import vector
 
@@ -58,7 +58,7 @@ def _():
         """Train on these points; yield (steps done, all losses, the denoiser with its averaged weights)."""
         with um.rng.seeded(0):
             backbone = um.backbone.MLP(shape=(2,), width=width, depth=3)
-        denoiser = Network(backbone, process, um.prediction.Preconditioned(1.5), (2,), data_sd=1.5)
+        denoiser = NetworkDenoiser(backbone, process, um.prediction.Preconditioned(1.5), (2,), data_sd=1.5)
         objective = um.objective.Regression(
             times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.6, sd=1.3)),
             weight=um.objective.EDMWeight(1.5),

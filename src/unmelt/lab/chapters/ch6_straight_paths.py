@@ -166,7 +166,7 @@ def _(learn):
         with um.rng.seeded(0):
             backbone = um.backbone.MLP(shape=(2,), width=64, depth=3)
         return um.Model(
-            denoiser=um.denoiser.Network(backbone, process, um.prediction.FlowVelocity(), (2,), data_sd=1.5),
+            denoiser=um.denoiser.NetworkDenoiser(backbone, process, um.prediction.FlowVelocity(), (2,), data_sd=1.5),
             codec=um.codec.Affine(),
             sampler=um.sampler.Euler(),
             grid=um.grid.uniform(20),

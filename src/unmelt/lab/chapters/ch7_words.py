@@ -23,7 +23,7 @@ with app.setup:
     import unmelt as um
     from unmelt import lab
     from unmelt.lab.progress import bar, mistakes, trained
-    from unmelt.picture import vector, writing
+    from unmelt.picture import text_html, vector
 
 
 @app.cell(hide_code=True)
@@ -119,7 +119,7 @@ def _(at, autoregressive, beside, frames, masked, prompt_length):
         now = min(now, len(rows) - 1)
         mask = model.denoiser.process.vocabulary
         row, before = rows[now], rows[max(0, now - 1)]
-        return writing(
+        return text_html(
             [model.tokenizer.decode([token]) if token < mask else "" for token in row],
             masked=[token == mask for token in row],
             new=[token != old for token, old in zip(row, before, strict=True)],
@@ -193,7 +193,7 @@ def _(autoregressive, gap_tokens, gapped, masked):
                 *[
                     f'<section style="flex:1 1 20rem;min-width:0"><h3 style="font-size:1rem">{name}</h3>'
                     + "<hr style='opacity:.2'>".join(
-                        writing([_before, made, _after], [False] * 3, new=[False, True, False], alt=name)
+                        text_html([_before, made, _after], [False] * 3, new=[False, True, False], alt=name)
                         for made in some
                     )
                     + "</section>"

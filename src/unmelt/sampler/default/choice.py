@@ -29,10 +29,10 @@ def default_sampler(steps: int) -> tuple[Sampler, Grid]:
         (sampler, grid).
     """
     sampler = learned().get(steps)
-    return (sampler, sampler.grid) if sampler is not None else adams(steps)
+    return (sampler, sampler.grid) if sampler is not None else adams_sampler(steps)
 
 
-def adams(steps: int) -> tuple[Adams, Grid]:
+def adams_sampler(steps: int) -> tuple[Adams, Grid]:
     """Adams' method on a balanced grid.
 
     Args:

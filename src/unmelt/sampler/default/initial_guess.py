@@ -7,7 +7,7 @@ from unmelt.condition import Condition
 from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian
 from unmelt.rng import RowSeeds
-from unmelt.sampler.default.choice import adams, learned
+from unmelt.sampler.default.choice import adams_sampler, learned
 from unmelt.sampler.tuned import Tuned
 from unmelt.schedule import Straight
 
@@ -51,7 +51,7 @@ def untrained(steps: int) -> Tuned:
         The sampler.
     """
     process = Gaussian(Straight())
-    sampler, grid = adams(steps)
+    sampler, grid = adams_sampler(steps)
     times = grid(process.schedule)
     denoiser = _UnitVectors(process)
     state = sampler.init(denoiser, torch.zeros(1, steps, dtype=torch.float64), times[:1], RowSeeds.of(0, 1))

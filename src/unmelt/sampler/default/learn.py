@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from unmelt.sampler.default.choice import LEARNED, adams
+from unmelt.sampler.default.choice import LEARNED, adams_sampler
 from unmelt.sampler.default.initial_guess import untrained
 from unmelt.sampler.default.training_problems import TrainingProblems
 from unmelt.sampler.tune import ends, fit
@@ -34,11 +34,11 @@ def learn(steps: int) -> tuple[Tuned, float]:
     """
     problems = TrainingProblems(MIXTURES, ROWS, SEED)
     noise = problems.noise(SEED + 1)
-    target = ends(problems, *adams(TEACHER), noise)
+    target = ends(problems, *adams_sampler(TEACHER), noise)
 
     def errors(sampler: Tuned | None) -> torch.Tensor:
         """Root mean square error on each mixture; None is Adams' method."""
-        solver, times = adams(steps) if sampler is None else (sampler, sampler.grid)
+        solver, times = adams_sampler(steps) if sampler is None else (sampler, sampler.grid)
         x = ends(problems, solver, times, noise)
         return (x - target).square().view(MIXTURES, -1).mean(1).sqrt()
 
