@@ -68,7 +68,7 @@ class Unmask(Sampler):
         if isinstance(self.min_distance, bool) or self.min_distance < 1:
             raise UsageError(
                 f"Unmask with min_distance={self.min_distance!r}",
-                "at least 1, the distance of neighbours",
+                "at least 1 place, the distance of neighbours",
                 "min_distance=6",
             )
         if self.block is not None and (isinstance(self.block, bool) or self.block < 1 or self.cache):
