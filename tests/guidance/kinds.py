@@ -15,7 +15,7 @@ WRAPPERS = {"Composition", "Rescale", "ZeroInit"}
 """What is public and has no scale of its own; each is wrapped or wraps in test_every_guidance."""
 
 TOKENS = {"Allowed", "Nucleus", "Temperature"}
-"""What reshapes beliefs about tokens; held to the truth in truth/test_blocks_and_caches."""
+"""What reshapes beliefs about tokens; held to the truth in truth/test_blocks."""
 
 
 class Counted:
