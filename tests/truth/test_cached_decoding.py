@@ -43,6 +43,7 @@ EXACT = [
 ]
 every_exact = pytest.mark.parametrize("model", EXACT, ids=lambda m: f"{type(m).__name__}{m.block}")
 BIDIRECTIONAL = TokenNetwork(network(None, length=12), Mask(V), (12,))
+APPROXIMATE = ApproximateBlockCache(BIDIRECTIONAL, block=4)
 
 
 @torch.no_grad()
@@ -127,18 +128,17 @@ def test_cached_rows_split_and_joined_at_any_step_are_the_rows_alone(model):
 
 
 @torch.no_grad()
-@every_exact
-def test_a_state_with_a_cache_is_a_value(model):
-    """Several branches may go on from one state, and each decodes as if it were the only one."""
-    sampler = way.Unmask(cache=True)
-    state = continued(model, sampler, start(model, sampler), (0.6,))
-    first = continued(model, sampler, state, (0.3, 0.0)).x
-    other = Temperature(model, 5.0)
-    assert not torch.equal(continued(other, sampler, state, (0.3, 0.0)).x, first)
-    middle = continued(model, sampler, state, (0.3,))
-    continued(other, sampler, middle, (0.0,))
-    assert torch.equal(continued(model, sampler, middle, (0.0,)).x, first)
-    assert torch.equal(continued(model, sampler, state, (0.3, 0.0)).x, first)
+@pytest.mark.parametrize("model", [*EXACT, APPROXIMATE], ids=lambda m: f"{type(m).__name__}{m.block}")
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_branches_from_one_cached_state_do_not_disturb_each_other(model, cut):
+    sampler, times, other = way.Unmask(cache=True), (0.8, 0.6, 0.4, 0.2, 0.0), Temperature(model, 5.0)
+    state = continued(model, sampler, start(model, sampler), times[:cut])
+    expected, elsewhere = (continued(each, sampler, state, times[cut:]).x for each in (model, other))
+    assert not torch.equal(expected, elsewhere)
+    for more in range(1, len(times) - cut):
+        half = continued(model, sampler, state, times[cut : cut + more])
+        assert torch.equal(continued(other, sampler, state, times[cut:]).x, elsewhere)
+        assert torch.equal(continued(model, sampler, half, times[cut + more :]).x, expected)
 
 
 class Counting:
