@@ -8,7 +8,7 @@ help:
 	@echo "make demo       set up, learn the digits, show what came of it (2 minutes)"
 	@echo "make lab        the interactive chapters, in the browser"
 	@echo "make test       the tests (make test-slow: those that take longer)"
-	@echo "make check      formatting, lint, types, and that imports flow one way"
+	@echo "make check      formatting, lint, docstrings, types, and that imports flow one way"
 	@echo "make bench      us beside the peers, in one run; tables in bench/results"
 
 .venv/bin/python:
@@ -40,6 +40,7 @@ test-lab: .venv/.dev
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/docstrings.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -50,7 +50,7 @@ class Walk:
         one, other = (torch.full((len(part),), each, dtype=torch.float64) for each in (t, s))
         self._moved(there, self.process.law(part, self.table(part, one), one, other))
 
-    def melt(self, s: float, u: float) -> None:
+    def renoise(self, s: float, u: float) -> None:
         """Forward again, by the process itself."""
         alpha_s, alpha_u = (self.process.schedule.alpha(torch.tensor([each], dtype=torch.float64)) for each in (s, u))
         kept, there = (alpha_u / alpha_s).item(), self.now > 0
@@ -85,7 +85,7 @@ def distance(table: Table, evaluations: int, times: int, size: float, last: floa
         walk.step(t, s)
         for _ in range(times if s > 0 else 0):
             u = s + size * (t - s)
-            walk.melt(s, u)
+            walk.renoise(s, u)
             walk.step(u, s)
     return walk.far
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import timing
 
 from unmelt.cli.runs import with_data
-from unmelt.compare.gaps import Share, filled, gaps, real
+from unmelt.compare.gaps import Share, fill_gaps, gaps, real_share
 from unmelt.model import TextModel
 
 COLUMNS = [
@@ -48,9 +48,9 @@ def main() -> None:
     report = timing.Report("gaps", f"{len(asked)} gaps of {options.tokens} tokens in held-out code", COLUMNS)
     for folder, model in zip(options.runs, models, strict=True):
         assert isinstance(model, TextModel)
-        found = filled(model, asked, options.tokens)
+        found = fill_gaps(model, asked, options.tokens)
         report.rows += [_row(folder.name, each.sees, exact=each.exact, lines=each.lines) for each in found]
-    report.rows.append(_row("as they really stand", "", lines=real(asked)))
+    report.rows.append(_row("as they really stand", "", lines=real_share(asked)))
     timing.publish(report, options, time.perf_counter() - start)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import unmelt as um
 from unmelt.denoiser.precondition import noise_level, unit_scale
 from unmelt.guidance import APG, CFG, Autoguidance, CFGpp, CFGZero, Classifier, Rescale
-from unmelt.picture.look import FAINT, INK, colours, figure, finish, quiet
+from unmelt.picture.style import FAINT, INK, colours, figure, finish, quiet
 
 SCALES = (1.5, 2.0, 3.0, 5.0, 8.0)
 GENTLER = 4.0
@@ -105,7 +105,7 @@ class Scorer:
 
     def __init__(self, model: um.Model, grid: um.Grid, samples: int) -> None:
         self.model, self.grid = model, grid
-        self.real, self.held_out = (um.metric.collect(um.data.digits(held_out=held)) for held in (False, True))
+        self.real, self.held_out = (um.metric.collect_samples(um.data.digits(held_out=held)) for held in (False, True))
         assert self.real.labels is not None
         self.judge = um.metric.Classifier.fit(self.real.x, self.real.labels)
         self.label = self.real.labels.repeat(math.ceil(samples / len(self.real.x)))[:samples]
@@ -123,7 +123,7 @@ class Scorer:
         return self.model.codec.decode(x)
 
     def frechet(self, x: Tensor) -> float:
-        return um.metric.frechet(self.features(x), self.features(self.held_out.x))
+        return um.metric.frechet_distance(self.features(x), self.features(self.held_out.x))
 
 
 def draw(rows: list[dict[str, Any]], real: tuple[float, float], path: Path | None) -> None:

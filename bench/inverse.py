@@ -79,8 +79,8 @@ def compare(made: Tensor, truths: list[Mixture], x0: Tensor) -> dict[str, float]
             (
                 (mine.mean(0) - mean).square().sum() / covariance.trace(),
                 (torch.cov(mine.T) - covariance).norm() / covariance.norm(),
-                um.metric.energy(mine, drawn),
-                um.metric.sliced(mine, drawn, um.rng.Stream(0)) ** 0.5,
+                um.metric.energy_distance(mine, drawn),
+                um.metric.sliced_wasserstein(mine, drawn, um.rng.Stream(0)) ** 0.5,
             )
         )
     mean_error, covariance_error, energy, sliced = torch.tensor(rows).unbind(1)

@@ -190,7 +190,7 @@ def measure(batch: int, rounds: int, notes: list[str]) -> list[dict[str, Any]]:
     times = timing.interleave(contestants, rounds, warmup=1)
 
     watched.empty = False
-    noise = um.rng.Rows.of(0, batch).normal((batch, *SHAPE))
+    noise = um.rng.RowSeeds.of(0, batch).normal((batch, *SHAPE))
     alone = [inside for inside, _ in times["bare", "", False]]
     rows = []
     for solver, library in sorted(samples, key=lambda key: SOLVERS.index(key[0])):

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from unmelt.cli.runs import with_data
 from unmelt.compare.decoding_modes import DecodingMode
-from unmelt.compare.quality import quality, written
-from unmelt.compare.speed import counted
+from unmelt.compare.quality import generate_rows, quality
+from unmelt.compare.speed import count_passes
 from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.model import TextModel
 from unmelt.posterior import Categorical
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import Sampler
 from unmelt.sampler.tokens import Confidence, EntropyBound, LeftToRight, Random, Threshold, Unmask
 
@@ -104,7 +104,7 @@ def lost(model: TextModel, sampler: Sampler, tokens: int, rows: int) -> dict[str
     for seed in range(rows):
         seen, generator = Seen(free), torch.Generator().manual_seed(seed)
         x = torch.full((1, tokens), mask)
-        done = sampler.step(seen, sampler.init(seen, x, zero + 1, Rows.of(seed, 1)), zero).x
+        done = sampler.step(seen, sampler.init(seen, x, zero + 1, RowSeeds.of(seed, 1)), zero).x
         total = 0.0
         for before, after in zip(seen.rows, [*seen.rows[1:], done], strict=True):
             places = (before != after)[0].nonzero()[:, 0]
@@ -165,8 +165,8 @@ def main() -> None:
     for name, kind in decoding_modes.items():
         mode = DecodingMode(name, "", {"sampler": kind.sampler, "steps": kind.steps}, 0)
         number = options.close if kind.close else options.rows
-        with counted(model.denoiser.backbone) as passes:
-            made[name] = written(model, mode, options.tokens, number)
+        with count_passes(model.denoiser.backbone) as passes:
+            made[name] = generate_rows(model, mode, options.tokens, number)
         rows[name] = {"library": name, "passes": passes.rows / number, "rows": number}
         if kind.beside:
             plain = next(each for each in rows if each.startswith(kind.beside))
@@ -175,7 +175,7 @@ def main() -> None:
                 rows[name] |= lost(model, kind.sampler, options.tokens, options.lost)
     judge, plain, left = _text(options.runs[0]), next(iter(rows)), "from left to right, cached"
     mode = DecodingMode(left, "", {"sampler": Unmask(LeftToRight(), cache=True), "steps": options.tokens}, 0)
-    made[left] = written(judge, mode, options.tokens, options.rows)
+    made[left] = generate_rows(judge, mode, options.tokens, options.rows)
     rows[left] = {"library": left, "passes": options.tokens, "rows": options.rows}
     for name, each in rows.items():
         of, kind = (

@@ -116,7 +116,7 @@ def _pace(network: Any, x: Tensor, labels: Tensor) -> float:
 
 @torch.no_grad()
 def _scores(library: Any, network: Any, recipe: um.Model) -> dict[str, Any]:
-    real, held_out = um.metric.collect(recipe.source), um.metric.collect(recipe.held_out)
+    real, held_out = um.metric.collect_samples(recipe.source), um.metric.collect_samples(recipe.held_out)
     labels = real.labels.repeat(math.ceil(20_000 / len(real.x)))
     rng, parts = um.rng.Stream(7), []
     network.eval()
@@ -129,7 +129,7 @@ def _scores(library: Any, network: Any, recipe: um.Model) -> dict[str, Any]:
             image = solver.step(network(image, t, class_labels=label).sample, t, image).prev_sample
         parts.append(((image + 1) / 2).clamp(0, 1))
     network.train()
-    return um.metric.score(um.metric.SampleSet(torch.cat(parts), labels), real, held_out)
+    return um.modality.Images().score(um.metric.SampleSet(torch.cat(parts), labels), real, held_out)
 
 
 def told(rows: Sequence[dict[str, Any]]) -> timing.Report:

@@ -77,7 +77,7 @@ def walked(problem: Problem, sampler: um.sampler.Sampler, grid: um.grid.Grid) ->
     denoiser, rows = problem.denoiser, len(problem.noise)
     t, *times = (knot.expand(rows) for knot in grid(denoiser.process.schedule))
     x = problem.noise * denoiser.process.level(t).sigma[:, None]
-    state = sampler.init(denoiser, x, t, um.rng.Rows.of(0, rows))
+    state = sampler.init(denoiser, x, t, um.rng.RowSeeds.of(0, rows))
     return deque(um.sampler.walk(denoiser, sampler, state, times), maxlen=1).pop().x
 
 

@@ -53,7 +53,7 @@ class OfModel(Counted):
 def problem(model: um.Model, labels: Tensor) -> Problem:
     """The digits as a problem like the exact ones; the truth is the model's own, from many steps."""
     denoiser, sd = OfModel(model, labels), model.denoiser.data_sd
-    noise = um.rng.Rows.of(0, len(labels)).normal((len(labels), *denoiser.shape), torch.float64)
+    noise = um.rng.RowSeeds.of(0, len(labels)).normal((len(labels), *denoiser.shape), torch.float64)
     high = denoiser.process.schedule.sigma(torch.ones((), dtype=torch.float64)).item()
     known = {
         "denoiser": denoiser,
@@ -71,7 +71,7 @@ def problem(model: um.Model, labels: Tensor) -> Problem:
 
 def lessons(model: um.Model) -> dict[int, um.sampler.Tuned]:
     """A tuned sampler for each number of evaluations, learned on noise of other seeds."""
-    noise = model.denoiser.process.prior((LEARNED, *model.denoiser.shape), um.rng.Rows.of(SEED, LEARNED))
+    noise = model.denoiser.process.prior((LEARNED, *model.denoiser.shape), um.rng.RowSeeds.of(SEED, LEARNED))
     known = um.Condition(label=torch.arange(LEARNED) % len(model.classes))
     found = {}
     for evaluations in EVALUATIONS:
@@ -113,7 +113,7 @@ def main() -> None:
 
     def distance(x: Tensor) -> float:
         images = model.codec.decode(x.float().view(-1, *model.denoiser.shape))
-        return um.metric.frechet(features(images), wanted)
+        return um.metric.frechet_distance(features(images), wanted)
 
     accurate = distance(digits.truth)
     found, notes = solvers_peers.contestants(digits)

@@ -22,7 +22,7 @@ def digits() -> um.Model:
         grid=model.grid,
         objective=um.objective.Regression(
             times=um.objective.Stratified(um.objective.LogNormalSigma(-0.8, 1.2)),
-            weight=um.objective.EDM(SD),
+            weight=um.objective.EDMWeight(SD),
             drop=0.1,
         ),
         training=training,

@@ -14,9 +14,9 @@ from pathlib import Path
 import timing
 
 from unmelt.cli.runs import with_data
-from unmelt.compare import Page, compare
-from unmelt.compare.page import STEPS
-from unmelt.data import parted, python_source
+from unmelt.compare import Report, compare
+from unmelt.compare.report import STEPS
+from unmelt.data import python_source, split_documents
 
 COLUMNS = [
     ("library", "run", ""),
@@ -39,7 +39,7 @@ COLUMNS = [
 def compressors() -> list[dict[str, object]]:
     import zstandard
 
-    _, aside = parted(python_source(), 0.1)
+    _, aside = split_documents(python_source(), 0.1)
     files = [each.text.encode() for each in aside]
     size = sum(map(len, files))
     best = zstandard.ZstdCompressor(level=19)
@@ -50,7 +50,7 @@ def compressors() -> list[dict[str, object]]:
     return [{"library": name, "way": "file by file", "bits": 8 * each / size} for name, each in sizes.items()]
 
 
-def rows_of(page: Page) -> list[dict[str, object]]:
+def rows_of(page: Report) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, found in page.speed.items():
         bits, gaps = page.bits[name].get("bits_per_byte"), page.gaps.get(name, [])

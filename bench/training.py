@@ -110,21 +110,22 @@ def training(size: Size, low: bool = False) -> um.train.Training:
     return um.train.Training(steps=STEPS, batch=size.batch, lr=1e-3, lr_schedule=rate, precision=precision)
 
 
-def packed(size: Size, folder: Path) -> um.data.Arrays:
+def pack_tokens(size: Size, folder: Path) -> um.data.Arrays:
     return um.data.images(folder, size.side, size.channels)[0]
 
 
 def unmelt(size: Size, folder: Path, low: bool = False, compiled: bool = False) -> Step:
-    source = packed(size, folder)
+    source = pack_tokens(size, folder)
     process = um.process.Gaussian(um.schedule.VarianceExploding(0.002, 80.0))
     body = network(size, len(source.classes))
     denoiser = um.denoiser.Network(body, process, um.prediction.Preconditioned(SD), source.shape, data_sd=SD)
     times = um.objective.Stratified(um.objective.LogNormalSigma(-1.2, 1.2))
-    objective = um.objective.Regression(times=times, weight=um.objective.EDM(SD), drop=0.1)
+    objective = um.objective.Regression(times=times, weight=um.objective.EDMWeight(SD), drop=0.1)
     if compiled:
         for each in worth_compiling(body):  # as `Engine(compile=True)` does for a run
             each.compile()
-    return um.train.Trainer(denoiser, source, um.codec.Affine.images(), objective, training(size, low)).step
+    step = um.train.ObjectiveStep(denoiser, objective)
+    return um.train.Trainer(step, source, um.codec.Affine.images(), training(size, low)).step
 
 
 def _batches(x: Tensor, labels: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -138,7 +139,7 @@ def _batches(x: Tensor, labels: Tensor, rows: int) -> Iterator[tuple[Tensor, Ten
 
 def _held(size: Size, folder: Path) -> tuple[Tensor, Tensor]:
     """All images in [-1, 1], and their classes."""
-    x, labels = packed(size, folder).all()
+    x, labels = pack_tokens(size, folder).all()
     assert labels is not None
     return 2 * x - 1, labels
 
@@ -160,7 +161,7 @@ def bare(size: Size, folder: Path, low: bool = False, compiled: bool = False) ->
         sigma = torch.exp(1.2 * torch.randn(rows) - 1.2)
         wide = sigma.view(-1, 1, 1, 1)
         x_t = torch.addcmul(x0, wide, torch.randn_like(x0))
-        known = um.Condition(label=label, given=torch.rand(rows) >= 0.1)
+        known = um.Condition(label=label, given={"label": torch.rand(rows) >= 0.1})
         total = wide.square() + SD**2
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             output = body(x_t * total.rsqrt(), sigma.log() / 4, known).float()
@@ -220,7 +221,7 @@ def diffusers(size: Size, folder: Path, as_written: bool, low: bool = False) -> 
         noise = torch.randn_like(clean)
         timesteps = torch.randint(0, 1000, (len(clean),))
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        known = um.Condition(label=label, given=torch.rand(len(clean)) >= 0.1)
+        known = um.Condition(label=label, given={"label": torch.rand(len(clean)) >= 0.1})
         with accelerator.gradient_accumulation(body):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 output = body(noisy, timesteps.float() / 1000, known)

@@ -68,11 +68,12 @@ def operations(width: int, depth: int, heads: int) -> float:
 
 def unmelt(width: int, depth: int, heads: int, rows: int, compiled: bool = True) -> Step:
     process = um.process.Gaussian(um.schedule.Straight())
-    denoiser = um.denoiser.Network(network(width, depth, heads), process, um.prediction.Velocity(), Latents.shape)
+    denoiser = um.denoiser.Network(network(width, depth, heads), process, um.prediction.FlowVelocity(), Latents.shape)
     training = um.train.Training(steps=1_000_000, batch=rows, lr=1e-4, ema=0.9999, precision="bfloat16")
     execution = um.train.Execution(compile=compiled)
     objective = um.objective.Regression(drop=0.1)
-    trainer = um.train.Trainer(denoiser, Latents(), um.codec.Affine(), objective, training, "cuda", execution)
+    train_step = um.train.ObjectiveStep(denoiser, objective)
+    trainer = um.train.Trainer(train_step, Latents(), um.codec.Affine(), training, "cuda", execution)
     torch.nn.init.normal_(denoiser.backbone.modulation.weight, std=0.02)  # nothing may be free because it is zero
     prepared = execution.prepared(denoiser)
     prepared.__enter__()

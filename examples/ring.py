@@ -43,7 +43,7 @@ def main(points: int = 2000, steps: int = 20, seed: int = 0, out: Path = Path("r
     um.picture.scatter([um.picture.Panel("data", x0), *back], path=out.with_stem(out.stem + "_back"))
 
     found = {
-        "energy": um.metric.energy(frames[-1].x, x0),
+        "energy": um.metric.energy_distance(frames[-1].x, x0),
         "radius": frames[-1].x.norm(dim=1).mean().item(),
         "guided_angle": torch.atan2(guided[:, 1].mean(), guided[:, 0].mean()).rad2deg().item(),
     }

@@ -39,6 +39,7 @@ ARGUMENTS = {
     "any_sampler": "SAMPLERS",
     "deterministic_sampler": "DETERMINISTIC",
     "stepped_sampler": "STEPPED",
+    "finer_sampler": "FINER",
     "stochastic_sampler": "STOCHASTIC",
     "any_times": "TIMES",
     "any_weight": "WEIGHTS",

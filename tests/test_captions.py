@@ -1,4 +1,4 @@
-"""Words steer: what was trained with captions makes what it is told to."""
+"""A model trained with captions makes what a caption describes."""
 
 import json
 
@@ -34,7 +34,7 @@ def redness(x):
     return (x[:, 0] - x[:, 2]).mean((1, 2))
 
 
-def test_a_caption_never_seen_is_followed_by_its_words(run):
+def test_an_unseen_caption_is_followed_word_by_word(run):
     model = um.load(run)
     for name, sign in (("red", 1), ("blue", -1)):
         made = model.sample(8, caption=f"one {name} square of mine", steps=8, seed=1)
@@ -52,13 +52,13 @@ def test_rows_keep_their_captions_in_every_batch(run):
         torch.testing.assert_close(alone[0], together[row], atol=2e-6, rtol=1e-5)
 
 
-def test_from_the_command_line(run, tmp_path):
+def test_on_the_command_line(run, tmp_path):
     main(["sample", str(run), "--caption", "a red square", "--rows", "4", "--steps", "4", "--out", f"{tmp_path}/a.png"])
     red, _, blue = Image.open(tmp_path / "a.png").convert("RGB").resize((1, 1)).getpixel((0, 0))
     assert red > blue
 
 
-def test_captions_that_do_not_fit(run):
+def test_the_wrong_number_of_captions_is_refused(run):
     model = um.load(run)
     with pytest.raises(UsageError, match="2 captions for 3 rows"):
         model.sample(3, caption=["red", "blue"])

@@ -1,4 +1,4 @@
-"""The compare: its counts are counted, its shares have the right intervals, its numbers are those of the models."""
+"""The comparison: passes match the network's calls, shares have Wilson intervals, likelihoods are the models' own."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def loaded(runs):
     return {name: with_data(folder, "cpu") for name, folder in runs.items()}
 
 
-def test_the_page_holds_what_was_measured(runs, tmp_path):
+def test_the_page_holds_every_measurement(runs, tmp_path):
     models = loaded(runs)
     page = compare(
         models, tokens=12, steps=(3, 6), rows=4, questions=5, gap=2, batches=(1, 3), out=tmp_path, quiet=True
@@ -46,30 +46,34 @@ def test_the_page_holds_what_was_measured(runs, tmp_path):
     assert (tmp_path / "quality.png").stat().st_size > 1000
     assert json.loads(json.dumps(page.plain()))["tokens"] == 12
     ar, masked = page.speed["autoregressive"], page.speed["masked"]
-    assert [each.passes for each in ar["a token a pass, cached"]] == [12, 12]
+    assert [each.passes for each in ar["one token per pass, cached"]] == [12, 12]
     assert [each.passes for each in masked["3 steps"]] == [3, 3]
-    assert masked["a token a pass, any order"][0].passes == 12
-    assert 1 <= masked["all above 0.9"][0].passes <= 12
+    assert masked["one token per pass, any order"][0].passes == 12
+    assert 1 <= masked["confidence above 0.9"][0].passes <= 12
     assert masked["6 steps"][0].flops_per_token == pytest.approx(2 * masked["3 steps"][0].flops_per_token)
-    assert ar["a token a pass, cached"][0].flops_per_token < ar["a token a pass, read anew"][0].flops_per_token / 3
+    assert (
+        ar["one token per pass, cached"][0].flops_per_token < ar["one token per pass, no cache"][0].flops_per_token / 3
+    )
     for name, model in models.items():
         assert page.bits[name]["bits_per_byte"] == pytest.approx(model.evaluate(draws=4)["bits_per_byte"])
     assert page.bits["autoregressive"]["exact"]
     assert not page.bits["masked"]["exact"]
     assert [page.gaps[name][0].sees for name in models] == ["before", *["both sides"] * 4]
     assert "6 steps" in page.orders["uniform"]
-    assert page.speed["uniform"]["6 steps, mended"][0].passes == 6 + 5
-    assert 2 <= masked["40 nats a pass, 6 apart, any order"][0].passes <= 12
+    assert page.speed["uniform"]["6 steps, predictor-corrector"][0].passes == 6 + 5
+    assert 2 <= masked["40 nats per pass, 6 apart, any order"][0].passes <= 12
     blocks = page.speed["masked_block"]
-    assert blocks["a token a pass, cached"][0].passes == blocks["a token a pass, read anew"][0].passes == 12
-    assert all(3 <= each.passes <= 12 for each in blocks["all above 0.3, cached"])  # however many rows wait for others
-    assert blocks["a token a pass, the surest first"][0].passes == 12
+    assert blocks["one token per pass, cached"][0].passes == blocks["one token per pass, no cache"][0].passes == 12
+    assert all(
+        3 <= each.passes <= 12 for each in blocks["confidence above 0.3, cached"]
+    )  # however many rows wait for others
+    assert blocks["one token per pass, most confident first"][0].passes == 12
     assert page.bits["masked_block"]["bits_per_byte_any_order"] > 0
     assert page.gaps_real.value > 0.5  # of real gaps, most are in lines that are Python
     assert page.quality["real"]["held-out text"].lines > 0.9
 
 
-def test_intervals_are_wilsons():
+def test_intervals_are_wilson_intervals():
     value, low, high = gaps.share(8, 10)
     assert value == 0.8
     for bound in (low, high):  # where the score test has its 5 %
@@ -95,11 +99,11 @@ def test_intervals_are_wilsons():
         ("\0", False),
     ],
 )
-def test_lines_of_python(line, good):
+def test_is_python_recognises_lines(line, good):
     assert quality.is_python(line) is good
 
 
-def test_quality_is_by_hand_what_it_says(runs):
+def test_quality_matches_a_computation_by_hand(runs):
     models = loaded(runs)
     judge, writer = models["autoregressive"], models["masked"]
     text = "x = 1\ny = (\nz = 3\n"
@@ -111,7 +115,7 @@ def test_quality_is_by_hand_what_it_says(runs):
     assert found.entropy == pytest.approx(torch.special.entr(shares).sum().item())
 
 
-def test_the_first_place_is_final_when_it_stays(runs):
+def test_time_to_first_token_is_when_it_stops_changing(runs):
     models = loaded(runs)
     mode = decoding_modes(models["autoregressive"], 16, ())[0]
     found = speed.speed(models["autoregressive"], mode, 16, 1)
@@ -132,7 +136,7 @@ def test_on_the_command_line(runs, tmp_path, capsys):
     assert main(["compare", "--out", str(tmp_path)]) == 2
 
 
-def test_questions_stand_in_the_page(runs):
+def test_accuracies_of_questions_are_on_the_page(runs):
     models = {name: model for name, model in loaded(runs).items() if name in ("autoregressive", "masked")}
     for model in models.values():
         model.questions = lambda: {"kind": Questions(("x = ░",), ("x = 1",)), "gap": Questions(("░ = 1",), ("x = 1",))}

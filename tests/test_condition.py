@@ -1,28 +1,33 @@
+"""A condition keeps each row's own: split, joined with rows that know other things, and dropped to null."""
+
 import pytest
 import torch
 
-from unmelt.condition import Condition
+from unmelt.condition import FIELDS, Condition
+from unmelt.errors import UsageError
 
 
 def everything(rows: int) -> Condition:
     count = torch.arange(rows)
-    return Condition(
+    made = Condition(
         label=count % 5,
         vector=torch.randn(rows, 3),
         sequence=torch.randn(rows, 4, 2),
         sequence_mask=(count[:, None] + torch.arange(4)) % 3 > 0,
         context=torch.randn(rows, 1, 6, 6),
-        given=count % 2 == 0,
+        known_tokens=count[:, None].expand(rows, 3) - 1,
+        guidance_scale=1.0 + count,
     )
+    return made.drop(count % 2 == 1)
 
 
 def same(one: Condition, other: Condition) -> bool:
-    names = ("label", "vector", "sequence", "sequence_mask", "context", "given")
-    pairs = [(getattr(one, name), getattr(other, name)) for name in names]
+    pairs = [(getattr(one, name), getattr(other, name)) for name in FIELDS]
+    pairs += [(one.given.get(name), other.given.get(name)) for name in {*one.given, *other.given}]
     return all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
 
 
-def test_rows_travel_together():
+def test_split_and_join_give_the_same_condition():
     whole = everything(7)
     assert len(whole) == 7
     parts = [whole[:2], whole[torch.tensor([2, 3])], whole[torch.tensor([False] * 4 + [True] * 3)]]
@@ -34,15 +39,21 @@ def test_drop_is_row_by_row_and_adds_up():
     condition = Condition(label=torch.arange(4))
     rows = torch.tensor([True, False, False, True])
     once = condition.drop(rows)
-    assert once.given.tolist() == [False, True, True, False]
-    assert once.drop(torch.tensor([False, True, False, False])).given.tolist() == [False, False, True, False]
+    assert once.is_given("label").tolist() == [False, True, True, False]
+    twice = once.drop(torch.tensor([False, True, False, False]))
+    assert twice.is_given("label").tolist() == [False, False, True, False]
     assert torch.equal(once.label, condition.label)
-    assert condition.given is None
+    assert condition.is_given("label") is None
 
 
-def test_null_drops_every_row():
+def test_null_drops_every_row_but_no_known_tokens_and_no_scale():
     whole = everything(3)
-    assert whole.null().given.tolist() == [False] * 3
+    null = whole.null()
+    assert {name: flags.tolist() for name, flags in null.given.items()} == {
+        name: [False] * 3 for name in ("label", "vector", "sequence", "context")
+    }
+    assert torch.equal(null.known_tokens, whole.known_tokens)
+    assert torch.equal(null.guidance_scale, whole.guidance_scale)
     assert Condition().null() == Condition()
     assert len(Condition()) == 0
 
@@ -50,15 +61,33 @@ def test_null_drops_every_row():
 def test_join_with_and_without_dropped_rows():
     plain, dropped = Condition(label=torch.arange(2)), Condition(label=torch.arange(3)).null()
     joined = Condition.join([plain, dropped])
-    assert joined.given.tolist() == [True, True, False, False, False]
+    assert joined.is_given("label").tolist() == [True, True, False, False, False]
     assert joined.label.tolist() == [0, 1, 0, 1, 2]
 
 
-def test_join_of_different_kinds_says_which():
-    with pytest.raises(ValueError, match="'vector'"):
-        Condition.join([Condition(label=torch.arange(2), vector=torch.zeros(2, 1)), Condition(label=torch.arange(2))])
+def test_rows_with_a_label_join_rows_with_a_vector_and_rows_with_nothing():
+    label = Condition(label=torch.tensor([3, 4]))
+    vector = Condition(vector=torch.ones(1, 2), guidance_scale=torch.tensor([2.5]))
+    joined = Condition.join([label, None, vector], [2, 3, 1])
+    assert len(joined) == 6
+    assert joined.is_given("label").tolist() == [True, True, False, False, False, False]
+    assert joined.is_given("vector").tolist() == [False] * 5 + [True]
+    assert joined.guidance_scale.tolist() == [1.0] * 5 + [2.5]
+    assert same(joined[:2], Condition(label=label.label, vector=torch.zeros(2, 2), guidance_scale=torch.ones(2),
+        given={"label": torch.tensor([True, True]), "vector": torch.tensor([False, False])}))  # fmt: skip
+    assert Condition.join([None, None], [2, 1]) is None
 
 
-def test_to_moves_every_part():
-    moved = everything(2).to("meta")
-    assert all(getattr(moved, name).device.type == "meta" for name in ("label", "vector", "context", "given"))
+def test_sequences_of_different_lengths_are_padded_and_masked():
+    short = Condition(sequence=torch.ones(1, 2, 3))
+    mask = torch.tensor([[True] * 4, [True, False, False, False]])
+    long = Condition(sequence=torch.ones(2, 4, 3), sequence_mask=mask)
+    joined = Condition.join([short, long, Condition(label=torch.tensor([1]))])
+    assert joined.sequence.shape == (4, 4, 3)
+    assert joined.sequence_mask.sum(1).tolist() == [2, 4, 1, 0]
+    assert joined.is_given("sequence").tolist() == [True, True, True, False]
+
+
+def test_fields_of_different_shapes_do_not_join():
+    with pytest.raises(UsageError, match=r"a vector of shape \(1,\) and \(2,\)"):
+        Condition.join([Condition(vector=torch.zeros(2, 1)), Condition(vector=torch.zeros(2, 2))])

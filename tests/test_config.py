@@ -1,4 +1,4 @@
-"""Every part comes back from its description as it was, and nothing else comes back at all."""
+"""Every part round-trips through its description; descriptions of anything else are refused."""
 
 import inspect
 import json
@@ -16,8 +16,10 @@ TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenNe
 
 GIVEN = {
     "shape": (2,),
+    "folder": "a-folder-that-is-not-there",
     "channels": 1,
-    "symbols": 5,
+    "frames": 3,
+    "input_vocabulary": 5,
     "vocabulary": 4,
     "length": 6,
     "merges": ("a b", "ab c"),
@@ -29,6 +31,7 @@ GIVEN = {
     "heads": 2,
     "space": 2,
     "steps": 3,
+    "sample_rate": 8000,
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
     "of_start": (1.0, 0.5),
@@ -46,17 +49,17 @@ GIVEN = {
     "prediction": um.prediction.V(),
     "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
 }
-"""What constructors ask for and have no default of; all parts are otherwise as they come."""
+"""Values of constructor arguments that have no default."""
 
 
 def made(name):
-    """A part by its name; its required arguments from `GIVEN`, networks from one that is small."""
+    """A part by its name: required arguments from `GIVEN`, networks around a small backbone."""
     cls = config._PARTS[name]
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
-        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1)
+        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, arrival=cls is um.denoiser.FlowMap)
     if cls in TOKENS:
-        small = um.backbone.Transformer(symbols=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
+        small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))
     unknown = [argument for argument in needed if argument not in GIVEN]
     if unknown:
@@ -68,9 +71,9 @@ def names():
     return sorted(config._PARTS)
 
 
-def test_every_room_is_there():
-    rooms = {name.split(".")[0] for name in names()}
-    assert rooms >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
+def test_every_package_of_parts_is_listed():
+    packages = {name.split(".")[0] for name in names()}
+    assert packages >= {"schedule", "process", "prediction", "backbone", "codec", "objective", "grid", "sampler"}
     for name in ("schedule.Cosine", "sampler.DPMpp", "backbone.UNet", "denoiser.Network", "train.Training"):
         assert name in names()
 
@@ -80,7 +83,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("part_name", names())
 
 
-def test_every_part_comes_back(part_name):
+def test_every_part_round_trips_through_its_description(part_name):
     part = made(part_name)
     description = config.describe(part)
     assert description["part"] == part_name
@@ -93,11 +96,11 @@ def test_every_part_comes_back(part_name):
         assert again == part
 
 
-def test_every_argument_is_kept_and_not_its_default():
+def test_arguments_other_than_the_defaults_round_trip():
     """Settings that are not the defaults, one of each kind of value."""
     part = um.objective.Regression(
         times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.3, sd=0.7)),
-        weight=um.objective.EDM(0.25),
+        weight=um.objective.EDMWeight(0.25),
         drop=0.125,
     )
     assert config.build(config.describe(part)) == part
@@ -109,12 +112,12 @@ def test_every_argument_is_kept_and_not_its_default():
     assert config.build(config.describe(None)) is None
 
 
-# A part of one's own
+# Parts of a user
 
 
 @config.register
 class Half(nn.Module):
-    """A user's backbone."""
+    """A backbone of a user."""
 
     def __init__(self, factor: float = 0.5) -> None:
         super().__init__()
@@ -146,7 +149,7 @@ def user_model(backbone):
     )
 
 
-def test_a_users_own_part_is_saved_and_loaded(tmp_path):
+def test_a_registered_part_is_saved_and_loaded(tmp_path):
     model = user_model(Half(0.25)).fit(tmp_path, device="cpu", quiet=True)
     again = um.load(tmp_path, device="cpu")
     assert isinstance(again.denoiser.backbone, Half)
@@ -154,7 +157,7 @@ def test_a_users_own_part_is_saved_and_loaded(tmp_path):
     assert torch.equal(model.sample(5), again.sample(5))
 
 
-def test_what_could_not_be_saved_is_said_before_training(tmp_path):
+def test_a_model_that_cannot_be_saved_is_refused_before_training(tmp_path):
     model = user_model(Stranger())
     with pytest.raises(um.UsageError, match=r"Stranger.*config\.register"):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
@@ -164,7 +167,7 @@ def test_what_could_not_be_saved_is_said_before_training(tmp_path):
         model.fit(tmp_path / "x", device="cpu", quiet=True)
 
 
-# What no part is
+# What is not a part
 
 
 @pytest.mark.parametrize(
@@ -183,17 +186,17 @@ def test_what_could_not_be_saved_is_said_before_training(tmp_path):
         ({"part": "codec.Affine", "shift": 0.0, "scale": 1.0, "clamp": [1.0]}, "cannot take"),
     ],
 )
-def test_what_no_part_is(monkeypatch, description, said):
+def test_invalid_descriptions_are_refused(monkeypatch, description, said):
     monkeypatch.setattr(checks, "jaxtyping_disable", True)
     with pytest.raises(um.UsageError, match=said):
         config.build(description)
 
 
-def test_an_unhashable_name():
+def test_an_unhashable_part_name_is_refused():
     with pytest.raises(um.UsageError):
         config.build({"part": ["schedule.Cosine"]})
 
 
-def test_a_value_that_json_has_not():
+def test_a_value_without_a_json_form_is_refused():
     with pytest.raises(um.UsageError, match="set"):
         config.describe({1, 2})

@@ -1,4 +1,4 @@
-"""`unmelt curve`: the numbers behind the pictures, and the pictures."""
+"""`unmelt curve`: its figures and its pictures."""
 
 import json
 
@@ -23,7 +23,7 @@ def unchecked(monkeypatch):
     monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
-def test_more_evaluations_are_better_and_all_is_drawn(ring, tmp_path, capsys, unchecked):
+def test_more_evaluations_reduce_the_error_and_all_pictures_are_drawn(ring, tmp_path, capsys, unchecked):
     assert main(["curve", str(ring), "--steps", "4", "16", "--rows", "64", "--out", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     for name in ("Euler", "DPM-Solver++(2M)", "default"):
@@ -42,13 +42,13 @@ def test_more_evaluations_are_better_and_all_is_drawn(ring, tmp_path, capsys, un
     ]
 
 
-def test_images_have_a_strip_of_moments(tmp_path, unchecked):
+def test_images_are_drawn_as_a_strip_over_time(tmp_path, unchecked):
     found = um.diagnose.curve(um.recipe.digits(steps=1), (2,), rows=12, out=tmp_path)
     assert found.measure == "Fréchet distance"
     assert (tmp_path / "trajectory.png").exists()
 
 
-def test_a_model_without_data_has_errors_only(ring, unchecked):
+def test_a_model_without_data_has_errors_but_no_distances(ring, unchecked):
     found = um.diagnose.curve(um.load(ring), (3,), rows=16)
     assert found.error["default"].keys() == {3}
     assert not found.distance
@@ -56,7 +56,7 @@ def test_a_model_without_data_has_errors_only(ring, unchecked):
 
 
 @pytest.mark.parametrize("given", [("--steps", "0"), ("--rows", "1"), ("--rows", "0"), ("--guidance", "nan")])
-def test_bad_input(ring, tmp_path, capsys, given, unchecked):
+def test_invalid_arguments_are_refused(ring, tmp_path, capsys, given, unchecked):
     assert main(["curve", str(ring), "--out", str(tmp_path / "new"), *given]) == 2
     assert "unmelt: " in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""The examples run, and what they claim is so."""
+"""The examples run, and their claims hold."""
 
 import importlib.util
 import math
@@ -25,8 +25,8 @@ def test_every_example_is_tested():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_melting(tmp_path, seed):
-    """The modes stand 4 alpha apart, within 4 standard errors of a difference of two means."""
+def test_melting_separates_the_modes_as_the_schedule_says(tmp_path, seed):
+    """The modes are 4 alpha apart, within 4 standard errors of a difference of two means."""
     points = 300
     rows = example("melting_two_modes")(points=points, seed=seed, out=tmp_path / "a.png")
     assert [row["t"] for row in rows] == [0.0, 0.25, 0.5, 1.0]
@@ -40,7 +40,7 @@ def test_melting(tmp_path, seed):
     assert Image.open(tmp_path / "a.png").size[0] > 300
 
 
-def test_langevin(tmp_path, monkeypatch):
+def test_langevin_finds_both_modes_with_equal_shares(tmp_path, monkeypatch):
     """Means within 0.05 of -2 and 2, and half of the points in each mode: 600 points, 4 standard errors are 0.082."""
     monkeypatch.setattr(config, "jaxtyping_disable", True)  # 500 small steps, of which the checks are most
     found = example("langevin_two_modes")(out=tmp_path / "a.png")
@@ -50,10 +50,10 @@ def test_langevin(tmp_path, monkeypatch):
     assert (tmp_path / "a.png").is_file()
 
 
-def test_ring(tmp_path):
-    """Samples are as near to the data as data are to data; the guided ones stand at the angle of their class.
+def test_ring_samples_match_the_data_and_guided_ones_their_class(tmp_path):
+    """Samples are as near to the data as data to data, and guided samples are at the angle of their class.
 
-    20 steps of second order leave the radius 0.03 too large, 40 steps 0.005: an error of the steps, not of the law.
+    20 steps of second order leave the radius 0.03 too large, 40 steps 0.005: a discretisation error.
     """
     found = example("ring")(points=1000, out=tmp_path / "a.png")
     assert abs(found["energy"]) < 0.01
@@ -64,7 +64,7 @@ def test_ring(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [("",), ("red", "blue")], ids=["no classes", "two classes"])
-def test_own_folder(tmp_path, classes, capsys):
+def test_own_folder_trains_on_images_with_and_without_classes(tmp_path, classes, capsys):
     for k in range(16):
         path = tmp_path / "mine" / classes[k % len(classes)] / f"{k}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def test_own_folder(tmp_path, classes, capsys):
 
 
 @pytest.mark.slow
-def test_digits(tmp_path, monkeypatch, capsys):
-    """Before anything is learned the demo is honest about it."""
+def test_digits_reports_poor_scores_before_training(tmp_path, monkeypatch, capsys):
+    """After two steps the scores are poor, and printed as they are."""
     monkeypatch.setattr(config, "jaxtyping_disable", True)
     scores = example("digits")(out=tmp_path / "run", steps=2)
     assert scores["classifier_accuracy"] < 0.5 < scores["classifier_floor"]

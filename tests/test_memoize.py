@@ -1,4 +1,4 @@
-"""What is remembered must be what would be worked out anew."""
+"""Memoized results equal those of the function, whatever happened to its arguments."""
 
 import torch
 
@@ -16,7 +16,7 @@ def counted():
     return double, calls
 
 
-def test_the_same_times_are_worked_out_once():
+def test_the_same_tensor_is_computed_once():
     double, calls = counted()
     t = torch.ones(3)
     with torch.no_grad():
@@ -26,7 +26,7 @@ def test_the_same_times_are_worked_out_once():
     assert calls == [2.0, 3.0, 2.0]
 
 
-def test_times_written_to_are_other_times():
+def test_a_tensor_written_to_is_computed_again():
     double, _ = counted()
     t = torch.ones(3)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def test_times_written_to_are_other_times():
         assert double(t, 2.0).tolist() == [1, 1, 1]
 
 
-def test_autograd_and_inference_mode_get_answers_of_their_own():
+def test_autograd_and_inference_mode_bypass_the_cache():
     double, calls = counted()
     t = torch.ones(3, requires_grad=True)
     (slope,) = torch.autograd.grad(double(t, 2.0).sum(), t)

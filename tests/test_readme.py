@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands there; only the training and the tuning are cut short."""
+"""The README's Python runs as written, with training and tuning shortened; its tree is the package's."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_readme_runs(tmp_path, monkeypatch, capsys):
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -33,7 +33,7 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert (angle - 2 * ring.means[1] / ring.means[1].norm()).norm() < 0.3  # guided to mode 1, and a little beyond
 
 
-def test_the_tree_in_the_readme_is_the_tree():
+def test_the_tree_in_the_readme_lists_the_package():
     said = set(re.findall(r"(?m)(?:^ {6}|(?<= {5}))(\w+(?:\.py|/))", README.read_text()))
     package = README.parent / "src" / "unmelt"
     there = {f"{p.name}/" if p.is_dir() else p.name for p in package.iterdir() if not p.name.startswith("_")}

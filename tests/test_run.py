@@ -1,4 +1,4 @@
-"""A run folder that is damaged in any way says so, in a sentence; and nothing in it is ever executed."""
+"""Damaged run folders are refused with a message, and nothing in them is ever executed."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import unmelt as um
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli import main
 
 
@@ -54,7 +54,7 @@ def refused(folder, capsys, *said):
 
 
 class Trap:
-    """Unpickled, it leaves a trace."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -65,7 +65,7 @@ class Trap:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("kept", [0, 1, 7, 100, -1], ids="{} bytes kept".format)
-def test_a_file_cut_short(folder, capsys, name, kept):
+def test_a_truncated_file_is_refused(folder, capsys, name, kept):
     path = folder / name
     path.write_bytes(path.read_bytes()[:kept])
     if (name, kept) == ("config.json", -1):  # only the newline is gone
@@ -75,18 +75,18 @@ def test_a_file_cut_short(folder, capsys, name, kept):
 
 
 @pytest.mark.parametrize("content", ["null", "[]", "5", '"text"', "{}", "{'a': 1}", '{"format": ', "[" * 100_000])
-def test_a_config_that_is_none(folder, capsys, content):
+def test_a_config_that_is_not_a_description_is_refused(folder, capsys, content):
     (folder / "config.json").write_text(content)
     refused(folder, capsys, "config.json", "damaged")
 
 
-def test_a_config_that_is_not_text(folder, capsys):
+def test_a_config_that_is_not_text_is_refused(folder, capsys):
     (folder / "config.json").write_bytes(b"\xff\xfe\x00\x81")
     refused(folder, capsys, "config.json", "damaged")
 
 
 @pytest.mark.parametrize("change", [("classes", ["a", "b"]), ("steps_done", 3), ("notes", " "), ("parameters", 1)])
-def test_a_value_changed_by_hand(folder, capsys, change):
+def test_an_edited_value_is_refused(folder, capsys, change):
     about = json.loads((folder / "config.json").read_text())
     assert about[change[0]] != change[1]
     about[change[0]] = change[1]
@@ -96,7 +96,7 @@ def test_a_value_changed_by_hand(folder, capsys, change):
         um.recipe.ring(width=8, depth=1, modes=2, steps=2, batch=4).fit(folder, device="cpu", quiet=True)
 
 
-def test_a_number_deep_inside_changed_by_hand(folder, capsys):
+def test_an_edited_nested_number_is_refused(folder, capsys):
     text = (folder / "config.json").read_text()
     assert text.count('"sigma_min": 0.002') == 1
     (folder / "config.json").write_text(text.replace('"sigma_min": 0.002', '"sigma_min": 0.003', 1))
@@ -104,7 +104,7 @@ def test_a_number_deep_inside_changed_by_hand(folder, capsys):
 
 
 @pytest.mark.parametrize("where", [-1, -200, 9, 300])
-def test_a_changed_byte_of_the_weights(folder, capsys, where):
+def test_a_changed_byte_of_the_weights_is_refused(folder, capsys, where):
     path = folder / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[where] ^= 1
@@ -112,46 +112,46 @@ def test_a_changed_byte_of_the_weights(folder, capsys, where):
     refused(folder, capsys, "model.safetensors")
 
 
-def test_another_format(folder, capsys):
-    sealed(folder, lambda about: about.update(format=2))
-    refused(folder, capsys, "format 2", "format 1")
+def test_an_unknown_format_is_refused(folder, capsys):
+    sealed(folder, lambda about: about.update(format=9))
+    refused(folder, capsys, "format 9", "format 1 or 2")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_file_that_is_gone(folder, capsys, name):
+def test_a_missing_file_is_refused(folder, capsys, name):
     (folder / name).unlink()
     refused(folder, capsys, f"has no {name}")
     (folder / name).mkdir()
     refused(folder, capsys, f"has no {name}")
 
 
-def test_a_run_folder_that_is_none(tmp_path, capsys):
+def test_a_path_that_is_not_a_run_folder_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     refused(tmp_path / "file", capsys, "file is a file")
     refused(tmp_path / "nothing", capsys, "there is no run folder", "unmelt train")
     refused(tmp_path, capsys, "has no config.json", "unmelt train")
 
 
-def test_the_weights_of_another_network(folder, tmp_path, capsys):
+def test_the_weights_of_another_network_are_refused(folder, tmp_path, capsys):
     other = tmp_path / "other"
     um.recipe.ring(width=12, depth=1, modes=2, steps=1, batch=4).fit(other, device="cpu", quiet=True)
     shutil.copy(other / "model.safetensors", folder)
     refused(folder, capsys, "is not the file that config.json describes")
     sealed(folder, lambda about: None)
-    refused(folder, capsys, "do not fit the network")
+    refused(folder, capsys, "do not fit its description")
 
 
-def test_weights_that_are_missing_or_too_many(folder, capsys):
+def test_missing_and_extra_weights_are_refused(folder, capsys):
     weights = load_file(folder / "model.safetensors")
     name = next(iter(weights))
     for changed in ({n: w for n, w in weights.items() if n != name}, {**weights, "more": torch.zeros(1)}):
         save_file(changed, folder / "model.safetensors")
         sealed(folder, lambda about: None)
-        refused(folder, capsys, "do not fit the network")
+        refused(folder, capsys, "do not fit its description")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoints/000000002.safetensors", "config.json"])
-def test_a_pickle_is_never_opened(folder, tmp_path, capsys, name):
+def test_a_pickle_is_never_loaded(folder, tmp_path, capsys, name):
     trace = tmp_path / "trace"
     for content in (pickle.dumps(Trap(trace)), pickle.dumps(Trap(trace), protocol=0)):
         (folder / name).write_bytes(content)
@@ -168,7 +168,7 @@ def test_a_pickle_is_never_opened(folder, tmp_path, capsys, name):
     assert trace.exists()  # the trap does work
 
 
-def test_a_header_that_claims_more_than_there_is(folder, capsys):
+def test_a_header_larger_than_the_file_is_refused(folder, capsys):
     path = folder / "model.safetensors"
     path.write_bytes(struct.pack("<Q", 2**62) + path.read_bytes()[8:])
     refused(folder, capsys, "model.safetensors")
@@ -190,7 +190,7 @@ def test_a_header_that_claims_more_than_there_is(folder, capsys):
         (lambda about: about["model"].update(denoiser=5), "does not describe a model"),
     ],
 )
-def test_a_config_that_lies_under_its_own_seal(folder, capsys, monkeypatch, change, said):
+def test_a_wrong_description_with_a_valid_digest_is_refused(folder, capsys, monkeypatch, change, said):
     from jaxtyping import config
 
     monkeypatch.setattr(config, "jaxtyping_disable", True)
@@ -198,7 +198,7 @@ def test_a_config_that_lies_under_its_own_seal(folder, capsys, monkeypatch, chan
     refused(folder, capsys, said)
 
 
-def test_show_reads_no_damaged_folder(folder, capsys):
+def test_show_refuses_damaged_metrics(folder, capsys):
     (folder / "metrics.jsonl").write_text("nonsense\n{}\n")
     assert main(["show", str(folder)]) == 2
     assert "metrics.jsonl, line 1" in capsys.readouterr().err
@@ -209,16 +209,16 @@ def test_show_reads_no_damaged_folder(folder, capsys):
     assert main(["show", str(folder)]) == 2
 
 
-def test_asking_leaves_nothing_behind(tmp_path):
-    run.writable(tmp_path / "a" / "b")
+def test_checking_that_a_folder_is_writable_creates_nothing(tmp_path):
+    run_folder.writable(tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
-    run.prepare(tmp_path / "a" / "b")
+    run_folder.prepare(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     assert not list((tmp_path / "a" / "b").iterdir())
 
 
-def test_a_relative_folder(tmp_path, monkeypatch):
+def test_a_relative_folder_is_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run.writable(run.Path("here"))
-    run.prepare(run.Path("here"))
+    run_folder.writable(run_folder.Path("here"))
+    run_folder.prepare(run_folder.Path("here"))
     assert (tmp_path / "here").is_dir()

@@ -23,11 +23,11 @@ def test_end_points_are_exact(any_schedule):
 
 
 @pytest.mark.parametrize("value", [schedule.Cosine(), schedule.Straight(), schedule.Straight(3.0)], ids=repr)
-def test_pure_noise_has_unit_size(value):
+def test_sigma_is_1_at_t_1_where_no_signal_is_left(value):
     assert value.sigma(column(1.0)).item() == pytest.approx(1, abs=1e-15)
 
 
-def test_published_formulas():
+def test_schedules_equal_their_published_formulas():
     t = torch.linspace(0.001, 0.999, 97, dtype=F64)
     near = {"rtol": 1e-13, "atol": 1e-15}
     beta = schedule.LinearBeta(0.1, 20.0)
@@ -44,13 +44,13 @@ def test_published_formulas():
     torch.testing.assert_close(growth, torch.full_like(growth, growth.mean()), rtol=1e-4, atol=0)
 
 
-def test_variance_preserving_ones_preserve_it(any_schedule):
+def test_alpha_squared_plus_sigma_squared_is_1_on_variance_preserving_schedules(any_schedule):
     if isinstance(any_schedule, schedule.Exponential | schedule.LinearBeta | schedule.Cosine):
         total = any_schedule.alpha(ALL) ** 2 + any_schedule.sigma(ALL) ** 2
         torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-15)
 
 
-def test_signal_falls_and_noise_rises(any_schedule):
+def test_alpha_decreases_and_sigma_increases(any_schedule):
     t = torch.cat([column(0.0), torch.linspace(1e-9, 1, 20_001, dtype=F64)])
     assert (any_schedule.alpha(t).diff() <= 0).all()
     assert (any_schedule.sigma(t).diff() >= 0).all()
@@ -58,7 +58,7 @@ def test_signal_falls_and_noise_rises(any_schedule):
     assert (any_schedule.log_snr_rate(t) < 0).all()
 
 
-def test_rates_are_the_derivatives(any_schedule):
+def test_rates_equal_the_derivatives_by_autograd(any_schedule):
     t = ALL.clone().requires_grad_()
     for value, rate in [
         (any_schedule.alpha, any_schedule.alpha_rate),
@@ -70,12 +70,11 @@ def test_rates_are_the_derivatives(any_schedule):
             torch.testing.assert_close(rate(t), torch.zeros_like(t))
             continue
         (derivative,) = torch.autograd.grad(out.sum(), t)
-        torch.testing.assert_close(
-            rate(t).detach(), derivative, rtol=1e-11, atol=1e-14
-        )  # autograd rounds where a sine is flat
+        # The absolute tolerance is for autograd, which rounds where a sine is flat.
+        torch.testing.assert_close(rate(t).detach(), derivative, rtol=1e-11, atol=1e-14)
 
 
-def test_rates_hold_at_the_ends(any_schedule):
+def test_rates_at_the_end_points_have_the_right_sign_and_are_finite_at_t_1(any_schedule):
     assert any_schedule.alpha_rate(column(0.0)).item() <= 0
     assert any_schedule.sigma_rate(column(0.0)).item() > 0
     assert math.isfinite(any_schedule.alpha_rate(column(1.0)).item())
@@ -83,20 +82,20 @@ def test_rates_hold_at_the_ends(any_schedule):
 
 
 def test_time_inverts_log_snr(any_schedule):
-    back = any_schedule.time(any_schedule.log_snr(ALL))
-    assert ((back - ALL) / ALL).abs().max() < 1e-12
+    times = any_schedule.time(any_schedule.log_snr(ALL))
+    assert ((times - ALL) / ALL).abs().max() < 1e-12
     assert any_schedule.time(any_schedule.log_snr(column(0.0))).item() == 0
     assert any_schedule.time(any_schedule.log_snr(column(1.0))).item() == pytest.approx(1, rel=1e-12)
 
 
-def test_log_snr_inverts_time(any_schedule):
+def test_time_gives_a_time_of_the_requested_log_snr(any_schedule):
     t = levels(any_schedule, 101)
     reached = any_schedule.log_snr(t)
     wanted = torch.linspace(20, reached[-1].item(), 101, dtype=F64)
     torch.testing.assert_close(reached, wanted, rtol=0, atol=1e-10)
 
 
-def test_shift_multiplies_the_noise_ratio():
+def test_shift_multiplies_the_noise_to_signal_ratio():
     plain, t = schedule.Straight(), ALL
     for shift in (0.25, 1.0, 3.0, 17.0):
         shifted = schedule.Straight(shift)
@@ -106,7 +105,7 @@ def test_shift_multiplies_the_noise_ratio():
         torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-15)
 
 
-def test_shape_and_dtype_stay(any_schedule):
+def test_results_keep_shape_and_dtype_of_the_times(any_schedule):
     for shape in [(), (3,), (2, 3)]:
         t = torch.full(shape, 0.3, dtype=F64)
         for value in (any_schedule.alpha, any_schedule.sigma, any_schedule.log_snr, any_schedule.log_snr_rate):
@@ -126,11 +125,11 @@ def test_shape_and_dtype_stay(any_schedule):
         lambda bad: schedule.Straight(shift=bad),
     ],
 )
-def test_bad_parameters_are_refused(make, bad):
+def test_parameters_that_are_not_positive_are_refused(make, bad):
     with pytest.raises(UsageError, match="positive number"):
         make(bad)
 
 
-def test_crossed_range_is_refused():
+def test_sigma_min_above_sigma_max_is_refused():
     with pytest.raises(UsageError, match="smaller"):
         schedule.VarianceExploding(80.0, 0.002)

@@ -1,4 +1,4 @@
-"""A model that is shared comes back bit for bit; and nothing that a stranger may have put on the Hub does harm."""
+"""A shared model comes back bit for bit, and nothing that a stranger may have published does harm."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def reach(monkeypatch, address):
 
 
 @pytest.fixture
-def there(monkeypatch):
+def fake_hub(monkeypatch):
     with fakehub.running() as running:
         reach(monkeypatch, running.address)
         yield running
@@ -63,7 +63,7 @@ def sealed(about):
     return json.dumps(about).encode()
 
 
-def test_saved_and_loaded_it_is_the_same_without_any_network(model, tmp_path, monkeypatch):
+def test_save_and_load_round_trip_without_network_access(model, tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("asked the network"))
     model.save_pretrained(tmp_path / "shared")
     again = um.Model.from_pretrained(tmp_path / "shared", device="cpu")
@@ -76,34 +76,34 @@ def test_saved_and_loaded_it_is_the_same_without_any_network(model, tmp_path, mo
     ]
 
 
-def test_there_and_back_over_the_hub(model, there, cache):
+def test_push_and_load_round_trip_through_the_hub(model, fake_hub, cache):
     address = model.push_to_hub("me/ring", token=fakehub.TOKEN, commit_message="First", license="mit")
-    assert address == f"{there.address}/me/ring"
-    assert there.messages == ["First"]
-    assert set(there.files("me/ring")) == {"config.json", "model.safetensors", "README.md"}
-    assert any(verb == "PUT" for verb, _ in there.asked)  # the weights went where large files go
+    assert address == f"{fake_hub.address}/me/ring"
+    assert fake_hub.messages == ["First"]
+    assert set(fake_hub.files("me/ring")) == {"config.json", "model.safetensors", "README.md"}
+    assert any(verb == "PUT" for verb, _ in fake_hub.asked)  # the weights went where large files go
     again = um.Model.from_pretrained("me/ring", cache_dir=cache, device="cpu")
     assert same(model, again)
-    assert sorted(there.read()) == ["config.json", "model.safetensors"]
+    assert sorted(fake_hub.read()) == ["config.json", "model.safetensors"]
 
 
-def test_only_description_and_weights_are_fetched(model, there, cache):
+def test_only_the_config_and_weights_are_downloaded(model, fake_hub, cache):
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
-    there.put("me/ring", pytorch_model__bin=b"pickle", pipeline__py=b"raise SystemExit", x__json=b"{}")
+    fake_hub.put("me/ring", pytorch_model__bin=b"pickle", pipeline__py=b"raise SystemExit", x__json=b"{}")
     um.Model.from_pretrained("me/ring", cache_dir=cache, device="cpu")
     assert {path.name for path in cache.rglob("*") if path.is_symlink()} == {"config.json", "model.safetensors"}
-    assert not {"pytorch_model.bin", "pipeline.py", "x.json"} & set(there.read())
+    assert not {"pytorch_model.bin", "pipeline.py", "x.json"} & set(fake_hub.read())
 
 
-def test_a_private_model_needs_a_token(model, there, cache):
+def test_a_private_model_needs_a_token(model, fake_hub, cache):
     model.push_to_hub("me/secret", token=fakehub.TOKEN, private=True)
-    assert there.private == {"me/secret"}
+    assert fake_hub.private == {"me/secret"}
     with pytest.raises(um.UsageError, match=r"no me/secret that you may see.*token"):
         um.Model.from_pretrained("me/secret", cache_dir=cache)
     assert same(model, um.Model.from_pretrained("me/secret", token=fakehub.TOKEN, cache_dir=cache, device="cpu"))
 
 
-def test_a_revision_is_what_it_was(model, there, cache):
+def test_a_revision_keeps_its_weights(model, fake_hub, cache):
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
     first = fakehub.oid("me/ring", 1)
     other = um.recipe.ring(width=8, depth=1, modes=2, steps=1, batch=4, seed=1)
@@ -116,10 +116,10 @@ def test_a_revision_is_what_it_was(model, there, cache):
         um.Model.from_pretrained("me/ring", revision="b" * 40, cache_dir=cache)
 
 
-def test_what_was_fetched_once_needs_no_network(model, monkeypatch, cache):
+def test_a_cached_model_loads_without_network_access(model, monkeypatch, cache):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries five times, ever later
-    with fakehub.running() as there:
-        reach(monkeypatch, there.address)
+    with fakehub.running() as fake_hub:
+        reach(monkeypatch, fake_hub.address)
         model.push_to_hub("me/ring", token=fakehub.TOKEN)
         um.Model.from_pretrained("me/ring", cache_dir=cache, device="cpu")
     assert same(model, um.Model.from_pretrained("me/ring", cache_dir=cache, device="cpu"))
@@ -129,16 +129,16 @@ def test_what_was_fetched_once_needs_no_network(model, monkeypatch, cache):
         model.push_to_hub("me/ring", token=fakehub.TOKEN)
 
 
-def test_what_the_hub_refuses_is_said(model, there, cache):
+def test_errors_of_the_hub_are_usage_errors(model, fake_hub, cache):
     with pytest.raises(um.UsageError, match="no me/nothing that you may see"):
         um.Model.from_pretrained("me/nothing", token=fakehub.TOKEN, cache_dir=cache)
     with pytest.raises(um.UsageError, match=r"the Hub refused me/ring \(401\)"):
         model.push_to_hub("me/ring")
     with pytest.raises(um.UsageError, match=r"the Hub refused me/ring \(401\)"):
         model.push_to_hub("me/ring", token="hf_reader")
-    assert not there.commits
-    there.put("me/gated", config__json=b"{}")
-    there.gated.add("me/gated")
+    assert not fake_hub.commits
+    fake_hub.put("me/gated", config__json=b"{}")
+    fake_hub.gated.add("me/gated")
     with pytest.raises(um.UsageError, match="gated"):
         um.Model.from_pretrained("me/gated", cache_dir=cache)
     for name in ("ring", "a/b/c", "me/", "../none", "me/ring?"):
@@ -148,46 +148,46 @@ def test_what_the_hub_refuses_is_said(model, there, cache):
             um.Model.from_pretrained(name)
 
 
-def test_foreign_repositories_are_refused(model, there, cache):
-    there.put("me/empty", README__md=b"hello")
-    there.put("me/other", config__json=b'{"model_type": "bert"}', model__safetensors=b"x" * 100)
-    for name, said in (("me/empty", "not a model of unmelt"), ("me/other", "damaged")):
-        with pytest.raises(um.UsageError, match=said):
+def test_foreign_repositories_are_refused(model, fake_hub, cache):
+    fake_hub.put("me/empty", README__md=b"hello")
+    fake_hub.put("me/other", config__json=b'{"model_type": "bert"}', model__safetensors=b"x" * 100)
+    for name, message in (("me/empty", "not a model of unmelt"), ("me/other", "damaged")):
+        with pytest.raises(um.UsageError, match=message):
             um.Model.from_pretrained(name, cache_dir=cache)
-    there.put("me/large", config__json=b" " * (hub.MOST_CONFIG + 1))
+    fake_hub.put("me/large", config__json=b" " * (hub.MOST_CONFIG + 1))
     with pytest.raises(um.UsageError, match="bytes; at most"):
         um.Model.from_pretrained("me/large", cache_dir=cache)
     model.push_to_hub("me/half", token=fakehub.TOKEN)
-    del there.files("me/half")["model.safetensors"]
+    del fake_hub.files("me/half")["model.safetensors"]
     with pytest.raises(um.UsageError, match="not a model of unmelt"):
         um.Model.from_pretrained("me/half", cache_dir=cache)
-    assert "model.safetensors" not in there.read()
+    assert "model.safetensors" not in fake_hub.read()
 
 
-def test_tampered_repositories_are_refused(model, there, cache):
+def test_tampered_repositories_are_refused(model, fake_hub, cache):
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
-    whole = there.files("me/ring")
+    whole = fake_hub.files("me/ring")
     weights, about = whole["model.safetensors"], json.loads(whole["config.json"])
 
-    there.put("me/weights", config__json=whole["config.json"], model__safetensors=weights[:-1] + b"!")
-    there.put("me/config", config__json=json.dumps({**about, "notes": "x"}).encode(), model__safetensors=weights)
+    fake_hub.put("me/weights", config__json=whole["config.json"], model__safetensors=weights[:-1] + b"!")
+    fake_hub.put("me/config", config__json=json.dumps({**about, "notes": "x"}).encode(), model__safetensors=weights)
     with pytest.raises(um.UsageError, match=r"is not the file that config\.json describes"):
         um.Model.from_pretrained("me/weights", cache_dir=cache)
     with pytest.raises(um.UsageError, match="was changed"):
         um.Model.from_pretrained("me/config", cache_dir=cache)
 
-    seen = len(there.read())
-    there.put("me/large", config__json=whole["config.json"], model__safetensors=weights + bytes(1 << 20))
+    seen = len(fake_hub.read())
+    fake_hub.put("me/large", config__json=whole["config.json"], model__safetensors=weights + bytes(1 << 20))
     with pytest.raises(um.UsageError, match="at most the"):
         um.Model.from_pretrained("me/large", cache_dir=cache)
     about["model"]["grid"]["part"] = "subprocess.run"
-    there.put("me/part", config__json=sealed(about), model__safetensors=weights)
+    fake_hub.put("me/part", config__json=sealed(about), model__safetensors=weights)
     with pytest.raises(um.UsageError, match=r"subprocess\.run"):
         um.Model.from_pretrained("me/part", cache_dir=cache)
-    assert there.read()[seen:].count("model.safetensors") == 1  # the oversized one was never fetched
+    assert fake_hub.read()[seen:].count("model.safetensors") == 1  # the oversized one was never fetched
 
 
-def test_without_the_client_a_folder_still_loads(model, tmp_path, monkeypatch):
+def test_a_folder_loads_without_huggingface_hub(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     model.save_pretrained(tmp_path / "shared")
     assert same(model, um.Model.from_pretrained(tmp_path / "shared", device="cpu"))
@@ -196,7 +196,7 @@ def test_without_the_client_a_folder_still_loads(model, tmp_path, monkeypatch):
             call()
 
 
-def test_the_lines_on_the_card_work(model, tmp_path, monkeypatch):
+def test_the_code_on_the_card_runs(model, tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "shared")
     text = (tmp_path / "shared" / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
@@ -208,7 +208,7 @@ def test_the_lines_on_the_card_work(model, tmp_path, monkeypatch):
     assert main([*command[1].split(), "--out", str(tmp_path / "ring"), *command[2].split()]) == 0  # the very run
 
 
-def test_the_card_says_what_is_known_and_that_the_rest_is_not(model, tmp_path):
+def test_the_card_states_what_is_known_and_what_is_not(model, tmp_path):
     model.save_pretrained(tmp_path / "a")
     text = (tmp_path / "a" / "README.md").read_text()
     assert text.startswith("---\nlicense: unknown\nlibrary_name: unmelt\n")
@@ -242,7 +242,7 @@ def test_scores_of_other_weights_are_not_shown(model, tmp_path):
         model.save_pretrained(tmp_path / "shared")
 
 
-def test_a_licence_once_given_stays(model, tmp_path):
+def test_a_licence_is_kept_by_later_saves(model, tmp_path):
     model.save_pretrained(tmp_path / "shared", license="mit")
     again = um.Model.from_pretrained(tmp_path / "shared", device="cpu")
     again.save_pretrained(tmp_path / "further")
@@ -253,7 +253,7 @@ def test_a_licence_once_given_stays(model, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def test_a_card_made_ones_own_is_kept(model, tmp_path):
+def test_an_edited_card_is_kept(model, tmp_path):
     model.save_pretrained(tmp_path / "shared")
     path = tmp_path / "shared" / "README.md"
     path.write_text(path.read_text().replace(card.OURS, "My own words."))
@@ -265,7 +265,7 @@ def test_a_card_made_ones_own_is_kept(model, tmp_path):
     assert "My own words." not in path.read_text()
 
 
-def test_the_newest_picture_goes_along(model, tmp_path, there):
+def test_the_newest_sample_picture_is_published(model, tmp_path, fake_hub):
     (model.folder / "samples").mkdir()
     for step in (1, 2):
         (model.folder / "samples" / f"{step:06d}.png").write_bytes(b"picture %d" % step)
@@ -273,10 +273,10 @@ def test_the_newest_picture_goes_along(model, tmp_path, there):
     assert (tmp_path / "shared" / "samples.png").read_bytes() == b"picture 2"
     assert "![Samples](samples.png)" in (tmp_path / "shared" / "README.md").read_text()
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
-    assert there.files("me/ring")["samples.png"] == b"picture 2"
+    assert fake_hub.files("me/ring")["samples.png"] == b"picture 2"
 
 
-def test_no_path_of_this_machine_is_shared(model, tmp_path):
+def test_local_paths_are_not_published(model, tmp_path):
     model.origin = {"recipe": "images", "settings": {"folder": str(tmp_path / "faces"), "size": 8}}
     model.save_pretrained(tmp_path / "shared")
     for name in ("config.json", "README.md"):
@@ -288,16 +288,16 @@ def test_no_path_of_this_machine_is_shared(model, tmp_path):
         model.save_pretrained(model.folder)
 
 
-def test_push_on_the_command_line(model, there, capsys, monkeypatch):
+def test_push_on_the_command_line(model, fake_hub, capsys, monkeypatch):
     assert main(["push", str(model.folder), "me/ring"]) == 2
-    said = capsys.readouterr()
-    assert "unmelt: the Hub refused me/ring (401)" in said.err
-    assert "Traceback" not in said.err
+    output = capsys.readouterr()
+    assert "unmelt: the Hub refused me/ring (401)" in output.err
+    assert "Traceback" not in output.err
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     monkeypatch.setenv("HF_TOKEN", fakehub.TOKEN)
     assert main(["push", str(model.folder), "me/ring", "--private", "--license", "mit", "--message", "Hello"]) == 0
-    assert there.address in capsys.readouterr().err
-    assert there.messages == ["Hello"]
-    assert there.private == {"me/ring"}
-    assert b"license: mit" in there.files("me/ring")["README.md"]
-    assert b'from_pretrained("me/ring")' in there.files("me/ring")["README.md"]
+    assert fake_hub.address in capsys.readouterr().err
+    assert fake_hub.messages == ["Hello"]
+    assert fake_hub.private == {"me/ring"}
+    assert b"license: mit" in fake_hub.files("me/ring")["README.md"]
+    assert b'from_pretrained("me/ring")' in fake_hub.files("me/ring")["README.md"]

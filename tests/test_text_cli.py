@@ -1,4 +1,4 @@
-"""Text on the command line: what is asked for comes, and what cannot be is told in a sentence, with exit code 2."""
+"""Text on the command line: sampling, infilling, and messages with exit code 2."""
 
 import pytest
 
@@ -49,10 +49,10 @@ MISTAKES = [
     ("sample masked --threshold 1.5", "at most 1"),
     ("sample masked --threshold nan", "at most 1"),
     ("sample masked --threshold 0.9 --order remask", "--threshold with --order remask"),
-    ("sample masked --label 3", "this is a model of text"),
-    ("sample masked --guidance 2", "this is a model of text"),
+    ("sample masked --label 3", "a model without classes"),
+    ("sample masked --guidance 2", "without a label"),
     ("sample masked --out x.png", "ends in .txt"),
-    ("sample uniform --threshold 0.9", "whose noise is masks"),
+    ("sample uniform --threshold 0.9", "a denoiser on masks"),
     ("sample ar --suffix x", "a prompt alone"),
     ("sample ar --order ancestral", "from left to right"),
     ("sample ar --order remask", "from left to right"),
@@ -60,9 +60,9 @@ MISTAKES = [
     ("sample masked --threshold 0.9 --entropy-budget 1", "one of them"),
     ("sample masked --entropy-budget -1", "not below 0"),
     ("sample masked --entropy-budget nan", "not below 0"),
-    ("sample masked --min-distance 0", "at least 1 place"),
+    ("sample masked --min-distance 0", "at least 1, the distance of neighbours"),
     ("sample masked --min-distance 4 --order remask", "--min-distance with --order remask"),
-    ("sample ar --min-distance 4", "writes from left to right"),
+    ("sample ar --min-distance 4", "decodes from left to right"),
     ("infill masked empty.txt", "which is empty"),
     ("infill masked binary", "which is not text"),
     ("infill masked missing.py", "No such file"),
@@ -102,7 +102,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("command", "said"), MISTAKES, ids=[command for command, _ in MISTAKES])
-def test_a_mistake_is_told_in_a_sentence(there, command, said, capsys):
+def test_a_mistake_is_refused_with_one_message(there, command, said, capsys):
     before = sorted(there.rglob("*"))
     assert main(command.split()) == 2
     out, err = capsys.readouterr()
@@ -119,7 +119,7 @@ def test_an_empty_marker_is_refused(there, capsys):
 
 @pytest.mark.parametrize("order", ["own", "confidence", "margin", "entropy", "random", "reading"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_prompts_stay_whatever_the_order(there, kind, order, capsys):
+def test_prompts_are_kept_in_every_decoding_order(there, kind, order, capsys):
     if kind == "uniform" and order != "own":
         pytest.skip("has no masks")
     assert main(["sample", kind, "--prompt", "def ", "--order", order, "--rows", "2", "--seed", "3"]) == 0
@@ -128,14 +128,14 @@ def test_prompts_stay_whatever_the_order(there, kind, order, capsys):
     assert out.startswith("def ")
 
 
-def test_many_at_once_and_apart(there, capsys):
+def test_entropy_budget_and_min_distance_keep_the_prompt(there, capsys):
     for kind in ("masked", "blocks"):
         for more in (["--entropy-budget", "9"], ["--entropy-budget", "30", "--min-distance", "4", "--order", "random"]):
             assert main(["sample", kind, "--prompt", "def ", *more]) == 0
             assert capsys.readouterr().out.startswith("def ")
 
 
-def test_gaps_are_filled_and_what_is_around_them_stays(there, capsys):
+def test_infill_fills_the_gaps_and_keeps_the_text_around_them(there, capsys):
     for kind in ("masked", "blocks"):
         for more in ([], ["--threshold", "0.5"], ["--order", "ancestral"]):
             assert main(["infill", kind, "two.py", "--tokens", "3", *more]) == 0
@@ -145,7 +145,7 @@ def test_gaps_are_filled_and_what_is_around_them_stays(there, capsys):
             assert "<gap>" not in out
 
 
-def test_watched_or_written_to_a_file_it_is_the_same_text(there, tmp_path, capsys):
+def test_live_display_and_output_file_give_the_same_text(there, tmp_path, capsys):
     asked = ["sample", "blocks", "--prompt", "def ", "--threshold", "0.9", "--seed", "1"]
     assert main(asked) == 0
     plain = capsys.readouterr().out

@@ -5,14 +5,17 @@ order of the book:
 
     schedule, posterior, condition, process   how data melts, and what can be believed about it
     backbone, denoiser, objective             networks, what their output means, what training minimises
+    adapter                                   small changes of a trained network
     sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
     likelihood                                how probable
-    codec, data, train, metric, picture       around it: files in, scores and pictures out
+    codec, encoder, data, train               around it: data, captions and files in, learning
+    metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, recipe, load            all of it together
     interop                                   models of diffusers, in and out
 """
 
 from unmelt import (
+    adapter,
     backbone,
     codec,
     compare,
@@ -20,11 +23,13 @@ from unmelt import (
     data,
     denoiser,
     diagnose,
+    encoder,
     guidance,
     interop,
     inverse,
     likelihood,
     metric,
+    modality,
     objective,
     picture,
     posterior,
@@ -38,20 +43,22 @@ from unmelt import (
 from unmelt.condition import Condition
 from unmelt.denoiser import prediction
 from unmelt.errors import UsageError
-from unmelt.model import Model, SampleFrame, TextFrame, TextModel, from_pretrained, load
+from unmelt.model import Model, SampleFrame, SampleRequest, TextFrame, TextModel, from_pretrained, load
 from unmelt.sampler import Grid, State, grid, sample, trajectory
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Condition",
     "Grid",
     "Model",
     "SampleFrame",
+    "SampleRequest",
     "State",
     "TextFrame",
     "TextModel",
     "UsageError",
+    "adapter",
     "backbone",
     "codec",
     "compare",
@@ -59,6 +66,7 @@ __all__ = [
     "data",
     "denoiser",
     "diagnose",
+    "encoder",
     "from_pretrained",
     "grid",
     "guidance",
@@ -67,6 +75,7 @@ __all__ = [
     "likelihood",
     "load",
     "metric",
+    "modality",
     "objective",
     "picture",
     "posterior",

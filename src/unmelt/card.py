@@ -1,7 +1,8 @@
-"""The model card: README.md of a folder that is shared, as the Hub shows it.
+"""The model card: README.md of a shared folder, as the Hub shows it.
 
-Everything it says is read from the run folder: settings, steps, losses, scores that `unmelt eval` found for these very
-weights. What is not known is said to be unknown. A card that a person has made their own is left as it is.
+Everything in it is read from the run folder: settings, steps, losses, and the scores that `unmelt eval` measured with
+these weights. What the folder does not record is said to be unknown. A card that somebody has edited, and from which
+they took the marker comment, is not overwritten.
 """
 
 import json
@@ -11,10 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unmelt import run
+from unmelt import config, run_folder
 from unmelt.errors import UsageError
 from unmelt.train import read_metrics
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 
 CARD, SCORES, PICTURE = "README.md", "eval.json", "samples.png"
 
@@ -24,23 +25,26 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 def finish(folder: Path, home: Path | None, name: str | None, license: str | None) -> None:
-    """Give a folder with config.json and weights its card, scores and picture; the last two are in `home`, if any.
+    """Add a card, scores and a picture of samples to a folder that holds config.json and weights.
 
-    name      by which it will be loaded; that of the folder if not given
-    license   of the weights; what an earlier card said if not given, "unknown" if there is none
+    Args:
+        folder: The folder to share.
+        home: The run folder of the model, from which scores, losses and the picture are taken; None if it has none.
+        name: The name that the model will be loaded by; None for the folder's name.
+        license: License of the weights, by its short name; None keeps that of an earlier card, or "unknown".
     """
     check_license(license)
-    about = run.read_about(folder)
+    about = run_folder.read_about(folder)
     cards = [place / CARD for place in (folder, home) if place is not None and (place / CARD).is_file()]
     if license is None:
         license = next(filter(None, map(_license, cards)), None)
     picture, scores, seconds = folder / PICTURE, None, None
     if home is not None:
-        scores, lines = read_scores(home, about), read_metrics(home / run.METRICS)
+        scores, lines = read_scores(home, about), read_metrics(home / run_folder.METRICS)
         seconds = lines[-1]["seconds"] if lines else None
-        taken = _picture(home)
-        if taken is not None and taken.absolute() != picture.absolute():
-            shutil.copyfile(taken, picture)
+        newest = _picture(home)
+        if newest is not None and newest.absolute() != picture.absolute():
+            shutil.copyfile(newest, picture)
         if scores is not None and home.absolute() != folder.absolute():
             shutil.copyfile(home / SCORES, folder / SCORES)
     own = next((card for card in cards if OURS not in card.read_text()), None)
@@ -49,13 +53,31 @@ def finish(folder: Path, home: Path | None, name: str | None, license: str | Non
 
 
 def check_license(license: str | None) -> None:
-    """Refuse what the Hub does not take for the name of a licence."""
+    """Refuse a license name that the Hub would not accept.
+
+    Args:
+        license: The short name; None is accepted.
+
+    Raises:
+        UsageError: If it is not made of small letters, digits, dots, plus signs and hyphens.
+    """
     if license is not None and not LICENSE.fullmatch(license):
         raise UsageError(f"license={license!r}", "the licence's short name, in small letters", 'license="apache-2.0"')
 
 
 def read_scores(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """What `unmelt eval` wrote about these weights; None if it wrote nothing, or it was about others."""
+    """Read the scores that `unmelt eval` wrote for these weights.
+
+    Args:
+        folder: The run folder.
+        about: Its config.json.
+
+    Returns:
+        Scores by name; None if there are none, or they belong to other weights.
+
+    Raises:
+        UsageError: If the file of scores is damaged.
+    """
     path = folder / SCORES
     if not path.is_file():
         return None
@@ -85,15 +107,27 @@ def card(
     scores: dict[str, Any] | None,
     picture: bool,
 ) -> str:
-    """The text of the card of a model that `about` (a config.json) describes."""
+    """Write the text of a model card.
+
+    Args:
+        about: The model's config.json.
+        name: The name that it is loaded by, such as OWNER/NAME.
+        license: License of the weights, by its short name; None for unknown.
+        seconds: How long training took; None for unknown.
+        scores: Scores of these weights by name; None for unknown.
+        picture: Whether samples.png lies beside the card.
+
+    Returns:
+        The card, in Markdown with the Hub's metadata in front.
+    """
     denoiser, classes, origin = about["model"]["denoiser"], about["classes"], about["origin"]
     shape = (denoiser.get("base") or denoiser)["shape"]
-    images = len(shape) == 3
     recipe = origin.get("recipe", "none")
-    kind = "images" if images else "points"
+    modality = config.build(about["model"]["modality"])
+    kind = modality.name
     what = f"{kind} of shape {' x '.join(map(str, shape))}"
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
-    front += ["pipeline_tag: unconditional-image-generation"] if images else []
+    front += [f"pipeline_tag: {modality.hub_task}"] if modality.hub_task else []
     front += ["tags:", "- unmelt", "- diffusion", "---"]
     label = f", label={classes[-1]!r}, guidance=2.0" if classes else ""
     body = [
@@ -106,17 +140,14 @@ def card(
 # pip install "unmelt[hub]"
 import unmelt as um
 
-model = um.Model.from_pretrained("{name}")  # a folder on disk does as well
+model = um.from_pretrained("{name}")  # a folder on disk does as well
 x = model.sample(16, seed=0{label})
 model.draw(x, path="samples.png")
 ```""",
         "## What it is",
         _table(
             {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
-            | {
-                part: short(about["model"][part] or "what is in stock")
-                for part in ("codec", "sampler", "grid", "objective")
-            }
+            | {part: short(about["model"][part] or "the default") for part in ("codec", "sampler", "grid", "objective")}
             | {"classes": ", ".join(classes) or "none"}
         ),
         "## Data",
@@ -149,7 +180,7 @@ def _trained(about: dict[str, Any], seconds: float | None) -> str:
 
 def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] | None) -> str:
     training, classes = about["model"]["training"], about["classes"]
-    facts = [
+    reversal_facts = [
         f"It makes {what}, and no others.",
         f"It knows {len(classes)} classes and nothing else to be told."
         if classes
@@ -157,10 +188,10 @@ def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] 
         f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
     ]
     if training and about["steps_done"] < training["steps"]:
-        facts.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
+        reversal_facts.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
     if scores is None:
-        facts.append("Nobody has recorded how good it is.")
-    return "\n".join(f"- {fact}" for fact in facts)
+        reversal_facts.append("Nobody has recorded how good it is.")
+    return "\n".join(f"- {fact}" for fact in reversal_facts)
 
 
 def _table(values: dict[str, Any]) -> str:
@@ -173,7 +204,14 @@ def _table(values: dict[str, Any]) -> str:
 
 
 def short(part: Any) -> str:
-    """A part's description as the call that would make it."""
+    """Write a part's description as the call that would make the part.
+
+    Args:
+        part: A description as in config.json, or a plain value.
+
+    Returns:
+        The call.
+    """
     if isinstance(part, dict):
         inside = ", ".join(f"{name}={short(value)}" for name, value in part.items() if name != "part")
         return f"{part['part'].rpartition('.')[2]}({inside})"

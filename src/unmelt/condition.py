@@ -1,29 +1,51 @@
-"""What is known about the thing to be generated: one typed object for every kind of conditioning.
+"""What is known about the data to be generated: one typed object for every kind of conditioning.
 
-Row b of a condition belongs to row b of the batch. `given[b]` is False where that row has been dropped to the null
-condition, the one that classifier-free guidance subtracts; every backbone learns what null looks like.
+Row b of a condition belongs to row b of the batch. A row that is not given a field has the null condition for it, the
+one that classifier-free guidance subtracts; every backbone learns what null looks like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from unmelt.errors import UsageError
+
+RowSelection: TypeAlias = slice | Tensor
+
+FIELDS = ("label", "vector", "sequence", "sequence_mask", "context", "known_tokens", "guidance_scale", "adapter")
+DROPPABLE = ("label", "vector", "sequence", "context")
+"""Fields that have a null; the others always count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """A class, a vector, a sequence, something laid beside x, or any of these together.
+    """Label, vector, sequence, context or known tokens of each row, or any of these together.
 
-    label     which class, 0 to K - 1
-    vector    any features of fixed size
-    sequence  tokens to attend to (an encoded caption); `sequence_mask` is True where a token is real
-    known_tokens     tokens that are known, -1 where one is not; every row's own, and never dropped
-    context   channels aligned with x, concatenated to it by the backbone (a low-resolution image, past frames)
-    given     True where the row has its condition, False where it is dropped to null; made by `drop`
+    Args:
+        label: [rows], the class, 0 to classes - 1.
+        vector: [rows, features], any features of fixed size.
+        sequence: [rows, length, width], tokens to attend to, such as an encoded caption.
+        sequence_mask: [rows, length], True where a token of the sequence is real. None: all are.
+        context: [rows, channels, *space], aligned with x; the backbone concatenates it (a low-resolution image, past
+            frames).
+        known_tokens: [rows, *tokens], tokens of x0 that are known, -1 where one is not. Never dropped.
+        guidance_scale: [rows], scale of the guidance of each row, which takes the place of the guidance's own. Never
+            dropped.
+        adapter: [rows], the number of the model's adapter that each row uses, -1 for none. Never dropped.
+        extra: Kinds of conditions of your own, by name: tensors with rows first, which a backbone of your own reads.
+            They are dropped like labels.
+        given: For a field or an extra, [rows], True where the row is given it and False where it has the null. What has
+            no entry is given to every row. Made by `drop` and `join`.
+
+    Raises:
+        UsageError: If an extra has the name of a field.
     """
 
     label: Int64[Tensor, " rows"] | None = None
@@ -32,48 +54,150 @@ class Condition:
     sequence_mask: Bool[Tensor, "rows length"] | None = None
     context: Float[Tensor, "rows channels *space"] | None = None
     known_tokens: Int64[Tensor, "rows *tokens"] | None = None
-    given: Bool[Tensor, " rows"] | None = None
+    guidance_scale: Float[Tensor, " rows"] | None = None
+    adapter: Int64[Tensor, " rows"] | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Condition(**{name: None if v is None else change(v) for name, v in values.items()})
+    def __post_init__(self) -> None:
+        if taken := [name for name in self.extra if name in FIELDS]:
+            raise UsageError(f"an extra condition called {taken[0]!r}", "a name of its own", f"{taken[0]}=...")
+
+    def is_given(self, name: str) -> Bool[Tensor, " rows"] | None:
+        """Which rows are given a field.
+
+        Args:
+            name: The field.
+
+        Returns:
+            [rows], True where the row is given the field; None if every row is.
+        """
+        return self.given.get(name)
 
     def __len__(self) -> int:
-        """The number of rows."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                return len(value)
-        return 0
+        """The number of rows; 0 if nothing is known."""
+        return next((len(value) for value in self._tensors().values()), 0)
 
     def drop(self, rows: Bool[Tensor, " rows"]) -> Condition:
-        """The same condition with these rows made null."""
-        return replace(self, given=~rows if self.given is None else self.given & ~rows)
+        """The same condition with some rows made null.
+
+        Args:
+            rows: [rows], True for those to drop.
+
+        Returns:
+            The condition, in which those rows are given no droppable field.
+        """
+        left = ~rows
+        names = [name for name in self._tensors() if name in DROPPABLE or name in self.extra]
+        return replace(self, given={name: self.given[name] & left if name in self.given else left for name in names})
 
     def null(self) -> Condition:
         """The same condition with every row made null."""
-        return self.drop(self._every_row(True)) if len(self) else self
+        if not len(self):
+            return self
+        device = next(iter(self._tensors().values())).device
+        return self.drop(torch.ones(len(self), dtype=torch.bool, device=device))
 
     def to(self, device: torch.device | str) -> Condition:
+        """The same condition on a device.
+
+        Args:
+            device: Where its tensors go.
+
+        Returns:
+            The condition there.
+        """
         return self._each(lambda value: value.to(device))
 
-    def __getitem__(self, rows: slice | Tensor) -> Condition:
+    def __getitem__(self, rows: RowSelection) -> Condition:
+        """Some of the rows, by slice, index or mask."""
         return self._each(lambda value: value[rows])
 
-    @staticmethod
-    def join(parts: Sequence[Condition]) -> Condition:
-        """Rows of several conditions, one after the other; parts must know the same kinds of things."""
-        if any(part.given is not None for part in parts):
-            parts = [part if part.given is not None else part.drop(part._every_row(False)) for part in parts]
-        columns = {}
-        for field in fields(Condition):
-            values = [getattr(part, field.name) for part in parts]
-            known = [value for value in values if value is not None]
-            if known and len(known) < len(values):
-                raise ValueError(f"conditions with and without {field.name!r} cannot be joined; give it to all of them")
-            columns[field.name] = torch.cat(known) if known else None
-        return Condition(**columns)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        values: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else change(v) for name in FIELDS}
+        own = {name: change(value) for name, value in self.extra.items()}
+        return Condition(**values, extra=own, given={name: change(value) for name, value in self.given.items()})
 
-    def _every_row(self, value: bool) -> Bool[Tensor, " rows"]:
-        device = next(v.device for f in fields(self) if (v := getattr(self, f.name)) is not None)
-        return torch.full((len(self),), value, device=device)
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that is known, by name."""
+        return {name: v for name in FIELDS if (v := getattr(self, name)) is not None} | dict(self.extra)
+
+    @property
+    def is_droppable(self) -> bool:
+        """Whether there is anything that has a null, which guidance can move away from."""
+        return any(name in DROPPABLE or name in self.extra for name in self._tensors())
+
+    @staticmethod
+    def join(parts: Sequence[Condition | None], rows: Sequence[int] | None = None) -> Condition | None:
+        """Rows of several conditions, one after the other, whatever each of them knows.
+
+        A row that lacks a field which others have is null for it: it has no known tokens, guidance scale 1, no adapter.
+        Sequences are padded to the longest, and masked.
+
+        Args:
+            parts: The conditions; None stands for rows of which nothing is known.
+            rows: The number of rows of each part; needed where a part is None or knows nothing.
+
+        Returns:
+            The joined condition; None if nothing is known of any row.
+
+        Raises:
+            UsageError: If a field has different shapes in different parts.
+        """
+        known = [Condition() if part is None else part for part in parts]
+        sizes = [len(part) for part in known] if rows is None else list(rows)
+        own = list(dict.fromkeys(name for part in known for name in part.extra))
+        tensors = {name: v for name in (*FIELDS, *own) if (v := _joined(name, known, sizes)) is not None}
+        present = [name for name in tensors if name in DROPPABLE or name in own]
+        given = {name: flags for name in present if (flags := _flags(name, known, sizes)) is not None}
+        fields: dict[str, Any] = {name: value for name, value in tensors.items() if name in FIELDS}
+        extra = {name: value for name, value in tensors.items() if name in own}
+        return Condition(**fields, extra=extra, given=given) if tensors else None
+
+
+def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tensor | None:
+    """One field of all rows, filled where a part lacks it."""
+    values = [part._tensors().get(name) for part in parts]
+    length = max((part.sequence.shape[1] for part in parts if part.sequence is not None), default=0)
+    if name == "sequence_mask" and any(part.sequence is not None for part in parts):
+        uneven = len({None if part.sequence is None else part.sequence.shape[1] for part in parts}) > 1
+        if uneven or any(value is not None for value in values):
+            values = [_mask(part, rows, length) for part, rows in zip(parts, sizes, strict=True)]
+    if name == "sequence":
+        values = [None if v is None else F.pad(v, (0, 0, 0, length - v.shape[1])) for v in values]
+    first = next((value for value in values if value is not None), None)
+    if first is None:
+        return None
+    shapes = {tuple(value.shape[1:]) for value in values if value is not None}
+    if len(shapes) > 1:
+        raise UsageError(
+            f"conditions with a {name} of shape {' and '.join(map(str, sorted(shapes)))} in one batch",
+            "one shape for all rows",
+            "two batches",
+        )
+    filler = {"known_tokens": -1, "guidance_scale": 1, "adapter": -1}.get(name, 0)
+    pairs = zip(values, sizes, strict=True)
+    return torch.cat([first.new_full((n, *first.shape[1:]), filler) if v is None else v for v, n in pairs])
+
+
+def _mask(part: Condition, rows: int, length: int) -> Tensor:
+    """Which tokens of a part's sequence are real, when all sequences are padded to one length."""
+    if part.sequence is None:
+        device = next((value.device for value in part._tensors().values()), None)
+        return torch.zeros(rows, length, dtype=torch.bool, device=device)
+    mask = part.sequence_mask
+    real = part.sequence.new_ones(part.sequence.shape[:2], dtype=torch.bool) if mask is None else mask
+    return F.pad(real, (0, length - real.shape[1]))
+
+
+def _flags(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tensor | None:
+    """Which of all rows are given a field; None if all are."""
+    values = [(part._tensors().get(name), part.given.get(name)) for part in parts]
+    if all(value is not None and flags is None for value, flags in values):
+        return None
+    device = next(value.device for value, _ in values if value is not None)
+    of_parts = [
+        torch.full((rows,), value is not None, device=device) if flags is None else flags
+        for (value, flags), rows in zip(values, sizes, strict=True)
+    ]
+    return torch.cat(of_parts)

@@ -1,18 +1,20 @@
-"""Parts to JSON and back: how a run folder says what it holds.
+"""Parts to JSON and back: how a run folder describes what it holds.
 
 One rule makes every part describable: a constructor keeps each of its arguments as an attribute of the same name. A
-description is {"part": "schedule.Cosine", argument: value, ...}, nested as parts are; building one back constructs only
-classes that are listed here, so a file from a stranger can name nothing else.
+description is {"part": "schedule.Cosine", argument: value, ...}, nested as parts are. Building a part constructs only
+classes that are registered here, so a file from someone else can name nothing else.
 """
 
 import inspect
 from types import ModuleType
 from typing import Any, TypeVar
 
-from unmelt import backbone, codec, objective, process, sampler, schedule
+from unmelt import backbone, codec, encoder, modality, objective, process, sampler, schedule
+from unmelt.adapter import LoRA
 from unmelt.denoiser import (
     Autoregressive,
     Blockwise,
+    FlowMap,
     GaussianMixtureDenoiser,
     Network,
     ResidualDenoiser,
@@ -22,7 +24,7 @@ from unmelt.denoiser import (
 from unmelt.errors import UsageError, nearest
 from unmelt.sampler import grid
 from unmelt.train import AdamW, Muon, Training, lr_schedule
-from unmelt.train.processes import kind
+from unmelt.train.distributed import unsharded_class
 
 Part = TypeVar("Part", bound=type)
 
@@ -31,7 +33,7 @@ _NAMES: dict[type, str] = {}
 
 
 def _list(name: str, module: ModuleType) -> None:
-    """Every concrete part a module holds, under the module's short name."""
+    """Register every concrete part of a module, under the module's short name."""
     for cls in vars(module).values():
         if not inspect.isclass(cls) or not cls.__module__.startswith(module.__name__) or cls in _NAMES:
             continue
@@ -41,10 +43,25 @@ def _list(name: str, module: ModuleType) -> None:
             _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
 
 
-for _module in (schedule, process, prediction, backbone, codec, objective, grid, sampler, sampler.tokens, lr_schedule):
+_MODULES = (
+    schedule,
+    process,
+    prediction,
+    backbone,
+    codec,
+    encoder,
+    modality,
+    objective,
+    grid,
+    sampler,
+    sampler.tokens,
+    lr_schedule,
+)
+for _module in _MODULES:
     _list(_module.__name__.rpartition(".")[2], _module)
 for _class in (
     Network,
+    FlowMap,
     ResidualDenoiser,
     GaussianMixtureDenoiser,
     TokenNetwork,
@@ -53,20 +70,35 @@ for _class in (
     Training,
     AdamW,
     Muon,
+    LoRA,
 ):
     _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
     _PARTS[_name], _NAMES[_class] = _class, _name
 
 
 def register(part: Part) -> Part:
-    """Class decorator: let run folders hold a part of your own. Import it before you load one."""
+    """Class decorator: let run folders hold a part of your own. Import its module before you load such a folder.
+
+    Args:
+        part: The class.
+
+    Returns:
+        The same class.
+    """
     name = f"{part.__module__}.{part.__qualname__}"
     _PARTS[name], _NAMES[part] = part, name
     return part
 
 
 def part(name: str) -> type:
-    """The class that a description calls by this name."""
+    """The class that descriptions call by this name.
+
+    Args:
+        name: A registered name, such as "schedule.Cosine".
+
+    Returns:
+        The class.
+    """
     return _PARTS[name]
 
 
@@ -75,12 +107,22 @@ def _arguments(cls: type) -> list[str]:
 
 
 def describe(part: Any) -> Any:
-    """What JSON can hold of a part: its name and its arguments, or a plain value as it is."""
+    """Describe a part as JSON can hold it.
+
+    Args:
+        part: A part, a plain value, or a list of them.
+
+    Returns:
+        {"part": name, argument: description, ...} for a part; a plain value as it is.
+
+    Raises:
+        UsageError: If the class is not registered or does not keep an argument as an attribute.
+    """
     if part is None or isinstance(part, bool | int | float | str):
         return part
     if isinstance(part, list | tuple):
         return [describe(value) for value in part]
-    cls = kind(part)
+    cls = unsharded_class(part)
     name = _NAMES.get(cls)
     if name is None:
         raise UsageError(
@@ -98,8 +140,36 @@ def describe(part: Any) -> Any:
     return {"part": name} | {argument: describe(getattr(part, argument)) for argument in _arguments(cls)}
 
 
+def complete(description: Any) -> Any:
+    """A description with the defaults of arguments that its parts had not yet when it was written.
+
+    Args:
+        description: A description, of this version or an earlier one.
+
+    Returns:
+        The description that `describe` gives today of what it builds.
+    """
+    if isinstance(description, list):
+        return [complete(value) for value in description]
+    if not isinstance(description, dict) or description.get("part") not in _PARTS:
+        return description
+    parameters = inspect.signature(_PARTS[description["part"]]).parameters.values()
+    defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
+    return defaults | {name: complete(value) for name, value in description.items()}
+
+
 def build(description: Any) -> Any:
-    """The part that `describe` described; anything else is a `UsageError`."""
+    """Build a part from what `describe` returned.
+
+    Args:
+        description: A description; lists become tuples, plain values stay as they are.
+
+    Returns:
+        The part.
+
+    Raises:
+        UsageError: If the part is not registered, or the arguments are not those of its constructor.
+    """
     if isinstance(description, list):
         return tuple(build(value) for value in description)
     if not isinstance(description, dict):

@@ -1,4 +1,4 @@
-"""What to compute on."""
+"""Devices to compute on, and the memory in use on them."""
 
 import resource
 import sys
@@ -9,7 +9,17 @@ from unmelt.errors import UsageError
 
 
 def device_named(name: str | torch.device) -> torch.device:
-    """A device to compute on; "auto" is a GPU where there is one."""
+    """The torch device of this name.
+
+    Args:
+        name: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1" and so on, or a torch device.
+
+    Returns:
+        The device.
+
+    Raises:
+        UsageError: If this machine has no such device.
+    """
     known = ["auto", "cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     name = str(name)
     if name == "auto":
@@ -20,7 +30,14 @@ def device_named(name: str | torch.device) -> torch.device:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that were in use: of the GPU's memory, or else of this process's."""
+    """Peak memory use so far.
+
+    Args:
+        device: A GPU, for the memory that torch has allocated on it; else the memory of this process is measured.
+
+    Returns:
+        Bytes.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""What people look at to choose a sampler: quality against evaluations, paths, and how straight they are."""
+"""Diagnostics for choosing a sampler: quality against network evaluations, trajectories, straightness of paths."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,25 +14,31 @@ from torch import Tensor
 from unmelt import metric, picture
 from unmelt.errors import UsageError
 from unmelt.model import Model, check_rows
+from unmelt.model.request import guided
 from unmelt.rng import fold
 from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, default_sampler, grid, trajectory
 
 ACCURATE = 160
-"""Steps of the paths that all others are held against."""
+"""Steps of the reference paths."""
 
 STEPS = (4, 6, 8, 10, 15, 20, 40)
-SHOWN, MOMENTS, POINTS = 8, 9, 1000
-"""Paths of images in a picture, and moments of them; points in a picture of points."""
+MOMENTS = 9
+"""Times of a trajectory that are drawn."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Errors and distances by sampler and number of evaluations.
+    """Errors and distances by sampler and number of network evaluations.
 
-    error        root mean square distance of end points from those of accurate paths, in model space
-    distance     Fréchet (images) or energy (points) distance of the samples to held-out data; empty without data
-    floor        the same for as many real training data
-    straightness of the accurate paths; 0 is straight
+    Args:
+        rows: Number of samples, from the same noise for every sampler.
+        measure: Name of the distance; empty without data.
+        error: Root mean square distance of end points from those of the reference paths, in model space.
+        distance: Distance of the samples to held-out data, such as the Fréchet distance of images; empty without data.
+        floor: The distance of as many training rows; None without data.
+        straightness: S of the reference paths; 0 is straight (`metric.straightness`).
+        detour: Excess length of the reference paths over their chords, as a share of the chords.
+        bend: Distance of the reference paths from their chords, by u from 0 (data) to 1 (noise).
     """
 
     rows: int
@@ -54,28 +60,41 @@ def curve(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Curve:
-    """Measure, and with `out` also draw: curve.png, quality.png (with data), straightness.png and trajectory.png.
+    """Measure errors and distances of several samplers, and how straight the model's paths are.
 
-    rows   of noise, the same for every sampler, their classes as in the training data
+    Args:
+        model: The model.
+        steps: Numbers of network evaluations to try.
+        rows: Number of samples, from the same noise for every sampler. Their classes are in the training data's
+            proportions.
+        guidance: Scale of classifier-free guidance; 1 is unguided.
+        seed: Seed of the noise.
+        out: Folder for curve.png, quality.png (with data), straightness.png and trajectory.png; None draws nothing.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        UsageError: If there are fewer than two rows.
     """
     check_rows(rows)
     if rows < 2:
         raise UsageError(f"rows={rows}", "at least two", "rows=256")
-    ways = {(name, n): way for n in sorted(set(steps)) for name, way in _ways(model, n, guidance).items()}
+    samplers = {(name, n): pair for n in sorted(set(steps)) for name, pair in _samplers(model, n, guidance).items()}
     labels = _labels(model, rows)
-    denoiser, device = model.guided(guidance), model.device
+    denoiser, device = guided(model.denoiser, guidance), model.device
     settings: Any = {"rows": rows, "seed": fold(seed, 0), "label": labels, "device": device}
     paths = list(trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings))
-    wanted = paths[-1].x
+    accurate = paths[-1].x
     measure, distance_of, floor = _distance(model, rows)
     error: dict[str, dict[int, float]] = {}
     distance: dict[str, dict[int, float]] = {}
     console = Console(stderr=True)
-    for (name, n), (sampler, on) in track(ways.items(), "sampling", console=console, transient=True):
+    for (name, n), (sampler, on) in track(samplers.items(), "sampling", console=console, transient=True):
         x = deque(trajectory(denoiser, sampler=sampler, grid=on, **settings), maxlen=1).pop().x
-        error.setdefault(name, {})[n] = (x - wanted).double().square().mean().sqrt().item()
+        error.setdefault(name, {})[n] = (x - accurate).double().square().mean().sqrt().item()
         if distance_of is not None:
-            distance.setdefault(name, {})[n] = distance_of(model.codec.decode(x).cpu())
+            distance.setdefault(name, {})[n] = distance_of(model.decode(x).cpu())
     straight = metric.straightness(paths, model.denoiser.process)
     bend = dict(zip(straight.u.tolist(), straight.bend.tolist(), strict=True))
     found = Curve(rows, measure, error, distance, floor, straight.s, straight.detour, bend)
@@ -84,37 +103,34 @@ def curve(
     return found
 
 
-def _ways(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
-    """What is compared at this number of evaluations."""
-    ways: dict[str, tuple[Sampler, Grid]] = {
+def _samplers(model: Model, steps: int, guidance: float) -> dict[str, tuple[Sampler, Grid]]:
+    """The samplers to compare at this number of evaluations."""
+    samplers: dict[str, tuple[Sampler, Grid]] = {
         "Euler": (Euler(), grid.balanced(steps)),
         "DPM-Solver++(2M)": (DPMpp(2), grid.karras(steps)),
         "default": default_sampler(steps),
     }
     for one in model.tuned:
         if one.steps == steps and one.guidance == guidance:
-            ways["tuned"] = one, one.grid
-    return ways
+            samplers["tuned"] = one, one.grid
+    return samplers
 
 
 def _labels(model: Model, rows: int) -> Tensor | None:
-    """Classes in the proportions of the training data, or else in turn."""
+    """Classes in the training data's proportions; without data, every class in turn."""
     if not model.classes:
         return None
-    real = None if model.source is None else metric.collect(model.source).labels
+    real = None if model.source is None else metric.collect_samples(model.source).labels
     return torch.arange(rows) % len(model.classes) if real is None else real.repeat(-(-rows // len(real)))[:rows]
 
 
 def _distance(model: Model, rows: int) -> tuple[str, Any, float | None]:
-    """The name of a distance to held-out data, the distance, and what as many training data have."""
+    """The name of a distance to held-out data, the distance, and that of as many training rows."""
     if model.source is None or model.held_out is None:
         return "", None, None
-    real, held_out = metric.collect(model.source).x[:rows], metric.collect(model.held_out).x
-    if real.ndim != 4:
-        return "energy distance", lambda x: metric.energy(x, held_out), metric.energy(real, held_out)
-    features = metric.Pixels()
-    aim = features(held_out)
-    return "Fréchet distance", lambda x: metric.frechet(features(x), aim), metric.frechet(features(real), aim)
+    real, held_out = metric.collect_samples(model.source).x[:rows], metric.collect_samples(model.held_out).x
+    found = model.modality.distance(real, held_out)
+    return found.name, found.measure, found.floor
 
 
 def _draw(found: Curve, model: Model, paths: Sequence[State], labels: Tensor | None, out: Path) -> None:
@@ -133,19 +149,5 @@ def _draw(found: Curve, model: Model, paths: Sequence[State], labels: Tensor | N
     picture.curve(bent, out / "straightness.png", title, "distance from the chord", "u: data 0, noise 1")
     moments = [paths[round(k * (len(paths) - 1) / (MOMENTS - 1))] for k in range(MOMENTS)]
     frames = [model.frame(state) for state in moments]
-    if frames[0].x.ndim == 4:
-        each = torch.arange(SHOWN) if labels is None else _one_of_each(labels)
-        x = [frame.x[each] for frame in frames]
-        picture.strip(x, [frame.t for frame in frames], MOMENTS, out / "trajectory.png")
-        return
-    few = slice(0, POINTS)
-    last = [frames[-1], *frames[:-1:2]]  # the first panel sets the axes
-    panels = [
-        picture.Panel(f"t = {frame.t:.2f}", frame.x[few], None if labels is None else labels[few]) for frame in last
-    ]
-    picture.scatter(panels, model.classes if labels is not None else (), out / "trajectory.png")
-
-
-def _one_of_each(labels: Tensor) -> Tensor:
-    """The first row of every class, up to ten."""
-    return torch.stack([(labels == one).nonzero()[0, 0] for one in labels.unique()[:10]])
+    strip = model.modality.strip([frame.x for frame in frames], [frame.t for frame in frames], labels, model.classes)
+    strip.save(out / "trajectory.png")

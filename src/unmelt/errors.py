@@ -1,14 +1,18 @@
-"""What a person is told when something they gave cannot work."""
+"""The error for a mistake in what the user gave."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UsageError(ValueError):
-    """A mistake in what was given: says what it was, what is needed, and a call that works.
+    """A mistake in what the user gave. The message says what was given, what is needed, and a call that works.
 
-    `given` and `needed` are whole clauses; `instead` is a corrected call or command. The command line
-    prints the three and exits with code 2; in Python it is a `ValueError` with the same words.
+    The command line prints the three and exits with code 2; in Python it is a `ValueError` with the same text.
+
+    Args:
+        given: A clause that says what was given.
+        needed: A clause that says what is needed.
+        instead: A corrected call or command; "" for none.
     """
 
     def __init__(self, given: str, needed: str, instead: str = "") -> None:
@@ -17,7 +21,15 @@ class UsageError(ValueError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that `word` was probably meant to be, or the first of them."""
+    """The valid word most similar to a misspelt one.
+
+    Args:
+        word: The word that was given.
+        known: The valid words, at least one.
+
+    Returns:
+        The closest match; the first valid word if none is close.
+    """
     known = list(known)
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return found[0] if found else known[0]
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return matches[0] if matches else known[0]

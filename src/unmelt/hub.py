@@ -1,8 +1,8 @@
-"""The Hub: run folders fetched from it and put onto it, by its own client.
+"""The Hugging Face Hub: download and publish run folders with the Hub's own client.
 
-A repository holds what a run folder does: config.json and model.safetensors, and beside them a card, scores and a
-picture for people. Of a stranger's repository only the first two are ever fetched, and the weights only once the
-description is known to be whole and says how large they are.
+A repository holds a run folder's config.json and model.safetensors, and for people a card, scores and a picture. From a
+repository of someone else only the first two are downloaded, and the weights only after the description has been
+validated and has shown how large they may be.
 """
 
 import os
@@ -12,25 +12,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from unmelt import card, config, run
+from unmelt import card, config, run_folder
 from unmelt.errors import UsageError
 
-SHARED = (run.CONFIG, run.WEIGHTS, card.CARD, card.SCORES, card.PICTURE)
-"""What is put onto the Hub of a folder; the rest (checkpoints, losses) stays at home."""
+SHARED = (run_folder.CONFIG, card.CARD, card.SCORES, card.PICTURE)
+"""Files of a run folder that are published beside its weights; the others (checkpoints, losses) stay local."""
 
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 MOST_CONFIG = 1 << 20
-"""Bytes; a description is a few thousand."""
+"""Largest accepted config.json, in bytes; a usual one has a few thousand."""
 
 
 def is_name(text: str) -> bool:
-    """Whether this may be `owner/name` on the Hub."""
+    """Whether a text can be `owner/name` on the Hub.
+
+    Args:
+        text: The text.
+
+    Returns:
+        True if it has the form of a repository's name.
+    """
     return NAME.fullmatch(text) is not None
 
 
 def public(about: dict[str, Any]) -> dict[str, Any]:
-    """A description without paths of this machine: of each, only its last name."""
+    """A description without local paths: absolute paths in the settings are reduced to their last part.
+
+    Args:
+        about: The content of config.json.
+
+    Returns:
+        A copy that can be published.
+    """
     origin = dict(about["origin"])
     origin["settings"] = {
         key: Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
@@ -40,51 +54,84 @@ def public(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | Path | None) -> Path:
-    """The folder with the description and the weights of `owner/name`; from the cache where there is no network."""
+    """Download the description and the weights of `owner/name`, or find them in the cache if there is no network.
+
+    Args:
+        name: Repository, "owner/name".
+        revision: Branch, tag or commit; None for the main branch.
+        token: Access token; None for the one that is logged in, if any.
+        cache_dir: Cache folder of the client; None for its default.
+
+    Returns:
+        The local folder that holds both files.
+
+    Raises:
+        UsageError: If the repository cannot be reached or read, is not a model of unmelt, or its weights are larger
+            than its description calls for.
+    """
     hub = _client(name)
     api = hub.HfApi(token=token, library_name="unmelt")
-    with _told(name, f"a model on the Hub, or a folder {name}"):
-        path = Path(api.hf_hub_download(name, run.CONFIG, revision=revision, cache_dir=cache_dir))
+    with _as_usage_errors(name, f"a model on the Hub, or a folder {name}"):
+        path = Path(api.hf_hub_download(name, run_folder.CONFIG, revision=revision, cache_dir=cache_dir))
     if path.stat().st_size > MOST_CONFIG:
         raise UsageError(
-            f"{run.CONFIG} of {name} has {path.stat().st_size:,} bytes", f"at most {MOST_CONFIG:,}", "another model"
+            f"{run_folder.CONFIG} of {name} has {path.stat().st_size:,} bytes",
+            f"at most {MOST_CONFIG:,}",
+            "another model",
         )
     folder = path.parent
-    about = run.read_about(folder)
-    most = _most_bytes(name, about)
-    with _told(name, "a model with weights"):
-        if not (folder / run.WEIGHTS).exists():
-            at = hub.hf_hub_url(name, run.WEIGHTS, revision=folder.name, endpoint=api.endpoint)
+    about = run_folder.read_about(folder)
+    most = {run_folder.weights_file(module): _most_bytes(name, about, module) for module in run_folder.digests(about)}
+    with _as_usage_errors(name, "a model with weights"):
+        for file, bytes_at_most in most.items():
+            if (folder / file).exists():
+                continue
+            at = hub.hf_hub_url(name, file, revision=folder.name, endpoint=api.endpoint)
             size = api.get_hf_file_metadata(url=at).size
-            if size is None or size > most:
+            if size is None or size > bytes_at_most:
                 raise UsageError(
                     f"the weights of {name} have {size:,} bytes" if size else f"the weights of {name} state no size",
-                    f"at most the {most:,} that its {run.CONFIG} describes",
+                    f"at most the {bytes_at_most:,} that its {run_folder.CONFIG} describes",
                     "another revision of it",
                 )
-            api.hf_hub_download(name, run.WEIGHTS, revision=folder.name, cache_dir=cache_dir)
+            api.hf_hub_download(name, file, revision=folder.name, cache_dir=cache_dir)
     return folder
 
 
-def _most_bytes(name: str, about: dict[str, Any]) -> int:
-    """How large the weights may be that a description calls for."""
+def _most_bytes(name: str, about: dict[str, Any], module: str) -> int:
+    """The largest size of a module's weights that fits a description."""
     try:
-        return run.most_bytes(config.build(about["model"]["denoiser"]).state_dict())
+        return run_folder.most_bytes(config.build(about["model"][module]).state_dict())
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{run.CONFIG} of {name} does not describe a model ({error!r})",
+            f"{run_folder.CONFIG} of {name} does not describe a model ({error!r})",
             "a folder that unmelt saved",
             "another model",
         ) from None
 
 
 def publish(folder: Path, name: str, private: bool | None, token: str | None, message: str | None) -> str:
-    """Put a shared folder onto the Hub in one commit, making the repository if there is none; returns its address."""
+    """Upload a folder to the Hub in one commit; the repository is created if it does not exist.
+
+    Args:
+        folder: The run folder.
+        name: Repository, "owner/name".
+        private: Whether a new repository is private; None for the owner's default.
+        token: Access token; None for the one that is logged in.
+        message: Commit message; None for a standard one.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        UsageError: If the name is invalid, the Hub cannot be reached, or the token may not write there.
+    """
     if not is_name(name):
         raise UsageError(f"the name {name!r}", "an owner and a name", 'push_to_hub("owner/name")')
     hub = _client(name)
-    files = [path for path in map(folder.joinpath, SHARED) if path.is_file()]
-    with _told(name, "a token that may write there"):
+    shared = (*SHARED, *map(run_folder.weights_file, run_folder.digests(run_folder.read_about(folder))))
+    files = [path for path in map(folder.joinpath, shared) if path.is_file()]
+    with _as_usage_errors(name, "a token that may write there"):
         api = hub.HfApi(token=token, library_name="unmelt")
         address = api.create_repo(name, private=private, exist_ok=True)
         operations = [hub.CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=path) for path in files]
@@ -105,8 +152,8 @@ def _client(name: str) -> Any:
 
 
 @contextmanager
-def _told(name: str, needed: str) -> Iterator[None]:
-    """Whatever goes wrong between here and the Hub, as a mistake a person can mend."""
+def _as_usage_errors(name: str, needed: str) -> Iterator[None]:
+    """Turn every error of the Hub's client into a `UsageError` that says what to do."""
     from huggingface_hub import errors
 
     login = "hf auth login, or token=..."
@@ -129,7 +176,7 @@ def _told(name: str, needed: str) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         raise UsageError(
             f"{name} on the Hub is not a model of unmelt ({_brief(error)})",
-            f"{run.CONFIG} and {run.WEIGHTS}, as unmelt saves them",
+            f"{run_folder.CONFIG} and {run_folder.WEIGHTS}, as unmelt saves them",
             "another model",
         ) from None
     except Exception as error:  # the client's transport has its own kinds, which differ from version to version

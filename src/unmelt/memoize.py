@@ -1,8 +1,8 @@
-"""Numbers of time, remembered.
+"""Memoization of coefficients that depend on time alone.
 
-A sampler asks for the same few coefficients at the same times in every sample it makes. Each is a pure function of
-tensors that are times and of plain settings, so its answers can be kept: found again by the identity of the tensors,
-and by their version, which changes when one is written to. What autograd may need to follow is always worked out anew.
+A sampler needs the same few coefficients at the same times for every sample. Each is a pure function of times and of
+hashable settings, so its results can be cached. The key of the cache is the identity of each tensor together with its
+version, which changes when the tensor is written to. Nothing is cached while autograd records.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,28 @@ from torch import Tensor
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ANSWERS = 4096
-"""How many are kept of each function; each is of the size of its times."""
+CACHE_SIZE = 4096
+"""Results kept for each function; each has the size of its times."""
 
 
-def memoized(work_out: Callable[P, R]) -> Callable[P, R]:
-    """Decorator for a pure function of tensors and hashable settings, given by position."""
+def memoized(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator that caches the results of a pure function.
 
-    @lru_cache(maxsize=ANSWERS)
-    def known(versions: tuple[int, ...], *args: Any) -> Any:
-        return work_out(*args)  # type: ignore[call-arg]
+    Args:
+        function: A pure function of tensors and hashable settings. Its callers pass all arguments by position.
 
-    @wraps(work_out)
-    def ask(*args: P.args, **none: P.kwargs) -> R:
+    Returns:
+        The function with a cache, which is bypassed in grad mode and in inference mode.
+    """
+
+    @lru_cache(maxsize=CACHE_SIZE)
+    def cached(versions: tuple[int, ...], *args: Any) -> Any:
+        return function(*args)  # type: ignore[call-arg]
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-            return work_out(*args, **none)
-        return known(tuple([arg._version for arg in args if isinstance(arg, Tensor)]), *args)
+            return function(*args, **kwargs)
+        return cached(tuple([arg._version for arg in args if isinstance(arg, Tensor)]), *args)
 
-    return ask
+    return wrapper

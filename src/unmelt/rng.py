@@ -1,9 +1,9 @@
 """Randomness, always explicit.
 
 Training draws from one `Stream`, or from a `Part` of it where a batch is divided. Sampling draws from `Rows`: every row
-has its own seed and counts its own draws, so that a row comes out the same whatever shares its batch, wherever it is
-paused, split or joined.
-`Rows` draws on the CPU and moves, so that a seed means the same sample on every device.
+has its own seed and counts its own draws. A row therefore comes out the same whatever rows share its batch, and however
+often it is paused, split off or joined to another batch. `Rows` draws on the CPU and moves the result, so that a seed
+gives the same sample on every device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ _MASK = (1 << 64) - 1
 
 
 def fold(seed: int, number: int) -> int:
-    """A new seed from a seed and a number: splitmix64 (Steele, Lea and Flood, 2014), kept to 63 bits."""
+    """Derive a new seed from a seed and a number, by splitmix64 (Steele, Lea and Flood, 2014).
+
+    Args:
+        seed: Any integer.
+        number: The index of the derived seed, 0 or more.
+
+    Returns:
+        A seed of 63 bits.
+    """
     z = (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xD1342543DE82EF95) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -30,7 +38,13 @@ def fold(seed: int, number: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """For what only knows the global generator (first weights, dropout): seed it inside, restore it after."""
+    """Seed torch's global CPU generator inside a `with` block and restore it afterwards.
+
+    For code that takes no generator: weight initialisation and dropout.
+
+    Args:
+        seed: Any integer; its lowest 64 bits are used.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed & _MASK)
         yield
@@ -38,20 +52,50 @@ def seeded(seed: int) -> Iterator[None]:
 
 @runtime_checkable
 class Random(Protocol):
-    """Anything that draws arrays whose first dimension is rows."""
+    """A source of random arrays whose first dimension is rows."""
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype = ..., device: torch.device | str = ...) -> Tensor:
-        """Independent N(0, 1) numbers of this shape."""
+        """Draw independent N(0, 1) numbers.
+
+        Args:
+            shape: The shape of the result; its first dimension is rows.
+            dtype: The floating-point type of the result, float32 by default.
+            device: The device of the result, the CPU by default.
+
+        Returns:
+            A tensor of this shape.
+        """
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype = ..., device: torch.device | str = ...) -> Tensor:
-        """Independent numbers from [0, 1) of this shape."""
+        """Draw independent uniform numbers in [0, 1).
+
+        Args:
+            shape: The shape of the result; its first dimension is rows.
+            dtype: The floating-point type of the result, float32 by default.
+            device: The device of the result, the CPU by default.
+
+        Returns:
+            A tensor of this shape.
+        """
 
     def place(self, rows: int) -> tuple[int, int]:
-        """(the number of the first of these rows, how many there are) in the batch that they are part of."""
+        """Locate these rows in the whole batch that they are part of.
+
+        Args:
+            rows: The number of rows here.
+
+        Returns:
+            (index of the first of these rows in the whole batch, number of rows of the whole batch).
+        """
 
 
 class Stream:
-    """One generator for whole batches: what training draws from. It lives on the device it is to serve."""
+    """One generator for whole batches, as training uses it.
+
+    Args:
+        seed: The seed of the generator.
+        device: The device that the generator draws on; results can be moved to another.
+    """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -74,43 +118,66 @@ class Stream:
 
 @dataclass(frozen=True)
 class Part:
-    """Part number `part` of `parts` equal ones of what a stream draws for a whole batch.
+    """An equal part of what a stream draws for a whole batch.
 
-    However a batch is divided, its rows draw the same numbers: all are drawn, and some are kept.
+    The numbers of the whole batch are drawn and those of this part are returned, so that a row draws the same numbers
+    however the batch is divided.
+
+    Args:
+        of: The stream of the whole batch.
+        part: The index of this part, from 0 to `parts` - 1.
+        parts: The number of equal parts.
     """
 
     of: Stream
     part: int
     parts: int
 
-    def _kept(self, draw: Callable[..., Tensor], shape: Sequence[int], *where: object) -> Tensor:
+    def _own_rows(self, draw: Callable[..., Tensor], shape: Sequence[int], *settings: object) -> Tensor:
         rows, *rest = shape
-        return draw((self.parts * rows, *rest), *where)[self.part * rows : (self.part + 1) * rows]
+        return draw((self.parts * rows, *rest), *settings)[self.part * rows : (self.part + 1) * rows]
 
     def normal(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
-        return self._kept(self.of.normal, shape, dtype, device)
+        return self._own_rows(self.of.normal, shape, dtype, device)
 
     def uniform(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
-        return self._kept(self.of.uniform, shape, dtype, device)
+        return self._own_rows(self.of.uniform, shape, dtype, device)
 
     def place(self, rows: int) -> tuple[int, int]:
         return self.part * rows, self.parts * rows
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One seed a row and the number of draws it has made: a value, never changed in place."""
+class RowSeeds:
+    """A seed for each row and the number of draws it has made. A value: it is never changed in place.
+
+    Args:
+        seeds: [rows], the seed of each row, on the CPU.
+        draws: [rows], the number of draws that each row has made, on the CPU.
+    """
 
     seeds: Int64[Tensor, " rows"]
     draws: Int64[Tensor, " rows"]
 
     @classmethod
-    def of(cls, seed: int | Sequence[int], rows: int) -> Rows:
-        """Row i from one seed (the first rows of a larger batch are the smaller batch), or a seed for each."""
+    def of(cls, seed: int | Sequence[int], rows: int) -> RowSeeds:
+        """Seed rows, none of which has drawn yet.
+
+        Args:
+            seed: One seed, from which row i gets `fold(seed, i)` (so that a smaller batch is the beginning of a larger
+                one), or a sequence with a seed for each row.
+            rows: The number of rows.
+
+        Returns:
+            The seeded rows.
+
+        Raises:
+            ValueError: If the number of seeds is not the number of rows.
+        """
         seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
         if len(seeds) != rows:
             raise ValueError(f"{len(seeds)} seeds for {rows} rows; give one seed, or one for each row")
@@ -136,14 +203,22 @@ class Rows:
     def place(self, rows: int) -> tuple[int, int]:
         return 0, rows
 
-    def advance(self) -> Rows:
-        """The same rows, one draw on."""
-        return Rows(self.seeds, self.draws + 1)
+    def advance(self) -> RowSeeds:
+        """The same rows with their draw counts increased by one."""
+        return RowSeeds(self.seeds, self.draws + 1)
 
-    def __getitem__(self, rows: slice | Tensor) -> Rows:
-        rows = rows.cpu() if isinstance(rows, Tensor) else rows  # seeds stay on the CPU, whatever is chosen by
-        return Rows(self.seeds[rows], self.draws[rows])
+    def __getitem__(self, rows: slice | Tensor) -> RowSeeds:
+        rows = rows.cpu() if isinstance(rows, Tensor) else rows  # seeds are on the CPU, the index may not be
+        return RowSeeds(self.seeds[rows], self.draws[rows])
 
     @staticmethod
-    def join(parts: Sequence[Rows]) -> Rows:
-        return Rows(torch.cat([p.seeds for p in parts]), torch.cat([p.draws for p in parts]))
+    def join(parts: Sequence[RowSeeds]) -> RowSeeds:
+        """Concatenate rows.
+
+        Args:
+            parts: The rows of each batch, in order.
+
+        Returns:
+            All rows as one batch.
+        """
+        return RowSeeds(torch.cat([p.seeds for p in parts]), torch.cat([p.draws for p in parts]))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unmelt.backbone import MLP, DiT, UNet
+from unmelt.backbone import MLP, DiT, FrameTransformer, UNet
 from unmelt.condition import Condition
 
 ROWS, CLASSES, FEATURES, SEQUENCE_WIDTH, LENGTH, CONTEXT = 6, 3, 5, 4, 7, 2
@@ -21,6 +21,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dit-1d": lambda: DiT(channels=1, size=(8,), **TINY, **KNOWS),
     "dit-2d": lambda: DiT(channels=1, size=(4, 6), qk_norm=True, **TINY, **KNOWS),
     "dit-3d": lambda: DiT(channels=1, size=(2, 4, 4), patch=(1, 2, 2), **TINY, **KNOWS),
+    "frames": lambda: FrameTransformer(frames=4, shape=(2,), width=16, depth=2, heads=2, **KNOWS),
 }
 
 SHAPES = {
@@ -31,7 +32,9 @@ SHAPES = {
     "dit-1d": (1, 8),
     "dit-2d": (1, 4, 6),
     "dit-3d": (1, 2, 4, 4),
+    "frames": (3, 2),
 }
+WITHOUT_CONTEXT = ("mlp", "frames")
 
 
 def awake(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -57,5 +60,5 @@ def condition(name: str, rows: int = ROWS) -> Condition:
         vector=torch.randn(rows, FEATURES, generator=rng),
         sequence=torch.randn(rows, LENGTH, SEQUENCE_WIDTH, generator=rng),
         sequence_mask=torch.arange(LENGTH) < torch.arange(rows - 1, -1, -1)[:, None],
-        context=None if name == "mlp" else torch.randn(rows, CONTEXT, *SHAPES[name][1:], generator=rng),
+        context=None if name in WITHOUT_CONTEXT else torch.randn(rows, CONTEXT, *SHAPES[name][1:], generator=rng),
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unmelt.backbone import attention
-from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.errors import UsageError
 
 
@@ -58,14 +58,14 @@ def test_cross_attention_is_a_softmax_over_real_tokens():
     torch.nn.init.normal_(layer.null)
     x, source = torch.randn(3, 4, 8, dtype=torch.float64), torch.randn(3, 5, 6, dtype=torch.float64)
     real = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]).bool()
-    out = layer(x, Tokens.of(source, real))
+    out = layer(x, AttendedSequence.of(source, real))
     key, value = layer.project(source).split(8, dim=-1)
     expected = layer.out(by_hand(layer.query(x)[:2], key[:2], value[:2], 2, real))
     torch.testing.assert_close(out[:2], expected, rtol=1e-10, atol=1e-10)
     assert torch.equal(out[2], layer.null.expand(4, -1))
 
 
-def test_qk_norm_makes_the_softmax_blind_to_scale():
+def test_with_qk_norm_scaling_the_input_changes_nothing():
     torch.manual_seed(0)
     layer, plain = SelfAttention(8, 2, qk_norm=True), SelfAttention(8, 2)
     plain.load_state_dict(layer.state_dict(), strict=False)

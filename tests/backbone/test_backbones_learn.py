@@ -37,7 +37,7 @@ def task(kind):
 
 @pytest.mark.parametrize("kind", ["label", "vector", "sequence"])
 @pytest.mark.parametrize("network", MAKE)
-def test_calls_up_pictures(network, kind):
+def test_learns_the_image_of_each_condition(network, kind):
     torch.manual_seed(0)
     knows, condition, pictures = task(kind)
     condition = Condition.join([condition, condition[:1].null()])
@@ -57,7 +57,7 @@ def test_calls_up_pictures(network, kind):
 
 
 @pytest.mark.parametrize("network", ["unet", "dit"])
-def test_copies_what_lies_beside_x(network):
+def test_learns_to_copy_the_context(network):
     torch.manual_seed(0)
     model = MAKE[network](context=1)
     beside = torch.randn(32, 1, 4, 4)

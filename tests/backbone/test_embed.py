@@ -27,7 +27,7 @@ def test_level_embedding_is_sines_and_cosines():
     assert sine[1, -1].item() == pytest.approx(math.sin(2 * math.pi * 1.3 * 4), abs=1e-4)
 
 
-def test_low_precision_keeps_the_waves():
+def test_level_embedding_in_bfloat16_is_computed_in_float32():
     """The level arrives rounded, but must not be rounded again."""
     level = torch.tensor([0.5, 1.25, -2.0])
     rough, fine = LevelEmbedding().bfloat16()(level.bfloat16()), LevelEmbedding()(level)
@@ -51,6 +51,6 @@ def test_each_dimension_has_features_of_its_own():
     assert not (moved_in_x & moved_in_y).any()
 
 
-def test_too_narrow_for_space():
+def test_a_width_too_small_for_the_dimensions_is_refused():
     with pytest.raises(UsageError, match="width=6"):
         position_embedding((4, 4, 4), 5)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import CONTEXT, NETWORKS, ROWS, SHAPES, awake, condition, inputs
+from networks import CONTEXT, NETWORKS, ROWS, SHAPES, WITHOUT_CONTEXT, awake, condition, inputs
 
+from unmelt.backbone.embed import Conditioner
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -15,7 +16,7 @@ every = pytest.mark.parametrize("name", NETWORKS)
 
 
 @every
-def test_null_is_one_thing_however_it_came_about(name):
+def test_every_way_of_giving_no_condition_gives_one_output(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     with torch.no_grad():
         none = network(x, level, None)
@@ -38,9 +39,9 @@ def test_dropping_a_row_changes_that_row_alone(name):
 
 @every
 @pytest.mark.parametrize("kind", ["label", "vector", "sequence", "context"])
-def test_each_kind_alone_is_heard(name, kind):
-    if name == "mlp" and kind == "context":
-        pytest.skip("an MLP has no context")
+def test_each_kind_of_condition_alone_changes_the_output(name, kind):
+    if name in WITHOUT_CONTEXT and kind == "context":
+        pytest.skip("it has no context")
     network, (x, level) = awake(NETWORKS[name]()), inputs(name)
     one = Condition(**{kind: getattr(condition(name), kind)})
     other = one[torch.arange(1, ROWS + 1) % ROWS]
@@ -61,7 +62,7 @@ def test_rows_are_alone_in_the_batch(name):
 
 
 @every
-def test_padding_is_never_read(name):
+def test_padding_does_not_change_the_output(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     short = replace(full, sequence=full.sequence[:, :4], sequence_mask=None)
     padding = 100 * torch.randn(ROWS, 3, full.sequence.shape[2], generator=torch.Generator().manual_seed(3))
@@ -75,7 +76,7 @@ def test_padding_is_never_read(name):
 
 
 @every
-def test_a_sequence_with_nothing_in_it_is_null(name):
+def test_an_empty_sequence_gives_the_output_of_no_condition(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     silent = Condition(sequence=full.sequence, sequence_mask=torch.zeros_like(full.sequence_mask))
     empty = Condition(sequence=full.sequence[:, :0])
@@ -87,7 +88,7 @@ def test_a_sequence_with_nothing_in_it_is_null(name):
 
 
 @every
-def test_levels_are_told_apart(name):
+def test_outputs_at_different_levels_differ(name):
     network, (x, _) = awake(NETWORKS[name]()), inputs(name, 1)
     levels = torch.linspace(-2.5, 2.5, 101)
     with torch.no_grad():
@@ -97,7 +98,7 @@ def test_levels_are_told_apart(name):
 
 
 @every
-def test_a_fresh_network_is_silent_and_learns_with_every_parameter(name):
+def test_a_fresh_network_outputs_0_and_every_parameter_gets_a_gradient(name):
     torch.manual_seed(0)
     network, (x, level), full = NETWORKS[name](), inputs(name), condition(name)
     half = full.drop(torch.arange(ROWS) < 2)
@@ -112,7 +113,7 @@ def test_a_fresh_network_is_silent_and_learns_with_every_parameter(name):
 
 
 @every
-def test_low_precision_and_derivatives(name):
+def test_bfloat16_is_near_float32_and_gradients_are_differences(name):
     network, (x, level), full = awake(NETWORKS[name]()), inputs(name), condition(name)
     with torch.no_grad():
         exact = network(x, level, full)
@@ -143,15 +144,16 @@ def test_arguments_rebuild_the_network_through_json(name):
 
 
 @every
-def test_what_cannot_be_heard_is_refused(name):
+def test_conditions_that_the_network_was_not_made_for_are_refused(name):
     (x, level), full = inputs(name), condition(name)
     small = type(NETWORKS[name]())
     space = {"mlp": {"shape": (2, 3)}, "unet": {"channels": 1, "space": x.ndim - 2}}
+    space["frames"] = {"frames": 3, "shape": (2,)}
     deaf = small(**space.get(name.split("-")[0], {"channels": 1, "size": SHAPES[name][1:], "patch": 1, "width": 16}))
     for kind, argument in {"label": "classes=", "vector": "features=5", "sequence": "sequence_width=4"}.items():
         with pytest.raises(UsageError, match=argument):
             deaf(x, level, Condition(**{kind: getattr(full, kind)}))
-    with pytest.raises(UsageError, match=r"a context.*Try: context=2|an MLP"):
+    with pytest.raises(UsageError, match=r"a context.*Try: context=2|made to know none"):
         deaf(x, level, Condition(context=torch.zeros(ROWS, CONTEXT, *x.shape[2:])))
     network = NETWORKS[name]()
     with pytest.raises(UsageError, match=r"vector of 9 numbers.*made for 5"):
@@ -162,3 +164,77 @@ def test_what_cannot_be_heard_is_refused(name):
         network(x, level, Condition(label=torch.full((ROWS,), 3)))
     with pytest.raises(UsageError, match=r"this .* was made for"):
         network(torch.cat([x, x], 1), level)
+
+
+def with_arrival(name):
+    """A network that is given an arrival level, and the same arguments without one."""
+    network = NETWORKS[name]()
+    arguments = {n: getattr(network, n) for n in inspect.signature(type(network)).parameters}
+    torch.manual_seed(0)
+    return awake(type(network)(**arguments | {"arrival": True})), awake(network)
+
+
+@every
+def test_outputs_at_different_arrival_levels_differ_and_none_is_the_level_itself(name):
+    (network, _), (x, level), full = with_arrival(name), inputs(name), condition(name)
+    with torch.no_grad():
+        none, own, other = (network(x, level, full, arrival) for arrival in (None, level, level - 1))
+    assert torch.equal(none, own)
+    assert not torch.allclose(own, other, atol=1e-3)
+
+
+@every
+def test_an_arrival_level_is_refused_by_a_network_made_without_one(name):
+    _, network = with_arrival(name)
+    x, level = inputs(name)
+    with pytest.raises(UsageError, match="arrival=True"):
+        network(x, level, None, level)
+
+
+@every
+def test_without_an_arrival_level_no_parameter_is_added(name):
+    jumps, plain = with_arrival(name)
+    added = set(jumps.state_dict()) - set(plain.state_dict())
+    assert set(plain.state_dict()) < set(jumps.state_dict())
+    assert len(added) == 2
+    assert all(".arrival." in each for each in added)
+
+
+@every
+def test_levels_are_embedded_in_float32_under_autocast_where_there_is_an_arrival(name):
+    (network, _), (_, level) = with_arrival(name), inputs(name)
+    conditioner = next(module for module in network.modules() if isinstance(module, Conditioner))
+    with torch.no_grad():
+        exact = conditioner._levels(level, level - 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(conditioner._levels(level, level - 1), exact)
+
+
+@every
+def test_forward_mode_derivatives_are_differences(name):
+    """torch.func.jvp by x, level and arrival level, as MeanFlow's objective needs it."""
+    network, _ = with_arrival(name)
+    x, level = inputs(name)
+    x, level = x.double(), level.double()
+    wide = condition(name)._each(lambda v: v.double() if v.is_floating_point() else v)
+    rng = torch.Generator().manual_seed(6)
+    tangents = [torch.randn(v.shape, dtype=v.dtype, generator=rng) for v in (x, level, level)]
+    double = network.double()
+
+    def at(x, level, arrival):
+        return double(x, level, wide, arrival)
+
+    with torch.no_grad():
+        _, slope = torch.func.jvp(at, (x, level, level - 1), tuple(tangents))
+        h = 1e-6
+        ahead, behind = (
+            at(*(v + sign * h * d for v, d in zip((x, level, level - 1), tangents, strict=True))) for sign in (1, -1)
+        )
+    torch.testing.assert_close(slope, (ahead - behind) / (2 * h), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "frames"])
+def test_levels_of_frames_are_refused_by_a_network_without_frames(name):
+    x, level = inputs(name)
+    with pytest.raises(UsageError, match="one level a row"):
+        NETWORKS[name]()(x, level[:, None].expand(ROWS, 3))

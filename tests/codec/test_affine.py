@@ -5,7 +5,7 @@ from unmelt.codec import Affine, Codec
 from unmelt.errors import UsageError
 
 
-def test_images_go_to_minus_one_to_one_and_back():
+def test_images_map_zero_to_one_onto_minus_one_to_one():
     codec = Affine.images()
     x = torch.linspace(0, 1, 256, dtype=torch.float64)
     z = codec.encode(x)
@@ -20,7 +20,7 @@ def test_only_decoding_clamps():
     assert codec.encode(torch.tensor([2.0])).item() == 3.0
 
 
-def test_decode_undoes_encode_and_the_default_changes_nothing():
+def test_decode_inverts_encode_and_the_default_is_the_identity():
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     codec = Affine(shift=-3.0, scale=7.0)
     assert torch.allclose(codec.decode(codec.encode(x)), x, atol=1e-14)
@@ -29,6 +29,6 @@ def test_decode_undoes_encode_and_the_default_changes_nothing():
 
 
 @pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"scale": -1.0}, {"shift": float("nan")}, {"clamp": (1.0, 0.0)}])
-def test_mistakes_are_told(wrong):
+def test_invalid_settings_are_refused(wrong):
     with pytest.raises(UsageError):
         Affine(**wrong)

@@ -52,7 +52,7 @@ def at_ratio(on: Schedule, ratio: float) -> Tensor:
     return on.time(-2 * torch.log(torch.tensor(ratio, dtype=F64)))
 
 
-def shares(steps: int) -> list[float]:
+def level_shares(steps: int) -> list[float]:
     """Where each step ends, as a share of the way: equal steps, the first of them begun in steps that double.
 
     A multistep method starts with a step of order 1. Begun at 1 / (4 steps^2) of the way, that costs an error of

@@ -19,10 +19,12 @@ from torch import Tensor
 import unmelt.objective
 import unmelt.sampler
 from unmelt import schedule
+from unmelt.condition import Condition
 from unmelt.denoiser import Mixture, prediction
+from unmelt.errors import UsageError
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import (
     DDIM,
     DEIS,
@@ -31,6 +33,7 @@ from unmelt.sampler import (
     Adaptive,
     DPMpp,
     DPMppSingle,
+    Jump,
     Langevin,
     Sampler,
     SASolver,
@@ -76,9 +79,8 @@ def _plain(kind: type) -> Any:
     required = [
         p for p in inspect.signature(kind).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
     ]
-    if any(p.name == "of" for p in required):
-        return kind(unmelt.objective.Uniform())
-    return kind()
+    given = {"of": unmelt.objective.Uniform(), "frames": 3}
+    return kind(**{p.name: given[p.name] for p in required})
 
 
 def name(one: Any) -> str:
@@ -91,7 +93,8 @@ PLAIN = [on for at, on in enumerate(SCHEDULES) if type(on) not in map(type, SCHE
 """One schedule of each kind."""
 
 PREDICTIONS: list[prediction.Prediction] = instances(prediction, prediction.Prediction)
-SAMPLERS: list[Sampler] = instances(unmelt.sampler, Sampler)
+SAMPLERS: list[Sampler] = [one for one in instances(unmelt.sampler, Sampler) if not isinstance(one, Jump)]
+"""Those of denoisers. `Jump` needs a flow map, and has the same promises tested in sampler/test_jump.py."""
 TIMES: list[unmelt.objective.Times] = instances(unmelt.objective, unmelt.objective.Times)
 WEIGHTS: list[unmelt.objective.Weight] = instances(unmelt.objective, unmelt.objective.Weight)
 SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
@@ -161,16 +164,16 @@ class Anisotropic:
         return on.alpha(s) * self.mean + (x - on.alpha(t) * self.mean) @ self.axes * (after / before) @ self.axes.mT
 
 
-class Silent(Rows):
+class Silent(RowSeeds):
     """Rows that draw zeros: what is left of a stochastic sampler when its noise is nought."""
 
     def normal(self, shape: Any, dtype: torch.dtype = torch.float32, device: Any = "cpu") -> Tensor:
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
 
-    def advance(self) -> Rows:
+    def advance(self) -> RowSeeds:
         return type(self)(self.seeds, self.draws + 1)
 
-    def __getitem__(self, rows: Any) -> Rows:
+    def __getitem__(self, rows: Any) -> RowSeeds:
         return type(self)(self.seeds[rows], self.draws[rows])
 
 
@@ -214,7 +217,7 @@ class Given:
 
 
 def run(
-    sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: Rows | None = None, condition: Any = None
+    sampler: Sampler, model: Any, x: Tensor, times: Tensor, rng: RowSeeds | None = None, condition: Any = None
 ) -> State:
     """The state at the last of `times`, from x at the first."""
     rng = Silent(torch.zeros(len(x), dtype=torch.int64), torch.zeros(len(x), dtype=torch.int64)) if rng is None else rng
@@ -227,7 +230,7 @@ def deterministic(sampler: Sampler) -> bool:
     model = ring(schedule.Straight())
     x, times = torch.ones(2, 2, dtype=F64), column(0.8, 0.5, 0.2)
     try:
-        quiet, noisy = run(sampler, model, x, times), run(sampler, model, x, times, Rows.of(1, 2))
+        quiet, noisy = run(sampler, model, x, times), run(sampler, model, x, times, RowSeeds.of(1, 2))
     except Exception:
         return False
     return torch.equal(quiet.x, noisy.x)
@@ -238,6 +241,18 @@ STEPPED = [one for one in DETERMINISTIC if not isinstance(one, Adaptive | Tuned)
 STEPPED += [*map(Adams, (2, 4, 5)), *map(DEIS, (1, 2)), LMS(3), UniPC(2)]
 """Those whose error is that of the steps they are told to take."""
 
+
+def takes_finer_times(sampler: Sampler) -> bool:
+    """Whether it accepts times [rows, frames]; one that does not says so when it begins."""
+    x, t = torch.zeros(1, 2, 2, dtype=F64), torch.full((1, 2), 0.5, dtype=F64)
+    try:
+        sampler.init(ring(schedule.Straight()), x, t, RowSeeds.of(0, 1))
+    except UsageError:
+        return False
+    return True
+
+
+FINER = [one for one in SAMPLERS if takes_finer_times(one)]
 STOCHASTIC = [one for one in SAMPLERS if one not in DETERMINISTIC]
 
 
@@ -253,6 +268,17 @@ def usable(on: schedule.Schedule) -> list[prediction.Prediction]:
     """The predictions that a network may have on this schedule from t = 1 on."""
     pure = on.alpha(column(1.0)).item() == 0
     return [one for one in PREDICTIONS if not (one.needs_signal and pure)]
+
+
+class Frames:
+    """An exact denoiser of frames that are independent draws from a mixture, each at its own time."""
+
+    def __init__(self, of: Mixture, frames: int) -> None:
+        self.of, self.process, self.shape = of, of.process, (frames, *of.shape)
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Point:
+        times = t if t.ndim > 1 else t[:, None].expand(-1, self.shape[0])
+        return Point(self.of(x_t.flatten(0, 1), times.flatten()).mean.view_as(x_t))
 
 
 class Through:

@@ -10,7 +10,7 @@ from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import State, advance, grid, sample, trajectory, walk
 
 COS = schedule.Cosine()
@@ -18,7 +18,7 @@ COS = schedule.Cosine()
 
 def start(sampler, model, rows=5, t=None, dtype=F64, condition=None, seed=3):
     t = column(1.0, 0.8, 0.5, 0.2, 0.9)[:rows] if t is None else t
-    rng = Rows.of(seed, rows)
+    rng = RowSeeds.of(seed, rows)
     x = rng.normal((rows, 2), dtype)
     return sampler.init(model, x, t, rng.advance(), condition)
 
@@ -63,7 +63,7 @@ def test_split_and_joined_half_way(any_sampler):
     same(finish(any_sampler, model, mixed, [s[order] for s in targets[2:]]), straight[order])
 
 
-def test_a_paused_row_loses_nothing(any_sampler):
+def test_a_row_that_waits_ends_as_one_that_never_waited(any_sampler):
     """Rows wait (s = t) while others move: their x, draws and history are as if they had never waited."""
     model, whole = tilted(COS), start(any_sampler, tilted(COS))
     a, b, c, d = steps_of(whole.t)
@@ -95,7 +95,7 @@ def test_state_survives_a_round_trip(any_sampler):
     torch.save({"x": half.x, "t": half.t, "x0": half.x0, "s": half.rng.seeds, "d": half.rng.draws, **half.memory}, file)
     file.seek(0)
     raw = torch.load(file)
-    rng = Rows(raw.pop("s"), raw.pop("d"))
+    rng = RowSeeds(raw.pop("s"), raw.pop("d"))
     back = State(raw.pop("x"), raw.pop("t"), raw.pop("x0"), rng, None, raw)
     same(finish(any_sampler, model, back, targets[2:]), finish(any_sampler, model, whole, targets))
 
@@ -117,7 +117,7 @@ def test_memory_has_rows_first(any_sampler):
         assert one.x0.shape == one.x.shape
 
 
-def test_finished_rows_stay_even_if_belief_breaks_down(any_sampler):
+def test_finished_rows_are_not_shown_to_the_denoiser(any_sampler):
     class Broken:
         """At t = 0 it says nothing useful; nobody should be listening."""
 
@@ -162,13 +162,13 @@ def test_trajectory_visits_the_grid_and_ends_in_the_sample(any_sampler):
     frames = list(trajectory(tilted(COS), **settings))
     assert [frame.t[0].item() for frame in frames] == grid.uniform(5)(COS).tolist()
     assert torch.equal(frames[-1].x, sample(tilted(COS), **settings))
-    assert torch.equal(frames[0].x, Gaussian(COS).prior((2, 2), Rows.of(1, 2), F64))
+    assert torch.equal(frames[0].x, Gaussian(COS).prior((2, 2), RowSeeds.of(1, 2), F64))
 
 
 def test_steps_can_be_differentiated(deterministic_sampler):
     model, x = tilted(COS), torch.randn(3, 2, dtype=F64)
     times = column(0.9, 0.5, 0.2, 0.0).requires_grad_()
-    start = deterministic_sampler.init(model, x, times[0].expand(3), Rows.of(0, 3))
+    start = deterministic_sampler.init(model, x, times[0].expand(3), RowSeeds.of(0, 3))
     *_, state = walk(model, deterministic_sampler, start, [t.expand(len(start)) for t in times[1:]])
     (slope,) = torch.autograd.grad(state.x.square().sum(), times)
     assert torch.isfinite(slope[:3]).all()

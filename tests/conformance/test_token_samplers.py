@@ -9,7 +9,7 @@ from unmelt.backbone import Transformer
 from unmelt.denoiser import Blockwise
 from unmelt.posterior import Categorical
 from unmelt.process import Blend, Mask, Uniform
-from unmelt.rng import Rows, fold, seeded
+from unmelt.rng import RowSeeds, fold, seeded
 from unmelt.sampler import Ancestral, Restart, Sampler, State
 from unmelt.sampler import tokens as way
 
@@ -57,14 +57,14 @@ def denoiser(process, sampler):
     if not getattr(sampler, "cache", False):
         return Wrong(process)
     with seeded(3):
-        network = Transformer(symbols=V + 1, vocabulary=V, length=L, width=8, depth=2, heads=2, block=2)
+        network = Transformer(input_vocabulary=V + 1, vocabulary=V, length=L, width=8, depth=2, heads=2, block=2)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     return Blockwise(network.double().eval(), process, (L,))
 
 
 def begun(model, sampler, rows=ROWS):
-    process, rng = model.process, Rows.of(4, rows)
+    process, rng = model.process, RowSeeds.of(4, rows)
     x0 = torch.arange(rows * L).view(rows, L) % V
     x, _ = process.corrupt(x0, T[:rows], rng)
     return sampler.init(model, x, T[:rows], rng.advance())

@@ -1,4 +1,4 @@
-"""The same images in every container: the same source comes out, and what is damaged is named or refused."""
+"""The same images in every container give the same source; damaged images are reported, damaged containers refused."""
 
 import io
 import json
@@ -18,7 +18,7 @@ COUNT = 3
 
 
 def _library(name):
-    """Skipped where it is not, or is in company that it cannot work with."""
+    """The module; the test is skipped where it is not installed or cannot be imported."""
     return pytest.importorskip(name, exc_type=ImportError)
 
 
@@ -29,7 +29,7 @@ def png(colour, size=(6, 6)):
 
 
 def tree(captions=False):
-    """Files of a folder with two classes of plain colours: their names and what is in them."""
+    """Files of a folder with two classes of plain colours: names and contents."""
     files = {}
     for name, colour in COLOURS.items():
         for number in range(COUNT):
@@ -71,7 +71,7 @@ def as_zip_of_a_folder(root, files):
 
 
 def as_shards(root, files):
-    """WebDataset: one key an example, its class in .cls."""
+    """WebDataset shards: one example for each key, its class in .cls."""
     for shard in range(2):
         part = {}
         for number, (name, content) in enumerate(files.items()):
@@ -130,7 +130,7 @@ def test_every_container_holds_the_same_images(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_captions_of_every_container_go_with_their_images(tmp_path, kind):
+def test_captions_belong_to_their_images_in_every_container(tmp_path, kind):
     source, report = images(kind(tmp_path, tree(captions=True)), size=4, caption="auto", label="auto")
     assert report.captioned == 2 * COUNT
     for item, caption in enumerate(source.captions):
@@ -142,7 +142,7 @@ def test_captions_of_every_container_go_with_their_images(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_broken_image_is_named_and_the_others_are_used(tmp_path, kind):
+def test_a_broken_image_is_reported_and_the_others_are_used(tmp_path, kind):
     whole = png((1, 2, 3), (40, 40))
     source, report = images(kind(tmp_path, tree() | {"red/bad.png": whole[: len(whole) // 2]}), size=4)
     assert len(source) == 2 * COUNT
@@ -152,7 +152,7 @@ def test_a_broken_image_is_named_and_the_others_are_used(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", [as_folder, as_zip, as_tar])
-def test_captions_that_some_lack(tmp_path, kind):
+def test_images_without_a_caption_are_counted(tmp_path, kind):
     files = {name: content for name, content in tree(captions=True).items() if not name.endswith("0.txt")}
     source, report = images(kind(tmp_path, files), size=4, caption="auto")
     assert report.captioned == 2 * (COUNT - 1)
@@ -161,16 +161,16 @@ def test_captions_that_some_lack(tmp_path, kind):
 
 
 @pytest.mark.parametrize("table", ["csv", "jsonl", "parquet"])
-def test_a_table_tells_classes_and_captions(tmp_path, table):
-    told = [{"file_name": f"{n}.png", "kind": c, "says": f"all {c}"} for n, c in enumerate(COLOURS)]
+def test_metadata_tables_give_classes_and_captions(tmp_path, table):
+    table_rows = [{"file_name": f"{n}.png", "kind": c, "says": f"all {c}"} for n, c in enumerate(COLOURS)]
     if table == "csv":
-        text = "file_name,kind,says\n" + "".join(",".join(row.values()) + "\n" for row in told)
+        text = "file_name,kind,says\n" + "".join(",".join(row.values()) + "\n" for row in table_rows)
         content = b"\xef\xbb\xbf" + text.encode()
     elif table == "jsonl":
-        content = "\n".join(map(json.dumps, told)).encode()
+        content = "\n".join(map(json.dumps, table_rows)).encode()
     else:
         arrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
-        parquet.write_table(arrow.Table.from_pylist(told), out := io.BytesIO())
+        parquet.write_table(arrow.Table.from_pylist(table_rows), out := io.BytesIO())
         content = out.getvalue()
     files = {f"{n}.png": png(colour) for n, colour in enumerate(COLOURS.values())} | {f"metadata.{table}": content}
     for kind in (as_folder, as_zip):
@@ -182,7 +182,7 @@ def test_a_table_tells_classes_and_captions(tmp_path, table):
             images(kind(tmp_path, files), size=4, label="kinds")
 
 
-def test_a_table_without_names_of_files_is_refused(tmp_path):
+def test_a_metadata_table_without_file_names_is_refused(tmp_path):
     files = {"0.png": png((0, 0, 0)), "metadata.csv": b"image,caption\n0.png,night\n"}
     with pytest.raises(UsageError, match=r"metadata.csv has no column 'file_name'"):
         images(as_folder(tmp_path, files), size=4, caption="auto")
@@ -193,13 +193,13 @@ def test_a_table_without_names_of_files_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", [as_folder, as_zip, as_tar])
 @pytest.mark.parametrize("column", ["label", "caption"])
-def test_a_column_without_a_table_is_refused(tmp_path, kind, column):
+def test_a_named_column_without_a_table_is_refused(tmp_path, kind, column):
     with pytest.raises(UsageError, match=rf"{column}='kind', but nothing in .* has columns.*Try: {column}='auto'"):
         images(kind(tmp_path, tree(captions=True)), size=4, **{column: "kind"})
 
 
 @pytest.mark.parametrize("kind", [as_folder, as_zip, as_tar])
-def test_a_column_that_is_named_counts_for_more_than_folders(tmp_path, kind):
+def test_a_named_column_overrides_class_folders(tmp_path, kind):
     names = [name for name in tree() if name.endswith(".png")]
     table = "file_name,kind\n" + "".join(f"{name},{number % 3}\n" for number, name in enumerate(names))
     source, _ = images(kind(tmp_path, tree() | {"metadata.csv": table.encode()}), size=4, label="kind")
@@ -207,14 +207,14 @@ def test_a_column_that_is_named_counts_for_more_than_folders(tmp_path, kind):
     assert source.labels.bincount().tolist() == [2, 2, 2]
 
 
-def test_classes_are_left_aside_where_none_are_wanted(tmp_path):
+def test_an_empty_label_means_no_classes(tmp_path):
     for kind in (as_folder, as_zip, as_parquet):
         source, _ = images(kind(tmp_path, tree() | {"loose.png": png((0, 0, 0))}), size=4, label="")
         assert source.classes == ()
         assert len(source) == 2 * COUNT + 1
 
 
-def test_captions_that_none_has_are_refused(tmp_path):
+def test_captions_asked_for_where_there_are_none_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no captions in"):
         images(as_folder(tmp_path, tree()), size=4, caption="auto")
 
@@ -229,7 +229,7 @@ def test_captions_that_none_has_are_refused(tmp_path):
         (np.full((3, 8, 8), 100 / 255, np.float32), 3),
     ],
 )
-def test_arrays_of_every_layout(tmp_path, array, count):
+def test_arrays_of_every_layout_are_read(tmp_path, array, count):
     np.save(tmp_path / "a.npy", array)
     np.savez(tmp_path / "a.npz", images=array, labels=np.arange(count) % 2)
     for name in ("a.npy", "a.npz"):
@@ -239,7 +239,7 @@ def test_arrays_of_every_layout(tmp_path, array, count):
     assert source.classes == ("0", "1")
 
 
-def test_a_vector_of_arrays_that_is_named_is_the_classes(tmp_path):
+def test_a_named_vector_of_an_npz_is_the_classes(tmp_path):
     path, pixels = tmp_path / "a.npz", np.full((4, 8, 8), 100, np.uint8)
     np.savez(path, images=pixels, weight=np.arange(4), kind=np.array(["a", "b", "a", "b"]))
     assert images(path, size=4, label="kind")[0].classes == ("a", "b")
@@ -261,14 +261,14 @@ def test_a_vector_of_arrays_that_is_named_is_the_classes(tmp_path):
         (np.array([{"a": 1}], dtype=object), "cannot be read"),
     ],
 )
-def test_arrays_that_are_no_images_are_refused(tmp_path, array, reason):
+def test_arrays_that_are_not_images_are_refused(tmp_path, array, reason):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(UsageError, match=reason):
         images(tmp_path / "a.npy", size=4)
 
 
 @pytest.mark.parametrize("kind", [as_zip, as_tar, as_tar_gz, as_parquet])
-def test_damaged_containers_are_refused_in_a_sentence(tmp_path, kind):
+def test_damaged_containers_are_usage_errors(tmp_path, kind):
     path = kind(tmp_path, tree())
     content = path.read_bytes()
     for damage in (content[: len(content) // 3], b"", b"not at all" * 30):
@@ -277,13 +277,13 @@ def test_damaged_containers_are_refused_in_a_sentence(tmp_path, kind):
             images(path, size=4)
 
 
-def test_shards_that_are_not_there_are_named(tmp_path):
+def test_missing_shards_are_named(tmp_path):
     as_shards(tmp_path, tree())
     with pytest.raises(UsageError, match=r"s-002\.tar"):
         images(tmp_path / "s-{000..002}.tar", size=4)
 
 
-def test_tables_without_images_are_refused(tmp_path):
+def test_parquet_files_without_an_image_column_are_refused(tmp_path):
     arrow, parquet = _library("pyarrow"), _library("pyarrow.parquet")
     parquet.write_table(arrow.table({"words": ["a"]}), tmp_path / "t.parquet")
     with pytest.raises(UsageError, match="no column of images"):
@@ -295,11 +295,11 @@ def test_tables_without_images_are_refused(tmp_path):
         images(as_parquet(tmp_path, tree()), size=4, caption="wrong")
 
 
-def test_a_set_larger_than_memory_should_hold_is_mapped_from_a_cache(tmp_path, monkeypatch):
+def test_a_large_data_set_is_memory_mapped_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("UNMELT_CACHE", str(tmp_path / "cache"))
     folder = as_folder(tmp_path, tree() | {"red/bad.png": b""})
     in_memory, _ = images(folder, size=4)
-    monkeypatch.setattr("unmelt.data.pack.IN_MEMORY", 0)
+    monkeypatch.setattr("unmelt.data.pixel_cache.IN_MEMORY", 0)
     mapped, report = images(folder, size=4)
     (cached,) = (tmp_path / "cache").glob("*.pixels")
     made = cached.stat().st_mtime_ns

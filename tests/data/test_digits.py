@@ -1,4 +1,4 @@
-"""The digits and their one split."""
+"""The digits and their fixed split."""
 
 import sys
 
@@ -21,7 +21,7 @@ def test_the_split_is_disjoint_stratified_and_complete():
     assert (share - 0.2).abs().max() < 0.003
 
 
-def test_digits_are_pixels_from_0_to_1():
+def test_digits_are_pixels_in_0_1():
     source = digits()
     x, condition = source.batch(0, 500)
     assert (x.min(), x.max()) == (0, 1)
@@ -35,7 +35,7 @@ def test_the_seed_changes_the_order_and_not_the_split():
     assert not torch.equal(digits(seed=0).batch(0, 9)[0], digits(seed=1).batch(0, 9)[0])
 
 
-def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(UsageError, match=r"unmelt\[digits\]"):
         digits()

@@ -1,4 +1,4 @@
-"""Anyone's images: every mode comes out as the colour it is, and broken files are named, not fatal."""
+"""Images of every colour mode decode to their colour; broken files are reported and do not end a run."""
 
 import struct
 import zlib
@@ -39,7 +39,7 @@ def _plain(mode="RGB", size=(20, 20)):
         *(("a.gif", "P"), ("a.webp", "RGB"), ("A.BMP", "RGB")),
     ],
 )
-def test_every_colour_mode_comes_out_in_its_colour(tmp_path, name, mode):
+def test_every_colour_mode_decodes_to_its_colour(tmp_path, name, mode):
     image = _plain().quantize(4) if mode == "P" else _plain(mode)
     _save(tmp_path / name, image)
     pixels = _one(tmp_path, size=8)
@@ -48,7 +48,7 @@ def test_every_colour_mode_comes_out_in_its_colour(tmp_path, name, mode):
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "I;16", "1", "F"])
-def test_grey_modes(tmp_path, mode):
+def test_greyscale_modes_decode_to_their_grey(tmp_path, mode):
     if mode == "I;16":
         _save(tmp_path / "a.png", Image.fromarray(np.full((9, 9), 100 * 257, dtype=np.uint16)))
     elif mode == "1":
@@ -67,7 +67,7 @@ def test_grey_modes(tmp_path, mode):
         assert (pixels == expected).all()
 
 
-def test_transparent_pixels_are_white_and_half_transparent_half(tmp_path):
+def test_transparent_pixels_are_composited_on_white(tmp_path):
     image = Image.new("RGBA", (8, 4), (0, 0, 0, 0))
     image.paste((0, 0, 0, 128), (4, 0, 8, 4))
     _save(tmp_path / "a.png", image.crop((2, 0, 6, 4)))
@@ -83,13 +83,13 @@ def test_a_transparent_palette_colour_is_white(tmp_path):
     assert (_one(tmp_path, size=4) == 255).all()
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
+def test_the_first_frame_of_an_animation_is_used(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in (ORANGE, (0, 0, 255), (0, 255, 0))]
     _save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     assert (_one(tmp_path, size=4) - torch.tensor(ORANGE)[:, None, None]).abs().max() <= 4
 
 
-def test_the_middle_square_is_kept(tmp_path):
+def test_images_are_cropped_to_the_central_square(tmp_path):
     for name, turn in (("wide", False), ("tall", True)):
         stripes = np.zeros((40, 120, 3), dtype=np.uint8)
         stripes[:, :40, 0] = stripes[:, 40:80, 1] = stripes[:, 80:, 2] = 255
@@ -97,7 +97,7 @@ def test_the_middle_square_is_kept(tmp_path):
         assert _one(tmp_path / name, size=10).mean((1, 2)).tolist() == [0, 255, 0]
 
 
-def test_photographs_are_turned_upright(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     seen = np.zeros((64, 64, 3), dtype=np.uint8)
     seen[:32, :, 0] = 255  # red above, as people see it
     exif = Image.Exif()
@@ -109,14 +109,14 @@ def test_photographs_are_turned_upright(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_large_images_are_averaged_and_not_sampled(tmp_path, name):
+def test_downscaling_averages_pixels(tmp_path, name):
     board = np.indices((3000, 2400)).sum(0) % 2 * 255  # black and white by turns: any picking of pixels shows
     _save(tmp_path / name, Image.fromarray(board.astype(np.uint8)))
     assert (_one(tmp_path, size=16, channels=1) - 127.5).abs().max() < 3
 
 
 def _bomb() -> bytes:
-    """A PNG of a few bytes that says it has 40000 x 40000 pixels."""
+    """A PNG of a few bytes whose header states 40000 x 40000 pixels."""
     header = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
 
     def block(kind, data):
@@ -125,7 +125,7 @@ def _bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + block(b"IHDR", header) + block(b"IDAT", zlib.compress(b"")) + block(b"IEND", b"")
 
 
-def test_broken_files_are_named_and_left_out(tmp_path):
+def test_broken_files_are_reported_and_left_out(tmp_path):
     for number in range(3):
         _save(tmp_path / f"good{number}.png", Image.new("L", (8, 8), 10 + number))
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -195,12 +195,12 @@ def test_a_long_report_stays_short(tmp_path):
         (lambda root: (root / "a.png").touch() or root, "empty file"),
     ],
 )
-def test_folders_that_cannot_work_are_told(tmp_path, prepare, words):
+def test_unusable_folders_are_usage_errors(tmp_path, prepare, words):
     with pytest.raises(UsageError, match=words):
         folder(prepare(tmp_path), size=8)
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"size": 8, "channels": 4}])
-def test_arguments_that_cannot_work_are_told(tmp_path, wrong):
+def test_unusable_arguments_are_usage_errors(tmp_path, wrong):
     with pytest.raises(UsageError):
         folder(tmp_path, **wrong)

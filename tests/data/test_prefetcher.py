@@ -1,4 +1,4 @@
-"""Looking ahead changes when a batch is made, and never which."""
+"""Prefetching changes when a batch is made, but not which batch."""
 
 import threading
 
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 class Slow:
-    """A source that notes what it was asked for, and by whom."""
+    """A source that records which batches were requested, and by which threads."""
 
     shape, classes = (2,), ()
 
@@ -25,35 +25,35 @@ class Slow:
         return self.of.batch(step, rows)
 
 
-def test_the_same_batches_each_made_once_and_by_another():
+def test_prefetched_batches_are_the_same_and_made_once_in_another_thread():
     source = Slow()
-    ahead = Prefetcher(source, CPU, lambda number: number + 2)
+    prefetcher = Prefetcher(source, CPU, lambda number: number + 2)
     for number in range(3, 30, 2):
-        x, condition = ahead.batch(number, 7)
-        expected, known = source.of.batch(number, 7)
+        x, condition = prefetcher.batch(number, 7)
+        expected, expected_condition = source.of.batch(number, 7)
         assert torch.equal(x, expected)
-        assert torch.equal(condition.label, known.label)
+        assert torch.equal(condition.label, expected_condition.label)
     assert source.asked[:14] == list(range(3, 30, 2))
     assert len(source.asked) == len(set(source.asked)) <= 14 + 3
     assert threading.get_ident() not in source.thread
 
 
-def test_a_guess_that_was_wrong_costs_time_alone():
+def test_batches_in_an_unexpected_order_are_still_right():
     source = Slow()
-    ahead = Prefetcher(source, CPU, lambda number: number + 1)
+    prefetcher = Prefetcher(source, CPU, lambda number: number + 1)
     for number in (0, 1, 9, 4, 4):
-        assert torch.equal(ahead.batch(number, 3)[0], source.of.batch(number, 3)[0])
+        assert torch.equal(prefetcher.batch(number, 3)[0], source.of.batch(number, 3)[0])
 
 
-def test_a_failure_reaches_who_asks():
+def test_an_error_of_the_source_reaches_the_caller():
     class Broken(Slow):
         def batch(self, step, rows):
             if step == 2:
                 raise OSError("the disk is gone")
             return super().batch(step, rows)
 
-    ahead = Prefetcher(Broken(), CPU, lambda number: number + 1)
-    ahead.batch(0, 3)
-    ahead.batch(1, 3)
+    prefetcher = Prefetcher(Broken(), CPU, lambda number: number + 1)
+    prefetcher.batch(0, 3)
+    prefetcher.batch(1, 3)
     with pytest.raises(OSError, match="the disk is gone"):
-        ahead.batch(2, 3)
+        prefetcher.batch(2, 3)

@@ -10,7 +10,7 @@ from unmelt.errors import UsageError
 
 
 def _numbered(count: int, seed: int = 0) -> Arrays:
-    """Items that are their own number, labelled by its last digit."""
+    """Items equal to their own index, labelled by its last digit."""
     numbers = torch.arange(count)
     return Arrays(numbers[:, None].float(), numbers % 10, seed=seed)
 
@@ -36,18 +36,18 @@ def test_a_resumed_run_sees_the_same_batches():
     assert torch.equal(through.batch(2, 7)[0], _numbered(23).batch(2, 7)[0])
 
 
-def test_one_endless_sequence_however_it_is_cut():
+def test_batches_of_any_size_cut_one_endless_sequence():
     source = _numbered(11)
     whole = source.batch(0, 60)[0]
     assert torch.equal(whole, torch.cat([source.batch(step, 5)[0] for step in range(12)]))
 
 
-def test_labels_stay_with_their_items():
+def test_labels_belong_to_their_items():
     x, condition = _numbered(40).batch(3, 17)
     assert torch.equal(condition.label, x.flatten().long() % 10)
 
 
-def test_bytes_become_floats_from_0_to_1_and_tokens_stay():
+def test_bytes_become_floats_in_0_1_and_tokens_stay_integers():
     x, condition = Arrays(np.array([[0], [51], [255]], dtype=np.uint8)).batch(0, 3)
     assert condition is None
     assert x.dtype == torch.float32
@@ -85,13 +85,13 @@ def test_split_is_stratified_disjoint_and_fixed():
         lambda: Arrays(torch.zeros(3, 2)).split(0.01),
     ],
 )
-def test_mistakes_are_told(wrong):
+def test_mistakes_are_usage_errors(wrong):
     with pytest.raises(UsageError):
         wrong()
 
 
 @pytest.mark.parametrize("make", [_numbered.__get__(30), TwoModes, Ring, Checkerboard, Spirals, Moons])
-def test_every_source_keeps_the_contract(make):
+def test_every_source_is_a_pure_function_of_seed_and_step(make):
     source, again = make(seed=3), make(seed=3)
     assert isinstance(source, Source)
     x, condition = source.batch(5, 64)

@@ -1,4 +1,4 @@
-"""Text as people have it, and what becomes of it: files, folders, lines; rows of tokens; splits; marks."""
+"""Text: reading files, folders and JSON lines; packing rows of tokens; splits; fill in the middle; sudoku and facts."""
 
 import gzip
 import json
@@ -8,7 +8,16 @@ import torch
 
 import unmelt as um
 from unmelt.codec import BPE, Bytes, Symbols, Tokenizer
-from unmelt.data import Arrays, FillInTheMiddle, Sudoku, documents, facts, packed, parted, python_source
+from unmelt.data import (
+    Arrays,
+    FillInTheMiddle,
+    Sudoku,
+    documents,
+    pack_tokens,
+    python_source,
+    reversal_facts,
+    split_documents,
+)
 from unmelt.data.sudoku import is_grid, solutions
 
 TEXTS = ["The sea, the sea.", "def area(r):\n    return 3 * r ** 2\n", "naïve ☃ 雪 \U0001f600", " ", "a" * 50]
@@ -16,7 +25,7 @@ TEXTS = ["The sea, the sea.", "def area(r):\n    return 3 * r ** 2\n", "naïve �
 
 @pytest.mark.parametrize("tokenizer", [Bytes(), BPE.learned(TEXTS, 300)], ids=["bytes", "bpe"])
 @pytest.mark.parametrize("text", [*TEXTS, "Ünseen: æøå\r\n\t\0"])
-def test_tokenizers_lose_nothing(tokenizer, text):
+def test_tokenizers_round_trip_any_text(tokenizer, text):
     assert isinstance(tokenizer, Tokenizer)
     tokens = tokenizer.encode(text)
     assert tokenizer.decode(tokens) == text
@@ -27,7 +36,7 @@ def test_tokenizers_lose_nothing(tokenizer, text):
     assert tokenizer.sizes[tokenizer.special("end")] == 0
 
 
-def test_byte_pairs_are_rebuilt_from_their_merges():
+def test_bpe_is_rebuilt_from_its_merges():
     learned = BPE.learned(TEXTS * 3, 320)
     again = um.config.build(json.loads(json.dumps(um.config.describe(learned))))
     assert again == learned
@@ -37,7 +46,7 @@ def test_byte_pairs_are_rebuilt_from_their_merges():
         BPE.learned(TEXTS, 100)
 
 
-def test_symbols_say_what_they_do_not_know():
+def test_symbols_refuse_unknown_characters():
     letters = Symbols("ab")
     assert letters.decode(letters.encode("abba")) == "abba"
     with pytest.raises(um.UsageError, match="'c' in it"):
@@ -46,7 +55,7 @@ def test_symbols_say_what_they_do_not_know():
         Symbols("aa")
 
 
-def test_files_of_every_kind_are_read_or_named(tmp_path):
+def test_documents_are_read_and_unreadable_files_are_named(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "b.txt").write_text("second")
     (tmp_path / "a.md").write_text("first")
@@ -60,8 +69,8 @@ def test_files_of_every_kind_are_read_or_named(tmp_path):
     found, report = documents(tmp_path)
     assert [each.text for each in found] == ["first", "second", "third", "one", "two"]
     assert report.documents == 5
-    told = str(report)
-    assert "7 left out" in told
+    text = str(report)
+    assert "7 left out" in text
     assert len(report.refused) == 7
     for name in ("empty.txt is empty", "image.png is not UTF-8", "null.bin is binary", "lines.jsonl:3 has no text"):
         assert any(name in each for each in report.refused)
@@ -74,26 +83,26 @@ def test_files_of_every_kind_are_read_or_named(tmp_path):
         documents(tmp_path / "lines.jsonl", column="words")
 
 
-def test_rows_are_all_the_text_with_ends_between():
+def test_packed_rows_concatenate_texts_with_end_tokens():
     tokenizer = Bytes()
-    rows = packed(["abc", "defgh"], tokenizer, 4)
+    rows = pack_tokens(["abc", "defgh"], tokenizer, 4)
     flat = rows.values.flatten().tolist()
     end, padding = tokenizer.special("end"), tokenizer.special("padding")
     assert flat == [*b"abc", end, *b"defgh", end, padding, padding]
     assert rows.shape == (4,)
 
 
-def test_documents_are_parted_by_file_and_one_document_inside():
+def test_documents_are_split_by_file_and_a_single_document_is_cut():
     every = [um.data.Document(str(number), f"text {number}") for number in range(40)]
-    rest, aside = parted(every, 0.1)
-    assert len(aside) == 4
-    assert not {each.name for each in rest} & {each.name for each in aside}
-    assert parted(every, 0.1) == (rest, aside)
-    (whole,), (its_end,) = parted([um.data.Document("book", "x" * 90 + "y" * 10)], 0.1)
+    rest, held_out = split_documents(every, 0.1)
+    assert len(held_out) == 4
+    assert not {each.name for each in rest} & {each.name for each in held_out}
+    assert split_documents(every, 0.1) == (rest, held_out)
+    (whole,), (its_end,) = split_documents([um.data.Document("book", "x" * 90 + "y" * 10)], 0.1)
     assert whole.text + its_end.text == "x" * 90 + "y" * 10
 
 
-def test_the_standard_library_is_there_without_tests_and_tables():
+def test_python_source_leaves_out_tests_and_generated_files():
     found = python_source()
     names = {each.name for each in found}
     assert {"argparse.py", "json/decoder.py"} <= names
@@ -101,7 +110,7 @@ def test_the_standard_library_is_there_without_tests_and_tables():
     assert sum(len(each.text) for each in found) > 5_000_000
 
 
-def test_middles_are_the_same_rows_in_another_order():
+def test_fill_in_the_middle_only_reorders_rows():
     source = Arrays(torch.arange(20 * 12).view(20, 12))
     marks = (900, 901, 902, 903)
     x, _ = source.batch(3, 10)
@@ -121,17 +130,17 @@ def test_middles_are_the_same_rows_in_another_order():
     assert torch.equal(FillInTheMiddle(source, 0.0, marks).batch(3, 10)[0], x)
 
 
-def test_all_grids_of_four_and_relatives_of_nine():
+def test_sudoku_grids_are_valid_and_held_out_grids_are_disjoint():
     every = solutions([-1] * 16, 4, 1000)
     assert len(every) == 288
     for side in (4, 9):
-        rest, aside = Sudoku(side), Sudoku(side, held_out=True)
+        rest, held_out = Sudoku(side), Sudoku(side, held_out=True)
         grids = rest.grids(0, 50).tolist()
         assert all(is_grid(grid, side) for grid in grids)
         assert torch.equal(rest.grids(5, 8), Sudoku(side).grids(5, 8))
         if side == 4:
             learned = {tuple(grid) for step in range(20) for grid in rest.grids(step, 200).tolist()}
-            judged = {tuple(grid) for step in range(20) for grid in aside.grids(step, 200).tolist()}
+            judged = {tuple(grid) for step in range(20) for grid in held_out.grids(step, 200).tolist()}
             assert len(learned) + len(judged) == 288
             assert not learned & judged
     assert not is_grid([0] * 16, 4)
@@ -139,7 +148,7 @@ def test_all_grids_of_four_and_relatives_of_nine():
         Sudoku(5)
 
 
-def test_cells_know_their_line_column_and_box():
+def test_sudoku_coordinates_are_row_column_and_box():
     grid, written = Sudoku(4), Sudoku(4, written=True)
     cells = grid.coordinates
     for cell, (line, column, box) in enumerate(cells):
@@ -156,12 +165,12 @@ def test_cells_know_their_line_column_and_box():
 
 
 @pytest.mark.parametrize("written", [False, True])
-def test_puzzles_have_one_solution_and_need_every_clue(written):
+def test_puzzles_have_a_unique_solution_and_need_every_clue(written):
     source = Sudoku(4, written, held_out=True)
     asked, answers = source.questions(12)
     for text, answer in zip(asked, answers, strict=True):
-        puzzle, solved = (text[:16].replace(".", um.data.GAP), answer[-16:])
-        clues = [-1 if letter == um.data.GAP else int(letter) - 1 for letter in puzzle]
+        puzzle, solved = (text[:16].replace(".", um.data.GAP_MARKER), answer[-16:])
+        clues = [-1 if letter == um.data.GAP_MARKER else int(letter) - 1 for letter in puzzle]
         assert [[digit + 1 for digit in grid] for grid in solutions(clues, 4, 5)] == [[int(x) for x in solved]]
         for cell, clue in enumerate(clues):
             if clue >= 0:
@@ -174,20 +183,20 @@ def test_puzzles_have_one_solution_and_need_every_clue(written):
         assert torch.equal(condition.known_tokens >= 0, torch.arange(33).expand(5, -1) < 17)
 
 
-def test_facts_are_told_one_way_and_asked_the_other():
-    told, questions = facts(60, seed=1)
-    assert len(told) == 60 + 20
+def test_facts_are_stated_in_one_direction_and_asked_in_the_other():
+    sentences, questions = reversal_facts(60, seed=1)
+    assert len(sentences) == 60 + 20
     for kind, asked in questions.items():
         assert len(asked.asked) == 40
         for text, answer in zip(*asked, strict=True):
-            gap = text.count(um.data.GAP)
+            gap = text.count(um.data.GAP_MARKER)
             assert len(text) == len(answer)
-            assert answer in told if kind != "reversed" else answer not in told
+            assert answer in sentences if kind != "reversed" else answer not in sentences
             if kind == "gap":
-                assert text.index(um.data.GAP) + gap < len(text) or text.startswith("the capital")
+                assert text.index(um.data.GAP_MARKER) + gap < len(text) or text.startswith("the capital")
             else:
-                assert text.endswith(um.data.GAP * gap)
-    assert facts(60, seed=1) == (told, questions)
+                assert text.endswith(um.data.GAP_MARKER * gap)
+    assert reversal_facts(60, seed=1) == (sentences, questions)
     for count in (0, 2, 10**6):
         with pytest.raises(um.UsageError, match=f"{count} facts"):
-            facts(count)
+            reversal_facts(count)

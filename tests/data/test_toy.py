@@ -1,4 +1,4 @@
-"""The samples follow the densities that the docstrings state."""
+"""Samples follow the densities that the docstrings state."""
 
 import math
 
@@ -30,7 +30,7 @@ def _is_normal(values, sd):
     return stats.kstest((values / sd).numpy(), "norm").pvalue > ENOUGH
 
 
-def test_two_modes_has_the_mixtures_distribution_function():
+def test_two_modes_has_the_distribution_function_of_the_mixture():
     toy = TwoModes()
     x, labels = _draw(toy)
     cdf = lambda v: (stats.norm.cdf(v, -2, 0.3) + stats.norm.cdf(v, 2, 0.3)) / 2  # noqa: E731
@@ -39,7 +39,7 @@ def test_two_modes_has_the_mixtures_distribution_function():
     assert toy.means.flatten().tolist() == [-2, 2]
 
 
-def test_ring_modes_are_round_even_and_where_the_exact_denoiser_has_them():
+def test_ring_modes_match_the_exact_denoiser():
     toy = Ring()
     x, labels = _draw(toy)
     assert _is_even(labels.bincount())
@@ -63,7 +63,7 @@ def test_checkerboard_is_uniform_on_the_dark_squares():
     assert stats.kstest((x[:, 1] % 1).numpy(), "uniform").pvalue > ENOUGH
 
 
-def test_spirals_without_blur_lie_on_their_arms():
+def test_spirals_without_noise_lie_on_their_arms():
     toy = Spirals(sd=1e-6)
     x, labels = _draw(toy)
     radius = x.norm(dim=1)
@@ -74,7 +74,7 @@ def test_spirals_without_blur_lie_on_their_arms():
     assert _is_even(labels.bincount())
 
 
-def test_moons_are_blurred_half_circles():
+def test_moons_are_half_circles_with_gaussian_noise():
     toy = Moons(sd=0.01)
     x, labels = _draw(toy)
     side = 1.0 - 2.0 * labels
@@ -93,7 +93,7 @@ def test_every_toy_is_centred_and_of_similar_size(toy):
     assert 0.3 < x.std() < 2.2
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_usage_errors():
     with pytest.raises(UsageError, match="sd=0"):
         Ring(sd=0.0)
     with pytest.raises(UsageError, match="modes=0"):

@@ -58,7 +58,7 @@ def test_shrinking_wholly_gives_every_class_one_covariance_and_keeps_the_means()
     torch.testing.assert_close(apart.mean[1, 0], x[labels == 1].flatten(1).mean(0))
 
 
-def test_a_silent_network_leaves_the_base_as_it_is(any_schedule):
+def test_a_network_that_outputs_0_leaves_the_belief_of_the_base(any_schedule):
     class Silent(nn.Module):
         def forward(self, x, level, condition=None):
             assert x.shape[1] == 2
@@ -103,3 +103,11 @@ def test_mistakes_are_told():
             GaussianMixtureDenoiser(process, **wrong)
     with pytest.raises(UsageError):
         GaussianMixtureDenoiser(process, (2,), classes=2).fit(torch.randn(3, 2), torch.tensor([0, 0, 1]))
+
+
+def test_times_finer_than_rows_are_refused():
+    base, x, _ = fitted(Gaussian(Cosine()), shrink=0.1)
+    with pytest.raises(UsageError, match="one time a row"):
+        base(x[:2], torch.full((2, 1), 0.5, dtype=torch.float64))
+    with pytest.raises(UsageError, match="one time a row"):
+        ResidualDenoiser(nn.Identity(), base)(x[:2], torch.full((2, 1), 0.5, dtype=torch.float64))

@@ -20,10 +20,10 @@ from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.denoiser import Network
 from unmelt.denoiser.precondition import EDGE
-from unmelt.denoiser.prediction import V, Velocity
+from unmelt.denoiser.prediction import FlowVelocity, V
 from unmelt.errors import UsageError
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import DPMpp, Heun, grid, sample
 
 
@@ -41,7 +41,7 @@ def closed_form(prediction, x0, noise, t, on):
             x_t = (alpha * x0 + sigma * noise).requires_grad_()
             log_q = -((x_t - alpha * x0) ** 2 / sigma**2).sum() / 2
             return torch.autograd.grad(log_q, x_t)[0]
-        case "Velocity":
+        case "FlowVelocity":
             return None
         case "Preconditioned":  # Karras et al., 2022, equation 8, for x / alpha at noise sigma / alpha
             ratio, sd = sigma / alpha, prediction.data_sd
@@ -64,7 +64,7 @@ def test_every_conversion_and_back(any_schedule, any_prediction):
         assert ((back - said).norm(dim=1) / said.norm(dim=1)).max() < 1e-10
 
 
-def test_near_the_ends_nothing_breaks(any_schedule, any_prediction):
+def test_conversions_are_finite_near_both_ends_of_time(any_schedule, any_prediction):
     """At t = 0 the belief is x_t itself where the output is finite; at t = 1 it is finite where it is defined."""
     process, x = Gaussian(any_schedule), torch.randn(4, 3, dtype=F64)
     if type(any_prediction).__name__ != "X0":
@@ -81,7 +81,7 @@ def test_output_at_the_truth_is_the_training_target(any_schedule, any_prediction
     process, t = Gaussian(any_schedule), levels(any_schedule, 25, widest=5.0)
     x0, noise = torch.randn(len(t), 2, dtype=F64), torch.randn(len(t), 2, dtype=F64)
     said = any_prediction.output(x0, process.mix(x0, noise, t), t, process)
-    if isinstance(any_prediction, Velocity):
+    if isinstance(any_prediction, FlowVelocity):
         h = torch.minimum(t, 1 - t) * 1e-4
         keep = h > 0
         ahead, behind = process.mix(x0, noise, t + h), process.mix(x0, noise, t - h)
@@ -104,7 +104,7 @@ def test_the_same_function_gives_the_same_sample(any_schedule, any_prediction):
     """From the last time at which every prediction is defined, down to exactly 0."""
     exact = ring(any_schedule)
     times = torch.cat([levels(any_schedule, 6, widest=3.5).flip(0), column(0.0)])
-    x = any_schedule.sigma(times[0]) * Rows.of(0, 16).normal((16, 2), F64)
+    x = any_schedule.sigma(times[0]) * RowSeeds.of(0, 16).normal((16, 2), F64)
     for sampler in (DPMpp(2), Heun()):
         with unchecked():
             plain = run(sampler, exact, x, times).x
@@ -112,7 +112,7 @@ def test_the_same_function_gives_the_same_sample(any_schedule, any_prediction):
         assert (spoken - plain).abs().max() < 1e-9
 
 
-def test_from_pure_noise_to_data(any_schedule, any_prediction):
+def test_every_prediction_samples_from_pure_noise_to_data(any_schedule, any_prediction):
     if any_prediction not in usable(any_schedule):
         pytest.skip("refused at t = 1, where no signal is left")
     settings = {"rows": 8, "sampler": DPMpp(2), "grid": grid.karras(6), "dtype": F64}
@@ -130,7 +130,7 @@ class Echo(nn.Module):
         return x
 
 
-def test_network_is_shown_unit_numbers_and_a_level(any_schedule):
+def test_the_backbone_is_given_inputs_of_unit_size_and_a_noise_level(any_schedule):
     process, rows = Gaussian(any_schedule), 20_000
     echo = Echo()
     network = Network(echo, process, V(), shape=(2,), data_sd=1.7)
@@ -153,7 +153,7 @@ def test_network_is_shown_unit_numbers_and_a_level(any_schedule):
 
 
 @pytest.mark.parametrize("on", [schedule.Cosine(), schedule.Straight()], ids=repr)
-def test_network_refuses_what_cannot_be_undone(on):
+def test_a_prediction_without_x0_at_pure_noise_is_refused(on):
     for prediction in PREDICTIONS:
         if prediction in usable(on):
             Network(Echo(), Gaussian(on), prediction, shape=(2,))

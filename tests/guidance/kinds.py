@@ -1,4 +1,4 @@
-"""Every public kind of guidance, found and not listed, made around an exact mixture of two classes."""
+"""Every public kind of guidance, found by introspection, around an exact mixture of two classes."""
 
 import torch
 from conformance.subjects import F64, column, public
@@ -12,14 +12,14 @@ from unmelt.sampler import grid
 
 INTERVAL = (0.3, 0.6)
 WRAPPERS = {"Composition", "Rescale", "ZeroInit"}
-"""What is public and has no scale of its own; each is wrapped or wraps in test_every_guidance."""
+"""Public guidance without a scale of its own; test_every_guidance combines it with kinds that have one."""
 
 TOKENS = {"Allowed", "Nucleus", "Temperature"}
-"""What reshapes beliefs about tokens; held to the truth in truth/test_blocks."""
+"""Guidance of tokens, which truth/test_blocks and truth/test_cached_decoding test."""
 
 
 class Counted:
-    """A denoiser that counts how often it was asked."""
+    """A denoiser that counts its calls."""
 
     def __init__(self, inner):
         self.inner, self.process, self.shape, self.calls = inner, inner.process, inner.shape, 0
@@ -29,13 +29,13 @@ class Counted:
         return self.inner(x_t, t, condition)
 
     def log_probability(self, x_t, t, condition):
-        """log p(c | x_t) up to log p(c), by Bayes' rule; counted too."""
+        """log p(c | x_t) up to log p(c), by Bayes' rule; counted as a call."""
         self.calls += 1
         return self.inner.log_density(x_t, t, condition) - self.inner.log_density(x_t, t)
 
 
 def classes(on):
-    """Three unequal Gaussians in space, of two classes, the whole mixture being null."""
+    """Three unequal Gaussians in three dimensions, of two classes; the null belief is that of the whole mixture."""
     means = torch.tensor([[1.0, 0.5, -0.3], [-1.2, 0.3, 0.4], [0.2, -1.4, 0.1]], dtype=F64)
     root = torch.tensor([[0.6, 0.0, 0.1], [0.3, 0.4, 0.0], [0.0, 0.2, 0.5]], dtype=F64)
     covariances = torch.stack([root @ root.T, 0.3 * torch.eye(3, dtype=F64), root.T @ root])
@@ -43,7 +43,7 @@ def classes(on):
 
 
 def worse(on):
-    """A blurred version of the same."""
+    """A blurred version of `classes`."""
     model = classes(on)
     covariances = model.basis * (model.spread + 0.3)[:, None] @ model.basis.mT
     return Mixture(model.means, covariances, model.process, model.weights, model.labels)
@@ -54,18 +54,18 @@ EXTRA = {
     "Classifier": lambda base: {"log_probability": base.log_probability},
     "CFGpp": lambda base: {"grid": grid.karras(4)},
 }
-"""What kinds need beside a denoiser and a scale."""
+"""The arguments that kinds need beside a denoiser and a scale."""
 
 
-def make(kind, base, scale, **more):
-    return kind(denoiser=base, scale=scale, **EXTRA.get(kind.__name__, lambda base: {})(base), **more)
+def make(kind, base, scale, **settings):
+    return kind(denoiser=base, scale=scale, **EXTRA.get(kind.__name__, lambda base: {})(base), **settings)
 
 
 KINDS = public(guidance, Guidance)
 
 
 def batch(count=40, dtype=F64):
-    """Rows at times spread over the whole of [0, 1], ends included, of both classes."""
+    """Rows of both classes, at times over all of [0, 1], both ends included."""
     generator = torch.Generator().manual_seed(0)
     x, t = torch.randn(count, 3, dtype=F64, generator=generator), torch.linspace(0, 1, count, dtype=F64)
     return x.to(dtype), t, Condition(label=torch.arange(count) % 2)

@@ -14,15 +14,15 @@ COS = schedule.Cosine()
 
 
 def rows(on, count=40):
-    """x_t as it would be, at every noise level."""
+    """Noisy data at every noise level."""
     t = levels(on, count, widest=5.0)
     x, _ = classes(on).process.corrupt(batch(count)[0], t, Stream(1))
     return x, t, Condition(label=torch.arange(count) % 2)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 3.0, 8.0])
-def test_an_exact_classifier_is_classifier_free_guidance(any_schedule, scale):
-    """Bayes' rule, at the same scale."""
+def test_an_exact_classifier_gives_classifier_free_guidance(any_schedule, scale):
+    """At the same scale, by Bayes' rule."""
     (x, t, condition), base = rows(any_schedule), Counted(classes(any_schedule))
     free = CFG(base, scale)(x, t, condition).mean
     torch.testing.assert_close(
@@ -30,22 +30,22 @@ def test_an_exact_classifier_is_classifier_free_guidance(any_schedule, scale):
     )
 
 
-def test_around_a_denoiser_that_was_not_told_scale_2_is_bayes_rule(any_schedule):
+def test_scale_2_around_an_unconditional_denoiser_is_bayes_rule(any_schedule):
     (x, t, condition), base = rows(any_schedule), Counted(classes(any_schedule))
 
-    class Untold:
+    class Unconditional:
         process, shape = base.process, base.shape
 
         def __call__(self, x_t, t, condition=None):
             return base(x_t, t)
 
-    told = base(x, t, condition).mean
-    bayes = Classifier(Untold(), base.log_probability, 2.0)(x, t, condition).mean
-    torch.testing.assert_close(bayes, told, rtol=1e-8, atol=1e-8)
+    conditional = base(x, t, condition).mean
+    bayes = Classifier(Unconditional(), base.log_probability, 2.0)(x, t, condition).mean
+    torch.testing.assert_close(bayes, conditional, rtol=1e-8, atol=1e-8)
 
 
-def test_whole_samples_agree(any_schedule):
-    """But for the first step where that starts without any signal: there the classifier has nothing to say."""
+def test_samples_equal_those_of_classifier_free_guidance(any_schedule):
+    """Except for the first step where it starts from pure noise: there the classifier's gradient is 0."""
     base = Counted(classes(any_schedule))
     settings = {"rows": 4, "label": 1, "sampler": DPMpp(2), "grid": grid.karras(30), "seed": 0, "dtype": F64}
     free = sample(CFG(base, 2.0), **settings)
@@ -54,8 +54,8 @@ def test_whole_samples_agree(any_schedule):
     torch.testing.assert_close(by_classifier, free, rtol=0, atol=0.05 if pure else 1e-6)
 
 
-def test_gradients_flow_through_it():
-    """The Jacobian of the guided belief is that of classifier-free guidance, to the second derivative of log p."""
+def test_the_jacobian_is_that_of_classifier_free_guidance():
+    """It contains the second derivative of log p; without gradients no graph is kept."""
     base = Counted(classes(COS))
     x, t, condition = rows(COS, 5)
     weights = torch.randn(5, 3, dtype=F64)
@@ -80,7 +80,7 @@ def test_gradients_flow_through_it():
         (lambda x, t, condition: x.sum(1).detach(), "no gradient"),
     ],
 )
-def test_classifiers_that_answer_otherwise_are_refused(wrong, says):
+def test_classifiers_without_one_differentiable_number_per_row_are_refused(wrong, says):
     x, t, condition = batch(4)
     with pytest.raises(UsageError, match=says):
         Classifier(classes(COS), wrong, 2.0)(x, t, condition)

@@ -1,4 +1,4 @@
-"""What every public kind of guidance promises, and every wrapper around one."""
+"""Properties of every public kind of guidance and of every wrapper around one."""
 
 import math
 
@@ -26,18 +26,18 @@ WRAPPED = {
     "APG(CFG)": lambda base, scale: APG(CFG(base, scale), scale),
     "Composition": lambda base, scale: Composition(base, [Condition(label=torch.tensor([1]))], [scale - 1]),
 }
-"""Each with the scale to make it with; at scale 1 all are the denoiser itself."""
+"""(denoiser, scale) -> guidance; at scale 1 each is the denoiser itself."""
 
-every_way = pytest.mark.parametrize("build", WRAPPED.values(), ids=WRAPPED)
+every_wrapping = pytest.mark.parametrize("build", WRAPPED.values(), ids=WRAPPED)
 
 
-def test_nothing_public_is_left_out():
+def test_every_public_guidance_is_tested():
     assert {kind.__name__ for kind in KINDS} | {"Guidance", *WRAPPERS, *TOKENS} == set(guidance.__all__)
     assert set(EXTRA) <= {kind.__name__ for kind in KINDS}
 
 
-@every_way
-def test_scale_one_is_unguided_bit_for_bit_and_at_no_cost(any_schedule, build):
+@every_wrapping
+def test_scale_1_is_unguided_bit_for_bit_with_one_network_call(any_schedule, build):
     (x, t, condition), base = batch(dtype=torch.float32), Counted(classes(any_schedule))
     plain = base(x, t, condition).mean
     base.calls = 0
@@ -48,9 +48,9 @@ def test_scale_one_is_unguided_bit_for_bit_and_at_no_cost(any_schedule, build):
     assert torch.equal(sample(guided, **settings), sample(base, **settings))
 
 
-@every_way
+@every_wrapping
 @pytest.mark.parametrize("dtype", [torch.float32, F64], ids=str)
-def test_from_noise_to_data_without_a_nan(any_schedule, build, dtype):
+def test_beliefs_and_samples_are_finite_at_every_time_and_keep_their_dtype(any_schedule, build, dtype):
     x, t, condition = batch(dtype=dtype)
     guided = build(Counted(classes(any_schedule)), 3.0)
     belief = guided(x, t, condition).mean
@@ -63,8 +63,8 @@ def test_from_noise_to_data_without_a_nan(any_schedule, build, dtype):
     assert torch.isfinite(made).all()
 
 
-@every_way
-def test_rows_at_mixed_times_are_rows_alone(build):
+@every_wrapping
+def test_rows_at_mixed_times_equal_rows_alone(build):
     x, t, condition = batch(9)
     guided = build(Counted(classes(COS)), 3.0)
     alone = [guided(x[i : i + 1], t[i : i + 1], condition[i : i + 1]).mean for i in range(9)]
@@ -72,23 +72,23 @@ def test_rows_at_mixed_times_are_rows_alone(build):
 
 
 @every_kind
-def test_the_same_at_the_same_noise_level_on_every_schedule(any_schedule, kind):
-    """A schedule is a speed and a size: at equal sigma / alpha, x_t scaled alike, every belief is the same."""
+def test_beliefs_at_equal_noise_levels_are_equal_on_every_schedule(any_schedule, kind):
+    """Schedules differ in speed and scale only: at equal sigma / alpha and equally scaled x_t, beliefs are equal."""
     if kind.__name__ == "CFGpp":
-        pytest.skip("knots are times, so the next knot's noise level is the schedule's")
+        pytest.skip("knots are times, so the noise level of the next knot depends on the schedule")
     x, _, condition = batch(12)
     t = levels(any_schedule, 12, widest=3.0)
     ratio = any_schedule.sigma(t) / any_schedule.alpha(t)
     reference = schedule.Straight().time(-2 * torch.log(ratio))
-    answers = []
+    beliefs = []
     for on, times in ((any_schedule, t), (schedule.Straight(), reference)):
         x_t = x * (on.alpha(times) + on.sigma(times))[:, None]
-        answers.append(make(kind, Counted(classes(on)), 3.0)(x_t, times, condition).mean)
-    torch.testing.assert_close(*answers, rtol=1e-9, atol=1e-10)
+        beliefs.append(make(kind, Counted(classes(on)), 3.0)(x_t, times, condition).mean)
+    torch.testing.assert_close(*beliefs, rtol=1e-9, atol=1e-10)
 
 
 @every_kind
-def test_only_inside_the_interval(any_schedule, kind):
+def test_guidance_acts_only_inside_the_interval(any_schedule, kind):
     (x, t, condition), base = batch(), Counted(classes(any_schedule))
     plain, always = base(x, t, condition).mean, make(kind, base, 3.0)(x, t, condition).mean
     within = make(kind, base, 3.0, interval=INTERVAL)(x, t, condition).mean
@@ -99,7 +99,7 @@ def test_only_inside_the_interval(any_schedule, kind):
 
 
 @every_kind
-def test_outside_the_interval_nothing_more_is_asked(kind):
+def test_outside_the_interval_there_is_one_network_call(kind):
     (x, t, condition), base = batch(), Counted(classes(COS))
     guided, outside = make(kind, base, 3.0, interval=INTERVAL), t < 0.3
     assert torch.equal(
@@ -110,17 +110,17 @@ def test_outside_the_interval_nothing_more_is_asked(kind):
 
 
 @every_kind
-def test_guidance_overstates(kind):
-    """From scale 1 on, every kind moves samples away from the other class: its log-odds rise with the scale."""
+def test_log_odds_of_the_class_rise_with_the_scale(kind):
+    """From scale 1 on, every kind moves samples away from the other class."""
     odds = []
     for scale in (1.0, 1.2, 1.5, 2.0):
         base = Counted(classes(COS))
         made = sample(
             make(kind, base, scale), rows=200, label=0, sampler=Euler(), grid=grid.karras(12), seed=0, dtype=F64
         )
-        told = Condition(label=torch.zeros(200, dtype=torch.int64))
-        odds.append(base.log_probability(made, torch.zeros(200, dtype=F64), told).mean().item())
-    if kind is Autoguidance:  # from a blurred version of itself it sharpens, with no thought of classes
+        condition = Condition(label=torch.zeros(200, dtype=torch.int64))
+        odds.append(base.log_probability(made, torch.zeros(200, dtype=F64), condition).mean().item())
+    if kind is Autoguidance:  # it sharpens, away from a blurred version of itself, whatever the class
         assert all(math.isfinite(one) for one in odds)
     else:
         assert odds == sorted(odds)
@@ -129,30 +129,30 @@ def test_guidance_overstates(kind):
 
 @every_kind
 @pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf])
-def test_scales_that_are_no_numbers_are_refused(kind, scale):
+def test_scales_that_are_not_finite_are_refused(kind, scale):
     with pytest.raises(UsageError, match="guidance scale"):
         make(kind, Counted(classes(COS)), scale)
 
 
 @every_kind
 @pytest.mark.parametrize("interval", [(0.6, 0.3), (0.5, 0.5), (-0.1, 1.0), (0.0, 1.1), (math.nan, 1.0)])
-def test_bad_intervals_are_refused(kind, interval):
+def test_intervals_outside_0_to_1_or_in_the_wrong_order_are_refused(kind, interval):
     with pytest.raises(UsageError, match="interval"):
         make(kind, Counted(classes(COS)), 2.0, interval=interval)
 
 
 @every_kind
-def test_without_a_condition(kind):
-    """Kinds that compare with the null belief have nothing to compare; the worse model still does."""
+def test_without_a_condition_only_autoguidance_acts(kind):
+    """Without a condition the belief is the null belief; the worse model still differs."""
     (x, t, _), base = batch(), Counted(classes(COS))
     if kind.__name__ == "Classifier":
-        pytest.skip("what a classifier says of no class is its own affair")
+        pytest.skip("the classifier of this test needs a class")
     same = torch.equal(make(kind, base, 3.0)(x, t).mean, base(x, t).mean)
     assert same == (kind is not Autoguidance)
 
 
 @every_kind
-def test_arguments_are_kept(kind):
+def test_constructor_arguments_are_attributes(kind):
     made = make(kind, Counted(classes(COS)), 2.0, interval=INTERVAL)
     assert isinstance(made, Guidance)
     assert (made.scale, made.interval) == (2.0, INTERVAL)

@@ -13,7 +13,7 @@ COS, SCALE = schedule.Cosine(), 4.0
 
 
 def parts(on, **settings):
-    """The conditional belief, the plain difference, and what APG adds to the belief, over scale - 1."""
+    """The conditional belief, the plain difference, and what APG adds to the belief divided by scale - 1."""
     model, (x, t, condition) = classes(on), batch()
     belief, null = model(x, t, condition).mean, model(x, t, condition.null()).mean
     added = (APG(model, SCALE, **settings)(x, t, condition).mean - belief) / (SCALE - 1)
@@ -24,24 +24,26 @@ def dot(a, b):
     return (a * b).sum(1)
 
 
-def test_with_eta_1_and_no_limit_it_is_plain_guidance(any_schedule):
+def test_eta_1_without_a_limit_equals_classifier_free_guidance(any_schedule):
     model, (x, t, condition) = classes(any_schedule), batch()
     plain = CFG(model, SCALE)(x, t, condition).mean
     torch.testing.assert_close(APG(model, SCALE, eta=1.0)(x, t, condition).mean, plain, rtol=1e-12, atol=1e-12)
 
 
-def test_only_the_orthogonal_part_is_left(any_schedule):
+def test_with_eta_0_only_the_orthogonal_part_is_added(any_schedule):
     belief, difference, added = parts(any_schedule)
     cosine = dot(added, belief) / (added.norm(dim=1) * belief.norm(dim=1)).clamp_min(1e-30)
     assert cosine[added.norm(dim=1) > 1e-6].abs().max() < 1e-9
     assert (added.norm(dim=1) <= difference.norm(dim=1) + 1e-12).all()
-    # What was taken away lies along the belief: by Pythagoras nothing else is gone.
-    gone = difference - added
-    torch.testing.assert_close(dot(gone, belief).abs(), gone.norm(dim=1) * belief.norm(dim=1), rtol=1e-9, atol=1e-12)
+    # The part removed is parallel to the belief.
+    removed = difference - added
+    torch.testing.assert_close(
+        dot(removed, belief).abs(), removed.norm(dim=1) * belief.norm(dim=1), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("eta", [-0.5, 0.3, 1.0])
-def test_the_parallel_part_is_kept_by_eta(any_schedule, eta):
+def test_a_share_eta_of_the_parallel_part_is_added(any_schedule, eta):
     belief, difference, added = parts(any_schedule, eta=eta)
     torch.testing.assert_close(dot(added, belief), eta * dot(difference, belief), rtol=1e-9, atol=1e-12)
 
@@ -55,27 +57,27 @@ def test_the_difference_is_no_longer_than_the_limit(any_schedule):
     assert (size < 0.5).any()
 
 
-def test_a_belief_of_nothing_has_no_direction():
+def test_a_belief_of_zero_gives_finite_results():
     x, t, condition = batch(5)
-    silent = classes(COS)
+    inner = classes(COS)
 
     class Zero:
-        process, shape = silent.process, (3,)
+        process, shape = inner.process, (3,)
 
         def __call__(self, x_t, t, condition=None):
-            belief = silent(x_t, t, condition)
-            return belief if condition is None or condition.given is not None else type(belief)(torch.zeros_like(x_t))
+            belief = inner(x_t, t, condition)
+            return belief if condition is None or condition.given else type(belief)(torch.zeros_like(x_t))
 
     assert torch.isfinite(APG(Zero(), SCALE, limit=1.0)(x, t, condition).mean).all()
 
 
 @pytest.mark.parametrize("settings", [{"eta": math.nan}, {"limit": 0.0}, {"limit": math.nan}, {"limit": -1.0}])
-def test_settings_that_mean_nothing_are_refused(settings):
+def test_eta_that_is_not_finite_and_limits_that_are_not_positive_are_refused(settings):
     with pytest.raises(UsageError, match="APG"):
         APG(tilted(COS), 2.0, **settings)
 
 
-def test_precision_of_the_rows_is_kept():
+def test_float32_rows_give_the_float64_belief_rounded():
     x, t, condition = batch(dtype=torch.float32)
     single = APG(classes(COS), SCALE, limit=0.5)(x, t, condition).mean
     double = APG(classes(COS), SCALE, limit=0.5)(x.to(F64), t, condition).mean

@@ -13,27 +13,27 @@ from unmelt.process import Gaussian
 COS = schedule.Cosine()
 
 
-def spread(x):
+def deviation(x):
     return (x - x.mean(1, keepdim=True)).square().mean(1).sqrt()
 
 
-def test_share_1_keeps_the_deviation_and_share_0_changes_nothing(any_schedule):
+def test_share_1_restores_the_standard_deviation_and_share_0_changes_nothing(any_schedule):
     model, (x, t, condition) = classes(any_schedule), batch()
     plain, guided = model(x, t, condition).mean, CFG(model, 4.0)(x, t, condition).mean
-    kept = Rescale(CFG(model, 4.0), share=1.0)(x, t, condition).mean
-    torch.testing.assert_close(spread(kept), spread(plain), rtol=1e-9, atol=1e-10)
+    restored = Rescale(CFG(model, 4.0), share=1.0)(x, t, condition).mean
+    torch.testing.assert_close(deviation(restored), deviation(plain), rtol=1e-9, atol=1e-10)
     assert torch.equal(Rescale(CFG(model, 4.0), share=0.0)(x, t, condition).mean, guided)
-    wanted = 0.7 * guided * (spread(plain) / spread(guided))[:, None] + 0.3 * guided
+    wanted = 0.7 * guided * (deviation(plain) / deviation(guided))[:, None] + 0.3 * guided
     torch.testing.assert_close(Rescale(CFG(model, 4.0))(x, t, condition).mean, wanted, rtol=1e-10, atol=1e-11)
 
 
-def test_it_asks_no_more_of_the_network_than_what_it_wraps():
+def test_rescale_makes_no_further_network_calls():
     (x, t, condition), base = batch(), Counted(classes(COS))
     Rescale(APG(base, 4.0))(x, t, condition)
     assert base.calls == 2
 
 
-def test_rows_of_one_number_have_no_contrast_to_keep():
+def test_rows_of_one_number_are_left_as_they_are():
     means = torch.tensor([[1.0], [-1.0]], dtype=F64)
     model, x = CFG(Mixture.isotropic(means, 0.3, Gaussian(COS)), 3.0), torch.randn(5, 1, dtype=F64)
     t, condition = torch.linspace(0, 1, 5, dtype=F64), Condition(label=torch.zeros(5, dtype=torch.int64))
@@ -41,6 +41,6 @@ def test_rows_of_one_number_have_no_contrast_to_keep():
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_shares_that_mean_nothing_are_refused(share):
+def test_shares_outside_0_to_1_are_refused(share):
     with pytest.raises(UsageError, match="share"):
         Rescale(CFG(classes(COS), 2.0), share)

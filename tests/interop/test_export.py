@@ -1,4 +1,4 @@
-"""What leaves for diffusers makes the same images there, from the same noise; what cannot leave says so."""
+"""An exported model makes the same images in diffusers from the same noise; what cannot be exported is refused."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from PIL import Image
 import unmelt as um
 from unmelt.cli import main
 from unmelt.errors import UsageError
-from unmelt.interop import Betas, DiffusersUNet, chosen, from_diffusers, to_diffusers
-from unmelt.rng import Rows
+from unmelt.interop import Betas, DiffusersUNet, from_diffusers, sampler_for_export, to_diffusers
+from unmelt.rng import RowSeeds
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 
 
 def moved(model):
-    """Weights that are far from where they began, where much is zero."""
+    """Weights moved away from their initial values, many of which are zero."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         for parameter in model.denoiser.parameters():
@@ -56,7 +56,7 @@ def transformer():
     process = um.process.Gaussian(um.schedule.Straight(3.0))
     return moved(
         um.Model(
-            denoiser=um.denoiser.Network(body, process, um.prediction.Velocity(), (3, 8, 8)),
+            denoiser=um.denoiser.Network(body, process, um.prediction.FlowVelocity(), (3, 8, 8)),
             codec=um.codec.Affine.images(),
             sampler=um.sampler.Euler(),
             grid=um.grid.uniform(8),
@@ -66,18 +66,18 @@ def transformer():
 
 
 def noise_of(model, rows, seed):
-    """What unmelt starts from, brought to unit size."""
-    return Rows.of(seed, rows).normal((rows, *model.denoiser.shape))
+    """The noise that unmelt starts from, scaled to unit variance."""
+    return RowSeeds.of(seed, rows).normal((rows, *model.denoiser.shape))
 
 
-def there(folder, **options):
+def diffusers_pipeline(folder, **options):
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def theirs(folder, model, rows, seed, **asked):
-    pipeline = there(folder, custom_pipeline=str(folder), trust_remote_code=True)
+def diffusers_images(folder, model, rows, seed, **asked):
+    pipeline = diffusers_pipeline(folder, custom_pipeline=str(folder), trust_remote_code=True)
     return pipeline(batch_size=rows, latents=noise_of(model, rows, seed), output_type="pt", **asked).images
 
 
@@ -86,26 +86,26 @@ def theirs(folder, model, rows, seed, **asked):
 def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
     model = transformer() if which == "transformer" else request.getfixturevalue(which)
     folder = to_diffusers(model, tmp_path / "out")
-    sampler, grid = chosen(model)
+    sampler, grid = sampler_for_export(model)
     ours = model.sample(3, label=[1, 0, 1], guidance=guidance, seed=5, sampler=sampler, grid=grid)
-    found = theirs(folder, model, 3, 5, class_labels=[1, 0, 1], guidance_scale=guidance)
+    found = diffusers_images(folder, model, 3, 5, class_labels=[1, 0, 1], guidance_scale=guidance)
     assert ours.std() > 0.05
     assert (found - ours).abs().max() <= TOLERANCE
     assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pkl"))
 
 
-def test_what_is_in_stock_leaves_as_a_solver_of_theirs(digits):
-    assert chosen(digits) == (um.sampler.DPMpp(order=2), um.grid.karras(20))
+def test_the_default_sampler_is_exported_as_a_diffusers_solver(digits):
+    assert sampler_for_export(digits) == (um.sampler.DPMpp(order=2), um.grid.karras(20))
     straight = transformer()
-    assert chosen(straight) == (straight.sampler, straight.grid)
+    assert sampler_for_export(straight) == (straight.sampler, straight.grid)
     straight.sampler = None
-    assert chosen(straight) == (um.sampler.Euler(), um.grid.balanced(8))
+    assert sampler_for_export(straight) == (um.sampler.Euler(), um.grid.balanced(8))
 
 
-def test_without_a_class_and_with_another_sampler(digits, tmp_path):
-    way = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(7)}
-    folder = to_diffusers(digits, tmp_path / "out", **way)
-    assert (theirs(folder, digits, 2, 1) - digits.sample(2, seed=1, **way)).abs().max() <= TOLERANCE
+def test_export_without_a_class_and_with_another_sampler(digits, tmp_path):
+    settings = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(7)}
+    folder = to_diffusers(digits, tmp_path / "out", **settings)
+    assert (diffusers_images(folder, digits, 2, 1) - digits.sample(2, seed=1, **settings)).abs().max() <= TOLERANCE
 
 
 def native():
@@ -117,7 +117,7 @@ def native():
     return moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **parts))
 
 
-def test_a_network_of_theirs_leaves_without_code_and_comes_back(tmp_path):
+def test_a_diffusers_unet_is_exported_without_code_and_imported_again(tmp_path):
     model = native()
     folder = to_diffusers(model, tmp_path / "out")
     assert not list(folder.rglob("*.py"))
@@ -128,10 +128,10 @@ def test_a_network_of_theirs_leaves_without_code_and_comes_back(tmp_path):
     assert torch.equal(again.sample(2, seed=3), model.sample(2, seed=3))
 
 
-def test_their_own_loop_and_ours_walk_the_same_way(tmp_path):
+def test_diffusers_ddim_and_ours_take_the_same_steps(tmp_path):
     model = native()
-    pipeline = there(to_diffusers(model, tmp_path / "out"))
-    x = model.denoiser.process.prior((2, 1, 8, 8), Rows.of(9, 2))
+    pipeline = diffusers_pipeline(to_diffusers(model, tmp_path / "out"))
+    x = model.denoiser.process.prior((2, 1, 8, 8), RowSeeds.of(9, 2))
     pipeline.scheduler.set_timesteps(10)
     with torch.no_grad():
         for t in pipeline.scheduler.timesteps:
@@ -139,19 +139,19 @@ def test_their_own_loop_and_ours_walk_the_same_way(tmp_path):
     assert (model.codec.decode(x) - model.sample(2, seed=9)).abs().max() <= TOLERANCE
 
 
-def test_what_cannot_leave_says_so(digits, tmp_path):
-    with pytest.raises(UsageError, match="has no like of"):
+def test_models_that_cannot_be_exported_are_refused(digits, tmp_path):
+    with pytest.raises(UsageError, match="has no equivalent of"):
         to_diffusers(digits, tmp_path / "a", sampler=um.sampler.Heun())
     with pytest.raises(UsageError, match="as diffusers' pipelines make"):
         to_diffusers(um.recipe.ring(steps=1), tmp_path / "b")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="something is already"):
+    with pytest.raises(UsageError, match="is not empty"):
         to_diffusers(digits, tmp_path / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written
 
 
-def test_what_cannot_come_in_says_so(tmp_path):
+def test_checkpoints_that_cannot_be_imported_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"there is no .*unet"):
         from_diffusers(tmp_path)
     folder = to_diffusers(native(), tmp_path / "out")
@@ -164,19 +164,19 @@ def test_what_cannot_come_in_says_so(tmp_path):
         from_diffusers(folder)
 
 
-def test_from_the_command_line(tmp_path, capsys):
+def test_on_the_command_line(tmp_path, capsys):
     um.recipe.digits(width=8, steps=1).fit(tmp_path / "run", device="cpu", quiet=True)
     assert main(["export", str(tmp_path / "run"), "--to", "diffusers", "--steps", "4"]) == 0
     model = um.load(tmp_path / "run", device="cpu")
-    found = theirs(tmp_path / "run-diffusers", model, 2, 0, class_labels=[3, 4])
-    sampler, grid = chosen(model, grid=um.grid.karras(4))
+    found = diffusers_images(tmp_path / "run-diffusers", model, 2, 0, class_labels=[3, 4])
+    sampler, grid = sampler_for_export(model, grid=um.grid.karras(4))
     assert (found - model.sample(2, label=[3, 4], seed=0, sampler=sampler, grid=grid)).abs().max() <= TOLERANCE
     assert main(["export", str(tmp_path / "run")]) == 2
-    assert "something is already" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spacing", ["linear", "scaled_linear", "squaredcos_cap_v2"])
-def test_betas_are_the_chain_of_diffusers(spacing):
+def test_betas_equal_those_of_diffusers(spacing):
     betas = Betas(spacing)
     scheduler = diffusers.DDPMScheduler(beta_schedule=spacing, beta_start=1e-4, beta_end=0.02)
     t = torch.arange(1, 1001, dtype=torch.float64) / 1000

@@ -1,4 +1,4 @@
-"""Beliefs given a measurement, against the closed form of a mixture's posterior."""
+"""Beliefs given a measurement, against the closed-form posterior of a mixture."""
 
 import math
 from itertools import pairwise
@@ -14,7 +14,7 @@ from unmelt.denoiser import Mixture, Network, prediction
 from unmelt.errors import UsageError
 from unmelt.inverse import DPS, MMPS, Mask, Matrix, PiGDM, Replacement, exact
 from unmelt.inverse.solve import solve
-from unmelt.metric import energy
+from unmelt.metric import energy_distance
 from unmelt.process import Gaussian
 from unmelt.rng import Stream, seeded
 from unmelt.sampler import Ancestral, DPMpp, grid, sample
@@ -38,14 +38,14 @@ def several(on):
 
 
 def anywhere(on, rows=40):
-    """Rows x_t all over, at times from one end to the other."""
+    """Rows x_t at times over all of [0, 1], both ends included."""
     t = torch.cat([column(0.0, 1.0), levels(on, rows - 2, widest=4.0)])
     alpha, sigma = (level[:, None] for level in Gaussian(on).level(t))
     return alpha * torch.randn(rows, 4, dtype=F64) + sigma * torch.randn(rows, 4, dtype=F64), t
 
 
-def test_the_exact_posterior_by_weighing_draws():
-    """Draws of the prior, weighted by the likelihood of y, have the moments of `exact`."""
+def test_the_exact_posterior_has_the_moments_of_importance_sampling():
+    """Draws of the prior are weighted by the likelihood of y."""
     prior = several(schedule.Cosine())
     x0 = prior.sample(200_000, Stream(0), F64)
     weight = torch.softmax(-0.5 * ((Y - A.forward(x0)) / NOISE).square().sum(1), 0)
@@ -70,8 +70,8 @@ def test_mmps_is_exact_for_one_gaussian(any_schedule):
     assert (believed - exact(prior, A, Y, NOISE)(x_t, t).mean).abs().max() < 1e-8
 
 
-def test_far_bounds_what_is_given_up(any_schedule):
-    """With the covariance of ratio 10 for all beyond, a hundredth of the shift at most."""
+def test_the_error_of_the_default_far_is_below_2_percent_of_the_shift(any_schedule):
+    """The covariance at ratio 10 is used beyond it; the shift is that of the mean by the measurement."""
     prior = one_gaussian(any_schedule)
     x_t, t = anywhere(any_schedule)
     truth = exact(prior, A, Y, NOISE)(x_t, t).mean
@@ -86,8 +86,8 @@ def test_pigdm_is_exact_for_white_data(any_schedule):
     assert (believed - exact(prior, A, Y, NOISE)(x_t, t).mean).abs().max() < 1e-8
 
 
-def test_dps_steps_down_the_gradient(any_schedule):
-    """Its shift is -(sigma^2 / alpha) grad |y - A mean|^2 / 2 s^2."""
+def test_dps_shifts_the_mean_along_the_gradient(any_schedule):
+    """The shift is -(sigma^2 / alpha) grad |y - A mean|^2 / 2 s^2."""
     prior = several(any_schedule)
     x_t, t = anywhere(any_schedule)
     x_t, t = x_t[2:], t[2:]
@@ -102,8 +102,8 @@ def test_dps_steps_down_the_gradient(any_schedule):
     torch.testing.assert_close(believed, wanted.detach(), rtol=1e-9, atol=1e-10)
 
 
-def test_samples_of_one_gaussian_have_the_posteriors_moments():
-    """All is affine, so noise 0 and unit noises give the law of the samples without drawing any."""
+def test_samples_of_one_gaussian_have_the_moments_of_the_posterior():
+    """The sampler is affine, so noise 0 and unit noises determine the law of the samples without drawing any."""
     on = schedule.Straight(shift=3.0)
     prior = one_gaussian(on)
     truth = exact(prior, A, Y, NOISE)
@@ -116,12 +116,12 @@ def test_samples_of_one_gaussian_have_the_posteriors_moments():
     assert (root.T @ root - within).abs().max() < 0.01
 
 
-def test_samples_of_a_mixture():
-    """No method is exact here: mean energy distance to the posteriors of 8 measurements, 60 samples of each."""
+def test_mmps_samples_a_mixtures_posterior_best():
+    """No method is exact: mean energy distance to the posteriors of 8 measurements, 60 samples of each."""
     on, each = schedule.Cosine(), 60
     prior = several(on)
-    seen = A.forward(prior.sample(8, Stream(0), F64))
-    measured = seen + NOISE * Stream(1).normal(seen.shape, F64)
+    clean = A.forward(prior.sample(8, Stream(0), F64))
+    measured = clean + NOISE * Stream(1).normal(clean.shape, F64)
     drawn = [exact(prior, A, y[None], NOISE).sample(each, Stream(k), F64) for k, y in enumerate(measured)]
     many = measured.repeat_interleave(each, 0)
 
@@ -131,7 +131,7 @@ def test_samples_of_a_mixture():
             made = run(
                 Ancestral(), denoiser, rng.normal((len(many), 4), F64), grid.log_snr(40, 0.01)(on), rng.advance()
             )
-        return sum(energy(a, b) for a, b in zip(made.x.split(each), drawn, strict=True)) / 8
+        return sum(energy_distance(a, b) for a, b in zip(made.x.split(each), drawn, strict=True)) / 8
 
     mmps, dps, none = (distance(d) for d in (MMPS(prior, A, many, NOISE), DPS(prior, A, many, NOISE), prior))
     assert mmps < 0.1
@@ -143,19 +143,19 @@ METHODS = [MMPS, PiGDM, DPS]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_rows_do_not_meet(method, any_schedule):
-    """Mixed times and a measurement for each row, together as alone."""
+def test_a_rows_belief_is_independent_of_its_batch(method, any_schedule):
+    """Rows at mixed times, each with its own measurement."""
     prior, (x_t, t) = several(any_schedule), anywhere(any_schedule, 8)
     y = torch.randn(8, 2, dtype=F64)
     together = method(prior, A, y, NOISE)(x_t, t).mean
     alone = [method(prior, A, y[i : i + 1], NOISE)(x_t[i : i + 1], t[i : i + 1]).mean for i in range(8)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(together[0], x_t[0])  # at t = 0 all is known
+    torch.testing.assert_close(together[0], x_t[0])  # at t = 0 x_t is the data
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_whatever_a_network_predicts(method, any_prediction):
-    """An exact denoiser that speaks as networks do is believed the same, well inside."""
+def test_beliefs_are_independent_of_what_a_network_predicts(method, any_prediction):
+    """An exact denoiser converted to any prediction gives the same belief, away from the end points."""
     prior = several(schedule.Exponential())
     x_t, t = anywhere(schedule.Exponential())
     inside = (t > 0.01) & (t < 0.9)
@@ -165,7 +165,7 @@ def test_whatever_a_network_predicts(method, any_prediction):
 
 @pytest.mark.parametrize("noise_sd", [0.0, 0.1])
 @pytest.mark.parametrize("method", METHODS)
-def test_networks_in_float32_from_noise_to_data(method, noise_sd, any_schedule):
+def test_samples_of_a_float32_network_are_finite_and_leave_no_gradients(method, noise_sd, any_schedule):
     with seeded(0):
         backbone = MLP(shape=(4,), width=16, depth=1, classes=2)
     model = Network(backbone, Gaussian(any_schedule), prediction.V(), (4,))
@@ -179,21 +179,21 @@ def test_networks_in_float32_from_noise_to_data(method, noise_sd, any_schedule):
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_hold_keeps_what_is_known(any_schedule):
-    """Known numbers end where they were put; independent others have their prior's law."""
+def test_replacement_keeps_known_values_and_leaves_independent_ones_to_the_prior(any_schedule):
+    """Known numbers end at their values; the others, independent of them, are sampled as without them."""
     prior = Mixture.gaussian(MEAN, torch.diag(column(0.5, 1.0, 0.2, 2.0)), Gaussian(any_schedule))
     known = torch.tensor([True, False, False, True])
     values = torch.tensor([[1.5, math.nan, math.nan, -2.0]], dtype=F64)
-    held = Replacement(prior, values, known)
+    replaced = Replacement(prior, values, known)
     for sampler in (DPMpp(), Ancestral()):
         settings = {"rows": 5, "sampler": sampler, "grid": grid.karras(6), "dtype": F64}
         with unchecked():
-            made, free = sample(held, **settings), sample(prior, **settings)
+            made, free = sample(replaced, **settings), sample(prior, **settings)
         torch.testing.assert_close(made[:, known], values[:, known].expand(5, 2))
         torch.testing.assert_close(made[:, ~known], free[:, ~known])
 
 
-def test_solving_row_by_row_and_whatever_the_matrix():
+def test_solve_is_exact_for_positive_matrices_and_its_residual_never_grows():
     rows = torch.randn(6, 5, 5, dtype=F64, generator=MAKE)
     positive, b = rows @ rows.mT + 0.1 * torch.eye(5), torch.randn(6, 5, dtype=F64)
     b[0] = 0
@@ -206,8 +206,7 @@ def test_solving_row_by_row_and_whatever_the_matrix():
     assert all((after <= before + 1e-12).all() for before, after in pairwise(left))
 
 
-def test_measurements_can_follow_gradients():
-    """Steps stay differentiable, as all guidance does."""
+def test_measured_beliefs_are_differentiable():
     x_t, t = anywhere(schedule.Cosine(), 5)
     x_t.requires_grad_()
     (slope,) = torch.autograd.grad(MMPS(several(schedule.Cosine()), A, Y, NOISE)(x_t, t).mean.sum(), x_t)
@@ -237,11 +236,11 @@ def test_measurements_can_follow_gradients():
         ),
     ],
 )
-def test_mistakes_teach(make, word):
+def test_invalid_settings_and_shapes_are_refused(make, word):
     with pytest.raises(UsageError, match=word):
         make(several(schedule.Cosine()))
 
 
-def test_inference_mode_is_refused_with_a_word():
+def test_inference_mode_is_refused():
     with torch.inference_mode(), pytest.raises(UsageError, match="no_grad"):
         MMPS(several(schedule.Cosine()), A, Y, 0.1)(torch.zeros(3, 4), full(3, 0.5))

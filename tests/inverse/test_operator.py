@@ -1,4 +1,4 @@
-"""Operators: that the adjoint is one, and that each measures what it says."""
+"""Operators are linear, their adjoints are adjoints, and each measures what it says."""
 
 import pytest
 import torch
@@ -22,29 +22,29 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_adjoint(case):
-    """<A x, y> = <x, A' y>, also where gradients are off."""
+def test_forward_and_adjoint_satisfy_the_inner_product_identity(case):
+    """<A x, y> = <x, A' y>, with gradients off as well."""
     operator, shape = CASES[case]
     x = torch.randn(5, *shape, dtype=F64)
-    seen = operator.forward(x)
-    y = torch.randn_like(seen)
+    measured = operator.forward(x)
+    y = torch.randn_like(measured)
     with torch.no_grad():
         back = operator.adjoint(y, shape)
     assert back.shape == x.shape
-    one, other = (seen * y).flatten(1).sum(1), (x * back).flatten(1).sum(1)
+    one, other = (measured * y).flatten(1).sum(1), (x * back).flatten(1).sum(1)
     assert (one - other).abs().max() < 1e-12
     assert not back.requires_grad
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_linear_in_either_precision(case):
+def test_forward_is_linear_and_keeps_the_precision(case):
     operator, shape = CASES[case]
     a, b = torch.randn(2, 3, *shape, dtype=F64)
     torch.testing.assert_close(operator.forward(2 * a - b), 2 * operator.forward(a) - operator.forward(b))
     assert operator.forward(a.float()).dtype == torch.float32
 
 
-def test_what_is_measured():
+def test_operators_measure_means_selections_and_convolutions():
     x = torch.arange(16, dtype=F64).view(1, 1, 4, 4)
     assert Downsample(2).forward(x).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
     assert Mask(x[0] > 12).forward(x).tolist() == [[13.0, 14.0, 15.0]]
@@ -70,6 +70,6 @@ def test_what_is_measured():
         (lambda: Matrix(torch.ones(2, 3)).forward(torch.zeros(1, 4)), "column"),
     ],
 )
-def test_mistakes_teach(make, word):
+def test_invalid_operators_and_shapes_are_refused(make, word):
     with pytest.raises(UsageError, match=word):
         make()

@@ -1,4 +1,4 @@
-"""Inpainting by replacement, with and without going back and repeating, against the true conditional law."""
+"""Inpainting by replacement, with and without resampling, against the true conditional distribution."""
 
 import torch
 from conformance.subjects import F64, Fast, column, run, unchecked
@@ -12,8 +12,8 @@ from unmelt.sampler import Ancestral, Restart, grid
 ROWS, KNOWN = 6000, torch.tensor([True, False])
 
 
-def test_resampling_brings_what_is_painted_in_to_agree_with_what_is_known():
-    """Two correlated numbers, one of them known: the conditional mean and deviation of the other, in closed form."""
+def test_resampling_reduces_the_error_of_replacement():
+    """Of two correlated numbers one is known; the mean and deviation of the other are known in closed form."""
     on = schedule.Cosine()
     covariance = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=F64)
     prior = Mixture.gaussian(torch.zeros(2, dtype=F64), covariance, Gaussian(on))

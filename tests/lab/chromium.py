@@ -19,7 +19,7 @@ NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def found():
-    """The path of a browser, or none."""
+    """The path of a browser, or None."""
     if told := os.environ.get("UNMELT_CHROMIUM"):
         return shutil.which(told)
     for name in NAMES:
@@ -100,7 +100,7 @@ def browser():
 
 
 class Visit:
-    """One page of the lab in a window; `complaints` is to stay empty."""
+    """A page of the lab in a browser window; `complaints` must stay empty."""
 
     def __init__(self, browser, address, width=1280, height=900, scheme="light"):
         self.context = browser.new_context(
@@ -126,26 +126,26 @@ class Visit:
         return self
 
     def picture(self, words):
-        """The picture whose description begins like this."""
+        """The picture whose description begins with these words."""
         return self.page.locator(f'svg[aria-label^="{words}"]').first
 
     def drawn(self, words, part="path[data-name], svg path"):
-        """The numbers that a picture is made of: every path in it, in order."""
+        """The path data of a picture, in order."""
         return self.picture(words).locator(part).evaluate_all("all => all.map(each => each.getAttribute('d'))")
 
     def measured(self, what):
-        """(closed form, measured) from the table that says so."""
+        """(closed form, measured) from the table row of this quantity."""
         cells = self.page.locator(f'td[data-what^="{what}"]')
         return tuple(float(cells.nth(k).inner_text().replace("\u2212", "-")) for k in (0, 1))
 
     def slider(self, which=0):
-        """(a slider's thumb, (left, width) of its track), in view."""
+        """(a slider's thumb, (left, width) of its track), scrolled into view."""
         thumb = self.page.get_by_role("slider").nth(which)
         thumb.scroll_into_view_if_needed()
         return thumb, thumb.evaluate(TRACK)
 
     def drag(self, share, which=0):
-        """Take a slider's thumb with the mouse and move it along its track."""
+        """Drag a slider's thumb along its track with the mouse."""
         thumb, (left, width) = self.slider(which)
         box = thumb.bounding_box()
         self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -154,7 +154,7 @@ class Visit:
         self.page.mouse.up()
 
     def until(self, condition, seconds=30):
-        """Wait until this is so, asked again and again."""
+        """Wait until the condition holds, polling it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if condition():
@@ -163,7 +163,7 @@ class Visit:
         raise AssertionError("it never came to be so")
 
     def still(self, seconds=1.5, at_most=600):
-        """Wait until nothing on the page has changed for so long, and no bar is moving."""
+        """Wait until nothing on the page has changed for this long and no progress bar is shown."""
         end, since, before = time.monotonic() + at_most, time.monotonic(), None
         while time.monotonic() < end:
             now = self.page.evaluate("document.body.innerHTML + document.querySelectorAll('progress').length")

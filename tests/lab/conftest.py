@@ -1,4 +1,4 @@
-"""One lab and one browser for all tests of a process; where there is none to be had, that is said loudly."""
+"""One lab and one browser for all tests of a process; where there is no browser, the summary says so loudly."""
 
 import os
 import sys

@@ -19,7 +19,7 @@ from unmelt.lab import contents, opening
 CHAPTERS = contents.chapters()
 
 
-def test_marimo_finds_nothing_to_say():
+def test_marimo_check_is_clean():
     paths = [str(chapter.path) for chapter in CHAPTERS]
     found = subprocess.run(
         [sys.executable, "-m", "marimo", "check", "--strict", *paths], capture_output=True, text=True, check=False
@@ -27,7 +27,7 @@ def test_marimo_finds_nothing_to_say():
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_contents_are_the_folder(tmp_path):
+def test_the_contents_page_lists_every_chapter_file(tmp_path):
     assert [each.number for each in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
     for number, name in ((2, "two_things"), (10, "later"), (1, "first")):
         (tmp_path / f"ch{number}_{name}.py").write_text(f'"""Title {number}.\n\nA <story>\nof {number}.\n\nMore."""\n')
@@ -43,7 +43,7 @@ def test_contents_are_the_folder(tmp_path):
     assert page.index("Title 2") < page.index("Title 10")
 
 
-def test_a_chapter_knows_its_neighbours():
+def test_a_chapter_links_to_its_neighbours():
     for before, after in itertools.pairwise(CHAPTERS):
         assert f'href="../{after.name}/" rel="next"' in opening(before.name)
         assert f'href="../{before.name}/" rel="prev"' in opening(after.name)
@@ -53,7 +53,7 @@ def test_a_chapter_knows_its_neighbours():
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Run a chapter as a script, training for so many steps; returns what its cells have defined."""
+    """Run a chapter as a script with this many training steps; returns what its cells define."""
 
     def ran(name, steps=10):
         monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
@@ -68,7 +68,7 @@ def run(monkeypatch, tmp_path):
     return ran
 
 
-def test_melting_measures_what_it_says(run):
+def test_melting_measures_match_the_closed_forms(run):
     found = run("melting")
     alpha = math.cos(math.pi / 2 * 0.25)
     closed, measured = found["measured"]["distance between the modes, 4α = 4√ᾱ"]
@@ -79,7 +79,7 @@ def test_melting_measures_what_it_says(run):
     assert measured == pytest.approx(closed, rel=4 / math.sqrt(4 * 2000))
 
 
-def test_the_score_brings_a_point_home(run):
+def test_following_the_score_leads_a_point_to_the_data(run):
     found = run("score")
     assert found["nearest"].values.max() < 3 * 0.15
     for exact, believed in found["one_thing"].values():
@@ -87,9 +87,9 @@ def test_the_score_brings_a_point_home(run):
     assert found["shares"].min() > 0.1
 
 
-def test_learning_learns(run):
+def test_a_trained_network_samples_the_ring(run):
     found = run("learning", steps=200)
-    assert found["ring_energy"] < 0.1  # noise that was never walked home is at about 1
+    assert found["ring_energy"] < 0.1  # unprocessed noise has about 1
 
 
 def test_solvers_have_their_orders(run):
@@ -98,14 +98,14 @@ def test_solvers_have_their_orders(run):
     for name, order in (("Euler", 1), ("default", 2)):
         few, many = (errors[name][tried.index(n)] for n in (10, 40))
         assert few / many > 0.8 * 4**order
-    for n, lesson in found["tuned"].items():
-        assert lesson["tuned"] < lesson["default"]
-        assert all(len(times) == n + 1 and times[-1] == 0 for times in lesson["times"].values())
+    for n, result in found["tuned"].items():
+        assert result["tuned"] < result["default"]
+        assert all(len(times) == n + 1 and times[-1] == 0 for times in result["times"].values())
     assert found["tuned"][5]["tuned"] < 0.2 * errors["DPM-Solver++(2M)"][tried.index(5)]
-    assert found["reached"][0] == 1 < found["reached"][1]  # no fresh noise: one start has one end
+    assert found["reached"][0] == 1 < found["reached"][1]  # without fresh noise one start has one end
 
 
-def test_unguided_is_the_class_itself(run):
+def test_guidance_scale_1_samples_the_class(run):
     found = run("guidance")
     assert found["kinds"] == pytest.approx(3, abs=0.05)
     radius = found["x"].norm(dim=1).mean().item()
@@ -113,7 +113,7 @@ def test_unguided_is_the_class_itself(run):
     assert found["made"].shape == (40, 1, 8, 8)
 
 
-def test_one_flow_on_every_schedule(run):
+def test_every_schedule_has_the_same_flow(run):
     found = run("straight-paths")
     straight = [paths[1] for paths in found["walked"].values()]
     assert (straight[0][:, -1] - straight[1][:, -1]).abs().max() < 1e-3
@@ -123,7 +123,7 @@ def test_one_flow_on_every_schedule(run):
 
 
 @pytest.mark.slow
-def test_words_are_written_to_the_end(run):
+def test_text_is_unmasked_completely(run):
     found = run("words", steps=4)
     mask = found["masked"].denoiser.process.vocabulary
     assert mask in found["frames"][0]
@@ -132,31 +132,31 @@ def test_words_are_written_to_the_end(run):
     assert found["page"]["bits"]["masked"]["bits_per_byte"] > 0
 
 
-def test_what_was_trained_is_kept_and_goes_on(monkeypatch, tmp_path):
+def test_a_trained_model_is_cached_and_training_resumes(monkeypatch, tmp_path):
     monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
 
     def make(steps=50):
         return um.recipe.two_modes(steps=steps, width=8, depth=1)
 
-    told = []
-    first = lab.learned("two", make, lambda *said: told.append(said))
-    assert [step for step, _, _ in told] == [25, 50]
-    again = lab.learned("two", make, lambda *said: told.append(said))
-    assert len(told) == 2  # nothing was trained
+    calls = []
+    first = lab.learned("two", make, lambda *arguments: calls.append(arguments))
+    assert [step for step, _, _ in calls] == [25, 50]
+    again = lab.learned("two", make, lambda *arguments: calls.append(arguments))
+    assert len(calls) == 2  # nothing was trained
     assert torch.equal(first.sample(8, seed=3), again.sample(8, seed=3))
     (folder,) = (tmp_path / "lab").iterdir()
     assert (folder / "model.safetensors").exists()
 
     lab.learned("two", lambda: make(60))
-    assert len(list((tmp_path / "lab").iterdir())) == 2  # other settings, another place
+    assert len(list((tmp_path / "lab").iterdir())) == 2  # other settings are stored elsewhere
 
-    # Damaged, it is made again.
+    # A damaged model is trained again.
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_bytes((folder / name).read_bytes()[:40])
         assert torch.equal(first.sample(8, seed=3), lab.learned("two", make).sample(8, seed=3))
 
 
-def test_killed_halfway_it_goes_on_from_there(monkeypatch, tmp_path):
+def test_training_killed_halfway_resumes_from_its_checkpoint(monkeypatch, tmp_path):
     monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
 
     class Killed(BaseException):
@@ -175,14 +175,14 @@ def test_killed_halfway_it_goes_on_from_there(monkeypatch, tmp_path):
     with pytest.raises(Killed):
         lab.learned("two", make, killed)
     assert not lab.finished("two", make())
-    told = []
-    model = lab.learned("two", make, lambda step, of, loss: told.append(step))
-    assert told == [50, 75]  # from the checkpoint at 25
+    steps = []
+    model = lab.learned("two", make, lambda step, of, loss: steps.append(step))
+    assert steps == [50, 75]  # from the checkpoint at 25
     assert lab.finished("two", make())
     assert torch.equal(model.sample(8, seed=3), make().fit(quiet=True).sample(8, seed=3))
 
 
-def test_measurements_are_kept(monkeypatch, tmp_path):
+def test_measurements_are_cached(monkeypatch, tmp_path):
     monkeypatch.setenv("UNMELT_CACHE", str(tmp_path))
     asked = []
     make = lambda: asked.append(1) or {"a": (1, 2)}  # noqa: E731
@@ -198,7 +198,7 @@ def test_measurements_are_kept(monkeypatch, tmp_path):
         lab.kept("x", [1], make)
 
 
-def test_two_labs_make_it_once(tmp_path):
+def test_two_labs_compute_a_cached_value_once(tmp_path):
     code = (
         "import pathlib, sys, time\n"
         "from unmelt import lab\n"

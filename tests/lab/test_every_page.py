@@ -1,6 +1,6 @@
-"""What must be so on every page, wide and narrow, by mouse and by keyboard, and when the lab goes away.
+"""What must hold on every page, wide and narrow, by mouse and by keyboard, and when the lab goes away.
 
-The chapters that train first are visited as they are before that; test_touching.py goes on from there.
+Chapters that train are visited before training; test_touching.py covers what follows.
 """
 
 import chromium
@@ -47,7 +47,7 @@ SILENT = """() => [
 
 @pytest.mark.parametrize("name", SLOW)
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_it_opens_whole_and_says_what_it_shows(browser, lab, name, width, scheme):
+def test_a_page_opens_complete_and_labels_its_pictures(browser, lab, name, width, scheme):
     with chromium.visit(browser, lab, width=width, scheme=scheme) as visit:
         page = visit.open(name, until=FIRST[name]).page
         visit.still()
@@ -80,7 +80,7 @@ CONTRAST = """() => {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "words"])
-def test_every_slider_moves_by_its_arrow_keys_and_has_a_name(browser, lab, name):
+def test_every_slider_has_a_name_and_moves_by_arrow_keys(browser, lab, name):
     with chromium.visit(browser, lab) as visit:
         page = visit.open(name, until=FIRST[name]).page
         visit.still()
@@ -103,7 +103,7 @@ def test_every_slider_moves_by_its_arrow_keys_and_has_a_name(browser, lab, name)
 
 
 @pytest.mark.slow
-def test_a_lab_that_was_killed_is_seen_to_be_gone_and_comes_back(browser, tmp_path):
+def test_a_page_shows_that_its_lab_was_killed_and_reconnects(browser, tmp_path):
     port = chromium.free_port()
     with chromium.served(port=port, UNMELT_CACHE=str(tmp_path)) as (process, address):
         visit = chromium.Visit(browser, address)  # its page will complain, and should
@@ -122,7 +122,7 @@ def test_a_lab_that_was_killed_is_seen_to_be_gone_and_comes_back(browser, tmp_pa
 
 
 @pytest.mark.slow
-def test_what_cannot_be_kept_is_told_on_the_page(browser):
+def test_an_unwritable_cache_is_reported_on_the_page(browser):
     with (
         chromium.served(UNMELT_CACHE="/proc/nowhere") as (_, address),
         chromium.visit(browser, address) as visit,

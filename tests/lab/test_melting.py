@@ -1,4 +1,4 @@
-"""Chapter 1 in a real browser: the slider is dragged, and what is printed and drawn is what mathematics says."""
+"""Chapter 1 in a real browser: the slider is dragged, and numbers and pictures match the closed forms."""
 
 import math
 import os
@@ -53,7 +53,7 @@ def area(page, words):
     return tuple(float(inner.get_attribute(name)) for name in ("x", "y", "width", "height"))
 
 
-def test_by_keyboard_alone_and_another_schedule(visitor):
+def test_the_slider_and_the_schedule_work_by_keyboard(visitor):
     page = visitor.open("melting", until='svg[aria-label^="Six clusters"]')
     slider = page.page.get_by_role("slider").first
     slider.focus()
@@ -68,7 +68,7 @@ def test_by_keyboard_alone_and_another_schedule(visitor):
     page.until(lambda: page.measured("distance between the modes")[0] == pytest.approx(4 * math.exp(-0.75), abs=1e-3))
 
 
-def test_the_contents_page_leads_there(visitor):
+def test_the_contents_page_links_to_the_chapter(visitor):
     page = visitor.open(until="h1").page
     page.get_by_role("link", name="Melting").focus()
     page.keyboard.press("Enter")
@@ -78,8 +78,8 @@ def test_the_contents_page_leads_there(visitor):
     page.wait_for_selector("text=The unmelt lab")
 
 
-def test_without_a_browser_it_is_skipped_and_said_loudly(tmp_path):
-    words = [sys.executable, "-m", "pytest", __file__, "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "leads_there"]
+def test_without_a_browser_the_tests_are_skipped_with_a_warning(tmp_path):
+    words = [sys.executable, "-m", "pytest", __file__, "-p", "no:xdist", "-p", "no:cacheprovider", "-k", "links_to"]
     nowhere = {"PATH": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "UNMELT_CHROMIUM": ""}
     found = subprocess.run(words, env={**os.environ, **nowhere}, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
@@ -87,7 +87,7 @@ def test_without_a_browser_it_is_skipped_and_said_loudly(tmp_path):
     assert "! THE LAB WAS NOT TESTED IN A BROWSER: there is no Chromium" in found.stdout
 
 
-def test_a_browser_is_found_wherever_it_is(monkeypatch, tmp_path):
+def test_a_browser_is_found_at_any_usual_place(monkeypatch, tmp_path):
     mine = tmp_path / "google-chrome"
     mine.write_text("#!/bin/sh\n")
     mine.chmod(0o755)

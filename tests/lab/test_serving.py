@@ -1,4 +1,4 @@
-"""The lab as a server: what it refuses, what it says, and that it can be killed."""
+"""The lab as a server: what it refuses, what it answers, and how it ends."""
 
 import contextlib
 import http.client
@@ -16,13 +16,13 @@ import pytest
 from unmelt.cli import main
 from unmelt.errors import UsageError
 from unmelt.lab import contents, serve
-from unmelt.lab.guard import Guard
+from unmelt.lab.access_control import Guard
 
 command = import_module("unmelt.cli.lab")
 
 
 def asked(address, path="/", method="GET", body=None, **headers):
-    """(status, headers, text), without following anywhere."""
+    """(status, headers, text), without following redirects."""
     host = address.removeprefix("http://").rstrip("/")
     connection = http.client.HTTPConnection(host, timeout=20)
     connection.request(method, path, body, {"Host": host, **headers})
@@ -35,7 +35,7 @@ def unmelt(*args):
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_it_is_there_soon_and_lists_every_chapter():
+def test_the_lab_starts_quickly_and_lists_every_chapter():
     port = chromium.free_port()
     with chromium.served(port=port) as (process, address):
         taken = psutil.Process(process.pid).cpu_times()  # its own seconds, however busy the machine is
@@ -73,7 +73,7 @@ def test_it_is_there_soon_and_lists_every_chapter():
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_port_in_use(capsys):
+def test_a_port_in_use_is_refused(capsys):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -87,7 +87,7 @@ def test_a_port_in_use(capsys):
             serve.listening("127.0.0.1", wrong)
 
 
-def test_without_a_port_the_next_that_is_free(monkeypatch):
+def test_without_a_port_the_next_free_one_is_used(monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -97,7 +97,7 @@ def test_without_a_port_the_next_that_is_free(monkeypatch):
 
 
 def through(guard, path, query="", kind="http", **headers):
-    """(status, headers) of a request that a guard around "200 OK" is asked."""
+    """(status, headers) of a request to a guard around an application that answers 200 OK."""
     heads = {"host": "lab.example.com:8730", **headers}
     scope = {"type": kind, "path": path, "query_string": query.encode(), "server": ("0.0.0.0", 8730), "method": "GET"}
     scope["headers"] = [(name.encode(), value.encode()) for name, value in heads.items()]
@@ -124,7 +124,7 @@ async def welcome(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-def test_where_others_can_reach_it_it_wants_a_token():
+def test_a_lab_that_others_can_reach_requires_a_token():
     guard = Guard(welcome, token="a secret", local_only=False)
     for path, query in (("/", ""), ("/melting/", ""), ("/melting/api/status", ""), ("/", "access_token=wrong")):
         assert through(guard, path, query)[0] == 401
@@ -144,7 +144,7 @@ def test_where_others_can_reach_it_it_wants_a_token():
 
 
 @pytest.mark.parametrize(("host", "local"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
-def test_a_token_is_made_up_where_one_is_needed(monkeypatch, host, local):
+def test_a_token_is_generated_where_one_is_required(monkeypatch, host, local):
     served = []
     monkeypatch.setattr(serve, "serve", lambda *given: served.append(given))
     monkeypatch.setattr(command.os, "_exit", lambda code: None)
@@ -155,13 +155,13 @@ def test_a_token_is_made_up_where_one_is_needed(monkeypatch, host, local):
     assert len(token) == 0 if local else len(token) >= 32
 
 
-def test_without_marimo_it_says_what_to_install(monkeypatch):
+def test_without_marimo_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "marimo" else True)
     with pytest.raises(UsageError, match=r"without marimo, which is not installed.*pip install 'unmelt\[lab\]'"):
         serve.check_installed()
 
 
-def test_edit_opens_copies_and_keeps_those_that_are_there(monkeypatch, tmp_path):
+def test_edit_opens_copies_and_keeps_existing_ones(monkeypatch, tmp_path):
     commands = []
     done = subprocess.CompletedProcess([], 0)
     given = []
@@ -184,7 +184,7 @@ def test_edit_opens_copies_and_keeps_those_that_are_there(monkeypatch, tmp_path)
     assert commands[1][-2:] == ["--token-password-file", "-"]
 
 
-def test_editing_beside_an_open_lab(monkeypatch, tmp_path):
+def test_editing_works_beside_an_open_lab(monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "lab_at", lambda host, port: True)
     monkeypatch.setattr(serve.subprocess, "run", lambda words, **how: subprocess.CompletedProcess([], 0))
     with socket.socket() as other:

@@ -1,4 +1,4 @@
-"""Mixtures with their closed forms, and a network that knows nothing, whose flow is a density all the same."""
+"""Mixtures with closed-form densities, and an untrained network, whose flow has a density as well."""
 
 import torch
 from conformance.subjects import F64, full
@@ -19,8 +19,8 @@ def nine(on):
     return Mixture(means, roots @ roots.mT + 0.01 * torch.eye(8, dtype=F64), Gaussian(on), weights=weights)
 
 
-def its_own(exact, condition=None):
-    """The exact law at t = 1, for schedules that still have some signal there."""
+def own_prior(exact, condition=None):
+    """The exact log-density of x_1, for schedules on which some signal is left at t = 1."""
     return lambda x_1: exact.log_density(x_1, full(len(x_1), 1.0), condition)
 
 
@@ -29,7 +29,7 @@ def truth(exact, x0, condition=None):
 
 
 class Small(nn.Module):
-    """A perceptron with weights as they fell."""
+    """A perceptron with random weights."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -40,6 +40,6 @@ class Small(nn.Module):
 
 
 def random_network(on, dim):
-    """A network that was never trained, in float64: smooth, and the belief about nothing in particular."""
+    """An untrained network in float64: a smooth belief that is not the posterior of any data."""
     with seeded(0):
         return Network(Small(dim), Gaussian(on), Preconditioned(1.0), (dim,)).double()

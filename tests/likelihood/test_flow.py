@@ -1,11 +1,11 @@
-"""Log-likelihood along the flow, against closed forms and against the one thing every density does: sum to one."""
+"""Log-likelihood along the flow, against closed forms, and against the integral of every density, which is 1."""
 
 import math
 
 import pytest
 import torch
 from conformance.subjects import F64, Anisotropic, column, ring, tilted, unchecked
-from densities import its_own, nine, random_network, truth
+from densities import nine, own_prior, random_network, truth
 
 from unmelt import schedule
 from unmelt.condition import Condition
@@ -15,14 +15,14 @@ from unmelt.guidance import CFG
 from unmelt.likelihood import Exact, Hutchinson, log_likelihood
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream
+from unmelt.rng import RowSeeds, Stream
 
 
-def test_the_ring_to_a_thousandth_of_a_nat(any_schedule):
+def test_log_likelihood_of_the_ring_is_exact_to_a_thousandth_of_a_nat(any_schedule):
     exact = ring(any_schedule)
     x0 = exact.sample(50, Stream(0), F64)
     with unchecked():
-        found = log_likelihood(exact, x0, prior=its_own(exact))
+        found = log_likelihood(exact, x0, prior=own_prior(exact))
     assert found.value.dtype == F64
     assert not found.value.requires_grad
     assert (found.error == 0).all()
@@ -32,15 +32,15 @@ def test_the_ring_to_a_thousandth_of_a_nat(any_schedule):
 
 
 @pytest.mark.parametrize("on", [schedule.Cosine(), schedule.Straight()])
-def test_eight_dimensions_and_pure_noise(on):
+def test_log_likelihood_in_eight_dimensions_from_pure_noise_is_exact(on):
     exact = nine(on)
     x0 = exact.sample(50, Stream(1), F64)
     with unchecked():
         assert (log_likelihood(exact, x0).value - truth(exact, x0)).abs().max() < 1e-3
 
 
-def test_the_density_of_what_sampling_makes(any_schedule):
-    """One Gaussian with a mean, from the process's own prior: where the flow ends, and by how much it stretches."""
+def test_with_the_process_prior_it_is_the_density_of_the_samples(any_schedule):
+    """For one Gaussian, in closed form: the prior where the flow ends, and the log-determinant of the flow."""
     gaussian = Anisotropic.make()
     x0 = gaussian.mean + torch.randn(50, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
     x_1 = gaussian.flow(x0, any_schedule, column(0.0), column(1.0))
@@ -52,8 +52,8 @@ def test_the_density_of_what_sampling_makes(any_schedule):
     torch.testing.assert_close(found, wanted[:5], rtol=0, atol=1e-4)
 
 
-def test_steps_shrink_where_they_must():
-    """Far from the data, between modes, where the flow is stiff; and the error follows the tolerance."""
+def test_error_follows_the_tolerance_far_from_the_data():
+    """Between the modes and far from them the flow is stiff, and steps must be small."""
     exact = ring(schedule.Straight())
     x0 = 1.2 * torch.randn(20, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     errors = []
@@ -65,7 +65,7 @@ def test_steps_shrink_where_they_must():
     assert errors[1] < 1e-3
 
 
-def test_the_start_costs_nothing_until_features_are_as_small():
+def test_bias_of_the_start_is_of_order_4():
     """For one Gaussian the bias is of order 4 in start / sd, and below 1e-4 nats at the default for sd = 0.03."""
 
     def error(sd, **settings):
@@ -80,7 +80,7 @@ def test_the_start_costs_nothing_until_features_are_as_small():
     assert math.log2(coarse / fine) == pytest.approx(4, abs=0.3)
 
 
-def test_classes_and_null_rows():
+def test_rows_with_and_without_a_class_have_their_own_densities():
     exact = tilted(schedule.Cosine())
     x0 = exact.sample(30, Stream(2), F64)
     condition = Condition(label=torch.arange(30) % 2).drop(torch.arange(30) % 3 == 0)
@@ -88,21 +88,21 @@ def test_classes_and_null_rows():
     torch.testing.assert_close(found, truth(exact, x0, condition), rtol=0, atol=1e-3)
 
 
-def test_float32_is_enough():
+def test_float32_data_give_the_density_to_a_thousandth_of_a_nat():
     exact = ring(schedule.VarianceExploding())
     x0 = exact.sample(100, Stream(0))
     with unchecked():
-        found = log_likelihood(exact, x0, prior=its_own(exact))
+        found = log_likelihood(exact, x0, prior=own_prior(exact))
     assert found.value.dtype == F64
     assert (found.value - truth(exact, x0)).abs().max() < 1e-3
 
 
-def test_a_row_is_what_it_is_alone():
+def test_a_rows_log_likelihood_is_independent_of_its_batch():
     exact = ring(schedule.Cosine())
     x0, condition = column(2.0, 0.1, 0.3, -0.2, -1.8, 0.4).view(3, 2), Condition(label=torch.arange(3))
     with unchecked():
         for divergence in (lambda rng: Exact(), lambda rng: Hutchinson(rng, 2)):
-            rng = Rows.of(0, 3)
+            rng = RowSeeds.of(0, 3)
             together = log_likelihood(exact, x0, condition, divergence=divergence(rng))
             for row in (slice(0, 1), slice(1, 2)):
                 alone = log_likelihood(exact, x0[row], condition[row], divergence=divergence(rng[row]))
@@ -111,8 +111,8 @@ def test_a_row_is_what_it_is_alone():
 
 
 @pytest.mark.parametrize("on", [schedule.LinearBeta(), schedule.VarianceExploding()])
-def test_densities_sum_to_one(on):
-    """Of a network, and of a guided mixture, for which nobody knows the density otherwise."""
+def test_densities_of_a_network_and_of_guidance_integrate_to_one(on):
+    """There is no closed form for either."""
     x = torch.linspace(-8, 8, 161, dtype=F64)
     line = Mixture.isotropic(column(-1.0, 1.5)[:, None], 0.4, Gaussian(on))
     condition = Condition(label=torch.ones(len(x), dtype=torch.int64))
@@ -124,8 +124,8 @@ def test_densities_sum_to_one(on):
     assert (guided - truth(line, x[:, None], condition)).abs().max() > 0.1
 
 
-def test_a_network_in_the_plane_sums_to_one():
-    """A field that is no gradient: its Jacobian is not symmetric."""
+def test_density_of_a_network_in_two_dimensions_integrates_to_one():
+    """Its velocity is not a gradient field: the Jacobian is not symmetric."""
     axis = torch.linspace(-6, 6, 41, dtype=F64)
     x0 = torch.cartesian_prod(axis, axis)
     with unchecked(), torch.no_grad():
@@ -147,12 +147,12 @@ def test_a_network_in_the_plane_sums_to_one():
         (torch.zeros(4, 2), {"tolerance": math.inf}, "tolerance"),
     ],
 )
-def test_mistakes_teach(x0, settings, says):
+def test_invalid_settings_and_data_are_refused(x0, settings, says):
     with pytest.raises(UsageError, match=says):
         log_likelihood(ring(schedule.VarianceExploding()), x0, **settings)
 
 
-def test_whole_numbers_and_inference_mode_are_refused():
+def test_integers_and_inference_mode_are_refused():
     exact = ring(schedule.Cosine())
     with unchecked(), pytest.raises(UsageError, match="whole numbers"):
         log_likelihood(exact, torch.zeros(2, 2, dtype=torch.int64))
@@ -160,7 +160,7 @@ def test_whole_numbers_and_inference_mode_are_refused():
         log_likelihood(exact, torch.zeros(2, 2))
 
 
-def test_a_broken_denoiser_ends_in_words():
+def test_a_denoiser_that_gives_nan_raises_a_usage_error():
     class Broken:
         process = Gaussian(schedule.Cosine())
 

@@ -1,9 +1,9 @@
-"""Autograd through the flow: by the data the score, by the parameters what finite differences say."""
+"""Gradients through the flow: the score with respect to the data, finite differences for the parameters."""
 
 import pytest
 import torch
 from conformance.subjects import F64, column, full, ring, unchecked
-from densities import its_own, random_network
+from densities import own_prior, random_network
 from torch import nn
 
 from unmelt import schedule
@@ -12,23 +12,23 @@ from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.likelihood import Hutchinson, log_likelihood
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream, seeded
+from unmelt.rng import RowSeeds, Stream, seeded
 
 
 @pytest.mark.parametrize("on", [schedule.VarianceExploding(), schedule.Straight()])
-def test_the_gradient_by_x0_is_the_score(on):
+def test_the_gradient_with_respect_to_x0_is_the_score(on):
     exact = ring(on)
     x0 = exact.sample(4, Stream(3), F64).requires_grad_()
     with unchecked():
-        value = log_likelihood(exact, x0, prior=its_own(exact)).value
+        value = log_likelihood(exact, x0, prior=own_prior(exact)).value
         (gradient,) = torch.autograd.grad(value.sum(), x0)
     score = exact.score(x0.detach(), full(4, 0.0))
     torch.testing.assert_close(gradient, score, rtol=1e-3, atol=1e-3 * score.abs().max().item())
 
 
 @pytest.mark.parametrize("on", [schedule.VarianceExploding(), schedule.Straight()])
-def test_gradients_by_finite_differences(on):
-    """By x0, and by all parameters at once, along a random direction."""
+def test_gradients_equal_finite_differences(on):
+    """With respect to x0 and to all parameters at once, along a random direction."""
     model, x0 = random_network(on, 2), column(0.4, -0.9)[None].requires_grad_()
 
     def value():
@@ -55,8 +55,8 @@ def test_gradients_by_finite_differences(on):
             assert slope == pytest.approx((above - below).item() / 2e-3, rel=1e-4)
 
 
-def test_attention_has_a_second_derivative():
-    """Through a transformer, whose fastest kernels have none: by its parameters, along the gradient."""
+def test_gradients_through_attention_equal_finite_differences():
+    """The fastest attention kernels have no second derivative; parameters are moved along the gradient."""
     with seeded(0):
         backbone = DiT(channels=1, size=(2, 2), patch=1, width=8, depth=1, heads=2)
         for parameter in backbone.parameters():
@@ -65,7 +65,7 @@ def test_attention_has_a_second_derivative():
     x0, parameters = torch.linspace(-1, 1, 4, dtype=F64).view(1, 1, 2, 2), list(model.parameters())
 
     def value():
-        return log_likelihood(model, x0, divergence=Hutchinson(Rows.of(0, 1), 2), tolerance=1e-5).value.sum()
+        return log_likelihood(model, x0, divergence=Hutchinson(RowSeeds.of(0, 1), 2), tolerance=1e-5).value.sum()
 
     with unchecked():
         gradients = torch.autograd.grad(value(), parameters, allow_unused=True)
@@ -80,8 +80,8 @@ def test_attention_has_a_second_derivative():
     assert size == pytest.approx((found[0] - found[1]).item() / 2e-2, rel=1e-3)
 
 
-def test_a_network_learns_by_likelihood():
-    """A few steps up the gradient raise it: the parameters are reached through probes, too."""
+def test_gradient_steps_raise_the_likelihood():
+    """The gradient reaches the parameters through the probes as well."""
     model, x0 = random_network(schedule.Cosine(), 2), 0.3 * torch.randn(16, 2, dtype=F64)
     optimizer, values = torch.optim.Adam(model.parameters(), lr=0.02), []
     with unchecked():
@@ -95,7 +95,7 @@ def test_a_network_learns_by_likelihood():
     assert values[-1] > values[0] + 0.1
 
 
-def test_nothing_is_kept_where_nothing_asks():
+def test_no_graph_is_kept_unless_a_gradient_is_required():
     model, x0 = random_network(schedule.Cosine(), 2), torch.zeros(2, 2, dtype=F64)
     with torch.no_grad():
         assert not log_likelihood(model, x0, tolerance=1e-2).value.requires_grad

@@ -5,6 +5,6 @@ from unmelt.metric import Classifier
 
 
 @pytest.fixture(scope="session")
-def judge() -> Classifier:
-    """GaussianMixtureDenoiser once to the training digits: it takes seconds."""
+def classifier() -> Classifier:
+    """Fitted once to the training digits, which takes seconds."""
     return Classifier.fit(*digits().all())

@@ -29,7 +29,7 @@ def test_paths_to_a_point_are_straight(plain_schedule):
     assert abs(found.detour) < 1e-9
 
 
-def test_paths_to_a_gaussian_bend_as_they_should(plain_schedule):
+def test_paths_to_a_gaussian_bend_as_in_the_closed_form(plain_schedule):
     """w(u) is noise times sqrt((1 - u)^2 sd^2 + u^2), from the u the schedule begins at."""
     sd, process = 0.2, Gaussian(plain_schedule)
     model = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), process)
@@ -49,7 +49,7 @@ def test_paths_to_a_gaussian_bend_as_they_should(plain_schedule):
     assert (found.bend - column(*bend)).abs().max() < 1e-3
 
 
-def test_two_states_are_no_path(plain_schedule):
+def test_two_states_are_refused(plain_schedule):
     process = Gaussian(plain_schedule)
     model = Mixture.gaussian(column(0.0, 0.0), torch.eye(2, dtype=F64), process)
     with pytest.raises(UsageError, match="at least three"):

@@ -7,7 +7,7 @@ import torch
 from scipy import integrate
 
 from unmelt.errors import UsageError
-from unmelt.metric import sliced
+from unmelt.metric import sliced_wasserstein
 from unmelt.rng import Stream
 
 
@@ -19,16 +19,16 @@ def _normal(rows, dim, seed):
 def test_a_translation_is_its_squared_length_over_d(dim):
     x, shift = _normal(100, dim, 0), torch.arange(1.0, dim + 1).double()
     truth = shift.square().sum().item() / dim
-    assert sliced(x, x + shift, Stream(0), projections=20_000) == pytest.approx(truth, rel=0.04)
+    assert sliced_wasserstein(x, x + shift, Stream(0), projections=20_000) == pytest.approx(truth, rel=0.04)
 
 
-def test_on_the_line_it_is_the_transport_of_sorted_points():
+def test_on_the_line_it_is_the_transport_between_sorted_points():
     a, b = _normal(50, 1, 0), 3 * _normal(50, 1, 1)
     truth = (a.flatten().sort().values - b.flatten().sort().values).square().mean().item()
-    assert sliced(a, b, Stream(0), projections=3) == pytest.approx(truth, rel=1e-12)
+    assert sliced_wasserstein(a, b, Stream(0), projections=3) == pytest.approx(truth, rel=1e-12)
 
 
-def test_unequal_sizes_by_the_integral_over_quantiles():
+def test_unequal_sizes_agree_with_the_integral_over_quantiles():
     a, b = _normal(7, 1, 0), _normal(12, 1, 1)
     left, right = a.flatten().sort().values, b.flatten().sort().values
     steps = sorted({k / 7 for k in range(8)} | {k / 12 for k in range(13)})
@@ -37,23 +37,25 @@ def test_unequal_sizes_by_the_integral_over_quantiles():
         return (left[min(int(q * 7), 6)] - right[min(int(q * 12), 11)]).item() ** 2
 
     truth = sum(integrate.fixed_quad(lambda q: [gap(v) for v in q], low, high, n=1)[0] for low, high in pairwise(steps))
-    assert sliced(a, b, Stream(0), projections=1) == pytest.approx(truth, rel=1e-9)
+    assert sliced_wasserstein(a, b, Stream(0), projections=1) == pytest.approx(truth, rel=1e-9)
 
 
 def test_repeating_every_row_changes_nothing():
     a, b = _normal(30, 4, 0), _normal(20, 4, 1)
-    assert sliced(a.repeat(3, 1), b, Stream(0)) == pytest.approx(sliced(a, b, Stream(0)), rel=1e-10)
-    assert sliced(a, a.repeat(2, 1), Stream(0)) < 1e-20
+    assert sliced_wasserstein(a.repeat(3, 1), b, Stream(0)) == pytest.approx(
+        sliced_wasserstein(a, b, Stream(0)), rel=1e-10
+    )
+    assert sliced_wasserstein(a, a.repeat(2, 1), Stream(0)) < 1e-20
 
 
-def test_gaussians_of_two_sizes():
+def test_two_gaussians_have_the_closed_form():
     # Along every direction both are normal, of standard deviations 1 and 3: the distance is (3 - 1)^2.
     a, b = _normal(20_000, 3, 0), 3 * _normal(15_000, 3, 1)
-    assert sliced(a, b, Stream(0), projections=64) == pytest.approx(4, rel=0.03)
+    assert sliced_wasserstein(a, b, Stream(0), projections=64) == pytest.approx(4, rel=0.03)
 
 
-def test_the_same_generator_gives_the_same_number_and_none_is_a_mistake():
+def test_one_seed_gives_one_number_and_no_projections_are_refused():
     a, b = _normal(30, 4, 0), _normal(20, 4, 1)
-    assert sliced(a, b, Stream(5)) == sliced(a, b, Stream(5))
+    assert sliced_wasserstein(a, b, Stream(5)) == sliced_wasserstein(a, b, Stream(5))
     with pytest.raises(UsageError):
-        sliced(a, b, Stream(0), projections=0)
+        sliced_wasserstein(a, b, Stream(0), projections=0)

@@ -1,4 +1,4 @@
-"""What several processes sample and judge together is what one does alone, bit for bit."""
+"""Samples and scores computed by several processes equal those of one process, bit for bit."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_two_processes_make_what_one_makes(runs, tmp_path):
+def test_two_processes_give_the_same_samples_and_scores_as_one(runs, tmp_path):
     alone, both = tmp_path / "alone", tmp_path / "both"
     scores = []
     for folder in (alone, both):

@@ -1,4 +1,4 @@
-"""The facade: one seed is one sample, whatever it is asked with; a saved model is the model."""
+"""The facade for numbers: seeds, labels, guidance, pictures, saving and loading, tuning and editing."""
 
 import itertools
 import shutil
@@ -10,7 +10,6 @@ from jaxtyping import config
 
 import unmelt as um
 from unmelt.device import device_named
-from unmelt.model import continuous as facade
 
 
 def ring(**settings):
@@ -43,7 +42,7 @@ def close(a, b):
 # Seeds
 
 
-def test_one_seed_is_one_model_and_one_sample(model):
+def test_the_same_seed_gives_the_same_weights_and_samples(model):
     again = ring().fit(device="cpu", quiet=True)
     assert all(torch.equal(a, b) for a, b in zip(model.denoiser.parameters(), again.denoiser.parameters(), strict=True))
     for given in ({"seed": 3}, {"seed": 3, "label": 1}, {"label": [0, 1, 2, 0], "guidance": 2.0}):
@@ -52,7 +51,7 @@ def test_one_seed_is_one_model_and_one_sample(model):
     assert not torch.equal(model.sample(4, steps=5), other.sample(4, steps=5))
 
 
-def test_a_seed_is_a_sample_whatever_was_drawn_before(model):
+def test_samples_depend_on_their_seed_and_not_on_earlier_draws(model):
     first = model.sample(4, steps=5, seed=1)
     torch.manual_seed(99)
     model.sample(3, steps=2, seed=8)
@@ -65,28 +64,28 @@ def test_a_seed_is_a_sample_whatever_was_drawn_before(model):
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_row_is_the_same_in_a_batch_of_any_size(model, monkeypatch):
+def test_a_row_does_not_depend_on_the_batch_size(model, monkeypatch):
     whole = model.sample(13, steps=6, seed=5)
     for rows in (1, 2, 4, 5, 12):
         close(model.sample(rows, steps=6, seed=5), whole[:rows])
-    monkeypatch.setattr(facade, "CHUNK", 4)  # 13 rows are then made as 4 + 4 + 4 + 1
+    monkeypatch.setattr(um.Model, "CHUNK", 4)  # 13 rows are then made as 4 + 4 + 4 + 1
     close(model.sample(13, steps=6, seed=5), whole)
     labels = [k % 3 for k in range(13)]
     parts = model.sample(13, label=labels, steps=6, seed=5, guidance=2.0)
-    monkeypatch.setattr(facade, "CHUNK", 512)
+    monkeypatch.setattr(um.Model, "CHUNK", 512)
     close(parts, model.sample(13, label=labels, steps=6, seed=5, guidance=2.0))
 
 
-def test_across_the_real_boundary_between_chunks(model):
-    rows = facade.CHUNK + 3
+def test_rows_do_not_depend_on_the_chunk_they_are_sampled_in(model):
+    rows = um.Model.CHUNK + 3
     many = model.sample(rows, steps=2, seed=5, label=1)
     assert many.shape == (rows, 2)
     close(many[:5], model.sample(5, steps=2, seed=5, label=1))
-    seeds = [um.rng.fold(5, row) for row in range(facade.CHUNK - 1, rows)]
-    close(many[facade.CHUNK - 1 :], model.sample(4, steps=2, seed=seeds, label=1))
+    seeds = [um.rng.fold(5, row) for row in range(um.Model.CHUNK - 1, rows)]
+    close(many[um.Model.CHUNK - 1 :], model.sample(4, steps=2, seed=seeds, label=1))
 
 
-def test_a_seed_for_each_row(model):
+def test_each_row_can_have_its_own_seed(model):
     rows = model.sample(4, steps=5, seed=[7, 8, 7, 9])
     assert not torch.equal(rows[0], rows[1])
     close(rows[0], rows[2])
@@ -99,7 +98,7 @@ def test_a_seed_for_each_row(model):
 # Labels and guidance
 
 
-def test_a_label_in_every_form(model):
+def test_labels_by_name_number_list_or_tensor_give_the_same_samples(model):
     expected = model.sample(3, label=1, steps=4)
     for label in ("mode 1", [1, 1, 1], ("mode 1", "mode 1", "mode 1"), torch.tensor(1), torch.tensor([1, 1, 1])):
         assert torch.equal(model.sample(3, label=label, steps=4), expected)
@@ -110,7 +109,7 @@ def test_a_label_in_every_form(model):
     assert not torch.equal(model.sample(3, steps=4), expected)
 
 
-def test_numpy_labels(model, unchecked):
+def test_numpy_labels_give_the_same_samples(model, unchecked):
     expected = model.sample(3, label=1, steps=4)
     assert torch.equal(model.sample(3, label=np.int64(1), steps=4), expected)
     assert torch.equal(model.sample(3, label=np.array([1, 1, 1]), steps=4), expected)
@@ -132,13 +131,13 @@ def test_numpy_labels(model, unchecked):
         (None, "guidance=2.0 without a label"),
     ],
 )
-def test_a_label_that_cannot_be(model, unchecked, label, said):
+def test_an_invalid_label_is_refused(model, unchecked, label, said):
     for verb in (model.sample, model.trajectory):
         with pytest.raises(um.UsageError, match=said):
             verb(3, label=label, guidance=2.0, steps=2)
 
 
-def test_a_model_without_classes(tmp_path):
+def test_a_model_without_classes_and_data_samples_and_refuses_labels(tmp_path):
     with um.rng.seeded(0):
         backbone = um.backbone.MLP(shape=(2,), width=8, depth=1)
     made = um.Model(
@@ -158,7 +157,7 @@ def test_a_model_without_classes(tmp_path):
     assert made.picture().size[0] > 50
 
 
-def test_guidance_of_one_is_none(model):
+def test_guidance_scale_1_is_unguided(model):
     given = {"label": [0, 1, 2, 0], "steps": 5, "seed": 4}
     plain = model.sample(4, **given)
     assert torch.equal(model.sample(4, guidance=1.0, **given), plain)
@@ -168,7 +167,7 @@ def test_guidance_of_one_is_none(model):
 
 
 @pytest.mark.parametrize("rows", [0, -1, 2.0, True, 1_000_001])
-def test_rows_that_cannot_be(model, unchecked, rows):
+def test_an_invalid_number_of_rows_is_refused(model, unchecked, rows):
     for verb in (model.sample, model.trajectory):
         with pytest.raises(um.UsageError, match="rows="):
             verb(rows)
@@ -178,7 +177,7 @@ def test_rows_that_cannot_be(model, unchecked, rows):
     "wrong",
     [{"steps": 0}, {"steps": 10**9}, {"guidance": float("nan"), "label": 0}, {"interval": (0.9, 0.1), "guidance": 2.0}],
 )
-def test_a_mistake_is_said_at_the_call_and_not_at_the_first_frame(model, wrong):
+def test_trajectory_refuses_bad_arguments_at_the_call_and_not_at_the_first_frame(model, wrong):
     with pytest.raises(um.UsageError):
         model.trajectory(3, **{"label": 0, **wrong})
 
@@ -198,14 +197,14 @@ def test_a_trajectory_ends_in_the_sample(model):
     assert last.abs().mean() < 0.1 * frames[-1].x.std()
 
 
-def test_a_sampler_and_a_grid_of_ones_own(model):
+def test_a_given_sampler_and_grid_are_used(model):
     given = {"sampler": um.sampler.Heun(), "grid": um.grid.log_snr(3)}
     assert len(list(model.trajectory(2, **given))) == 4
     assert not torch.equal(model.sample(2, **given), model.sample(2, steps=3))
 
 
-def test_dropout_is_for_training_only(tmp_path):
-    """A model is in evaluation mode from the first, also while a trajectory is read half and another begun."""
+def test_dropout_is_off_outside_training(tmp_path):
+    """A model is in evaluation mode from the start, also while one trajectory is half read and another begins."""
     made = um.recipe.digits(width=4, steps=2, batch=4)
     backbone = um.backbone.UNet(
         channels=1, width=4, multipliers=(1,), blocks=1, attention=(False,), classes=10, dropout=0.9
@@ -231,7 +230,7 @@ def test_dropout_is_for_training_only(tmp_path):
 # Keeping
 
 
-def test_saved_and_loaded_it_is_the_same_model(folder, model, tmp_path):
+def test_a_saved_model_loads_as_the_same_model(folder, model, tmp_path):
     model.save(tmp_path / "copy")
     again = um.load(tmp_path / "copy")
     assert again.describe() == model.describe()
@@ -243,7 +242,7 @@ def test_saved_and_loaded_it_is_the_same_model(folder, model, tmp_path):
     assert again.classes == ("mode 0", "mode 1", "mode 2")
 
 
-def test_a_loaded_model_can_be_given_data_and_judged(folder):
+def test_a_loaded_model_can_be_evaluated_once_it_has_data(folder):
     again, fresh = um.load(folder), ring()
     with pytest.raises(um.UsageError, match="without data"):
         again.evaluate()
@@ -254,14 +253,14 @@ def test_a_loaded_model_can_be_given_data_and_judged(folder):
     assert (scores["samples"], scores["steps"], scores["guidance"], scores["seed"]) == (2000, 3, 1.0, 0)
 
 
-def test_an_unknown_device():
+def test_an_unknown_device_is_refused():
     for name in ("tpu", "cuda:99", "", "CPU"):
         with pytest.raises(um.UsageError, match="device"):
             device_named(name)
     assert device_named(torch.device("cpu")) == torch.device("cpu")
 
 
-def test_pictures(model, tmp_path):
+def test_pictures_are_written_and_returned(model, tmp_path):
     cloud = model.picture(tmp_path / "deep" / "a.png", steps=2)
     assert (tmp_path / "deep" / "a.png").is_file()
     assert cloud.size[0] > 100
@@ -269,8 +268,8 @@ def test_pictures(model, tmp_path):
     assert (tmp_path / "b.png").is_file()
 
 
-def test_a_picture_of_many_classes_stays_small(monkeypatch):
-    """Of images of 500 classes 128 samples are drawn, not 4000."""
+def test_a_picture_of_many_classes_has_at_most_128_samples(monkeypatch):
+    """For images of 500 classes 128 samples are drawn, not 4000."""
     asked = []
     made = um.recipe.digits(width=4, steps=1, batch=2)
     made.classes = tuple(str(k) for k in range(500))
@@ -278,11 +277,11 @@ def test_a_picture_of_many_classes_stays_small(monkeypatch):
         made, "sample", lambda rows, **given: asked.append(given["label"]) or torch.zeros(rows, 1, 8, 8)
     )
     made.picture()
-    assert len(asked[0]) == facade.MOST_TILES
+    assert len(asked[0]) == 128
     assert asked[0].max() >= 490
 
 
-class TestWhatCameLater:
+class TestTrainedModel:
     """Tuning, editing, likelihood and guidance of any kind, through the facade."""
 
     @pytest.fixture(scope="class")
@@ -298,7 +297,7 @@ class TestWhatCameLater:
         shutil.copytree(run, tmp_path / "ring")
         return um.load(tmp_path / "ring")
 
-    def test_what_was_tuned_is_used_and_kept(self, trained, tmp_path):
+    def test_a_tuned_sampler_is_used_and_saved(self, trained, tmp_path):
         before = trained.sample(8, label=1, seed=3)
         lesson = trained.tune(steps=4, rows=96, rounds=6, quiet=True)
         assert lesson.tuned_error < lesson.default_error
@@ -311,37 +310,37 @@ class TestWhatCameLater:
         assert torch.equal(after, again.sample(8, label=1, seed=3))
         assert torch.equal(before, again.sample(8, label=1, seed=3, steps=trained.grid.steps))
 
-    def test_tuned_for_one_guidance_is_not_used_for_another(self, trained):
+    def test_a_tuned_sampler_is_used_only_at_its_guidance_scale(self, trained):
         trained.tune(steps=4, guidance=2.0, rows=64, rounds=3, quiet=True)
         assert trained.default_sampler(None, 2.0)[1].steps == 4
         assert trained.default_sampler(None, 1.0) == um.sampler.default_sampler(trained.grid.steps)
         assert trained.default_sampler(4, 1.0) == um.sampler.default_sampler(4)
 
-    def test_tuning_again_replaces(self, trained):
+    def test_tuning_again_replaces_the_tuned_sampler(self, trained):
         for rounds in (1, 2):
             trained.tune(steps=3, rows=64, rounds=rounds, quiet=True)
         assert len(trained.tuned) == 1
 
-    def test_training_on_forgets(self, trained, tmp_path):
+    def test_further_training_discards_tuned_samplers(self, trained, tmp_path):
         trained.tune(steps=3, rows=64, rounds=1, quiet=True)
         settings = {"modes": 3, "width": 32, "depth": 2, "batch": 128}
         assert um.recipe.ring(**settings, steps=300).fit(tmp_path / "ring", quiet=True).tuned == trained.tuned
         assert um.recipe.ring(**settings, steps=310).fit(tmp_path / "ring", quiet=True).tuned == ()
 
-    def test_any_wrapping_of_a_denoiser_guides(self, trained):
+    def test_guidance_can_be_any_function_that_wraps_the_denoiser(self, trained):
         plain = trained.sample(4, label=0, seed=1)
         same = trained.sample(4, label=0, seed=1, guidance=lambda d: um.guidance.CFG(d, 2.0))
         assert torch.equal(same, trained.sample(4, label=0, seed=1, guidance=2.0))
         assert not torch.equal(plain, same)
 
-    def test_edit_keeps_what_is_coarser_than_the_noise(self, trained):
+    def test_edit_keeps_structure_coarser_than_the_noise(self, trained):
         x, _ = um.data.Ring(modes=3, radius=2.0, sd=0.15, seed=0).batch(0, 64)
         little, much = (trained.edit(x, strength=strength, label=0, seed=1) for strength in (0.1, 1.0))
         assert (little - x).norm(dim=1).median() < 0.1
         assert (much - x).norm(dim=1).median() > 0.5
 
-    def test_the_density_of_data_sums_to_one(self, trained, unchecked):
-        """On a lattice around one cluster: the codec's scale is accounted for."""
+    def test_the_density_in_data_space_integrates_to_one(self, trained, unchecked):
+        """On a lattice around one cluster, so that the codec's scale must be accounted for."""
         side, reach = 31, 1.2
         line = torch.linspace(-reach, reach, side)
         x = torch.cartesian_prod(line, line) + torch.tensor([2.0, 0.0])
@@ -350,14 +349,14 @@ class TestWhatCameLater:
         cell = (2 * reach / (side - 1)) ** 2
         assert found.value.exp().sum().item() * cell == pytest.approx(1, abs=0.1)
 
-    def test_bad_input(self, trained):
-        with pytest.raises(um.UsageError, match="rows of shape"):
+    def test_bad_arguments_are_refused(self, trained):
+        with pytest.raises(um.UsageError, match="encoded to shape"):
             trained.edit(torch.zeros(3, 5), strength=0.5)
         with pytest.raises(um.UsageError, match="strength"):
             trained.edit(torch.zeros(3, 2), strength=0.0)
         with pytest.raises(um.UsageError, match="2 to 30"):
             trained.tune(steps=1, rows=64)
-        with pytest.raises(um.UsageError, match="rows of shape"):
+        with pytest.raises(um.UsageError, match="encoded to shape"):
             trained.log_likelihood(torch.zeros(3, 1))
         with pytest.raises(um.UsageError, match="scale"):
             trained.sample(2, label=0, guidance=float("nan"))

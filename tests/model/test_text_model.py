@@ -1,4 +1,4 @@
-"""The facade for text: prompts, suffixes and gaps, one seed one text, likelihoods, and mistakes in a sentence."""
+"""The facade for text: prompts, suffixes and gaps, seeds, likelihoods, and error messages."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import torch
 import unmelt as um
 from unmelt.backbone import Transformer
 from unmelt.codec import Symbols
-from unmelt.data import GAP, Arrays, Questions
+from unmelt.data import GAP_MARKER, Arrays, Questions
 from unmelt.denoiser import Autoregressive, Blockwise, TokenNetwork
 from unmelt.model import TextModel
 from unmelt.objective import NELBO, AnyOrder, NextToken
@@ -29,7 +29,13 @@ def model(kind="masked", **more):
     block = {"autoregressive": 1, "middle": 1, "blocks": 4, "both": 4}.get(kind)
     with seeded(1):
         backbone = Transformer(
-            symbols=process.symbols, vocabulary=vocabulary, length=LENGTH, width=16, depth=2, heads=2, block=block
+            input_vocabulary=process.symbols,
+            vocabulary=vocabulary,
+            length=LENGTH,
+            width=16,
+            depth=2,
+            heads=2,
+            block=block,
         )
         torch.nn.init.normal_(backbone.out.weight, std=0.5)
     made = {
@@ -47,7 +53,7 @@ def model(kind="masked", **more):
     sampler = {"masked": FirstHitting(), "uniform": Ancestral()}.get(kind, Unmask(LeftToRight(), cache=True))
     settings = {
         "denoiser": made,
-        "tokenizer": LETTERS,
+        "codec": LETTERS,
         "sampler": sampler,
         "grid": grid.uniform(5),
         "objective": objective,
@@ -58,7 +64,7 @@ def model(kind="masked", **more):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_prompts_stay_and_a_seed_is_a_text(kind):
+def test_prompts_are_kept_and_the_same_seed_gives_the_same_text(kind):
     lm = model(kind)
     many = lm.sample(5, prompt="ab", seed=3)
     assert all(text.startswith("ab") and set(text) <= set("abcd.") for text in many)
@@ -69,7 +75,7 @@ def test_prompts_stay_and_a_seed_is_a_text(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("autoregressive", "blocks")])
-def test_suffixes_stay_where_they_can_be_seen(kind):
+def test_suffixes_are_kept_by_models_that_can_condition_on_them(kind):
     for text in model(kind).sample(6, prompt="ab", suffix="dd", seed=1):
         assert text.startswith("ab")
         assert text.endswith("dd")
@@ -79,9 +85,9 @@ def test_suffixes_stay_where_they_can_be_seen(kind):
 @pytest.mark.parametrize(
     "sampler", [FirstHitting(), Ancestral(), Remask(3.0), Unmask(), Unmask(pace=Threshold(0.4))], ids=str
 )
-def test_gaps_anywhere_are_filled_by_every_sampler(sampler):
+def test_every_sampler_fills_gaps_anywhere_and_keeps_the_rest(sampler):
     lm = model()
-    text = f"{GAP}b{GAP}{GAP}a."
+    text = f"{GAP_MARKER}b{GAP_MARKER}{GAP_MARKER}a."
     for found in lm.infill([text] * 8, seed=2, sampler=sampler):
         assert [found[1], found[-2:]] == ["b", "a."] or len(found) < 6  # specials decode to nothing
     long = "abcd" * 5 + "<gap>" + "dcba" * 5
@@ -91,13 +97,13 @@ def test_gaps_anywhere_are_filled_by_every_sampler(sampler):
 
 
 @torch.no_grad()
-def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sides():
+def test_a_model_trained_in_both_modes_samples_by_blocks_and_infills_bidirectionally():
     both, blocks = model("both"), model("blocks")
     free = model(sampler=Unmask(LeftToRight()))  # of the same weights
     assert both.sample(4, prompt="ab", seed=1) == blocks.sample(4, prompt="ab", seed=1)
     assert both.sample(4, prompt="ab", suffix="dd", seed=1) == free.sample(4, prompt="ab", suffix="dd", seed=1)
     assert both.sample(4, seed=1, sampler=FirstHitting()) == free.sample(4, seed=1, sampler=FirstHitting())
-    text = f"{GAP}b{GAP}a."
+    text = f"{GAP_MARKER}b{GAP_MARKER}a."
     assert both.infill(text, seed=2) == free.infill(text, seed=2)
     ahead = {"prompt": "a", "suffix": "c"}
     assert torch.equal(both.log_likelihood("bd", **ahead).value, free.log_likelihood("bd", **ahead).value)
@@ -109,17 +115,17 @@ def test_what_was_taught_both_ways_writes_in_blocks_and_fills_gaps_from_both_sid
     assert scores["bits_per_byte_any_order"] == free.evaluate(rows=8)["bits_per_byte"]
 
 
-def test_an_end_in_a_gap_leaves_what_is_known_after_it():
+def test_an_end_token_in_a_gap_keeps_the_known_text_after_it():
     for lm, cache in ((model(), False), (model("both"), True)):
         ends = Unmask(Confidence(), cache=cache, end=LETTERS.encode("a")[0])  # hardly a gap without one
-        for text in lm.infill([f"b{GAP * 4}cd"] * 8, seed=3, sampler=ends):
+        for text in lm.infill([f"b{GAP_MARKER * 4}cd"] * 8, seed=3, sampler=ends):
             assert (text[0], text[-2:]) == ("b", "cd")
         for text in lm.sample(8, prompt="b", suffix="cd", seed=3, sampler=ends):
             assert text.endswith("cd")
 
 
 @pytest.mark.parametrize("kind", ["autoregressive", "middle", "blocks"])
-def test_what_writes_from_left_to_right_is_not_asked_for_another_order(kind):
+def test_an_autoregressive_model_refuses_other_decoding_orders(kind):
     lm = model(kind)
     for sampler in (FirstHitting(), Ancestral(), Remask(), Unmask(), Unmask(LeftToRight())):
         with pytest.raises(um.UsageError, match="from left to right"):
@@ -128,7 +134,7 @@ def test_what_writes_from_left_to_right_is_not_asked_for_another_order(kind):
     assert lm.sample(3, seed=1, sampler=Unmask(block=block)) == lm.sample(3, seed=1, sampler=Unmask(cache=True))
 
 
-def test_a_question_that_is_a_whole_text_is_read_with_its_end():
+def test_a_question_that_is_a_whole_text_includes_its_end_token():
     lm, seen = model(), []
     read = lm.denoiser.forward
 
@@ -137,13 +143,13 @@ def test_a_question_that_is_a_whole_text_is_read_with_its_end():
         return read(x_t, t, condition)
 
     lm.denoiser.forward = spy
-    assert lm.score(Questions((f"ab{GAP}",), ("abc",))) in (0.0, 1.0)
+    assert lm.score(Questions((f"ab{GAP_MARKER}",), ("abc",))) in (0.0, 1.0)
     end, padding = LETTERS.special("end"), LETTERS.special("padding")
     assert seen[0][0, 3:].tolist() == [end] + [padding] * (LENGTH - 4)
-    assert lm.infill([f"ab{GAP}"], whole=True, seed=1)[0].startswith("ab")
+    assert lm.infill([f"ab{GAP_MARKER}"], whole=True, seed=1)[0].startswith("ab")
 
 
-def test_only_allowed_tokens_are_written():
+def test_only_allowed_tokens_are_sampled():
     lm = model()
     may = torch.zeros(LETTERS.vocabulary, dtype=torch.bool)
     may[:2] = True
@@ -154,7 +160,7 @@ def test_only_allowed_tokens_are_written():
 
 
 @torch.no_grad()
-def test_likelihoods_are_those_of_enumeration():
+def test_likelihoods_match_enumeration():
     lm = model("autoregressive")
     texts = ["".join(letters) for letters in itertools.product("abcd.", repeat=2)]
     found = lm.log_likelihood(texts, prompt="c")
@@ -176,20 +182,20 @@ def test_likelihoods_are_those_of_enumeration():
     assert abs(found.value.item() - chance) < 5 * found.error.item() + 1e-6
 
 
-def test_trajectories_go_from_gaps_to_text():
+def test_a_trajectory_goes_from_gaps_to_the_sampled_text():
     frames = list(model().trajectory(2, prompt="ab", suffix="cd", steps=6, seed=1))
     assert len(frames) == 7
-    assert frames[0].text[0] == "ab" + GAP * 6 + "cd"
+    assert frames[0].text[0] == "ab" + GAP_MARKER * 6 + "cd"
     assert [frame.t for frame in frames] == sorted((frame.t for frame in frames), reverse=True)
-    assert GAP not in frames[-1].text[0]
+    assert GAP_MARKER not in frames[-1].text[0]
     assert frames[-1].text == model().sample(2, prompt="ab", suffix="cd", steps=6, seed=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fitted_saved_loaded_and_judged(kind, tmp_path):
-    questions = {"end": Questions((f"ab{GAP}",), ("abc",)), "start": Questions((f"{GAP}bc",), ("abc",))}
-    lm = model(kind, questions=lambda: questions)
-    lm.held_out = lm.source
+def test_a_text_model_is_fitted_saved_resumed_loaded_and_evaluated(kind, tmp_path):
+    questions = {"end": Questions((f"ab{GAP_MARKER}",), ("abc",)), "start": Questions((f"{GAP_MARKER}bc",), ("abc",))}
+    lm = model(kind)
+    lm.held_out, lm.questions = lm.source, lambda: questions
     lm.fit(tmp_path / "run", device="cpu", quiet=True)
     assert (tmp_path / "run" / "samples" / "000002.txt").read_text()
     again = um.load(tmp_path / "run")
@@ -198,8 +204,8 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
     on = model(kind, training=lm.training, sampler=lm.sampler)
     on.fit(tmp_path / "run", device="cpu", quiet=True)  # a run that is over: what it learned is there
     assert on.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
-    with pytest.raises(um.UsageError, match="tokenizer"):
-        model(kind, tokenizer=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
+    with pytest.raises(um.UsageError, match="codec"):
+        model(kind, codec=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
     scores = lm.evaluate(rows=8)
     assert scores["exact"] == (kind in ("autoregressive", "middle"))
     assert scores["bits_per_byte"] > 0
@@ -221,16 +227,16 @@ def test_fitted_saved_loaded_and_judged(kind, tmp_path):
         (lambda lm: lm.sample(3, prompt=["a", "b"]), "2 of prompt for 3 rows"),
         (lambda lm: lm.sample(1, prompt="xyz"), "'xyz' in it"),
         (lambda lm: lm.infill("abc"), "text without"),
-        (lambda lm: lm.infill(f"a{GAP}", tokens=11), "at least 1 token a gap, and 10"),
+        (lambda lm: lm.infill(f"a{GAP_MARKER}", tokens=11), "at least 1 token a gap, and 10"),
         (lambda lm: lm.log_likelihood(""), "some text"),
         (lambda lm: lm.log_likelihood("a" * 11), "10 tokens in all"),
         (lambda lm: lm.log_likelihood("a", draws=0), "draws=0"),
         (lambda lm: lm.evaluate(), "without text to be judged by"),
         (lambda lm: lm.denoiser.process.check(torch.tensor([[99]])), "tokens 0 to 9"),
         (lambda lm: model("autoregressive").sample(1, suffix="a"), "reads from left to right"),
-        (lambda lm: model(tokenizer=Symbols("ab")), "as many tokens in both"),
+        (lambda lm: model(codec=Symbols("ab")), "as many tokens in both"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(ask, match):
+def test_bad_arguments_are_refused(ask, match):
     with pytest.raises(um.UsageError, match=match):
         ask(model())

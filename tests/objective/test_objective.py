@@ -3,28 +3,29 @@ import math
 
 import pytest
 import torch
-from conformance.subjects import F64, PREDICTIONS, Anisotropic, Through, column, full, name, tilted, unchecked
+from conformance.subjects import F64, PREDICTIONS, Anisotropic, Frames, Through, column, full, name, tilted, unchecked
 from scipy.stats import kstest
 
 from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective import (
-    EDM,
-    ELBO,
-    Flat,
+    EDMWeight,
+    ELBOWeight,
+    FlatWeight,
     Independent,
     LogitNormal,
     LogNormalSigma,
     MinSNR,
     OptimalTransport,
+    PerFrame,
     Regression,
     Stratified,
     Times,
     Uniform,
 )
 from unmelt.posterior import Point
-from unmelt.rng import Stream
+from unmelt.rng import Part, Stream
 
 U = torch.linspace(0.0005, 0.9995, 1000, dtype=F64)
 GAUSSIAN = Anisotropic.make()
@@ -50,7 +51,7 @@ def test_density_integrates_to_one(any_times, any_schedule):
 
 
 def test_draws_follow_the_law(any_times, any_schedule):
-    t = any_times.draw(4000, any_schedule, Stream(0))
+    t = any_times.draw(4000, any_schedule, Stream(0)).flatten()
     assert t.dtype == F64
     assert ((t > 0) & (t <= 1)).all()
     quantiles = any_times.quantile(torch.linspace(0, 1, 20_001, dtype=F64)[1:-1], any_schedule).numpy()
@@ -78,22 +79,22 @@ def test_flat_is_the_mean_squared_error_of_that_prediction(any_schedule, predict
             return Point(self.mean)
 
     said, x0 = Said(), torch.randn(50, 2, dtype=F64)
-    loss = Regression(weight=Flat(prediction), times=LogNormalSigma(-0.5, 0.8))(said, x0, None, Stream(0))
+    loss = Regression(weight=FlatWeight(prediction), times=LogNormalSigma(-0.5, 0.8))(said, x0, None, Stream(0))
     target, output = (prediction.output(mean, said.x_t, said.t, said.process) for mean in (x0, said.mean))
     torch.testing.assert_close(loss, (output - target).square().mean(1), rtol=1e-6, atol=1e-12)
 
 
-def test_weights_in_their_own_words(any_schedule):
+def test_weights_are_the_formulas_of_their_papers(any_schedule):
     t, times = torch.linspace(0.01, 0.95, 60, dtype=F64), Uniform()
     alpha, sigma = any_schedule.alpha(t), any_schedule.sigma(t)
     snr = (alpha / sigma) ** 2
     edm = (sigma**2 + alpha**2 * 0.25) / (sigma * 0.5) ** 2
-    torch.testing.assert_close(EDM(0.5)(t, any_schedule, times), edm, rtol=1e-10, atol=0)
+    torch.testing.assert_close(EDMWeight(0.5)(t, any_schedule, times), edm, rtol=1e-10, atol=0)
     torch.testing.assert_close(MinSNR(5.0)(t, any_schedule, times), snr.clamp_max(5), rtol=1e-10, atol=0)
-    torch.testing.assert_close(Flat()(t, any_schedule, times), snr, rtol=1e-10, atol=0)
+    torch.testing.assert_close(FlatWeight()(t, any_schedule, times), snr, rtol=1e-10, atol=0)
     t.requires_grad_()
     (rate,) = torch.autograd.grad(any_schedule.log_snr(t).exp().sum(), t)
-    torch.testing.assert_close(ELBO()(t, any_schedule, times).detach(), -rate / 2, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ELBOWeight()(t, any_schedule, times).detach(), -rate / 2, rtol=1e-9, atol=1e-12)
 
 
 def test_the_exact_belief_has_the_least_loss(any_schedule, any_weight):
@@ -148,7 +149,7 @@ def test_elbo_is_the_entropy_whatever_the_times(any_schedule, of):
     t = times.quantile(u, any_schedule)
     snr = any_schedule.log_snr(t).exp()
     error = (spread / (1 + spread * snr[:, None])).sum(1)
-    diffusion = (ELBO()(t, any_schedule, times) * error).nanmean()
+    diffusion = (ELBOWeight()(t, any_schedule, times) * error).nanmean()
     entropy = 0.5 * torch.log(2 * math.pi * math.e * spread).sum()
     assert (prior + diffusion + rest).item() == pytest.approx(entropy.item(), abs=5e-3)
 
@@ -158,7 +159,7 @@ def test_elbo_by_the_objective_itself():
     times = Stratified(Above(LogNormalSigma(0.0, 1.2), 0.05, on))
     model = GAUSSIAN.denoiser(on)
     x0 = model.sample(rows, Stream(0), F64)
-    loss = 3 * Regression(weight=ELBO(), times=times)(model, x0, None, Stream(1))
+    loss = 3 * Regression(weight=ELBOWeight(), times=times)(model, x0, None, Stream(1))
     high, low = on.log_snr(times.of.low).exp(), on.log_snr(column(1.0)).exp()[0]
     wanted = 0.5 * torch.log((1 + GAUSSIAN.spread * high) / (1 + GAUSSIAN.spread * low)).sum()
     assert (loss.mean() - wanted).abs() < 4 * loss.std() / rows**0.5
@@ -196,7 +197,7 @@ def test_drop_is_the_share_of_null_rows():
 
     noting, condition = Noting(), Condition(label=torch.arange(4000) % 2)
     Regression(drop=0.2)(noting, torch.randn(4000, 2), condition, Stream(0))
-    assert 1 - noting.condition.given.double().mean().item() == pytest.approx(0.2, abs=0.03)
+    assert 1 - noting.condition.given["label"].double().mean().item() == pytest.approx(0.2, abs=0.03)
     assert torch.equal(noting.condition.label, condition.label)
     Regression(drop=0.0)(noting, torch.randn(4000, 2), condition, Stream(0))
     assert noting.condition is condition
@@ -205,7 +206,7 @@ def test_drop_is_the_share_of_null_rows():
             Regression(drop=bad)
 
 
-def test_losses_are_rows_and_spoken_predictions_lose_alike(any_schedule):
+def test_losses_are_one_a_row_and_the_same_through_every_prediction(any_schedule):
     x0 = torch.randn(20, 2, dtype=F64)
     plain = Regression(times=LogNormalSigma(0.0, 0.5))(tilted(any_schedule), x0, None, Stream(5))
     assert plain.shape == (20,)
@@ -215,3 +216,45 @@ def test_losses_are_rows_and_spoken_predictions_lose_alike(any_schedule):
             Regression(times=LogNormalSigma(0.0, 0.5))(spoken, x0, None, Stream(5)), plain, rtol=1e-8, atol=1e-10
         )
     assert full(2, 0.5).shape == (2,)
+
+
+def test_times_of_frames_are_stratified_and_independent(any_schedule):
+    rows, frames, of = 64, 3, LogitNormal(0.3, 0.8)
+    edges = of.quantile(torch.linspace(0, 1, rows + 1, dtype=F64)[1:-1], any_schedule)
+    drawn = [PerFrame(Stratified(of), frames).draw(rows, any_schedule, Stream(seed)) for seed in range(40)]
+    slices = torch.stack([torch.bucketize(t.contiguous(), edges) for t in drawn])
+    assert torch.equal(slices.sort(1).values, torch.arange(rows)[:, None].expand(40, rows, frames))
+    assert torch.corrcoef(slices.double().flatten(0, 1).T).fill_diagonal_(0).abs().max() < 4 / (40 * rows) ** 0.5
+
+
+def test_times_of_frames_do_not_depend_on_how_a_batch_is_divided():
+    times, on = PerFrame(Stratified(Uniform()), 3), schedule.Cosine()
+    whole = times.draw(12, on, Stream(4))
+    parts = [times.draw(4, on, Part(Stream(4), part, 3)) for part in range(3)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_regression_on_frames_is_the_mean_of_regressions_on_each_frame(any_weight):
+    """An exact denoiser of independent frames, with times, noise and weights frame by frame."""
+    on, rows, frames = schedule.Cosine(), 20, 3
+    one, times = tilted(on), PerFrame(LogNormalSigma(0.0, 0.5), frames)
+    x0 = torch.randn(rows, frames, 2, dtype=F64)
+    loss = Regression(times=times, weight=any_weight)(Frames(one, frames), x0, None, Stream(5))
+    rng = Stream(5)
+    t = times.draw(rows, on, rng)
+    noise = rng.normal(x0.shape, F64)
+    alone = torch.zeros(rows, dtype=F64)
+    for f in range(frames):
+        x_t = one.process.mix(x0[:, f], noise[:, f], t[:, f])
+        error = (one(x_t, t[:, f]).mean - x0[:, f]).square().mean(1)
+        alone += error * any_weight(t[:, f], on, times) / frames
+    torch.testing.assert_close(loss, alone, rtol=1e-10, atol=1e-12)
+
+
+def test_times_of_frames_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="frames=4"):
+        Regression(times=PerFrame(Uniform(), 3))(tilted(schedule.Cosine()), torch.randn(5, 4, 2), None, Stream(0))
+    with pytest.raises(UsageError, match="one time a row"):
+        PerFrame(PerFrame(Uniform(), 3), 2)
+    with pytest.raises(UsageError, match=r"PerFrame\(Stratified\(Uniform\(\)\), frames=3\)"):
+        Stratified(PerFrame(Uniform(), 3))

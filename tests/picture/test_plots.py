@@ -9,7 +9,7 @@ from unmelt.data import Ring, TwoModes
 from unmelt.errors import UsageError
 from unmelt.picture import Panel, curve, scatter
 from unmelt.picture.curve import _smooth
-from unmelt.picture.look import colours
+from unmelt.picture.style import colours
 from unmelt.rng import Stream
 
 
@@ -53,7 +53,7 @@ def test_points_are_drawn_where_they_are():
     assert row == pytest.approx(rows[high].mean() + (rows[low].mean() - rows[high].mean()) / 4, abs=2)
 
 
-def test_a_sampler_that_fails_leaves_the_others_as_they_are():
+def test_a_panel_of_outliers_leaves_the_other_panels_as_they_are():
     x, _ = Ring().sample(500, Stream(0))
     good = _page(scatter([Panel("data", x), Panel("sampler", x)]))
     bad = _page(scatter([Panel("data", x), Panel("sampler", 1e6 * x)]))
@@ -74,7 +74,7 @@ def test_smoothing_keeps_constants_and_averages_noise():
     assert (inside - x[500:-500]).var() == pytest.approx(1 / (2 * np.sqrt(np.pi) * 50), rel=0.5)
 
 
-def test_curves_with_one_value_gaps_zeros_and_huge_ranges():
+def test_curves_take_one_value_gaps_zeros_and_huge_ranges():
     steps = np.arange(1, 3001)
     loss = 100 * steps**-1.5
     loss[100:110] = np.nan
@@ -90,7 +90,7 @@ def test_curves_with_one_value_gaps_zeros_and_huge_ranges():
         assert _edge_is_white(curve(lines, title="a title"))
 
 
-def test_more_classes_than_colours_are_still_all_different():
+def test_many_classes_have_different_colours():
     for count in (1, 8, 9, 100):
         assert len(set(colours(count))) == count
 
@@ -107,6 +107,6 @@ def test_more_classes_than_colours_are_still_all_different():
         lambda: scatter([Panel("", torch.zeros(0, 2))]),
     ],
 )
-def test_mistakes_are_told(wrong):
+def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(UsageError):
         wrong()

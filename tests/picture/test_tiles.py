@@ -38,7 +38,7 @@ def test_small_images_are_enlarged_by_a_whole_factor_with_sharp_pixels():
     assert [(c[0] - top, c[1] - left) for c in corners] == [(0, 0), (0, 24), (24, 0), (24, 24)]
 
 
-def test_images_are_read_like_a_page():
+def test_images_run_from_left_to_right_and_top_to_bottom():
     greys = [(10 * k,) * 3 for k in range(1, 8)]
     images = torch.tensor([grey[0] / 255 for grey in greys]).view(7, 1, 1, 1).expand(7, 1, 60, 50)
     page = _page(tiles(images, columns=3))
@@ -50,7 +50,7 @@ def test_images_are_read_like_a_page():
     assert min(np.diff(columns)) > 50
 
 
-def test_values_out_of_range_are_shown_at_the_nearer_end():
+def test_values_out_of_range_are_clipped():
     images = torch.tensor([-5.0, 7.0, float("nan"), float("inf")]).view(4, 1, 1, 1)
     page = _page(tiles(images, columns=4))
     row = page[page.shape[0] // 2, :, 0]
@@ -102,12 +102,12 @@ def test_a_path_is_written_as_png(tmp_path):
         lambda: strip([torch.zeros(1, 1, 8, 8)], [1.0, 0.0]),
     ],
 )
-def test_mistakes_are_told(wrong):
+def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(UsageError):
         wrong()
 
 
-def test_without_paper_the_page_below_shows_between_the_images():
+def test_a_clear_background_is_transparent_without_a_margin():
     page = tiles(torch.zeros(4, 1, 8, 8), columns=2, clear=True)
     assert page.mode == "RGBA"
     alpha = np.asarray(page)[..., 3]

@@ -8,7 +8,7 @@ import torch
 
 from unmelt.errors import UsageError
 from unmelt.picture import inline, tiles, writing
-from unmelt.picture.vector import Arrows, Axes, Dots, Line, Mark, Paths, Rule, Steps, draw, row
+from unmelt.picture.vector import Arrows, Axes, Dots, Histogram, Line, Paths, Ring, VerticalLine, draw, row
 
 PLAIN = Axes(x=(-2, 2), y=(0, 10), width=202, height=102, axes=False)
 """A border of 1 around 200 x 100 units."""
@@ -18,12 +18,12 @@ def numbers(text):
     return [float(each) for each in re.findall(r"-?\d+\.?\d*", text)]
 
 
-def test_points_are_where_they_are():
+def test_points_are_drawn_at_their_coordinates():
     x = torch.tensor([[-2.0, 0], [0, 5], [2, 10], [2.5, 5], [float("nan"), 1], [float("inf"), 1]])
     assert re.search(r'd="(.*?)"', Dots(x).svg(PLAIN))[1] == "M0.0 100.0h0M100.0 50.0h0M200.0 0.0h0"
 
 
-def test_lines_are_interrupted_where_a_number_is_not():
+def test_lines_are_interrupted_at_numbers_that_are_not_finite():
     d = re.search(r'd="(.*?)"', Line([-2, -1, 0, 1, 2], [0, 5, float("nan"), 5, 10]).svg(PLAIN))[1]
     assert d == "M0.0 100.0L50.0 50.0M150.0 50.0L200.0 0.0"
     both = Paths(torch.tensor([[[-2.0, 0], [2, 0]], [[-2, 10], [2, 10]]])).svg(PLAIN)
@@ -54,17 +54,17 @@ def test_an_arrow_points_from_its_point_along_its_vector():
     assert "nan" not in d
 
 
-def test_steps_enclose_their_heights():
+def test_histograms_enclose_their_heights():
     edges, heights = np.array([-2.0, 0, 2]), np.array([5.0, 10])
-    x, y = np.array(numbers(re.search(r'd="(.*?)"', Steps(edges, heights).svg(PLAIN))[1])).reshape(-1, 2).T
+    x, y = np.array(numbers(re.search(r'd="(.*?)"', Histogram(edges, heights).svg(PLAIN))[1])).reshape(-1, 2).T
     shoelace = abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
     assert shoelace == pytest.approx(100 * 50 + 100 * 100)
 
 
-def test_a_picture_says_what_it_shows_and_what_is_which():
+def test_a_picture_has_a_description_and_a_legend():
     found = draw(
         Axes(title="a & b", x_name="time", y_name="size"),
-        [Line([0, 1], [0, 1], dashed=True, name="<first>"), Mark(0, 0, name="here"), Rule(1)],
+        [Line([0, 1], [0, 1], dashed=True, name="<first>"), Ring(0, 0, name="here"), VerticalLine(1)],
         alt='two "things"',
     )
     assert 'role="img" aria-label="two &quot;things&quot;"' in found
@@ -77,7 +77,7 @@ def test_a_picture_says_what_it_shows_and_what_is_which():
     assert row(found, found).count("<figure") == 2
 
 
-def test_words_in_place_of_numbers_have_room():
+def test_labels_of_the_y_axis_have_room():
     axes = Axes(y=(-0.5, 1.5), y_words=("one", "the other & longer"))
     left, top, _, height = axes.area
     assert left > 6 * len("the other & longer")
@@ -88,7 +88,7 @@ def test_words_in_place_of_numbers_have_room():
     assert all(float(x) < left for x, _, _ in places)
 
 
-def test_an_image_in_the_page():
+def test_an_inline_image_is_the_png_itself():
     image = tiles(torch.rand(4, 1, 8, 8))
     assert inline(image, "noise").startswith('<img alt="noise"')
     assert 'src="data:image/png;base64,iVBOR' in inline(image, "noise")
@@ -96,7 +96,7 @@ def test_an_image_in_the_page():
         inline(image, "")
 
 
-def test_text_shows_what_stands_and_hides_what_does_not():
+def test_writing_shows_tokens_and_hides_masked_ones():
     found = writing(["de", "f", " <", "x"], [False, True, False, False], new=[False] * 3 + [True], alt="code")
     assert re.findall(r'data-kind="(\w+)".*?>(.*?)</span>', found) == [
         ("stands", "de"),

@@ -4,9 +4,9 @@ import pytest
 import torch
 from conformance.subjects import F64, Given, column, full, levels
 
-from unmelt.posterior import Point
-from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream
+from unmelt.posterior import Categorical, Point
+from unmelt.process import Blend, Gaussian, Mask, Uniform
+from unmelt.rng import RowSeeds, Stream
 
 ETAS = [0.0, 0.3, 1.0]
 
@@ -52,7 +52,7 @@ def test_times_are_per_row(any_schedule):
 
 
 def test_prior_is_the_noise_at_one(any_schedule):
-    rng = Rows.of(0, 3)
+    rng = RowSeeds.of(0, 3)
     prior = Gaussian(any_schedule).prior((3, 4), rng, F64)
     torch.testing.assert_close(prior, any_schedule.sigma(column(1.0)) * rng.normal((3, 4), F64), rtol=1e-15, atol=0)
 
@@ -111,7 +111,7 @@ def test_bridge_marginal_by_monte_carlo(any_schedule):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("eta", ETAS)
-def test_a_row_that_stays_does_not_change_a_bit(any_schedule, eta, dtype):
+def test_a_step_of_no_length_changes_no_bit_of_a_row(any_schedule, eta, dtype):
     process, t = Gaussian(any_schedule), column(1e-12, 0.3, 0.999, 1.0)
     x, x0 = torch.randn(4, 2, 3, dtype=dtype), torch.randn(4, 2, 3, dtype=dtype)
     assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
@@ -152,7 +152,7 @@ def test_straight_coordinates_are_straight(any_schedule):
     process = Gaussian(any_schedule)
     t = with_ends(process)
     x0, noise = torch.randn(1, 3, dtype=F64).expand(len(t), 3), torch.randn(1, 3, dtype=F64).expand(len(t), 3)
-    w, u = process.straighten(process.mix(x0, noise, t), t)
+    w, u = process.straight_coordinates(process.mix(x0, noise, t), t)
     torch.testing.assert_close(w, (1 - u)[:, None] * x0 + u[:, None] * noise, rtol=1e-12, atol=1e-14)
     assert u[0].item() == 0
 
@@ -162,3 +162,66 @@ def test_noise_is_what_was_added(any_schedule):
     t = levels(any_schedule, 15, widest=6.0)
     x0, noise = torch.randn(len(t), 3, dtype=F64), torch.randn(len(t), 3, dtype=F64)
     torch.testing.assert_close(process.noise(process.mix(x0, noise, t), x0, t), noise, rtol=1e-10, atol=1e-10)
+
+
+def test_finer_times_are_those_of_frames_alone(any_schedule):
+    """Every map of time on x [rows, frames, 2] with t [rows, frames] is that on x [rows * frames, 2]."""
+    process, rng = Gaussian(any_schedule), torch.Generator().manual_seed(0)
+    x, x0, noise = (torch.randn(3, 4, 2, dtype=F64, generator=rng) for _ in range(3))
+    t = 0.05 + 0.9 * torch.rand(3, 4, dtype=F64, generator=rng)
+    s = t * torch.rand(3, 4, dtype=F64, generator=rng)
+    flat = [each.flatten(0, 1) for each in (x, x0, noise)]
+    flat_t, flat_s = t.flatten(), s.flatten()
+
+    def same(fine, rows):
+        torch.testing.assert_close(fine.flatten(0, 1), rows, rtol=1e-13, atol=1e-13)
+
+    same(process.mix(x0, noise, t), process.mix(flat[1], flat[2], flat_t))
+    same(process.corrupt(x0, t, Given(noise))[0], process.corrupt(flat[1], flat_t, Given(flat[2]))[0])
+    same(process.renoise(x, s, t, Given(noise)), process.renoise(flat[0], flat_s, flat_t, Given(flat[2])))
+    same(process.ode_step(x, x0, t, s), process.ode_step(flat[0], flat[1], flat_t, flat_s))
+    same(process.noise(x, x0, t), process.noise(flat[0], flat[1], flat_t))
+    for fine, rows in zip(
+        process.straight_coordinates(x, t), process.straight_coordinates(flat[0], flat_t), strict=True
+    ):
+        same(fine, rows)
+    for eta in ETAS:
+        fine = process.bridge(x, Point(x0), t, s, Given(noise), eta)
+        same(fine, process.bridge(flat[0], Point(flat[1]), flat_t, flat_s, Given(flat[2]), eta))
+
+
+@pytest.mark.parametrize("process", [Mask(4), Uniform(4), Blend(4)], ids=lambda process: type(process).__name__)
+def test_finer_times_of_tokens_are_those_of_frames_alone(process):
+    rng = torch.Generator().manual_seed(1)
+    x0 = torch.randint(4, (3, 5, 6), generator=rng)
+    belief = Categorical(torch.randn(3, 5, 6, 4, dtype=F64, generator=rng))
+    t = torch.rand(3, 5, dtype=F64, generator=rng)
+    s = t * torch.tensor([1.0, 0.5, 0.0, 0.9, 1.0], dtype=F64)
+    u = torch.rand(3, 5, 6, 2, dtype=F64, generator=rng)
+
+    class Drawn(Given):
+        def uniform(self, shape, dtype, device="cpu"):
+            return self.noise.view(shape)
+
+    flat = Categorical(belief.logits.flatten(0, 1))
+    x_t, melted = process.corrupt(x0, t, Drawn(u))
+    rows_x_t, rows_melted = process.corrupt(x0.flatten(0, 1), t.flatten(), Drawn(u))
+    assert torch.equal(x_t.flatten(0, 1), rows_x_t)
+    assert torch.equal(melted.flatten(0, 1), rows_melted)
+    fine = process.bridge(x_t, belief, t, s, Drawn(u))
+    assert torch.equal(fine.flatten(0, 1), process.bridge(rows_x_t, flat, t.flatten(), s.flatten(), Drawn(u)))
+    assert torch.equal(fine[:, [0, 4]], x_t[:, [0, 4]])
+    again = process.renoise(fine, s, t, Drawn(u))
+    assert torch.equal(again.flatten(0, 1), process.renoise(fine.flatten(0, 1), s.flatten(), t.flatten(), Drawn(u)))
+    law = process.law(x_t, belief, t, s)
+    torch.testing.assert_close(law.flatten(0, 1), process.law(rows_x_t, flat, t.flatten(), s.flatten()))
+    torch.testing.assert_close(process.evidence(x_t, t).flatten(0, 1), process.evidence(rows_x_t, t.flatten()))
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_a_step_of_no_length_changes_no_bit_of_a_frame_at_either_end(any_schedule, eta):
+    process = Gaussian(any_schedule)
+    t = torch.tensor([[0.0, 0.4, 1.0]], dtype=F64)
+    x, x0 = torch.randn(1, 3, 2, dtype=F64), torch.randn(1, 3, 2, dtype=F64)
+    assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
+    assert torch.equal(process.renoise(x, t, t, Stream(0)), x)

@@ -1,4 +1,4 @@
-"""Every recipe as it is given to people: described, refused where wrong, and `images` from a real folder to its end."""
+"""Every recipe: described, refused where wrong, and `images` and `text` from a real folder to samples."""
 
 import inspect
 import json
@@ -34,13 +34,13 @@ def pets(tmp_path):
 
 
 OWN = ("images", "text")
-"""Recipes for people's own files."""
+"""Recipes for your own files."""
 
 READY = [name for name in RECIPES if name not in OWN]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_setting_is_explained(name):
+def test_every_setting_is_documented(name):
     recipe = RECIPES[name]
     text = inspect.getdoc(recipe)
     for setting in inspect.signature(recipe).parameters.values():
@@ -50,7 +50,7 @@ def test_every_setting_is_explained(name):
 
 
 @pytest.mark.parametrize("name", READY)
-def test_a_recipe_is_written_into_the_model(name):
+def test_a_recipe_records_its_name_and_settings_in_the_model(name):
     model = RECIPES[name](steps=7, seed=3)
     assert model.origin["recipe"] == name
     assert model.origin["settings"]["steps"] == 7
@@ -66,7 +66,7 @@ def test_a_recipe_is_written_into_the_model(name):
 
 
 @pytest.mark.parametrize("name", READY)
-def test_a_recipe_takes_a_few_steps_and_is_judged(name, tmp_path):
+def test_a_recipe_trains_a_few_steps_and_is_evaluated(name, tmp_path):
     text = isinstance(RECIPES[name](), um.TextModel)
     given = {"width": 40 if text else 8, "steps": 2, "batch": 4}
     model = RECIPES[name](**given).fit(tmp_path, device="cpu", quiet=True)
@@ -80,7 +80,7 @@ def test_a_recipe_takes_a_few_steps_and_is_judged(name, tmp_path):
         assert main(["eval", str(tmp_path), "--steps", "2"]) == 0
 
 
-def test_settings_by_the_wrong_name():
+def test_unknown_settings_are_refused():
     with pytest.raises(um.UsageError, match=r"ring has no setting 'stepz'; one of modes, .*ring\(steps=...\)"):
         um.recipe.ring(stepz=3)
     with pytest.raises(um.UsageError, match="settings without names"):
@@ -92,7 +92,7 @@ def test_settings_by_the_wrong_name():
 # Images
 
 
-def test_images_from_a_folder_to_its_end(pets, tmp_path, monkeypatch, capsys):
+def test_images_from_a_folder_train_sample_and_load(pets, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     model = um.recipe.images(folder=str(pets), held_out=0.34, **TINY)
     for words in ("12 images used", "cat 6, dog 6", "1 file could not be read", "broken.jpg"):
@@ -104,7 +104,7 @@ def test_images_from_a_folder_to_its_end(pets, tmp_path, monkeypatch, capsys):
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)  # the folder is known in full
+    monkeypatch.chdir(elsewhere)  # the recorded folder is absolute
     assert main(["eval", str(out), "--samples", "8", "--steps", "2", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["samples"] == 8
@@ -127,7 +127,7 @@ def test_images_from_a_folder_to_its_end(pets, tmp_path, monkeypatch, capsys):
     assert f"no folder {pets}" in capsys.readouterr().err
 
 
-def test_images_at_the_command_line(pets, tmp_path, capsys):
+def test_images_on_the_command_line(pets, tmp_path, capsys):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "picture_every"]
     command = ["train", "images", f"--folder={pets}", f"--out={tmp_path / 'run'}", "--picture-every=4", *options]
     assert main(command) == 0
@@ -167,8 +167,7 @@ def test_a_folder_without_classes(tmp_path, channels):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_tiny_folder(tmp_path, count):
-    """Too few to keep any aside: said so, and how to go on."""
+def test_a_folder_too_small_to_split_is_refused(tmp_path, count):
     for k in range(count):
         photograph(tmp_path / "few" / f"{k}.png", seed=k)
     if count == 5:
@@ -177,7 +176,7 @@ def test_a_tiny_folder(tmp_path, count):
         um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.1})
 
 
-def test_too_few_to_judge_by(tmp_path, capsys):
+def test_too_few_images_to_evaluate_are_reported(tmp_path, capsys):
     for k in range(5):
         photograph(tmp_path / "few" / f"{k}.png", seed=k)
     um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.2}).fit(tmp_path / "run", quiet=True)
@@ -186,7 +185,7 @@ def test_too_few_to_judge_by(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"width": 6}, "width=6"),
         ({"size": 0}, "size=0"),
@@ -198,8 +197,8 @@ def test_too_few_to_judge_by(tmp_path, capsys):
     ],
     ids=str,
 )
-def test_images_settings_that_cannot_be(pets, wrong, said):
-    with pytest.raises(um.UsageError, match=said):
+def test_impossible_settings_of_images_are_refused(pets, wrong, message):
+    with pytest.raises(um.UsageError, match=message):
         um.recipe.images(folder=pets, **{**TINY, "held_out": 0.34, **wrong})
 
 
@@ -209,7 +208,7 @@ def test_images_of_any_size(pets, size):
     assert model.fit(device="cpu", quiet=True).sample(1, steps=2).shape == (1, 3, size, size)
 
 
-def test_own_text_is_learned_saved_and_asked(tmp_path, capsys):
+def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     folder, out = tmp_path / "notes", tmp_path / "run"
     folder.mkdir()
     for number in range(6):
@@ -219,9 +218,9 @@ def test_own_text_is_learned_saved_and_asked(tmp_path, capsys):
     assert main(["train", "text", "--folder", str(folder), "--out", str(out), *small]) == 0
     assert "6 documents" in capsys.readouterr().err
     assert main(["sample", str(out), "--prompt", "Note", "--suffix", "wide.", "--steps", "4"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("Note")
-    assert said.rstrip("\n").endswith("wide.")
+    output = capsys.readouterr().out
+    assert output.startswith("Note")
+    assert output.rstrip("\n").endswith("wide.")
     (tmp_path / "gap.txt").write_text("Note 1: the <gap> is wide. " + "And so on. " * 9)
     assert main(["infill", str(out), str(tmp_path / "gap.txt"), "--tokens", "3"]) == 0
     filled = capsys.readouterr().out
@@ -237,14 +236,14 @@ def test_own_text_is_learned_saved_and_asked(tmp_path, capsys):
 
     def refused(*args):
         code = main([str(arg) for arg in args])
-        told = capsys.readouterr()
+        output = capsys.readouterr()
         assert code == 2
-        assert not told.out
-        return told.err
+        assert not output.out
+        return output.err
 
     assert "a prompt of 25" in refused("sample", out, "--prompt", "x" * 25)
     assert "steps=0" in refused("sample", out, "--steps", "0")
-    assert "--label" in refused("sample", out, "--label", "3")
+    assert "a model without classes" in refused("sample", out, "--label", "3")
     assert "text without '<gap>'" in refused("infill", out, folder / "0.txt")
     assert "not text" in refused("infill", out, folder / "picture.png")
     (tmp_path / "empty.txt").write_text("")

@@ -9,7 +9,7 @@ from conformance.subjects import F64, SAMPLERS, Anisotropic, full, name, ring, t
 from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.rng import Rows, Stream
+from unmelt.rng import RowSeeds, Stream
 from unmelt.sampler import DPMpp, Euler, Heun, Tuned, grid, sample
 from unmelt.sampler.edit import edit
 
@@ -29,7 +29,7 @@ def test_frames_are_those_of_a_walk_from_strength(plain_schedule, a_sampler):
     assert len(frames) == 5
     assert frames[0].t.tolist() == [0.4] * 3
     assert frames[-1].t.tolist() == [0.0] * 3
-    assert torch.equal(frames[0].x, model.process.corrupt(x0, full(3, 0.4), Rows.of(7, 3))[0])
+    assert torch.equal(frames[0].x, model.process.corrupt(x0, full(3, 0.4), RowSeeds.of(7, 3))[0])
     assert torch.isfinite(frames[-1].x).all()
     assert not frames[-1].x.requires_grad
 
@@ -77,6 +77,6 @@ def test_rows_seeds_and_conditions():
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.1, math.nan])
-def test_strengths_that_mean_nothing_are_refused(strength):
+def test_strengths_outside_0_to_1_are_refused(strength):
     with pytest.raises(UsageError, match="strength"):
         last(ring(schedule.Cosine()), torch.zeros(1, 2), strength=strength, sampler=Euler(), grid=grid.karras(3))

@@ -81,7 +81,7 @@ def test_bad_settings_are_refused(make):
         make()
 
 
-def test_sample_says_what_it_needs():
+def test_sample_refuses_no_rows_and_a_denoiser_without_a_shape():
     model = ring(schedule.Cosine())
     settings = {"sampler": Euler(), "grid": grid.uniform(2)}
     with pytest.raises(UsageError, match="at least one row"):

@@ -11,7 +11,7 @@ from unmelt.backbone import MLP
 from unmelt.condition import Condition
 from unmelt.denoiser import Network, prediction
 from unmelt.process import Gaussian
-from unmelt.rng import Rows, Stream, seeded
+from unmelt.rng import RowSeeds, Stream, seeded
 from unmelt.sampler import grid
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.invert import invert
@@ -27,7 +27,7 @@ def down(denoiser, up, times: Grid):
 
 
 @pytest.mark.parametrize("steps", [1, 16])
-def test_mixtures_come_back_to_rounding(any_schedule, steps):
+def test_inversion_and_sampling_return_to_the_data_up_to_rounding(any_schedule, steps):
     """Any number of steps, on every schedule; also points that no sample of the mixture would be."""
     for model, times in ((ring(any_schedule), grid.karras(steps)), (tilted(any_schedule), grid.cosine(steps))):
         x0 = torch.cat([model.sample(8, Stream(0), F64), 3 * torch.randn(4, 2, dtype=F64)])
@@ -47,7 +47,7 @@ def untrained(on, by):
     return Network(backbone, Gaussian(on), by, (2,))
 
 
-def test_networks_in_float32_come_back(any_schedule):
+def test_inversion_returns_to_the_data_with_a_float32_network(any_schedule):
     model = untrained(any_schedule, prediction.Preconditioned(1.0))
     x0, condition = torch.randn(50, 2), Condition(label=torch.arange(50) % 3)
     up = invert(model, x0, grid=grid.karras(12), condition=condition)
@@ -55,12 +55,12 @@ def test_networks_in_float32_come_back(any_schedule):
     assert (down(model, up, grid.karras(12)).x - x0).abs().max() < 1e-6
 
 
-def test_samples_know_their_noise(any_schedule):
+def test_inverting_a_sample_gives_its_noise(any_schedule):
     """The other round: noise down to a sample, and the sample, with the slope it came with, up to its noise."""
     model, times = tilted(any_schedule), grid.cosine(8)(any_schedule)
     top = any_schedule.sigma(times[0])
     noise = top * torch.randn(6, 2, dtype=F64)
-    state = Leapfrog().init(model, noise, full(6, 1.0), Rows.of(0, 6))
+    state = Leapfrog().init(model, noise, full(6, 1.0), RowSeeds.of(0, 6))
     *_, made = walk(model, Leapfrog(), state, [full(6, t) for t in times[1:]])
     *_, back = walk(model, Leapfrog(), made, [full(6, t) for t in times.flip(0)[1:]])
     assert (back.x - noise).abs().max() < 1e-10 * top.clamp_min(1)
@@ -70,7 +70,7 @@ def test_samples_know_their_noise(any_schedule):
     assert (alone.x - noise).abs().max() > 1e-6  # x0 without its slope goes somewhere near
 
 
-def test_the_way_up_is_the_odes(any_schedule):
+def test_inversion_converges_to_the_odes_noise(any_schedule):
     """The flow of one Gaussian is known in closed form; its noise is normal again."""
     truth = Anisotropic.make()
     model = truth.denoiser(any_schedule)
@@ -94,7 +94,7 @@ def test_rows_can_part_on_the_way():
     model = tilted(schedule.Cosine())
     x0 = torch.randn(3, 2, dtype=F64)
     t = torch.linspace(0, 0.9, 10, dtype=F64)
-    states = [Leapfrog().init(model, x0[row : row + 1], full(1, 0.0), Rows.of(row, 1)) for row in range(3)]
+    states = [Leapfrog().init(model, x0[row : row + 1], full(1, 0.0), RowSeeds.of(row, 1)) for row in range(3)]
     for row, far in enumerate((9, 6, 3)):
         *_, states[row] = walk(model, Leapfrog(), states[row], [full(1, s) for s in t[1 : far + 1]])
     state = State.join(states)

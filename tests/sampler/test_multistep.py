@@ -7,7 +7,7 @@ from conformance.subjects import F64, Fast, Silent, column, full, run, tilted, u
 from unmelt import UsageError, schedule
 from unmelt.denoiser import Mixture
 from unmelt.process import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import (
     DEIS,
     LMS,
@@ -62,7 +62,7 @@ def test_third_order_dpmpp_is_the_paper_s_formula():
     torch.testing.assert_close(states[2].x, x, rtol=1e-10, atol=1e-10)
 
 
-def test_with_one_belief_all_are_ddim(plain_schedule):
+def test_the_first_step_of_every_multistep_method_is_ddim(plain_schedule):
     """The first step of every method is `carry`'s, whatever it extrapolates later."""
     model, times = tilted(plain_schedule), column(0.9, 0.6)
     x = torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
@@ -75,7 +75,7 @@ def test_with_one_belief_all_are_ddim(plain_schedule):
 def test_with_all_noise_fresh_order_1_is_ancestral(sampler, plain_schedule):
     model, times = tilted(plain_schedule), column(0.9, 0.5, 0.2)
     x = torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    ours, ddim = (run(one, model, x, times, Rows.of(3, 4)).x for one in (sampler, DDIM(eta=1.0)))
+    ours, ddim = (run(one, model, x, times, RowSeeds.of(3, 4)).x for one in (sampler, DDIM(eta=1.0)))
     torch.testing.assert_close(ours, ddim, rtol=1e-9, atol=1e-9)
 
 
@@ -120,7 +120,7 @@ def test_stochastic_solvers_keep_the_law_of_a_gaussian(sampler):
         lambda: PredictorCorrector(snr=0.0),
     ],
 )
-def test_settings_that_make_no_sense(make):
+def test_invalid_settings_are_refused(make):
     with pytest.raises(UsageError):
         make()
 

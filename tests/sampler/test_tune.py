@@ -30,7 +30,7 @@ def rms(x):
     return x.square().mean().sqrt().item()
 
 
-def test_it_learns_the_ring_and_keeps_what_it_learned_on_new_noise(plain_schedule):
+def test_a_sampler_tuned_on_the_ring_is_better_on_new_noise(plain_schedule):
     model = ring(plain_schedule)
     with unchecked():
         lesson = tune(model, 4, noise(plain_schedule, 256), rounds=12)
@@ -53,7 +53,7 @@ def test_it_learns_under_guidance():
     assert lesson.tuned_error < 0.75 * lesson.default_error
 
 
-def test_untaught_it_is_a_predictor_of_adams(plain_schedule):
+def test_the_initial_guess_is_the_adams_predictor(plain_schedule):
     """To the extent that a mixture of beliefs can say it; without the corrector."""
     model, x = tilted(plain_schedule), noise(plain_schedule, 50)
     begun = untrained(6)
@@ -62,7 +62,7 @@ def test_untaught_it_is_a_predictor_of_adams(plain_schedule):
     assert rms(ends(model, begun, begun.grid, x) - wanted) < 3 * rms(ends(model, *adams(6), x) - wanted)
 
 
-def test_what_cannot_be_bettered_stays():
+def test_an_optimal_sampler_is_not_changed():
     """Fitting to its own end points, a sampler is what it was."""
     on = schedule.Cosine()
     model, x = tilted(on), noise(on, 40)
@@ -97,19 +97,19 @@ def test_a_row_that_joins_late_has_no_past():
     sampler = Tuned((1.0, 0.6, 0.3, 0.0), ((), (-0.4,), (-0.5, 0.2)), (0.0, 0.0, 0.0))
     model, x = tilted(on), noise(on, 3)
     silent = Silent(torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
-    t = grid.shares((1.0, 0.3, 0.0))(on)[1].item()
+    t = grid.level_shares((1.0, 0.3, 0.0))(on)[1].item()
     state = sampler.step(model, sampler.init(model, x, full(3, t), silent), full(3, 0.1))
     carried = model.process.ode_step(x, model(x, full(3, t)).mean, full(3, t), full(3, 0.1))
     torch.testing.assert_close(state.x, carried)
 
 
 @pytest.mark.parametrize("steps", [1, 0, 31])
-def test_steps_it_does_not_learn(steps):
+def test_step_counts_out_of_range_are_refused(steps):
     with pytest.raises(UsageError, match="2 to 30"):
         tune(ring(schedule.Cosine()), steps, noise(schedule.Cosine(), 64))
 
 
-def test_too_few_rows():
+def test_too_few_rows_are_refused():
     with pytest.raises(UsageError, match="at least 16"):
         tune(ring(schedule.Cosine()), 4, noise(schedule.Cosine(), 8))
 
@@ -124,6 +124,6 @@ def test_too_few_rows():
         ((1.0, 0.5, 0.0), ((),), (0.0, 0.0)),
     ],
 )
-def test_what_is_no_sampler(settings):
+def test_invalid_levels_and_weights_are_refused(settings):
     with pytest.raises(UsageError, match="Tuned"):
         Tuned(*settings)

@@ -1,6 +1,6 @@
 """What a process of tests/train/test_processes.py runs: `torchrun spread.py OUT KIND STEPS [SETTINGS]`.
 
-Trains on arrays in float64 and prints, from the first process, one JSON list of losses.
+Trains on arrays in float64 and writes, from the first process, one JSON list of the losses of every phase.
 """
 
 import json
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import two_networks
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import unmelt as um
 from unmelt.config import register
-from unmelt.train import Execution, Training, lr_schedule, processes
+from unmelt.model import fitting
+from unmelt.train import Execution, Training, distributed, lr_schedule
 
 
 @register
@@ -82,25 +84,35 @@ def made(kind, steps, save_every):
     )
 
 
+def two(steps, save_every):
+    """Several networks, without dropout: the rows of each process draw their own."""
+    model, step = two_networks.made(steps, save_every, dtype=torch.float64, batch=8)
+    for module in step.critic.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model, step
+
+
 if __name__ == "__main__":
     if "PYTHONHASHSEED" not in os.environ:  # sets in one order in one process, in another in the other
         seed = os.environ.get("LOCAL_RANK", "0")
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": seed})
     out, kind, steps, stop, shard = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "shard"
     torch.set_num_threads(1)
-    model = made(kind, steps, stop)
+    model, train_step = two(steps, stop) if kind == "two" else (made(kind, steps, stop), None)
     losses = []
     step = um.train.Trainer.step
 
     def watched(self):
         if self.done == stop < steps and losses:
             raise KeyboardInterrupt
-        losses.append(step(self).item())
+        losses.append(step(self).nan_to_num().tolist())  # a phase that was not due has none
         return torch.tensor(losses[-1])
 
     um.train.Trainer.step = watched
     with suppress(KeyboardInterrupt):
-        model.fit(out, device="cpu", quiet=True, execution=Execution(shard=shard))
-    if processes.first():
+        model.folder = Path(out)
+        fitting.fit(model, torch.device("cpu"), Execution(shard=shard), True, "none", train_step)
+    if distributed.is_main():
         Path(out, "losses.json").write_text(json.dumps(losses))
     os._exit(0)  # torch's threads now and then abort a process whose interpreter shuts down (see LOG.md)

@@ -8,7 +8,7 @@ from torch import nn
 import unmelt as um
 from unmelt.objective import Stratified, Uniform
 from unmelt.rng import Part, Stream
-from unmelt.train import Execution, Trainer, Training, lr_schedule
+from unmelt.train import Execution, ObjectiveStep, Trainer, Training, lr_schedule
 from unmelt.train.execution import blocks
 
 
@@ -29,7 +29,9 @@ def trainer(execution=None, batch=12, kind="unet"):
         steps=20, batch=batch, lr=3e-3, lr_schedule=lr_schedule.Cosine(warmup=3), ema=0.9, precision="float32"
     )
     codec = Doubled(um.codec.Affine.images())
-    return Trainer(denoiser, source, codec, um.objective.Regression(drop=0.2), training, execution=execution)
+    return Trainer(
+        ObjectiveStep(denoiser, um.objective.Regression(drop=0.2)), source, codec, training, execution=execution
+    )
 
 
 class Doubled:
@@ -47,10 +49,10 @@ class Doubled:
 
 def ended(run, steps=8):
     losses = [run.step().item() for _ in range(steps)]
-    return losses, torch.cat([p.detach().flatten() for p in run.parameters])
+    return losses, torch.cat([p.detach().flatten() for p in run.learners[0].parameters])
 
 
-def test_a_batch_in_parts_is_the_batch():
+def test_gradient_accumulation_equals_the_whole_batch():
     losses, weights = ended(trainer())
     for count in (2, 3, 12):
         found, moved = ended(trainer(Execution(gradient_accumulation=count)))
@@ -58,7 +60,7 @@ def test_a_batch_in_parts_is_the_batch():
         torch.testing.assert_close(moved, weights, rtol=0, atol=1e-8)
 
 
-def test_parts_draw_what_the_whole_draws():
+def test_parts_of_a_stream_draw_the_rows_of_the_whole():
     whole, parts = Stream(5), [Part(Stream(5), k, 3) for k in range(3)]
     for draw in ("normal", "uniform"):
         wanted = getattr(whole, draw)((6, 2), torch.float64)
@@ -70,19 +72,19 @@ def test_parts_draw_what_the_whole_draws():
 
 
 @pytest.mark.parametrize("kind", ["unet", "dit"])
-def test_recomputing_changes_nothing_but_memory(kind):
+def test_activation_checkpointing_gives_the_same_weights(kind):
     losses, weights = ended(trainer(kind=kind))
     run = trainer(Execution(activation_checkpointing=True), kind=kind)
-    names = list(run.denoiser.state_dict())
-    with run.execution.prepared(run.denoiser):
+    names = list(run.network.state_dict())
+    with run.execution.prepared(run.network):
         found, moved = ended(run)
-        assert list(run.denoiser.state_dict()) == names
+        assert list(run.network.state_dict()) == names
     assert found == losses
     assert torch.equal(moved, weights)
-    assert all("forward" not in vars(block) for block in blocks(run.denoiser))
+    assert all("forward" not in vars(block) for block in blocks(run.network))
 
 
-def test_recomputing_keeps_less():
+def test_activation_checkpointing_saves_fewer_activations():
     """Numbers saved for the gradient, counted: with recomputation, far fewer."""
 
     def saved(execution):
@@ -93,40 +95,40 @@ def test_recomputing_keeps_less():
             kept += tensor.numel()
             return tensor
 
-        with run.execution.prepared(run.denoiser), torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
+        with run.execution.prepared(run.network), torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
             run.loss(0)
         return kept
 
     assert saved(Execution(activation_checkpointing=True)) < 0.6 * saved(Execution())
 
 
-def test_the_blocks_are_found():
-    assert [type(block).__name__ for block in blocks(trainer(kind="dit").denoiser)] == ["_Block"] * 2
-    assert len(blocks(trainer().denoiser)) == 4
+def test_blocks_are_the_members_of_module_lists():
+    assert [type(block).__name__ for block in blocks(trainer(kind="dit").network)] == ["Block"] * 2
+    assert len(blocks(trainer().network)) == 4
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same(monkeypatch):
+def test_a_compiled_network_gives_the_same_losses_and_weights(monkeypatch):
     monkeypatch.setattr(config, "jaxtyping_disable", True)  # as people run it: checks of shapes are not to be compiled
     losses, weights = ended(trainer())
     run = trainer(Execution(compile=True))
-    with run.execution.prepared(run.denoiser):
+    with run.execution.prepared(run.network):
         found, moved = ended(run)
     assert found == pytest.approx(losses, rel=1e-6)
     torch.testing.assert_close(moved, weights, rtol=0, atol=1e-8)
-    assert run.denoiser.backbone._compiled_call_impl is None
+    assert run.network.backbone._compiled_call_impl is None
 
 
-def test_a_batch_that_cannot_be_divided():
+def test_a_batch_that_cannot_be_divided_evenly_is_refused():
     with pytest.raises(um.UsageError, match=r"batch=12 in 5 parts.*batch=10"):
         trainer(Execution(gradient_accumulation=5))
-    with pytest.raises(um.UsageError, match="accumulate"):
+    with pytest.raises(um.UsageError, match="gradient_accumulation"):
         Execution(gradient_accumulation=0)
 
 
-def test_looking_ahead_asks_for_nothing_that_is_not_used(monkeypatch):
-    monkeypatch.setattr("unmelt.train.processes.count", lambda: 2)
-    monkeypatch.setattr("unmelt.train.processes.rank", lambda: 1)
+def test_the_prefetcher_asks_only_for_batches_that_are_used(monkeypatch):
+    monkeypatch.setattr("unmelt.train.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("unmelt.train.distributed.rank", lambda: 1)
     run = trainer(Execution(gradient_accumulation=3))
     wanted = [step * 6 + part for step in range(4) for part in (3, 4, 5)]
     followed = [wanted[0]]

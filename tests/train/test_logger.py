@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import unmelt as um
-from unmelt.train import Trainer, loggers, read_metrics
+from unmelt.train import ObjectiveStep, Trainer, loggers, read_metrics
 
 
 def fitted(folder, watch, steps=50):
@@ -19,7 +19,7 @@ def fitted(folder, watch, steps=50):
     return model.fit(folder, device="cpu", quiet=True, log_to=watch)
 
 
-def test_tensorboard_reads_what_metrics_says(tmp_path):
+def test_tensorboard_has_the_numbers_of_the_metrics_file(tmp_path):
     fitted(tmp_path, "tensorboard")
     lines = read_metrics(tmp_path / "metrics.jsonl")
     events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -34,7 +34,7 @@ def test_tensorboard_reads_what_metrics_says(tmp_path):
 
 
 @pytest.mark.parametrize("service", ["wandb", "trackio"])
-def test_a_service_is_told_by_its_own_interface(tmp_path, monkeypatch, service):
+def test_wandb_and_trackio_receive_the_numbers_of_the_metrics_file(tmp_path, monkeypatch, service):
     """A library of their shape that keeps what it is told; a run that goes on is the same run there."""
     told, ended, begun = [], [], []
 
@@ -57,11 +57,11 @@ def test_a_service_is_told_by_its_own_interface(tmp_path, monkeypatch, service):
     assert len(ended) == 2
     assert begun[0] == begun[1]
     assert (begun[0]["project"], begun[0]["resume"]) == ("unmelt", "allow")
-    own = (tmp_path / "watch.id").read_text()
+    own = (tmp_path / "logger.id").read_text()
     assert own == begun[0].get("id") or begun[0]["name"] == f"{tmp_path.name}-{own}"
 
 
-def test_who_is_not_there_is_said(tmp_path, monkeypatch):
+def test_a_logger_that_is_unknown_or_not_installed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(um.UsageError, match=r"trackio is not installed.* Try: pip install trackio"):
         loggers("trackio", tmp_path)
@@ -71,7 +71,7 @@ def test_who_is_not_there_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("start", ["uninterrupted", "resumed"])
-def test_what_is_held_out_is_looked_at_with_the_pictures(tmp_path, start):
+def test_held_out_loss_is_that_of_the_averaged_weights_at_every_preview(tmp_path, start):
     """The averaged weights' mean loss on the same few batches with the same noise, and only where pictures are made."""
     model = um.recipe.ring(width=8, depth=1, steps=60, batch=8)
     model.training = replace(model.training, picture_every=20, save_every=30)
@@ -83,15 +83,21 @@ def test_what_is_held_out_is_looked_at_with_the_pictures(tmp_path, start):
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines if "held_out" in line] == [20, 40, 60]
     assert len({line["held_out"] for line in lines if "held_out" in line}) == 3
-    seen = Trainer(model.denoiser, model.source, model.codec, model.objective, model.training, held_out=model.held_out)
-    seen.denoiser.eval()
+    seen = Trainer(
+        ObjectiveStep(model.denoiser, model.objective),
+        model.source,
+        model.codec,
+        model.training,
+        held_out=model.held_out,
+    )
+    seen.network.eval()
     assert seen.held_out_loss() == pytest.approx(lines[-1]["held_out"], rel=1e-6)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert events.Scalars("training/held_out")[-1].value == pytest.approx(lines[-1]["held_out"], rel=1e-6)
 
 
-def test_looking_at_what_is_held_out_changes_nothing(tmp_path):
+def test_evaluating_held_out_data_leaves_training_bit_for_bit_the_same(tmp_path):
     weights = []
     for every in (0, 7):
         model = um.recipe.ring(width=8, depth=1, steps=30, batch=8)

@@ -12,7 +12,7 @@ from unmelt.train.optimizer import matrices, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 12, 50), (4, 60, 9)])
-def test_five_steps_make_a_matrix_nearly_orthogonal(shape):
+def test_five_newton_schulz_steps_give_a_nearly_orthogonal_factor(shape):
     """Singular vectors stay exactly what they were and singular values come to .68 to 1.21, from down to .02."""
     u, _, vh = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
     values = torch.logspace(-1.5, 0, min(shape[1:]), dtype=torch.float64)
@@ -30,20 +30,20 @@ def network():
 
 
 @pytest.mark.parametrize("part", [AdamW(), Muon()], ids=str)
-def test_every_parameter_has_one_optimizer(part):
+def test_every_parameter_is_owned_by_exactly_one_optimizer(part):
     body = network()
     owned = [id(p) for one in part.of(body, 1e-3) for group in one.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(map(id, body.parameters()))
 
 
-def test_matrices_are_what_is_multiplied_by():
+def test_matrices_are_the_large_weights_of_linear_and_convolution_layers():
     body = nn.Sequential(
         nn.Embedding(20, 16), nn.Linear(16, 32), nn.Conv2d(32, 8, 3), nn.Conv2d(8, 1, 3), nn.LayerNorm(9)
     )
     assert [tuple(each.shape) for each in matrices(body)] == [(32, 16), (8, 32, 3, 3)]
 
 
-def test_a_step_of_muon_in_closed_form():
+def test_muon_steps_equal_their_closed_form():
     """Two steps: momentum from the first gradient, Nesterov's look ahead, the factor, decay before."""
     body = nn.Linear(12, 20, bias=False).double()
     start, gradients = body.weight.detach().clone(), torch.randn(2, 20, 12, dtype=torch.float64)
@@ -58,7 +58,7 @@ def test_a_step_of_muon_in_closed_form():
     torch.testing.assert_close(body.weight.detach(), wanted, rtol=0, atol=1e-12)
 
 
-def test_a_step_has_the_size_of_one_of_adamw():
+def test_a_muon_step_has_the_root_mean_square_of_an_adamw_step():
     body = nn.Linear(64, 64, bias=False)
     before = body.weight.detach().clone()
     (optimizer,) = Muon().of(body, 1.0)
@@ -67,7 +67,7 @@ def test_a_step_has_the_size_of_one_of_adamw():
     assert (body.weight.detach() - before).square().mean().sqrt().item() == pytest.approx(0.2, rel=0.25)
 
 
-def test_trapezoid():
+def test_the_trapezoid_schedule_has_its_shape():
     """Up, level, and down in a line over the last fifth; a longer run is the same up to its fall."""
     shape = lr_schedule.Trapezoid(warmup=10, fall=0.2)
     assert [shape(step, 100) for step in (0, 4, 9, 50, 79)] == pytest.approx([0.1, 0.5, 1, 1, 1])
@@ -75,7 +75,7 @@ def test_trapezoid():
     assert [shape(step, 200) for step in range(80)] == [shape(step, 100) for step in range(80)]
 
 
-def test_inverse_root():
+def test_the_inverse_root_schedule_has_its_shape():
     shape = lr_schedule.InverseRoot(warmup=10, hold=100)
     assert [shape(step, 1) for step in (4, 9, 100, 400, 10_000)] == pytest.approx([0.5, 1, 1, 0.5, 0.1])
 
@@ -91,6 +91,6 @@ def test_inverse_root():
         lambda: AdamW(weight_decay=math.nan),
     ],
 )
-def test_settings_that_mean_nothing(wrong):
+def test_invalid_settings_are_refused(wrong):
     with pytest.raises(um.UsageError):
         wrong()

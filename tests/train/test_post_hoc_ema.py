@@ -11,8 +11,15 @@ from test_training import fitted, interrupt, model
 
 import unmelt as um
 from unmelt.cli import main
-from unmelt.train import PowerFunctionEMA, Trainer, averaged
-from unmelt.train.ema_profile import LARGEST_STD, EMAProfile, overlap, power_of, share, solve_coefficients
+from unmelt.train import ObjectiveStep, PowerFunctionEMA, Trainer
+from unmelt.train.ema_profile import (
+    LARGEST_STD,
+    EMAProfile,
+    inner_product,
+    newest_weight,
+    solve_coefficients,
+    std_to_power,
+)
 
 TRIED = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
 
@@ -22,25 +29,25 @@ def density(profile, s):
 
 
 @pytest.mark.parametrize("length", [0.01, *TRIED, 0.28, LARGEST_STD])
-def test_the_length_is_the_standard_deviation(length):
+def test_the_ema_std_is_the_standard_deviation_of_the_density(length):
     """By integration; and the two powers that the paper gives for .05 and .1."""
-    one = EMAProfile(power_of(length), 1)
+    one = EMAProfile(std_to_power(length), 1)
     mean, square = (quad(lambda s, k=k: s**k * density(one, s), 0, 1)[0] for k in (1, 2))
     assert math.sqrt(square - mean**2) == pytest.approx(length, rel=1e-6)
-    assert power_of(0.05) == pytest.approx(16.97, abs=0.005)
-    assert power_of(0.1) == pytest.approx(6.94, abs=0.005)
+    assert std_to_power(0.05) == pytest.approx(16.97, abs=0.005)
+    assert std_to_power(0.1) == pytest.approx(6.94, abs=0.005)
 
 
-def test_overlaps_by_integration():
-    profiles = [EMAProfile(power_of(length), steps) for length in (0.05, 0.1, 0.25) for steps in (400, 1000)]
+def test_inner_products_equal_numerical_integration():
+    profiles = [EMAProfile(std_to_power(length), steps) for length in (0.05, 0.1, 0.25) for steps in (400, 1000)]
     for a in profiles:
         for b in profiles:
             last = min(a.steps, b.steps)
             exact = quad(lambda s, a=a, b=b: density(a, s) * density(b, s), 0, last, points=[0.9 * last])[0]
-            assert overlap(a, b) == pytest.approx(exact, rel=1e-8)
+            assert inner_product(a, b) == pytest.approx(exact, rel=1e-8)
 
 
-def test_an_average_is_its_closed_form():
+def test_the_power_function_ema_equals_its_closed_form():
     weight = torch.zeros(3, dtype=torch.float64)
     kept = PowerFunctionEMA({"w": weight}, (0.05, 0.2))
     values = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -49,19 +56,21 @@ def test_an_average_is_its_closed_form():
         kept.update()
     edges = torch.linspace(0, 1, 301, dtype=torch.float64)
     for length, (average,) in zip(kept.stds, kept.averages, strict=True):
-        shares = (edges ** (power_of(length) + 1)).diff()
+        shares = (edges ** (std_to_power(length) + 1)).diff()
         torch.testing.assert_close(average, shares @ values, rtol=0, atol=1e-12)
-    assert share(3.0, 1) == 1
+    assert newest_weight(3.0, 1) == 1
 
 
 def kept_profiles(count, steps=1000):
-    return [EMAProfile(power_of(x), n) for n in range(steps // count, steps + 1, steps // count) for x in (0.05, 0.1)]
+    return [
+        EMAProfile(std_to_power(x), n) for n in range(steps // count, steps + 1, steps // count) for x in (0.05, 0.1)
+    ]
 
 
 @pytest.mark.parametrize("length", TRIED)
-def test_how_far_a_mix_is_off_is_so(length):
+def test_the_reported_error_is_that_of_the_least_squares_combination(length):
     """The residual of the densities by a fine sum; and nothing nearer is found beside it."""
-    kept, wanted = kept_profiles(20), EMAProfile(power_of(length), 1000)
+    kept, wanted = kept_profiles(20), EMAProfile(std_to_power(length), 1000)
     found = solve_coefficients(kept, wanted)
     s = (np.arange(400_000) + 0.5) / 400
     target, parts = density(wanted, s), np.stack([density(one, s) for one in kept])
@@ -77,13 +86,15 @@ def test_how_far_a_mix_is_off_is_so(length):
     )
 
 
-def test_how_far_other_lengths_are_from_two():
+def test_twenty_snapshots_reach_stds_from_003_to_02_within_three_percent():
     """What the documentation promises: from 20 snapshots of .05 and .1, lengths of .03 to .2 within 3 %."""
-    off = {length: solve_coefficients(kept_profiles(20), EMAProfile(power_of(length), 1000)).error for length in TRIED}
+    off = {
+        length: solve_coefficients(kept_profiles(20), EMAProfile(std_to_power(length), 1000)).error for length in TRIED
+    }
     assert off[0.05] < 1e-7
     assert off[0.1] < 1e-7
     assert max(off[0.03], off[0.07], off[0.15], off[0.2]) < 0.03
-    half = solve_coefficients(kept_profiles(20), EMAProfile(power_of(0.1), 500))
+    half = solve_coefficients(kept_profiles(20), EMAProfile(std_to_power(0.1), 500))
     assert half.error < 1e-7
 
 
@@ -111,7 +122,7 @@ def wandering(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("number", "length"), list(enumerate(TRIED)))
-def test_what_is_made_afterwards_is_what_was_kept_all_along(wandering, number, length):
+def test_post_hoc_averages_equal_those_kept_during_training(wandering, number, length):
     """From 40 snapshots; the error against the distance that averaging goes from the last weights."""
     folder, direct, early, last = wandering
     for steps, wanted in ((None, direct.averages[number][0]), (1200, early[number])):
@@ -124,7 +135,7 @@ def test_what_is_made_afterwards_is_what_was_kept_all_along(wandering, number, l
         )
 
 
-def test_damaged_snapshots_are_done_without(wandering, tmp_path):
+def test_damaged_snapshots_are_left_out_with_a_warning(wandering, tmp_path):
     folder, direct, _, _ = wandering
     paths = sorted(folder.iterdir())
     for path in paths:
@@ -132,13 +143,13 @@ def test_damaged_snapshots_are_done_without(wandering, tmp_path):
     content = paths[30].read_bytes()
     (tmp_path / paths[30].name).write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
     (tmp_path / paths[10].name).write_bytes(content[:100])
-    told = []
-    found = averaged(tmp_path, 0.07, warn=told.append)
-    assert sorted(paths[n].name in text for n in (10, 30) for text in told) == [False, False, True, True]
+    warned = []
+    found = averaged(tmp_path, 0.07, warn=warned.append)
+    assert sorted(paths[n].name in text for n in (10, 30) for text in warned) == [False, False, True, True]
     assert (found.tensors["w"] - direct.averages[TRIED.index(0.07)][0]).norm() < 1e-3
 
 
-def test_a_run_keeps_them_and_its_model_is_averaged_anew(tmp_path):
+def test_post_hoc_averages_of_a_run_equal_the_sum_over_its_steps(tmp_path):
     """Every weight, beside the sum over all steps of the run done by hand; and bit for bit after an interruption."""
     cut = model(at=17, do=interrupt, snapshot_every=2)
     with pytest.raises(KeyboardInterrupt):
@@ -153,7 +164,9 @@ def test_a_run_keeps_them_and_its_model_is_averaged_anew(tmp_path):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
     by_hand = model()
-    trainer = Trainer(by_hand.denoiser, by_hand.source, by_hand.codec, by_hand.objective, by_hand.training)
+    trainer = Trainer(
+        ObjectiveStep(by_hand.denoiser, by_hand.objective), by_hand.source, by_hand.codec, by_hand.training
+    )
     history = []
     with torch.random.fork_rng(devices=[]):
         for _ in range(40):
@@ -164,20 +177,20 @@ def test_a_run_keeps_them_and_its_model_is_averaged_anew(tmp_path):
         made = whole.averaged(length)
         assert made.steps_done == 40
         assert "averaged with length" in made.notes
-        shares = (edges ** (power_of(length) + 1)).diff()
+        shares = (edges ** (std_to_power(length) + 1)).diff()
         for name, weight in made.denoiser.named_parameters():
             wanted = sum(s * step[name] for s, step in zip(shares, history, strict=True))
             torch.testing.assert_close(weight.detach().double(), wanted, rtol=0, atol=close)
     assert not torch.equal(whole.sample(2), whole.averaged(0.2).sample(2))
 
 
-def test_what_cannot_be_made_is_said(tmp_path):
+def test_averages_that_cannot_be_combined_are_refused(tmp_path):
     fitted(tmp_path, steps=10, snapshot_every=5)
     made = um.load(tmp_path)
     for length in (0.0, 0.3, -1.0, math.nan):
         with pytest.raises(um.UsageError, match="a share of the run"):
             made.averaged(length)
-    with pytest.raises(um.UsageError, match=r"off by \d+ %"):
+    with pytest.raises(um.UsageError, match=r"an error of \d+ %"):
         made.averaged(0.01)
     with pytest.raises(um.UsageError, match=r"steps=7, without.*steps=5"):
         made.averaged(0.1, steps=7)
@@ -187,21 +200,21 @@ def test_what_cannot_be_made_is_said(tmp_path):
         fitted(tmp_path, steps=12)
 
 
-def test_on_the_command_line(tmp_path, capsys):
+def test_the_average_command_writes_run_folders(tmp_path, capsys):
     run = tmp_path / "ring"
     settings = ["--width", "8", "--depth", "1", "--steps", "20", "--batch", "8", "--device", "cpu", "--log-to", "none"]
     assert main(["train", "ring", "--out", str(run), *settings, "--snapshot-every", "2"]) == 0
-    assert main(["average", str(run), "--length", "0.08", "0.1"]) == 0
+    assert main(["average", str(run), "--ema-std", "0.08", "0.1"]) == 0
     assert "length 0.08 over 20 steps" in " ".join(capsys.readouterr().err.split())
     kept = load_file(sorted((run / "averages").iterdir())[-1])
     made = load_file(tmp_path / "ring-0.1" / "model.safetensors")
     for name, value in made.items():
         torch.testing.assert_close(value, kept.get(f"0.1/{name}", value), rtol=0, atol=1e-6)
     assert main(["sample", str(tmp_path / "ring-0.08"), "--rows", "4"]) == 0
-    assert main(["average", str(run), "--length", "0.1", "--out", str(run)]) == 2
-    assert main(["average", str(run), "--length", "0.9"]) == 2
-    assert main(["average", str(tmp_path / "none"), "--length", "0.1"]) == 2
+    assert main(["average", str(run), "--ema-std", "0.1", "--out", str(run)]) == 2
+    assert main(["average", str(run), "--ema-std", "0.9"]) == 2
+    assert main(["average", str(tmp_path / "none"), "--ema-std", "0.1"]) == 2
     capsys.readouterr()
     assert main(["train", "ring", "--out", str(tmp_path / "plain"), *settings]) == 0
-    assert main(["average", str(tmp_path / "plain"), "--length", "0.1"]) == 2
+    assert main(["average", str(tmp_path / "plain"), "--ema-std", "0.1"]) == 2
     assert "no snapshots" in capsys.readouterr().err

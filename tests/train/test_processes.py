@@ -24,7 +24,12 @@ def losses(out, processes, kind="regression", steps=50, stop=1000, shard=False):
         [*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((out / "losses.json").read_text())
+    return json.loads((out / "losses.json").read_text())  # of each step, one a phase
+
+
+def farthest(found, wanted):
+    """The largest difference of a loss."""
+    return max(abs(a - b) for one, other in zip(found, wanted, strict=True) for a, b in zip(one, other, strict=True))
 
 
 def same(one, other):
@@ -38,25 +43,29 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return {kind: (folder := tmp_path_factory.mktemp(kind), losses(folder, 1, kind)) for kind in ("regression", "jvp")}
+    kinds = ("regression", "jvp", "two")
+    return {kind: (folder := tmp_path_factory.mktemp(kind), losses(folder, 1, kind)) for kind in kinds}
 
 
-@pytest.mark.parametrize("kind", ["regression", "jvp"])
-def test_two_processes_are_one(tmp_path, alone, kind):
-    """At the same global batch: 50 losses and the weights after them; also by Jacobian-vector products."""
+@pytest.mark.parametrize("kind", ["regression", "jvp", "two"])
+def test_two_processes_equal_one(tmp_path, alone, kind):
+    """At the same global batch: 50 losses and the weights after them; Jacobian-vector products; several networks."""
     folder, wanted = alone[kind]
     found = losses(tmp_path, 2, kind)
     assert len(found) == 50
-    assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 1e-5
+    assert farthest(found, wanted) < 1e-5
     assert same(tmp_path, folder)
 
 
-@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_shards_go_on_with_any_number_of_processes(tmp_path, alone, after):
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [("regression", 1), ("two", 1), *(pytest.param(k, 2, marks=pytest.mark.slow) for k in ("regression", "two"))],
+)
+def test_a_sharded_run_resumes_with_any_number_of_processes(tmp_path, alone, kind, after):
     """FSDP2 over two processes up to step 20, then one process or two: the losses of one all the way."""
-    folder, wanted = alone["regression"]
-    first = losses(tmp_path, 2, stop=20, shard=True)
-    rest = losses(tmp_path, after, shard=after > 1)
+    folder, wanted = alone[kind]
+    first = losses(tmp_path, 2, kind, stop=20, shard=True)
+    rest = losses(tmp_path, after, kind, shard=after > 1)
     assert (len(first), len(rest)) == (20, 30)
-    assert max(abs(a - b) for a, b in zip(first + rest, wanted, strict=True)) < 1e-5
+    assert farthest(first + rest, wanted) < 1e-5
     assert same(tmp_path, folder)

@@ -71,14 +71,14 @@ def struck(out, number, lives, seed):
 
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_that_is_struck_down_ends_as_if_it_had_not_been(tmp_path, whole, number, lives):
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_the_uninterrupted_one(tmp_path, whole, number, lives):
     """At random moments, in the middle of a write as well; bit for bit. SIGTERM is answered with a save and 0."""
     codes = struck(tmp_path, number, lives, seed=lives)
     assert codes.count(-number if number == signal.SIGKILL else 0) >= 0.8 * lives  # the others were early or late
     assert ends_alike(tmp_path, whole)
 
 
-def test_told_to_end_it_saves_where_it_stands(tmp_path):
+def test_sigterm_saves_the_current_step_and_exits_with_zero(tmp_path):
     def warn():
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -98,7 +98,7 @@ def test_told_to_end_it_saves_where_it_stands(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_the_chain_keeps_two_and_the_older_serves_where_the_newer_is_damaged(tmp_path, whole, capsys):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, whole, capsys):
     """Cut short, or changed in one byte: at most one interval is lost, and it is said."""
     assert [int(path.stem) for path in chain(whole / "checkpoints")] == [STEPS, STEPS // EVERY * EVERY]
     for number, damage in enumerate((lambda b: b[: len(b) // 2], lambda b: b[:-50] + bytes([b[-50] ^ 1]) + b[-49:])):
@@ -121,7 +121,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
-def test_a_full_disk_ends_it_with_what_was_saved(small_disk, whole):
+def test_a_full_disk_leaves_the_last_checkpoint_whole(small_disk, whole):
     """The message says so, the last good checkpoint is whole, and with room again the run ends as it would have."""
     run, ballast = small_disk / "run", small_disk / "ballast"
     made = survivor()
@@ -148,7 +148,7 @@ def free(folder):
     return state.f_bavail * state.f_frsize
 
 
-def test_the_command_line_answers_sigterm_with_zero(tmp_path, monkeypatch, capsys):
+def test_the_command_line_exits_with_zero_on_sigterm(tmp_path, monkeypatch, capsys):
     step = um.train.Trainer.step
 
     def heard(self):

@@ -1,6 +1,5 @@
 """A run is the same run, bit for bit, wherever it was interrupted; and its small laws hold."""
 
-import json
 import math
 import os
 import signal
@@ -9,12 +8,19 @@ import pytest
 import torch
 from jaxtyping import config
 from safetensors.torch import load_file
-from torch import nn
 
 import unmelt as um
-from unmelt.train import EMA, AdamW, Checkpoint, MetricsLog, Muon, Trainer, Training, lr_schedule, read_metrics
+from unmelt.train import (
+    AdamW,
+    Muon,
+    ObjectiveStep,
+    Trainer,
+    Training,
+    lr_schedule,
+    read_metrics,
+)
+from unmelt.train.atomic_files import checksum, write_tensors
 from unmelt.train.checkpoint import chain
-from unmelt.train.files import checksum, read_tensors, write, write_tensors
 
 STEPS = 40
 
@@ -126,7 +132,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(tmp_path, whole, stops
     assert steps == expected == [25, STEPS]
 
 
-def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, whole):
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path, whole):
     class KilledError(Exception):
         pass
 
@@ -143,7 +149,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, whole)
     assert same(tmp_path / "model.safetensors", whole / "model.safetensors")
 
 
-def test_a_metric_of_steps_that_are_taken_again_is_dropped(tmp_path, whole):
+def test_metrics_after_the_last_checkpoint_are_dropped_on_resume(tmp_path, whole):
     cut = model(at=30, do=lambda: 1 / 0, save_every=20)
     with pytest.raises(ZeroDivisionError):
         cut.fit(tmp_path, device="cpu", quiet=True)
@@ -158,14 +164,14 @@ def test_a_metric_of_steps_that_are_taken_again_is_dropped(tmp_path, whole):
     assert lines[0]["seconds"] < lines[1]["seconds"]
 
 
-def test_what_a_finished_fit_holds_is_what_it_saved(tmp_path):
+def test_a_finished_fit_holds_the_weights_it_saved(tmp_path):
     made = fitted(tmp_path, steps=5)
     saved = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in made.denoiser.state_dict().items())
     assert not made.denoiser.training
 
 
-def test_after_ctrl_c_the_model_holds_its_average_as_the_folder_does(tmp_path):
+def test_after_ctrl_c_the_model_holds_the_averaged_weights_it_saved(tmp_path):
     cut = model(at=8)
     with pytest.raises(KeyboardInterrupt):
         cut.fit(tmp_path, device="cpu", quiet=True)
@@ -173,14 +179,14 @@ def test_after_ctrl_c_the_model_holds_its_average_as_the_folder_does(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in cut.denoiser.state_dict().items())
 
 
-def test_without_a_folder_it_is_the_same_run(whole):
+def test_a_run_without_a_folder_ends_with_the_same_weights(whole):
     made = model()
     made.fit(device="cpu", quiet=True)
     saved = load_file(whole / "model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in made.denoiser.state_dict().items())
 
 
-def test_training_touches_no_global_randomness(tmp_path):
+def test_training_leaves_the_global_generator_as_it_was(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -188,7 +194,7 @@ def test_training_touches_no_global_randomness(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(tmp_path):
+def test_a_finished_run_is_not_trained_again_and_more_steps_resume_it(tmp_path):
     fitted(tmp_path, steps=10)
     before = (tmp_path / "model.safetensors").read_bytes()
     assert fitted(tmp_path, steps=10).source.asked == []
@@ -212,14 +218,14 @@ def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(tmp_path):
     ],
     ids=str,
 )
-def test_another_run_in_the_folder_is_named(whole, change, named):
+def test_settings_that_differ_from_the_run_in_the_folder_are_refused_by_name(whole, change, named):
     before = (whole / "config.json").read_bytes()
     with pytest.raises(um.UsageError, match=named):
         fitted(whole, **change)
     assert (whole / "config.json").read_bytes() == before
 
 
-def test_a_checkpoint_that_is_gone_or_damaged_is_said(tmp_path):
+def test_a_missing_or_damaged_checkpoint_is_a_usage_error(tmp_path):
     fitted(tmp_path, steps=3)
     path = newest(tmp_path)
     content = path.read_bytes()
@@ -255,7 +261,7 @@ class Bad(Watched):
 
 
 @pytest.mark.parametrize("save_every", [100, 1000])
-def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_every):
+def test_a_diverging_run_stops_and_leaves_its_last_checkpoint(tmp_path, save_every):
     fitted(tmp_path, save_every=10, steps=10)
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.suffix in (".safetensors", ".json")}
     made = model(save_every=save_every)
@@ -267,22 +273,22 @@ def test_a_run_that_diverges_stops_and_leaves_what_was_saved(tmp_path, save_ever
 
 
 @pytest.mark.parametrize("optimizer", [AdamW(), Muon()], ids=str)
-def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer):
+def test_steps_with_a_non_finite_gradient_are_skipped_and_counted(tmp_path, optimizer):
     """A batch that no network can bear moves neither weights nor moments: only its turn in the average is taken."""
     made = model(optimizer=optimizer, lr_schedule=lr_schedule.Cosine(warmup=0))
-    trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
+    trainer = Trainer(ObjectiveStep(made.denoiser, made.objective), made.source, made.codec, made.training)
     for _ in range(3):
         trainer.step()
-    before = dict(trainer.checkpoint._tensors())
+    before = dict(trainer.checkpoint.tensors())
     before = {name: value.clone() for name, value in before.items() if not name.startswith("average")}
     trainer.source = Poisoned(made.source, at=3, do=lambda: None)
     assert not trainer.step().isfinite()
-    after = dict(trainer.checkpoint._tensors())
+    after = dict(trainer.checkpoint.tensors())
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert trainer.skipped.tolist() == [1, 1]
+    assert trainer.learners[0].skipped.tolist() == [1, 1]
     trainer.source = made.source
     assert trainer.step().isfinite()
-    assert trainer.skipped.tolist() == [1, 0]
+    assert trainer.learners[0].skipped.tolist() == [1, 0]
 
     made = model(optimizer=optimizer)
     made.source = Bad(made.source, at=7, do=lambda: None)
@@ -293,14 +299,14 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(tmp_path, optimizer)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_both_precisions_learn_and_keep_their_weights_in_full(tmp_path, precision):
+def test_both_precisions_learn_with_float32_weights(tmp_path, precision):
     fitted(tmp_path, precision=precision, steps=75, batch=37, lr=1e-2, dropout=0.0)
     assert {value.dtype for value in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
-def test_bfloat16_is_really_used(tmp_path):
+def test_bfloat16_changes_the_weights(tmp_path):
     for precision in ("bfloat16", "float32"):
         fitted(tmp_path / precision, precision=precision)
     assert not same(tmp_path / "bfloat16" / "model.safetensors", tmp_path / "float32" / "model.safetensors")
@@ -314,138 +320,11 @@ def test_auto_is_bfloat16_where_the_processor_has_it(tmp_path, monkeypatch, has)
     assert same(*(folder / "model.safetensors" for folder in tmp_path.iterdir()))
 
 
-def test_seeds_differ(whole, tmp_path):
+def test_another_seed_gives_other_weights(whole, tmp_path):
     fitted(tmp_path, seed=1)
     assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
 
 
-def test_dropout_is_at_work(whole, tmp_path):
+def test_dropout_changes_the_weights(whole, tmp_path):
     fitted(tmp_path, dropout=0.0)
     assert not same(tmp_path / "model.safetensors", whole / "model.safetensors")
-
-
-# The parts
-
-
-def test_the_average_is_its_closed_form():
-    """average_n = sum over k of (1 - d_k) d_(k+1) ... d_n w_k, with d_k = min(decay, k / (k + 10)) and w_0 = 0."""
-    weight = torch.zeros(3, dtype=torch.float64)
-    ema, decay = EMA([weight], 0.6), 0.6
-    values = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for value in values:
-        weight.copy_(value)
-        ema.update()
-    decays = [min(decay, k / (k + 10)) for k in range(1, 41)]
-    exact = sum((1 - decays[k]) * math.prod(decays[k + 1 :]) * values[k] for k in range(40))
-    torch.testing.assert_close(ema.average[0], exact, rtol=0, atol=1e-12)
-    assert ema.updates == 40
-    ema.swap()
-    torch.testing.assert_close(weight, exact, rtol=0, atol=1e-12)
-    assert torch.equal(ema.average[0], values[-1])
-    ema.swap()
-    assert torch.equal(weight, values[-1])
-
-
-def test_learning_rate():
-    """Up in a straight line, at the peak once, down as half a cosine, and never back up."""
-    training = Training(steps=100, lr=2.0, lr_schedule=lr_schedule.Cosine(warmup=20))
-    assert [training.lr_at(step) for step in (0, 9, 19, 20)] == pytest.approx([0.1, 1.0, 2.0, 2.0])
-    assert training.lr_at(60) == pytest.approx(1.0)
-    assert training.lr_at(40) == pytest.approx(1 + math.cos(math.pi / 4))
-    assert training.lr_at(100) == training.lr_at(500) == pytest.approx(0.0, abs=1e-15)
-    assert 0 < training.lr_at(99) < 0.01
-    assert Training(steps=10, lr=1.0, lr_schedule=lr_schedule.Cosine(warmup=0)).lr_at(0) == 1.0
-    assert Training(steps=10, lr=1.0, lr_schedule=lr_schedule.Cosine(warmup=50)).lr_at(9) == pytest.approx(0.2)
-
-
-def test_the_optimizer_follows_the_learning_rate():
-    made = model()
-    trainer = Trainer(made.denoiser, made.source, made.codec, made.objective, made.training)
-    for step in range(10):
-        trainer.step()
-        assert trainer.optimizers[0].param_groups[0]["lr"] == made.training.lr_at(step)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *({"steps": value} for value in (0, -5, 2.5, True)),
-        *({name: 0} for name in ("batch", "save_every")),
-        *({name: 0.0} for name in ("lr", "clip")),
-        *({"lr": value} for value in (math.nan, math.inf, -1.0)),
-        *({"ema": value} for value in (1.0, 1.5, -0.1, math.nan)),
-        {"picture_every": -1},
-        {"precision": "float16"},
-    ],
-    ids=str,
-)
-def test_settings_that_cannot_be(wrong):
-    with pytest.raises(um.UsageError, match=f"^{next(iter(wrong))}="):
-        Training(**{"steps": 10, **wrong})
-
-
-def test_files_are_whole_or_as_they_were(tmp_path):
-    path = tmp_path / "a.bin"
-    write(path, b"before")
-    (tmp_path / "b").mkdir()
-    with pytest.raises(um.UsageError, match="cannot be written"):
-        write(tmp_path / "b", b"a folder stands there")
-    with pytest.raises(um.UsageError, match="cannot be written"):
-        write(tmp_path / "none" / "a.bin", b"no such folder")
-    assert path.read_bytes() == b"before"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin", "b"]
-
-
-def test_a_checkpoint_comes_back(tmp_path):
-    def parts(seed):
-        with um.rng.seeded(seed):
-            network = nn.Linear(3, 2)
-        ema = EMA(network.parameters(), 0.9)
-        optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
-        return network, ema, [optimizer]
-
-    def step(network, ema, optimizers):
-        optimizer = optimizers[0]
-        network(torch.ones(4, 3)).square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.update()
-
-    first, second = parts(0), parts(1)
-    for _ in range(3):
-        step(*first)
-    Checkpoint(*first).save(tmp_path, 3)
-    assert Checkpoint(*second).load(tmp_path) == 3
-    step(*first)
-    step(*second)
-    assert torch.equal(first[0].weight, second[0].weight)
-    assert all(torch.equal(a, b) for a, b in zip(first[1].average, second[1].average, strict=True))
-    assert first[1].updates == second[1].updates == 4
-    about = read_tensors(chain(tmp_path)[0])[1]
-    assert about.keys() == {"step", "updates", "checksum"}
-    assert (about["step"], about["updates"]) == ("3", "3")
-
-
-@pytest.mark.parametrize("line", ["{", "5", "[]", "null", "{}", '{"step": 3}', "\xff\xfe"])
-def test_a_damaged_line_of_metrics(tmp_path, line):
-    path = tmp_path / "metrics.jsonl"
-    good = json.dumps(
-        {"step": 25, "loss": 0.5, "lr": 0.1, "rows_per_second": 3.0, "seconds": 1.0, "skipped": 0, "memory": 9}
-    )
-    path.write_text(f"{good}\n{line}", encoding="latin-1")
-    assert [found["step"] for found in read_metrics(path)] == [25]
-    path.write_text(f"{line}\n{good}\n", encoding="latin-1")
-    with pytest.raises(um.UsageError, match="line 1, is damaged"):
-        read_metrics(path)
-
-
-def test_a_record_goes_on_where_the_run_does(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    with MetricsLog(path, 0, 100, 4, quiet=True) as record:
-        for step in (25, 50, 75):
-            record.add(step, 1.0, 0.1)
-    with MetricsLog(path, 50, 100, 4, quiet=True) as record:
-        record.add(75, 2.0, 0.1)
-    lines = read_metrics(path)
-    assert [(line["step"], line["loss"]) for line in lines] == [(25, 1.0), (50, 1.0), (75, 2.0)]
-    assert lines[1]["seconds"] <= lines[2]["seconds"]

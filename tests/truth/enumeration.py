@@ -1,4 +1,4 @@
-"""What tests of tokens enumerate: three tokens, four places, every sequence listed, all in float64."""
+"""Helpers to enumerate token diffusion: three tokens, four positions, all sequences, in float64."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmelt.posterior import Categorical
-from unmelt.rng import Rows, fold
+from unmelt.rng import RowSeeds, fold
 
 V, L = 3, 4
 SEQUENCES = torch.cartesian_prod(*[torch.arange(V)] * L)
@@ -32,7 +32,7 @@ def integral(f, count=24):
 
 
 class Wrong:
-    """A denoiser whose beliefs fit no law: a random one for every x_t, the same at every time."""
+    """A denoiser with random beliefs for every x_t, the same at every time, which fit no distribution."""
 
     def __init__(self, process, seed=5):
         self.process, self.shape = process, (L,)
@@ -49,7 +49,7 @@ def process_powers(process):
 
 
 class Once:
-    """The same denoiser, asked once for each x_t that differs; all rows are at one time or in no need of any."""
+    """A denoiser that is called once for each distinct x_t; all rows are at one time, or times do not matter."""
 
     def __init__(self, model):
         self.model, self.process, self.shape = model, model.process, model.shape
@@ -124,8 +124,8 @@ def nelbo(model, each, schedule):
     return integral(at)
 
 
-class Crowd(Rows):
-    """All rows from one generator: for statistics over many rows, which `Rows` draws one by one."""
+class Crowd(RowSeeds):
+    """One generator for all rows: fast statistics over many rows, which `Rows` draws one by one."""
 
     def _draw(self, fill, shape, dtype, device):
         seed = fold(int(self.seeds[0]), int(self.draws.max()) * 1000 + len(shape))

@@ -11,7 +11,7 @@ V, L = 3, 4
 def network(block=None, length=L, vocabulary=V, **more):
     with seeded(3):
         made = Transformer(
-            symbols=vocabulary + 1,
+            input_vocabulary=vocabulary + 1,
             vocabulary=vocabulary,
             length=length,
             width=16,

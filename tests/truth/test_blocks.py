@@ -9,7 +9,7 @@ from truth.small_transformer import L, V, network, zeros
 import unmelt as um
 from unmelt.backbone.rotary import attention, block_diffusion_attention
 from unmelt.denoiser import Autoregressive, Blockwise, TokenNetwork
-from unmelt.guidance import Allowed, Nucleus, Temperature
+from unmelt.guidance import AllowedTokens, Temperature, TopP
 from unmelt.process import Mask
 from unmelt.rng import Stream
 
@@ -169,23 +169,23 @@ def test_temperature_nucleus_and_allowed_match_their_definitions():
     p = model(x, zeros(1)).probabilities
     sharp = Temperature(model, 0.5)(x, zeros(1)).probabilities
     torch.testing.assert_close(sharp, p**2 / (p**2).sum(-1, keepdim=True))
-    some = Nucleus(model, 0.6)(x, zeros(1)).probabilities
+    some = TopP(model, 0.6)(x, zeros(1)).probabilities
     for place in range(L):
         order = p[0, place].argsort(descending=True)
         kept = order[: int((p[0, place][order].cumsum(0) < 0.6).sum()) + 1]
         assert set(some[0, place].nonzero()[:, 0].tolist()) == set(kept.tolist())
     may = torch.tensor([True, False, True])
-    only = Allowed(model, may)(x, zeros(1)).probabilities
+    only = AllowedTokens(model, may)(x, zeros(1)).probabilities
     torch.testing.assert_close(only, p * may / (p * may).sum(-1, keepdim=True))
-    by_place = Allowed(model, lambda x_t: (x_t[..., None] != 0) | may)(x, zeros(1)).probabilities
+    by_place = AllowedTokens(model, lambda x_t: (x_t[..., None] != 0) | may)(x, zeros(1)).probabilities
     assert by_place[0, 0, 1] == 0
     assert torch.equal(by_place[0, 1], p[0, 1])
     with pytest.raises(um.errors.UsageError, match="no token"):
-        Allowed(model, torch.zeros(V, dtype=torch.bool))(x, zeros(1))
+        AllowedTokens(model, torch.zeros(V, dtype=torch.bool))(x, zeros(1))
     with pytest.raises(um.errors.UsageError, match="temperature"):
         Temperature(model, 0.0)
     with pytest.raises(um.errors.UsageError, match="top_p"):
-        Nucleus(model, 1.5)
+        TopP(model, 1.5)
 
 
 def test_wrong_arguments_are_refused():

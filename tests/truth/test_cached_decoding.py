@@ -6,9 +6,9 @@ from truth.small_transformer import V, network, zeros
 
 import unmelt as um
 from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise, CachedDenoiser, TokenNetwork
-from unmelt.guidance import Allowed, Nucleus, Temperature
+from unmelt.guidance import AllowedTokens, Temperature, TopP
 from unmelt.process import Mask
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import State
 from unmelt.sampler import tokens as way
 
@@ -20,8 +20,8 @@ def no_rounding(monkeypatch):
 
 
 def start(model, sampler, rows=5, length=12, prompt=2, seed=7):
-    """Rows at t = 1 whose first tokens are known; `prompt` is their number, or one number per row."""
-    rng = Rows.of(seed, rows)
+    """RowSeeds at t = 1 whose first tokens are known; `prompt` is their number, or one number per row."""
+    rng = RowSeeds.of(seed, rows)
     x = model.process.prior((rows, length), rng)
     known = torch.arange(length) < torch.as_tensor(prompt).expand(rows)[:, None]
     x = torch.where(known, torch.arange(rows)[:, None] % V, x)
@@ -84,7 +84,7 @@ def test_token_guidance_passes_the_cache_through(model):
     allowed[torch.arange(12), torch.arange(12) % V] = False  # another rule at every position
     prompts = torch.tensor([0, 7, 2, 11, 4])
     for rule in (allowed, lambda x_t: allowed.expand(len(x_t), -1, -1)):
-        wrapped = Nucleus(Temperature(Allowed(model, rule), 0.8), 0.9)
+        wrapped = TopP(Temperature(AllowedTokens(model, rule), 0.8), 0.9)
         assert isinstance(wrapped, CachedDenoiser)
         cached, uncached = (
             finished(wrapped, way.Unmask(**how), prompt=prompts)[-1].x

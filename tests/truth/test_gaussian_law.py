@@ -1,4 +1,4 @@
-"""The law of what a sampler makes of an exact Gaussian, to the last digit: its steps are affine, so it can be probed.
+"""The law of a sampler's output on an exact Gaussian, to rounding: its steps are affine and can be measured.
 
 One row follows x = 0 without noise, others a unit vector in x or in one draw; what comes out is the whole affine
 map, and with it the mean and covariance, which must be those of a recursion written down independently.
@@ -65,7 +65,7 @@ def langevin_recursion(on: Schedule, times: torch.Tensor, walks: int, size: floa
 
 
 @pytest.mark.parametrize("sampler", [Ancestral(), DDIM(0.0), DDIM(0.5), DDIM(1.0)], ids=repr)
-def test_bridges_make_the_law_they_should(any_schedule, sampler):
+def test_the_law_of_ancestral_sampling_and_ddim_matches_its_recursion(any_schedule, sampler):
     times = torch.linspace(0.9, 0.05, 8, dtype=F64)
     mean, covariance = law(sampler, any_schedule, times)
     wanted = bridge_recursion(any_schedule, times, getattr(sampler, "eta", 1.0))
@@ -73,7 +73,7 @@ def test_bridges_make_the_law_they_should(any_schedule, sampler):
     torch.testing.assert_close(covariance, TRUTH.axes * wanted @ TRUTH.axes.T, rtol=1e-9, atol=1e-11)
 
 
-def test_langevin_makes_the_law_it_should(any_schedule):
+def test_the_law_of_langevin_matches_its_recursion(any_schedule):
     times = torch.linspace(0.6, 0.05, 4, dtype=F64)
     covariance = law(Langevin(walks=3, size=0.3), any_schedule, times)[1]
     wanted = langevin_recursion(any_schedule, times, 3, 0.3)
@@ -81,8 +81,8 @@ def test_langevin_makes_the_law_it_should(any_schedule):
 
 
 @pytest.mark.parametrize("sampler", [Ancestral(), DDIM(0.5)], ids=repr)
-def test_bridges_converge_in_law(any_schedule, sampler):
-    """The mean is right from the start, the covariance's error falls like 1 / steps."""
+def test_ancestral_sampling_and_ddim_converge_in_law(any_schedule, sampler):
+    """The mean is exact, and the error of the covariance falls like 1 / steps."""
     counts, errors = torch.tensor([8, 16, 32]), []
     for count in counts.tolist():
         times = any_schedule.time(-2 * warped(torch.linspace(0, 1, count + 1, dtype=F64)))
@@ -95,7 +95,7 @@ def test_bridges_converge_in_law(any_schedule, sampler):
 
 
 def test_langevin_converges_in_law(any_schedule):
-    """At rest at one level, the error is the size of the step: to be halved, halve it, and walk twice as long."""
+    """At equilibrium the error is proportional to the step size: half the size with twice the steps halves it."""
     times = at_ratio(any_schedule, 0.7).expand(2) * torch.tensor([1.0, 0.999], dtype=F64)
     right, errors = marginal(any_schedule, times[0])[1], []
     sizes = [0.4, 0.2, 0.1]

@@ -1,4 +1,4 @@
-"""A small network, trained on the ring for seconds, comes to believe what the exact posterior says."""
+"""A small network, trained on the ring for seconds, approaches the exact posterior."""
 
 import torch
 from conformance.subjects import F64, full, ring, unchecked
@@ -7,7 +7,7 @@ from torch import nn
 from unmelt import schedule
 from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
-from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.rng import Stream
 from unmelt.sampler import Heun, grid, sample
 
@@ -33,10 +33,10 @@ def disagreement(network, exact):
     return ((network(x_t, t).mean - truth).square().mean() / truth.square().mean()).item()
 
 
-def test_training_finds_the_posterior():
+def test_training_approaches_the_exact_posterior():
     exact = ring(schedule.VarianceExploding())
     network = Network(Small(), exact.process, Preconditioned(1.4), shape=(2,), data_sd=1.4)
-    objective = Regression(weight=EDM(1.4), times=Stratified(LogNormalSigma(-0.5, 1.2)))
+    objective = Regression(weight=EDMWeight(1.4), times=Stratified(LogNormalSigma(-0.5, 1.2)))
     optimizer, rng, steps = torch.optim.Adam(network.parameters(), lr=3e-3), Stream(0), 1200
     before = disagreement(network, exact)
     with unchecked():

@@ -1,4 +1,4 @@
-"""The exact denoisers against quadrature, autograd and counting: what other tests stand on must itself be true."""
+"""The exact denoisers against quadrature, autograd and moments."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def clean(x):
     return (WEIGHTS * torch.exp(-(z**2) / 2) / (SDS * (2 * torch.pi) ** 0.5)).sum(-1)
 
 
-def test_mean_and_density_by_quadrature(any_schedule):
+def test_belief_and_density_match_quadrature(any_schedule):
     """p(x_t) and E[x0 | x_t] as integrals over x0 on a fine grid."""
     model, x0 = line(any_schedule), torch.linspace(-6, 8, 40_001, dtype=F64)
     for t in levels(any_schedule, 7, widest=3.0):
@@ -37,7 +37,7 @@ def test_mean_and_density_by_quadrature(any_schedule):
         torch.testing.assert_close(model.log_density(x_t, full(9, t)).exp(), density, rtol=1e-8, atol=1e-300)
 
 
-def test_density_integrates_to_one(any_schedule):
+def test_the_density_integrates_to_one(any_schedule):
     for t in (0.0, 0.1, 0.7, 1.0):
         width = any_schedule.alpha(column(t)) * 8 + any_schedule.sigma(column(t)) * 9
         x = torch.linspace(-1, 1, 60_001, dtype=F64) * width
@@ -45,11 +45,11 @@ def test_density_integrates_to_one(any_schedule):
         assert total.item() == pytest.approx(1, abs=1e-9)
 
 
-def test_score_is_the_gradient_and_tweedie_holds(any_schedule):
+def test_the_score_is_the_gradient_of_the_density_and_satisfies_tweedies_formula(any_schedule):
     model, t = tilted(any_schedule), levels(any_schedule, 40, widest=4.0)
     alpha, sigma = any_schedule.alpha(t)[:, None], any_schedule.sigma(t)[:, None]
     x_t = (alpha * torch.randn(40, 2, dtype=F64) + sigma * torch.randn(40, 2, dtype=F64)).requires_grad_()
-    condition = Condition(label=torch.arange(40) % 2, given=torch.arange(40) % 3 > 0)
+    condition = Condition(label=torch.arange(40) % 2, given={"label": torch.arange(40) % 3 > 0})
     (gradient,) = torch.autograd.grad(model.log_density(x_t, t, condition).sum(), x_t)
     score, x = model.score(x_t, t, condition).detach(), x_t.detach()
     torch.testing.assert_close(score, gradient, rtol=1e-9, atol=1e-10)
@@ -57,14 +57,14 @@ def test_score_is_the_gradient_and_tweedie_holds(any_schedule):
     torch.testing.assert_close(alpha * mean, x + sigma**2 * score, rtol=1e-9, atol=1e-11)
 
 
-def test_density_at_time_zero_is_that_of_the_data(any_schedule):
+def test_the_density_at_time_zero_is_that_of_the_data(any_schedule):
     x = torch.linspace(-2, 3, 21, dtype=F64)
     density = line(any_schedule).log_density(x[:, None], full(21, 0.0))
     torch.testing.assert_close(density, clean(x).log(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(line(any_schedule)(x[:, None], full(21, 0.0)).mean[:, 0], x)
 
 
-def test_exact_samples_have_the_moments():
+def test_exact_samples_have_the_moments_of_the_mixture():
     model, rows = tilted(schedule.Cosine()), 60_000
     x = model.sample(rows, Stream(0), F64)
     mean = model.weights @ model.means
@@ -79,8 +79,8 @@ def test_exact_samples_have_the_moments():
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
-def test_any_covariance_even_a_flat_one(any_schedule, rank):
-    """E[x0 | x_t] of one Gaussian by the textbook: mu + alpha S (alpha^2 S + sigma^2 I)^-1 (x_t - alpha mu)."""
+def test_the_belief_of_a_gaussian_matches_the_closed_form_at_any_rank(any_schedule, rank):
+    """E[x0 | x_t] of one Gaussian in closed form: mu + alpha S (alpha^2 S + sigma^2 I)^-1 (x_t - alpha mu)."""
     root = torch.randn(3, rank, dtype=F64, generator=torch.Generator().manual_seed(rank))
     mean, covariance = column(1.0, -2.0, 0.5), root @ root.T
     model = Mixture.gaussian(mean, covariance, Gaussian(any_schedule))
@@ -92,14 +92,14 @@ def test_any_covariance_even_a_flat_one(any_schedule, rank):
         torch.testing.assert_close(model(x[row : row + 1], t[row : row + 1]).mean[0], wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_a_flat_gaussian_at_time_zero(any_schedule):
-    """On its support, clean data are what they are; nothing is 0 / 0."""
+def test_beliefs_of_a_singular_gaussian_are_finite_at_time_zero(any_schedule):
+    """On its support the belief at t = 0 is the data itself, without 0 / 0."""
     model = Mixture.gaussian(column(1.0, 2.0), torch.diag(column(0.5, 0.0)), Gaussian(any_schedule))
     x0 = model.sample(4, Stream(0), F64)
     torch.testing.assert_close(model(x0, full(4, 0.0)).mean, x0)
 
 
-def test_labels_and_null(any_schedule):
+def test_labels_select_components_and_null_rows_keep_all(any_schedule):
     model, x, t = tilted(any_schedule), torch.randn(6, 2, dtype=F64), full(6, 0.4)
     spread = model.basis * model.spread[:, None] @ model.basis.mT
     alone = Mixture(model.means[1:], spread[1:], model.process, weights=column(0.2, 0.3))
@@ -111,11 +111,11 @@ def test_labels_and_null(any_schedule):
     torch.testing.assert_close(model(x, t, half).mean, torch.cat([model(x, t).mean[:3], told[3:]]))
 
 
-def test_a_class_it_does_not_have_is_refused():
+def test_an_unknown_class_is_refused():
     with pytest.raises(UsageError, match="label"):
         tilted(schedule.Cosine())(torch.zeros(1, 2), full(1, 0.5), Condition(label=torch.tensor([7])))
 
 
-def test_no_covariance_is_negative():
+def test_a_covariance_with_a_negative_eigenvalue_is_refused():
     with pytest.raises(UsageError, match="negative"):
         Mixture.gaussian(column(0.0), column(-1.0)[:, None], Gaussian(schedule.Cosine()))

@@ -1,4 +1,4 @@
-"""Every deterministic sampler's order of convergence, on every schedule, against exact solutions."""
+"""Orders of convergence of all deterministic samplers, on every schedule, against exact solutions."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def _print_the_table():
     print("\n" + table(list(MEASURED.values())))
 
 
-def test_order_of_convergence(plain_schedule, stepped_sampler):
+def test_every_sampler_has_its_order_of_convergence(plain_schedule, stepped_sampler):
     stated, steps = stated_order(stepped_sampler), torch.tensor(STEPS)
     gaussian, mixture = (errors(stepped_sampler, plain_schedule) for errors in (gaussian_errors, mixture_errors))
     order = Order(name(stepped_sampler), name(plain_schedule), stated, slope(gaussian, steps), slope(mixture, steps))
@@ -40,8 +40,8 @@ def test_order_of_convergence(plain_schedule, stepped_sampler):
     assert max(gaussian[-1], mixture[-1]) < 0.02
 
 
-def test_an_adaptive_solver_keeps_its_tolerance(plain_schedule):
-    """Its error is set by the tolerance, to the power its own order gives, and not by where it is looked at."""
+def test_the_error_of_the_adaptive_solver_follows_its_tolerance(plain_schedule):
+    """The error falls with the tolerance at the rate of the method's order, and does not depend on the output times."""
     truth, noise = Anisotropic.make(), torch.randn(32, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
     x = plain_schedule.sigma(column(1.0)) * noise
     wanted = truth.flow(x, plain_schedule, column(1.0), column(0.0))
@@ -55,15 +55,15 @@ def test_an_adaptive_solver_keeps_its_tolerance(plain_schedule):
             assert errors[2] < errors[0] / 15
 
 
-def test_the_fit_can_tell_orders_apart():
-    """Errors made by hand: what is fitted is the order they were made with."""
+def test_the_fitted_order_is_that_of_synthetic_errors():
+    """The order fitted to synthetic errors is the one that they were made with."""
     steps = torch.tensor(STEPS)
     for order in (1, 2, 3):
         assert slope(3.0 / steps.double() ** order, steps) == pytest.approx(order, abs=1e-9)
 
 
-def test_no_noise_is_left_of_a_point(plain_schedule, any_sampler):
-    """A point mass: whatever the sampler, schedule and grid, every row ends on it."""
+def test_every_sampler_ends_on_a_point_mass_without_residual_noise(plain_schedule, any_sampler):
+    """With every sampler, schedule and grid, every row ends on the point."""
     point = torch.tensor([0.7, -1.3], dtype=F64)
     model = Mixture.gaussian(point, torch.zeros(2, 2, dtype=F64), Gaussian(plain_schedule))
     for make in SPACINGS.values():
@@ -77,7 +77,7 @@ def test_no_noise_is_left_of_a_point(plain_schedule, any_sampler):
         assert (end.x - point).abs().max() < 1e-6  # 1e-12 but where knots crowd at t = 1, as nodes a hair apart do
 
 
-def test_a_narrow_gaussian_keeps_its_width(plain_schedule, deterministic_sampler):
+def test_samples_of_a_narrow_gaussian_have_its_width(plain_schedule, deterministic_sampler):
     sd, rows = 1e-3, 256
     model = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), Gaussian(plain_schedule))
     noise = torch.randn(rows, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
@@ -88,8 +88,8 @@ def test_a_narrow_gaussian_keeps_its_width(plain_schedule, deterministic_sampler
     assert torch.corrcoef(torch.stack([end.flatten(), noise.flatten()]))[0, 1] > 0.999
 
 
-def test_more_steps_are_better_from_noise_to_data(plain_schedule, deterministic_sampler):
-    """The whole way, t = 1 to exactly 0, against the closed form."""
+def test_more_steps_reduce_the_error_from_pure_noise_to_data(plain_schedule, deterministic_sampler):
+    """From t = 1 to exactly 0, against the closed form."""
     truth, noise = Anisotropic.make(), torch.randn(32, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
     x = plain_schedule.sigma(column(1.0)) * noise
     wanted = truth.flow(x, plain_schedule, column(1.0), column(0.0))
@@ -105,7 +105,7 @@ def test_more_steps_are_better_from_noise_to_data(plain_schedule, deterministic_
     assert errors[2] < 0.25
 
 
-def test_three_names_of_one_method(any_schedule):
+def test_deterministic_ddim_and_first_order_dpmpp_equal_euler(any_schedule):
     with unchecked():
         model, times = ring(any_schedule), grid.cosine(15)(any_schedule)
         x = any_schedule.sigma(column(1.0)) * torch.randn(20, 2, dtype=F64)

@@ -1,4 +1,4 @@
-"""Samples of the ring against its density: a chi-square over cells that the exact law fills evenly."""
+"""Samples of the ring against its density: a chi-square test over cells of equal probability."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def make(sampler, on, times, seed=1):
         return run(sampler, ring(on), x, times, rng.advance()).x
 
 
-def test_exact_draws_pass_and_wrong_ones_fail():
+def test_the_chi_square_test_accepts_exact_samples_and_rejects_wrong_ones():
     exact = ring(schedule.Straight())
     assert max(surprise(exact.sample(ROWS, Stream(seed), F64)) for seed in range(5)) < SURE
     few = exact.sample(ROWS, Stream(0), F64)
@@ -43,15 +43,15 @@ def test_exact_draws_pass_and_wrong_ones_fail():
 
 @pytest.mark.parametrize("on", [schedule.VarianceExploding(), schedule.Cosine()], ids=name)
 @pytest.mark.parametrize("sampler", [one for one in STOCHASTIC if not isinstance(one, Langevin)], ids=name)
-def test_many_steps_give_the_law(sampler, on):
+def test_stochastic_samplers_with_many_steps_have_the_law_of_the_ring(sampler, on):
     assert surprise(make(sampler, on, grid.log_snr(160, sigma_min=0.005)(on))) < SURE
 
 
-def test_few_steps_do_not():
+def test_samples_with_few_steps_are_rejected():
     on = schedule.VarianceExploding()
     assert surprise(make(Ancestral(), on, grid.log_snr(10, sigma_min=0.005)(on))) > SURE
 
 
-def test_the_ode_gives_the_law():
+def test_samples_of_the_ode_have_the_law_of_the_ring():
     on = schedule.VarianceExploding()
     assert surprise(make(Heun(), on, grid.log_snr(100, sigma_min=0.005)(on))) < SURE

@@ -1,4 +1,4 @@
-"""What a place says of itself, added to what all others say of it, is the exact belief."""
+"""The belief from the other positions times the likelihood of a position's own token is the exact belief."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def no_rounding(monkeypatch):
 
 
 class ByTheOthers(nn.Module):
-    """log p(x0 at a place | x_t at all the others) under an exact law, up to a constant of each place."""
+    """log p(x0 at a position | x_t at all others) under an exact law, up to a constant for each position."""
 
     def __init__(self, table):
         super().__init__()
@@ -35,7 +35,7 @@ class ByTheOthers(nn.Module):
 
 @pytest.mark.parametrize("t", [0.02, 0.5, 0.97, 1.0])
 @pytest.mark.parametrize("process", [Uniform(V), Blend(V, masks=0.6)], ids=str)
-def test_a_network_that_knows_the_others_knows_all(process, t):
+def test_a_network_that_predicts_from_the_other_positions_gives_the_exact_belief(process, t):
     table = Table(law(), process)
     x_t = torch.cartesian_prod(*[torch.arange(process.symbols)] * L)
     model, at = TokenNetwork(ByTheOthers(table), process, (L,)), times(t).expand(len(x_t))
@@ -54,7 +54,7 @@ def test_evidence_is_the_ratio_of_likelihoods(process):
         torch.testing.assert_close(process.evidence(x_t, t)[0, place], expected, rtol=0, atol=1e-12)
 
 
-def test_where_nothing_has_melted_there_is_no_doubt():
+def test_beliefs_at_time_zero_are_certain():
     model = TokenNetwork(ByTheOthers(Table(law(), Uniform(V))), Uniform(V), (L,))
     x_t = torch.tensor([[0, 1, 2, 0]])
     belief = model(x_t, times(0.0)).probabilities
@@ -62,7 +62,7 @@ def test_where_nothing_has_melted_there_is_no_doubt():
     torch.testing.assert_close(belief, nn.functional.one_hot(x_t, V).double(), rtol=0, atol=1e-9)
 
 
-def test_of_a_mask_nothing_is_added():
+def test_a_mask_adds_no_evidence():
     model = TokenNetwork(ByTheOthers(Table(law(), Mask(V))), Mask(V), (L,))
     x_t, t = torch.tensor([[0, V, 2, V]]), times(0.5)
     assert torch.equal(model(x_t, t).logits, model.backbone(x_t, t))

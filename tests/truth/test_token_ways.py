@@ -193,7 +193,7 @@ class Told:
 
     def __call__(self, x_t, t, condition=None):
         belief = Wrong(self.process)(x_t, t).logits
-        told = condition is not None and condition.label is not None and condition.given is None
+        told = condition is not None and condition.label is not None and condition.is_given("label") is None
         label = 1.0 + condition.label if told else torch.zeros(len(x_t))
         return Categorical(belief * (1 + label.to(belief).view(-1, 1, 1)))
 

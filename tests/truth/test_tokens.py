@@ -1,4 +1,4 @@
-"""Token diffusion against enumeration: three tokens, four places, every sequence listed, all in float64."""
+"""Token diffusion against enumeration: three tokens, four positions, all sequences, in float64."""
 
 import itertools
 import math
@@ -56,8 +56,8 @@ def test_schedules_have_exact_ends_rates_and_inverses(schedule):
 
 @pytest.mark.parametrize("schedule", SCHEDULES[:3], ids=named)
 @pytest.mark.parametrize("kind", [Mask, Uniform, Blend])
-def test_a_jump_is_many_steps_and_the_bridge_undoes_it(kind, schedule):
-    """q(x_s) from x0 in one jump is sum over x_t of q(x_s | x_t, x0) q(x_t | x0), for certain x0 and for believed."""
+def test_the_bridge_averaged_over_x_t_gives_the_marginal_at_s(kind, schedule):
+    """q(x_s | x0) is the sum over x_t of q(x_s | x_t, x0) q(x_t | x0)."""
     process = kind(V, schedule)
     eye = torch.eye(process.symbols, dtype=torch.float64)
     for t, s in itertools.combinations((1.0, 0.7, 0.35, 0.1, 0.0), 2):
@@ -74,7 +74,7 @@ def test_a_jump_is_many_steps_and_the_bridge_undoes_it(kind, schedule):
 
 @pytest.mark.parametrize(("t", "s"), [(1.0, 0.4), (1.0, 0.0), (0.7, 0.3), (0.3, 0.0), (0.02, 0.01)])
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-def test_what_a_bridge_draws_is_its_law(process, t, s):
+def test_bridge_samples_follow_the_law_of_the_bridge(process, t, s):
     rows, doubts = 100_000, torch.randn(V, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     for token in range(process.symbols):
         sure = process == Mask(V) and token < V  # what stands among masks is certain
@@ -95,7 +95,7 @@ def test_samples_of_corrupt_melt_and_prior_follow_their_laws(process):
     t, s = torch.full((rows,), 0.3, dtype=torch.float64), torch.full((rows,), 0.8, dtype=torch.float64)
     x_t, melted = process.corrupt(x0, t, rng)
     assert abs(melted.double().mean() - 0.3) < 4 * math.sqrt(0.21 / rows)
-    for x, time in ((x_t, 0.3), (process.melt(x_t, t, s, rng), 0.8), (process.prior((rows, 1), rng), 1.0)):
+    for x, time in ((x_t, 0.3), (process.renoise(x_t, t, s, rng), 0.8), (process.prior((rows, 1), rng), 1.0)):
         one = torch.full((process.symbols,), time, dtype=torch.float64)
         expected = process.likelihood(torch.arange(process.symbols)[:, None], one)[:, 0, token]
         found = torch.bincount(x[:, 0], minlength=process.symbols) / rows
@@ -104,7 +104,7 @@ def test_samples_of_corrupt_melt_and_prior_follow_their_laws(process):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-def test_the_table_believes_what_bayes_says(process):
+def test_the_beliefs_of_a_table_match_bayes_rule(process):
     table = Table(law(), process)
     x_t = states(process)
     t = torch.full((len(x_t),), 0.6, dtype=torch.float64)
@@ -122,7 +122,7 @@ def test_the_table_believes_what_bayes_says(process):
 
 
 @pytest.mark.parametrize("schedule", [Linear(), MaskCosine()], ids=named)
-def test_the_masked_bound_is_the_any_order_likelihood_by_every_formula(schedule):
+def test_the_masked_bound_equals_the_any_order_likelihood_by_every_formula(schedule):
     model = Wrong(Mask(V, schedule))
     log_p, nll = any_order(model)
     by_time, by_entropy = nelbo(model, mask_rate, schedule), nelbo(model, rate, schedule)
@@ -133,7 +133,7 @@ def test_the_masked_bound_is_the_any_order_likelihood_by_every_formula(schedule)
 
 
 @pytest.mark.parametrize("t", [1.0, 0.99, 0.6, 0.01])
-def test_the_short_formula_of_uniform_noise_is_the_general_one(t):
+def test_the_short_formula_of_the_uniform_bound_equals_the_general_one(t):
     process, every = Uniform(V), SEQUENCES
     belief = Wrong(process)(every, None)
     for x0 in SEQUENCES[::13]:
@@ -144,7 +144,7 @@ def test_the_short_formula_of_uniform_noise_is_the_general_one(t):
             assert max(each(*arguments).abs().max() for each in (rate, uniform_rate)) < 1e-4
 
 
-def test_the_count_of_masks_gives_the_same_number():
+def test_the_sum_over_mask_counts_equals_the_bound():
     model = Wrong(Mask(V))
     _, nll = any_order(model)
     found = torch.zeros(len(SEQUENCES), dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_the_count_of_masks_gives_the_same_number():
     torch.testing.assert_close(found, nll, rtol=1e-12, atol=0)
 
 
-def test_counted_evenly_every_masked_token_weighs_alike():
+def test_with_token_mean_every_masked_token_has_the_same_weight():
     model, rows, seen = Wrong(Mask(V)), 4000, []
 
     class Spy:
@@ -176,7 +176,7 @@ def test_counted_evenly_every_masked_token_weighs_alike():
 
 @pytest.mark.parametrize("objective", [um.objective.AnyOrder(), um.objective.NELBO()], ids=str)
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-def test_objectives_estimate_the_bound(process, objective):
+def test_objectives_are_unbiased_estimates_of_the_bound(process, objective):
     if isinstance(objective, um.objective.AnyOrder) and not isinstance(process, Mask):
         pytest.skip("counts masks")
     model = Wrong(process)
@@ -190,8 +190,8 @@ def test_objectives_estimate_the_bound(process, objective):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-def test_the_bound_of_the_exact_denoiser_is_the_entropy(process):
-    """On average over data the exact beliefs leave no gap: the bound is tight, for every process."""
+def test_the_bound_of_the_exact_denoiser_averages_to_the_entropy(process):
+    """With exact beliefs the bound is tight on average over the data, for every process."""
     table = Table(law(), process)
     p = table.law.flatten()
     bound = nelbo(table, rate, process.schedule)
@@ -200,7 +200,7 @@ def test_the_bound_of_the_exact_denoiser_is_the_entropy(process):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-def test_the_ancestral_law_approaches_the_truth_as_steps_grow(process):
+def test_the_ancestral_law_converges_with_the_number_of_steps(process):
     table = Table(law(), process)
     distance = []
     for steps in (1, 4, 16, 64):
@@ -211,7 +211,7 @@ def test_the_ancestral_law_approaches_the_truth_as_steps_grow(process):
     assert distance[-1] < distance[-2] / 3.5  # of order 1: a factor 4 in the limit
 
 
-def test_the_ancestral_law_of_masks_approaches_the_random_order():
+def test_the_ancestral_law_of_masks_converges_to_the_random_order_law():
     model = Wrong(Mask(V))
     log_p, _ = any_order(model)
     found = [
@@ -228,7 +228,7 @@ def test_first_hitting_is_exact_on_any_grid():
         assert far(sampled(model, way.FirstHitting(), steps), log_p) < NEAR
 
 
-def test_one_token_a_pass_in_random_order_is_exact_and_in_reading_order_is_autoregression():
+def test_one_token_per_call_in_random_order_is_exact_and_left_to_right_is_autoregression():
     model = Wrong(Mask(V))
     log_p, _ = any_order(model)
     assert far(sampled(model, way.Unmask(way.Random()), L), log_p) < NEAR
@@ -244,7 +244,7 @@ def test_one_token_a_pass_in_random_order_is_exact_and_in_reading_order_is_autor
     assert torch.equal(whole, free)
 
 
-def test_remasking_of_strength_0_is_ancestral_and_of_every_strength_goes_to_the_truth():
+def test_remasking_of_strength_0_is_ancestral_and_every_strength_converges():
     table = Table(law(), Mask(V))
     for steps in (2, 4):
         exact = final(table.process, walked(table, torch.linspace(1, 0, steps + 1).tolist()))
@@ -255,7 +255,7 @@ def test_remasking_of_strength_0_is_ancestral_and_of_every_strength_goes_to_the_
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-def test_mending_brings_few_steps_nearer(process):
+def test_corrector_steps_reduce_the_error_of_few_steps(process):
     table = Table(law(), process)
     once, again = (
         far(sampled(table, s, times=(1.0, 0.5, 0.05, 0.0)), table.law.flatten())
@@ -264,7 +264,7 @@ def test_mending_brings_few_steps_nearer(process):
     assert again < 0.65 * once
 
 
-def test_infilling_of_masks_is_the_true_conditional():
+def test_infilled_masks_have_the_true_conditional_law():
     table = Table(law(), Mask(V))
     tokens, known = torch.tensor([2, 0, 1, 0]), torch.tensor([True, False, False, True])
     x = torch.where(known, tokens, table.process.mask)
@@ -272,7 +272,7 @@ def test_infilling_of_masks_is_the_true_conditional():
     assert far(found, table.given(tokens, known).law.flatten()) < NEAR
 
 
-def test_unmasking_at_a_rate_of_1e_4_is_not_starved():
+def test_unmasking_at_a_rate_of_1e_4_is_unbiased():
     rows, process = 400_000, Mask(8)
     belief = Categorical(torch.zeros(rows, 8, 8))
     t = torch.ones(rows, dtype=torch.float64)
@@ -282,7 +282,7 @@ def test_unmasking_at_a_rate_of_1e_4_is_not_starved():
     assert abs(count - expected) < 5 * math.sqrt(expected)
 
 
-def test_guidance_of_scale_1_is_none_and_mixes_logits_otherwise():
+def test_guidance_scale_1_is_unguided_and_other_scales_extrapolate_logits():
     a, b = Categorical(torch.randn(2, 3, V).double()), Categorical(torch.randn(2, 3, V).double())
     torch.testing.assert_close(a.lerp(b, 1.0).probabilities, b.probabilities)
     torch.testing.assert_close(a.lerp(b, 0.0).probabilities, a.probabilities)
@@ -292,7 +292,7 @@ def test_guidance_of_scale_1_is_none_and_mixes_logits_otherwise():
     assert sure.lerp(Categorical(torch.zeros(1, 1, 3)), 3.0).probabilities[0, 0].tolist() == [0.5, 0, 0.5]
 
 
-def test_padding_never_melts_and_never_counts():
+def test_padding_is_never_corrupted_and_not_in_the_loss():
     model, pad = Wrong(Mask(V)), 2
     x0 = torch.tensor([[0, 1, pad, pad]]).expand(40_000, L)
     seen = []
@@ -318,7 +318,7 @@ def test_padding_never_melts_and_never_counts():
         assert abs(loss.mean() * 2 - sum(orders) / 2) < 5 * loss.std() * 2 / 200
 
 
-def test_mistakes_are_told():
+def test_bad_arguments_are_refused():
     with pytest.raises(um.errors.UsageError, match="tokens from 0 to 7"):
         Mask(5).corrupt(torch.tensor([[0, 7]]), times(0.5), Stream(0))
     with pytest.raises(um.errors.UsageError, match="a process whose noise is masks"):

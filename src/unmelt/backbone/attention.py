@@ -1,4 +1,4 @@
-"""Attention: every query reads from all the tokens it resembles.
+"""Attention: a weighted mean of values, by the similarity of queries and keys.
 
     softmax(q k^T / sqrt(d)) v,      in each of several heads of d features
 
@@ -6,7 +6,8 @@
 keeps the softmax from saturating in long trainings (Dehghani et al., 2023).
 
 On a processor that multiplies bfloat16, torch's fused kernel takes three to six times as long as the formula written
-out; there it is written out, up to a length whose scores are still small beside the rest.
+out; there it is written out, up to a length whose scores are still small beside the rest. It is also written out under
+forward-mode differentiation (`torch.func.jvp`), which the fused kernels do not support.
 """
 
 from __future__ import annotations
@@ -17,35 +18,53 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 from unmelt.backbone.modulation import zeroed
 from unmelt.errors import UsageError
 
 LONGEST = 1024
-"""Keys up to which scores are kept."""
+"""Number of keys up to which the formula is written out."""
 
 
 def read(
     query: Float[Tensor, "rows heads queries features"],
     key: Float[Tensor, "rows heads tokens features"],
     value: Float[Tensor, "rows heads tokens features"],
-    mask: Bool[Tensor, "rows 1 1 tokens"] | None = None,
+    mask: Bool[Tensor, "#rows 1 #queries tokens"] | None = None,
 ) -> Float[Tensor, "rows heads queries features"]:
-    """The formula above, over the tokens that the mask leaves."""
-    if value.device.type != "cpu" or value.dtype != torch.bfloat16 or key.shape[2] > LONGEST:
+    """Scaled dot-product attention.
+
+    Args:
+        query: [rows, heads, queries, features].
+        key: [rows, heads, tokens, features].
+        value: [rows, heads, tokens, features].
+        mask: [rows or 1, 1, queries or 1, tokens], True where a token may be attended to. None: everywhere.
+
+    Returns:
+        [rows, heads, queries, features].
+    """
+    slow = value.device.type == "cpu" and value.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
+    if not slow and not _has_tangent(query):
         return F.scaled_dot_product_attention(query, key, value, mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.mT
     return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1, value.dtype) @ value
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A sequence to read from; made by `Tokens.of`.
+def _has_tangent(x: Tensor) -> bool:
+    """Whether x is being differentiated in forward mode."""
+    return not torch.compiler.is_compiling() and unpack_dual(x).tangent is not None
 
-    values  the tokens
-    mask    True where a token may be read, or None where all may. A row with nothing to read has it True
-            throughout, which keeps the softmax finite; what it reads is then thrown away
-    silent  True where a row has nothing to read
+
+@dataclass(frozen=True)
+class AttendedSequence:
+    """A sequence to attend to; made by `AttendedSequence.of`.
+
+    Args:
+        values: The tokens.
+        mask: True where a token may be attended to, or None where all may. It is True throughout for an empty row,
+            which keeps the softmax finite; the result of that row is then replaced.
+        silent: True where a row has no token.
     """
 
     values: Float[Tensor, "rows length width"]
@@ -53,8 +72,18 @@ class Tokens:
     silent: Bool[Tensor, "rows 1 1"] | None = None
 
     @classmethod
-    def of(cls, values: Float[Tensor, "rows length width"], real: Bool[Tensor, "rows length"] | None = None) -> Tokens:
-        """Tokens of which only the `real` ones are read."""
+    def of(
+        cls, values: Float[Tensor, "rows length width"], real: Bool[Tensor, "rows length"] | None = None
+    ) -> AttendedSequence:
+        """Tokens of which only the real ones are attended to.
+
+        Args:
+            values: [rows, length, width].
+            real: [rows, length], True where a token is real. None: all are.
+
+        Returns:
+            The tokens with their mask.
+        """
         if real is None:
             return cls(values)
         silent = ~real.any(1, keepdim=True)
@@ -85,14 +114,23 @@ class _Heads(nn.Module):
         query: Float[Tensor, "rows queries width"],
         key: Float[Tensor, "rows tokens width"],
         value: Float[Tensor, "rows tokens width"],
-        mask: Bool[Tensor, "rows 1 1 tokens"] | None = None,
+        mask: Bool[Tensor, "#rows 1 #queries tokens"] | None = None,
     ) -> Float[Tensor, "rows queries width"]:
         query, key = self.query_norm(self._split(query)), self.key_norm(self._split(key))
         return read(query, key, self._split(value), mask).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):
-    """Tokens that read from one another."""
+    """Self-attention.
+
+    Args:
+        width: Features of a token.
+        heads: Attention heads; they must divide the width.
+        qk_norm: Whether queries and keys are normalised.
+
+    Raises:
+        UsageError: If heads do not divide the width.
+    """
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
         super().__init__()
@@ -100,16 +138,36 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "rows tokens width"]) -> Float[Tensor, "rows tokens width"]:
+    def forward(
+        self, x: Float[Tensor, "rows tokens width"], mask: Bool[Tensor, "tokens tokens"] | None = None
+    ) -> Float[Tensor, "rows tokens width"]:
+        """Attention of the tokens to one another.
+
+        Args:
+            x: [rows, tokens, width].
+            mask: [tokens, tokens], True where the first may attend to the second. None: everywhere.
+
+        Returns:
+            [rows, tokens, width].
+        """
         query, key, value = self.project(x).chunk(3, dim=-1)
-        return self.out(self.read(query, key, value))
+        return self.out(self.read(query, key, value, None if mask is None else mask[None, None]))
 
 
 class CrossAttention(nn.Module):
-    """What x reads from a sequence, or a learned null where there is nothing to read. Begins silent.
+    """Cross-attention to a sequence, with a learned null where there is none. Its output starts at 0.
 
-    The null stands in for the *answer*, not for a token, so that it is the same bit for bit however it came
-    about: no sequence, a dropped one, or one with no real tokens.
+    The null stands for the result and not for a token, so that it is the same bit for bit whether there is no sequence,
+    it was dropped, or it has no real tokens.
+
+    Args:
+        width: Features of a query.
+        source: Features of a token.
+        heads: Attention heads; they must divide the width.
+        qk_norm: Whether queries and keys are normalised.
+
+    Raises:
+        UsageError: If heads do not divide the width.
     """
 
     def __init__(self, width: int, source: int, heads: int, qk_norm: bool = False) -> None:
@@ -121,8 +179,17 @@ class CrossAttention(nn.Module):
         self.null = nn.Parameter(torch.zeros(width))
 
     def forward(
-        self, x: Float[Tensor, "rows queries width"], tokens: Tokens | None
+        self, x: Float[Tensor, "rows queries width"], tokens: AttendedSequence | None
     ) -> Float[Tensor, "rows queries width"]:
+        """What the queries attend to.
+
+        Args:
+            x: [rows, queries, width].
+            tokens: The sequence; None where no row has one.
+
+        Returns:
+            [rows, queries, width].
+        """
         if tokens is None:
             return self.null.expand_as(x)
         key, value = self.project(tokens.values).chunk(2, dim=-1)

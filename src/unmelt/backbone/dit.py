@@ -1,4 +1,4 @@
-"""A transformer on patches of x, steered by adaLN-zero.
+"""A transformer on patches of x, conditioned by adaLN-zero.
 
     h <- h + gate1 * attention(adaptive_norm1(h))
     h <- h + cross_attention(norm(h), sequence)                    where a sequence can be given
@@ -13,19 +13,28 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
-from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.argument_checks import at_least, level_of_rows
+from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 
 def to_patches(x: Float[Tensor, "rows channels *space"], patch: Sequence[int]) -> Float[Tensor, "rows places values"]:
-    """Every box of `patch` as one vector, boxes in the order of space."""
+    """Every box of a grid as one vector, boxes in the order of space.
+
+    Args:
+        x: [rows, channels, *space].
+        patch: Sides of a box.
+
+    Returns:
+        [rows, places, values].
+    """
     dims = len(patch)
     split = [n for size, p in zip(x.shape[2:], patch, strict=True) for n in (size // p, p)]
     boxes = x.reshape(*x.shape[:2], *split)
@@ -36,7 +45,16 @@ def to_patches(x: Float[Tensor, "rows channels *space"], patch: Sequence[int]) -
 def from_patches(
     patches: Float[Tensor, "rows places values"], size: Sequence[int], patch: Sequence[int]
 ) -> Float[Tensor, "rows channels *space"]:
-    """The inverse of `to_patches`, onto a grid of this size."""
+    """The inverse of `to_patches`.
+
+    Args:
+        patches: [rows, places, values].
+        size: Sides of the grid.
+        patch: Sides of a box.
+
+    Returns:
+        [rows, channels, *size].
+    """
     dims = len(patch)
     grid = [n // p for n, p in zip(size, patch, strict=True)]
     boxes = patches.reshape(len(patches), *grid, -1, *patch)
@@ -44,8 +62,16 @@ def from_patches(
     return boxes.permute(0, 1 + dims, *pairs).reshape(len(patches), -1, *size)
 
 
-class _Block(nn.Module):
-    """Places read from one another, then from the sequence; then each thinks for itself."""
+class Block(nn.Module):
+    """One block: self-attention, cross-attention to the sequence if there can be one, and a perceptron.
+
+    Args:
+        width: Features.
+        heads: Attention heads.
+        hidden: Hidden features of the perceptron.
+        source: Features of the sequence's tokens; 0 for none.
+        qk_norm: Whether queries and keys are normalised.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, source: int, qk_norm: bool) -> None:
         super().__init__()
@@ -54,29 +80,50 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU("tanh"), nn.Linear(hidden, width))
 
     def forward(
-        self, h: Float[Tensor, "rows places width"], steering: Sequence[Tensor], tokens: Tokens | None
+        self,
+        h: Float[Tensor, "rows places width"],
+        modulation: Sequence[Tensor],
+        tokens: AttendedSequence | None,
+        mask: Bool[Tensor, "places places"] | None = None,
     ) -> Float[Tensor, "rows places width"]:
-        scale1, shift1, gate1, scale2, shift2, gate2 = steering
-        h = torch.addcmul(h, gate1, self.places(adaptive_norm(h, scale1, shift1)))
+        """The features after the block.
+
+        Args:
+            h: [rows, places, width], features.
+            modulation: Scale, shift and gate of attention and of the perceptron, each [rows, places or 1, width].
+            tokens: The sequence.
+            mask: [places, places], True where the first may attend to the second. None: everywhere.
+
+        Returns:
+            [rows, places, width].
+        """
+        scale1, shift1, gate1, scale2, shift2, gate2 = modulation
+        h = torch.addcmul(h, gate1, self.places(adaptive_norm(h, scale1, shift1), mask))
         if self.sequence is not None:
             h = h + self.sequence(F.layer_norm(h, h.shape[-1:]), tokens)
         return torch.addcmul(h, gate2, self.mlp(adaptive_norm(h, scale2, shift2)))
 
 
-class DiT(nn.Module):
-    """Anything on a grid of a fixed size: images, video, sound.
+class DiT(CallRepr, nn.Module):
+    """Diffusion transformer on a grid of a fixed size: images, video, sound.
 
-    channels         of x
-    size             of the grid, one number for each dimension
-    patch            the sides of a patch; each must divide its side of the grid. One number serves for all
-    width, depth     features, and blocks
-    heads            of attention; must divide width
-    mlp_ratio        hidden features of each block's perceptron, as a multiple of width
-    qk_norm          whether queries and keys are normalised, for long trainings in low precision
-    context          channels of `condition.context`; 0 for none, as in the three that follow
-    classes          labels
-    features         numbers in a vector
-    sequence_width   numbers in each token of a sequence
+    Args:
+        channels: Of x.
+        size: Sides of the grid.
+        patch: Sides of a patch; each must divide its side of the grid. One number serves for all.
+        width: Features; a multiple of `heads`.
+        depth: Number of blocks.
+        heads: Attention heads.
+        mlp_ratio: Hidden features of each block's perceptron, as a multiple of width.
+        qk_norm: Whether queries and keys are normalised, for long trainings in low precision.
+        context: Channels of `condition.context`; 0 for none.
+        classes: Number of labels; 0 if no label can be given, as for the two that follow.
+        features: Numbers in a vector.
+        sequence_width: Numbers in each token of a sequence.
+        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+
+    Raises:
+        UsageError: If a size is below 1, patches do not fit the grid, or heads do not divide width.
     """
 
     position: Tensor
@@ -96,23 +143,30 @@ class DiT(nn.Module):
         classes: int = 0,
         features: int = 0,
         sequence_width: int = 0,
+        arrival: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.size, self.width, self.depth = channels, tuple(size), width, depth
         self.patch = (patch,) * len(self.size) if isinstance(patch, int) else tuple(patch)
         self.heads, self.mlp_ratio, self.qk_norm, self.context = heads, mlp_ratio, qk_norm, context
         self.classes, self.features, self.sequence_width = classes, features, sequence_width
+        self.arrival = arrival
         self._check_arguments()
 
         hidden, source = int(mlp_ratio * width), width if sequence_width else 0
         box = math.prod(self.patch)
         grid = [n // p for n, p in zip(self.size, self.patch, strict=True)]
         self.register_buffer("position", position_embedding(grid, width), persistent=False)
-        self.told = Conditioner(
-            width, classes=classes, features=features, sequence_width=sequence_width, context=context
+        self.told = Conditioner(  # named so in the weights of run folders
+            width,
+            classes=classes,
+            features=features,
+            sequence_width=sequence_width,
+            context=context,
+            arrival=arrival,
         )
         self.into = nn.Linear((channels + context) * box, width)
-        self.blocks = nn.ModuleList(_Block(width, heads, hidden, source, qk_norm) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, hidden, source, qk_norm) for _ in range(depth))
         self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
         self.out = zeroed(nn.Linear(width, channels * box))
 
@@ -135,20 +189,36 @@ class DiT(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "rows channels *space"],
-        level: Float[Tensor, " rows"],
+        level: Float[Tensor, "rows *axes"],
         condition: Condition | None = None,
+        arrival: Float[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, "rows channels *space"]:
+        """The output.
+
+        Args:
+            x: [rows, channels, *size], inputs of unit size.
+            level: [rows], noise levels.
+            condition: What is known of each row.
+            arrival: [rows], noise levels to arrive at; None where there is none.
+
+        Returns:
+            [rows, channels, *size].
+
+        Raises:
+            UsageError: If x, the level or the condition does not fit what the network was made for.
+        """
+        level_of_rows("DiT", level)
         if x.shape[1:] != (self.channels, *self.size):
             raise UsageError(
                 f"x has rows of shape {tuple(x.shape[1:])}",
                 f"this DiT was made for {(self.channels, *self.size)}",
                 f"DiT(channels={x.shape[1]}, size={tuple(x.shape[2:])}, ...)",
             )
-        seen, vector, tokens = self.told(x, level, condition)
-        steering = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
-        h = self.into(to_patches(seen, self.patch))
+        inputs, vector, tokens = self.told(x, level, condition, arrival)
+        modulation = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
+        h = self.into(to_patches(inputs, self.patch))
         h = h + self.position.to(h)  # in low precision if products are: half the memory to move
         for i, block in enumerate(self.blocks):
-            h = block(h, steering[6 * i : 6 * i + 6], tokens)
-        scale, shift = steering[-2:]
+            h = block(h, modulation[6 * i : 6 * i + 6], tokens)
+        scale, shift = modulation[-2:]
         return from_patches(self.out(adaptive_norm(h, scale, shift)), self.size, self.patch)

@@ -1,4 +1,4 @@
-"""Everything a backbone is told beside x, as vectors.
+"""Everything a backbone is given beside x, as vectors.
 
 A number becomes waves of many lengths, so that layers can tell near values apart (Vaswani et al., 2017, section
 3.5; Tancik et al., 2020):
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
-from unmelt.backbone.attention import CrossAttention, Tokens
+from unmelt.backbone.argument_checks import at_least
+from unmelt.backbone.attention import AttendedSequence, CrossAttention
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -29,7 +29,7 @@ SLOWEST, FASTEST, WAVES = 1 / 16, 4.0, 32
 
 
 class LevelEmbedding(nn.Module):
-    """The noise level as waves, a sine and a cosine of each length; worked out in float32 at least."""
+    """The noise level as waves, a sine and a cosine of each length, computed in float32 at least."""
 
     frequency: Tensor
     phase: Tensor
@@ -41,14 +41,33 @@ class LevelEmbedding(nn.Module):
         self.register_buffer("frequency", 2 * math.pi * frequency.repeat(2), persistent=False)
         self.register_buffer("phase", phase, persistent=False)
 
-    def forward(self, level: Float[Tensor, " rows"]) -> Float[Tensor, "rows waves"]:
+    def forward(self, level: Float[Tensor, "*n"]) -> Float[Tensor, "*n waves"]:
+        """Waves of the level.
+
+        Args:
+            level: [rows, *axes], noise levels as `precondition.noise_level` gives them.
+
+        Returns:
+            [rows, *axes, waves], in the precision of the level.
+        """
         fine = torch.promote_types(level.dtype, torch.float32)
-        angle = torch.addcmul(self.phase.to(fine), level[:, None].to(fine), self.frequency.to(fine))
+        angle = torch.addcmul(self.phase.to(fine), level[..., None].to(fine), self.frequency.to(fine))
         return angle.sin().to(level.dtype)
 
 
 def position_embedding(size: Sequence[int], width: int) -> Float[Tensor, "places width"]:
-    """One vector for each place of a grid of any number of dimensions, the last running fastest."""
+    """Sinusoidal embedding of the places of a grid.
+
+    Args:
+        size: Sides of the grid, of any number of dimensions; the last runs fastest.
+        width: Features of each place.
+
+    Returns:
+        [places, width].
+
+    Raises:
+        UsageError: If the width has no room for a sine and a cosine of each dimension.
+    """
     share = width // (2 * len(size))
     if share == 0:
         raise UsageError(
@@ -63,21 +82,22 @@ def position_embedding(size: Sequence[int], width: int) -> Float[Tensor, "places
     return F.pad(waves, (0, width - waves.shape[1])).float()
 
 
-class Told(NamedTuple):
-    """What a backbone works from."""
+class Conditioning(NamedTuple):
+    """What a backbone works from.
+
+    Args:
+        x: [rows, channels, *space], x with its context concatenated.
+        vector: [rows, *axes, width], the level and all that is known, in one vector.
+        tokens: The sequence, to be read by cross-attention.
+    """
 
     x: Tensor
-    """[rows, channels, *space]: x with its context concatenated."""
-
-    vector: Float[Tensor, "rows width"]
-    """The level and all that is known, in one vector."""
-
-    tokens: Tokens | None
-    """The sequence, to be read by cross-attention."""
+    vector: Float[Tensor, "rows *axes width"]
+    tokens: AttendedSequence | None
 
 
-class _Kind(NamedTuple):
-    """A kind of condition: the argument that sets its size, that size, and the axis of the tensor that has it."""
+class _Field(NamedTuple):
+    """A field of a condition: the argument that sets its size, that size, and the axis of the tensor that has it."""
 
     argument: str
     size: int
@@ -87,23 +107,39 @@ class _Kind(NamedTuple):
 class Conditioner(nn.Module):
     """Turns (x, level, condition) into what a backbone works from.
 
-    classes, features, sequence_width and context are the sizes of the label, vector, sequence and context it can
-    be given; 0 where it knows no such thing. The vector holds a summary of the sequence, so that a backbone
-    without cross-attention hears it too. The order of a sequence is whatever its encoder wrote into the tokens.
+    The vector holds a summary of the sequence, so that a backbone without cross-attention uses it too. The order of a
+    sequence is whatever its encoder wrote into the tokens.
+
+    Args:
+        width: Features of the vector.
+        classes: Number of labels; 0 if no label can be given, as for the three that follow.
+        features: Numbers in a vector.
+        sequence_width: Numbers in each token of a sequence.
+        context: Channels of the context.
+        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`). Both
+            levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
     """
 
     def __init__(
-        self, width: int, *, classes: int = 0, features: int = 0, sequence_width: int = 0, context: int = 0
+        self,
+        width: int,
+        *,
+        classes: int = 0,
+        features: int = 0,
+        sequence_width: int = 0,
+        context: int = 0,
+        arrival: bool = False,
     ) -> None:
         super().__init__()
         at_least(0, "backbone", classes=classes, features=features, sequence_width=sequence_width, context=context)
-        self.kinds = {
-            "label": _Kind("classes", classes, None),
-            "vector": _Kind("features", features, 1),
-            "sequence": _Kind("sequence_width", sequence_width, 2),
-            "context": _Kind("context", context, 1),
+        self.fields = {
+            "label": _Field("classes", classes, None),
+            "vector": _Field("features", features, 1),
+            "sequence": _Field("sequence_width", sequence_width, 2),
+            "context": _Field("context", context, 1),
         }
         self.level = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width))
+        self.arrival = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width)) if arrival else None
         if classes:
             self.label = nn.Embedding(1 + classes, width)  # null first: label K is then an error, not null
         if features:
@@ -119,35 +155,65 @@ class Conditioner(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "rows channels *space"],
-        level: Float[Tensor, " rows"],
+        level: Float[Tensor, "rows *axes"],
         condition: Condition | None = None,
-    ) -> Told:
+        arrival: Float[Tensor, "rows *axes"] | None = None,
+    ) -> Conditioning:
+        """Embed the level and the condition.
+
+        Args:
+            x: [rows, channels, *space].
+            level: [rows, *axes], noise levels.
+            condition: What is known of each row.
+            arrival: [rows, *axes], noise levels to arrive at. None: the level itself, a jump of no length.
+
+        Returns:
+            x with its context, the vector, and the sequence's tokens.
+
+        Raises:
+            UsageError: If the condition does not fit x or what the backbone was made for, or an arrival level is given
+                to a backbone made without one.
+        """
         known = Condition() if condition is None else condition
         self._check(x, known)
-        vector, tokens = self.level(level), None
-        if self.kinds["label"].size:
+        vector, tokens = self._levels(level, arrival), None
+        finer = level.ndim - 1
+        if self.fields["label"].size:
             label = None if known.label is None else 1 + known.label
-            vector = vector + self.label(_or_null(label, known, torch.zeros_like(level, dtype=torch.int64)))
-        if self.kinds["vector"].size:
-            seen = None if known.vector is None else self.vector(known.vector)
-            vector = vector + _or_null(seen, known, self.null_vector.expand_as(vector))
-        if self.kinds["sequence"].size:
+            null = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            vector = vector + _along_axes(self.label(_or_null(label, known.is_given("label"), null)), finer)
+        if self.fields["vector"].size:
+            value = None if known.vector is None else self.vector(known.vector)
+            null = self.null_vector.expand(len(x), -1)
+            vector = vector + _along_axes(_or_null(value, known.is_given("vector"), null), finer)
+        if self.fields["sequence"].size:
             tokens = self._tokens(known)
-            vector = vector + self.summary(vector[:, None], tokens)[:, 0]
-        if self.kinds["context"].size:
+            queries = vector.view(len(x), -1, vector.shape[-1])
+            vector = vector + self.summary(queries, tokens).view_as(vector)
+        if self.fields["context"].size:
             null = self.null_context.view(-1, *(1,) * (x.ndim - 2)).expand(len(x), -1, *x.shape[2:])
-            x = torch.cat([x, _or_null(known.context, known, null)], dim=1)
-        return Told(x, self.mix(vector), tokens)
+            x = torch.cat([x, _or_null(known.context, known.is_given("context"), null)], dim=1)
+        return Conditioning(x, self.mix(vector), tokens)
 
-    def _tokens(self, known: Condition) -> Tokens | None:
+    def _levels(self, level: Tensor, arrival: Tensor | None) -> Tensor:
+        if self.arrival is None:
+            if arrival is not None:
+                raise UsageError(
+                    "an arrival level", "a backbone that was made to be given one", "MLP(..., arrival=True)"
+                )
+            return self.level(level)
+        with torch.autocast(level.device.type, enabled=False):
+            return self.level(level) + self.arrival(level if arrival is None else arrival)
+
+    def _tokens(self, known: Condition) -> AttendedSequence | None:
         """The sequence to read from; None where no row has any."""
         if known.sequence is None or known.sequence.shape[1] == 0:
             return None
         real = known.sequence_mask
-        if known.given is not None:
-            given = known.given[:, None].expand(known.sequence.shape[:2])
+        if (given := known.is_given("sequence")) is not None:
+            given = given[:, None].expand(known.sequence.shape[:2])
             real = given if real is None else real & given
-        return Tokens.of(self.sequence(known.sequence), real)
+        return AttendedSequence.of(self.sequence(known.sequence), real)
 
     def _check(self, x: Tensor, known: Condition) -> None:
         """Shapes only: nothing here waits for the device."""
@@ -157,22 +223,22 @@ class Conditioner(nn.Module):
                 "each row of x must have its own",
                 f"Condition(label=torch.full(({len(x)},), 3))",
             )
-        for name, kind in self.kinds.items():
+        for name, field in self.fields.items():
             value = getattr(known, name)
             if value is None:
                 continue
-            found = value.shape[kind.axis] if kind.axis else "..."
-            if kind.size == 0:
+            found = value.shape[field.axis] if field.axis else "..."
+            if field.size == 0:
                 raise UsageError(
                     f"the condition has a {name}",
-                    f"the backbone was made to know none, which is {kind.argument}=0",
-                    f"{kind.argument}={found}",
+                    f"the backbone was made to know none, which is {field.argument}=0",
+                    f"{field.argument}={found}",
                 )
-            if kind.axis and found != kind.size:
+            if field.axis and found != field.size:
                 raise UsageError(
                     f"the condition has a {name} of {found} numbers",
-                    f"the backbone was made for {kind.size}",
-                    f"{kind.argument}={found}",
+                    f"the backbone was made for {field.size}",
+                    f"{field.argument}={found}",
                 )
         if known.context is not None and known.context.shape[2:] != x.shape[2:]:
             raise UsageError(
@@ -182,10 +248,15 @@ class Conditioner(nn.Module):
             )
 
 
-def _or_null(value: Tensor | None, known: Condition, null: Tensor) -> Tensor:
+def _along_axes(vector: Float[Tensor, "rows width"], axes: int) -> Tensor:
+    """One vector a row, shaped to be added to one for each of finer times."""
+    return vector.view(len(vector), *(1,) * axes, -1)
+
+
+def _or_null(value: Tensor | None, given: Tensor | None, null: Tensor) -> Tensor:
     """The value in rows that were given it, null in all the others."""
     if value is None:
         return null
-    if known.given is None:
+    if given is None:
         return value
-    return torch.where(known.given.view(-1, *(1,) * (value.ndim - 1)), value, null)
+    return torch.where(given.view(-1, *(1,) * (value.ndim - 1)), value, null)

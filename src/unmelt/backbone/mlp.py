@@ -12,21 +12,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
+from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 
-class MLP(nn.Module):
-    """x of any fixed shape, seen as one flat vector.
+class MLP(CallRepr, nn.Module):
+    """Residual multilayer perceptron on x of any fixed shape, taken as one flat vector.
 
-    shape            of one row of x
-    width, depth     features, and residual blocks
-    classes          labels; 0 for none, as in the two that follow
-    features         numbers in a vector
-    sequence_width   numbers in each token of a sequence
+    Args:
+        shape: Of one row of x.
+        width: Features.
+        depth: Number of residual blocks.
+        classes: Number of labels; 0 if no label can be given, as for the two that follow.
+        features: Numbers in a vector.
+        sequence_width: Numbers in each token of a sequence.
+        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+
+    Raises:
+        UsageError: If a size is below 1.
     """
 
     def __init__(
@@ -38,14 +45,18 @@ class MLP(nn.Module):
         classes: int = 0,
         features: int = 0,
         sequence_width: int = 0,
+        arrival: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, "MLP", width=width, depth=depth, dimensions=len(shape), numbers=math.prod(shape))
         self.shape, self.width, self.depth = tuple(shape), width, depth
         self.classes, self.features, self.sequence_width = classes, features, sequence_width
+        self.arrival = arrival
 
         flat = math.prod(self.shape)
-        self.told = Conditioner(width, classes=classes, features=features, sequence_width=sequence_width)
+        self.told = Conditioner(  # named so in the weights of run folders
+            width, classes=classes, features=features, sequence_width=sequence_width, arrival=arrival
+        )
         self.modulation = zeroed(nn.Linear(width, 3 * depth * width))
         self.into = nn.Linear(flat, width)
         self.blocks = nn.ModuleList(
@@ -56,19 +67,35 @@ class MLP(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "rows *shape"],
-        level: Float[Tensor, " rows"],
+        level: Float[Tensor, "rows *axes"],
         condition: Condition | None = None,
+        arrival: Float[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, "rows *shape"]:
+        """The output.
+
+        Args:
+            x: [rows, *shape], inputs of unit size.
+            level: [rows], noise levels.
+            condition: What is known of each row.
+            arrival: [rows], noise levels to arrive at; None where there is none.
+
+        Returns:
+            [rows, *shape].
+
+        Raises:
+            UsageError: If x, the level or the condition does not fit what the network was made for.
+        """
+        level_of_rows("MLP", level)
         if x.shape[1:] != self.shape:
             raise UsageError(
                 f"x has rows of shape {tuple(x.shape[1:])}",
                 f"this MLP was made for {self.shape}",
                 f"MLP(shape={tuple(x.shape[1:])}, ...)",
             )
-        flat, vector, _ = self.told(x.flatten(1), level, condition)
-        steering = iter(self.modulation(vector).chunk(3 * self.depth, dim=1))
+        flat, vector, _ = self.told(x.flatten(1), level, condition, arrival)
+        modulation = iter(self.modulation(vector).chunk(3 * self.depth, dim=1))
         h = self.into(flat)
         for block in self.blocks:
-            scale, shift, gate = next(steering), next(steering), next(steering)
+            scale, shift, gate = next(modulation), next(modulation), next(modulation)
             h = torch.addcmul(h, gate, block(adaptive_norm(h, scale, shift)))
         return self.out(h).view_as(x)

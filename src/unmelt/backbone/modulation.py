@@ -1,9 +1,9 @@
-"""How a condition steers a layer: by the scale and shift that follow its normalisation.
+"""How a condition acts on a layer: by the scale and shift that follow its normalisation.
 
     adaptive_norm(x) = (1 + scale) * normalise(x) + shift,      x <- x + gate * branch(adaptive_norm(x))
 
 (Perez et al., 2018; Peebles and Xie, 2023, "adaLN-zero".) Scale, shift and gate are linear in the conditioning
-vector and begin at zero, so that every branch begins silent.
+vector and begin at zero, so that the output of every branch starts at 0.
 """
 
 from typing import TypeVar
@@ -17,7 +17,14 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def zeroed(layer: M) -> M:
-    """The layer with all its parameters at zero."""
+    """Set all parameters of a layer to zero.
+
+    Args:
+        layer: The layer, changed in place.
+
+    Returns:
+        The layer.
+    """
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -28,5 +35,14 @@ def adaptive_norm(
     scale: Float[Tensor, "*#batch width"],
     shift: Float[Tensor, "*#batch width"],
 ) -> Float[Tensor, "*batch width"]:
-    """Layer normalisation, then the condition's scale and shift."""
+    """Layer normalisation, then the condition's scale and shift.
+
+    Args:
+        x: [*batch, width], features.
+        scale: [*batch, width], broadcast to x.
+        shift: [*batch, width], broadcast to x.
+
+    Returns:
+        (1 + scale) normalise(x) + shift, of the shape of x.
+    """
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)

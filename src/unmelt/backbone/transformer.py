@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
+from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.backbone.modulation import zeroed
@@ -34,6 +34,7 @@ from unmelt.backbone.rotary import (
     cached_attention,
     rotary_angles,
 )
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -72,11 +73,11 @@ class _Block(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
-class Transformer(nn.Module):
+class Transformer(CallRepr, nn.Module):
     """A transformer that gives logits for every position of a row.
 
     Args:
-        symbols: Tokens that go in: the vocabulary, and a mask where there is one.
+        input_vocabulary: Tokens that go in: the vocabulary, and a mask where there is one.
         vocabulary: Tokens that logits come out for.
         length: Positions of the longest row.
         width: Features of a position.
@@ -99,7 +100,7 @@ class Transformer(nn.Module):
     def __init__(
         self,
         *,
-        symbols: int,
+        input_vocabulary: int,
         vocabulary: int,
         length: int,
         width: int = 256,
@@ -112,15 +113,23 @@ class Transformer(nn.Module):
         coordinates: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        at_least(1, "Transformer", symbols=symbols, vocabulary=vocabulary, length=length, width=width, depth=depth)
+        at_least(
+            1,
+            "Transformer",
+            input_vocabulary=input_vocabulary,
+            vocabulary=vocabulary,
+            length=length,
+            width=width,
+            depth=depth,
+        )
         at_least(1, "Transformer", heads=heads, block=1 if block is None else block)
-        self.symbols, self.vocabulary, self.length = symbols, vocabulary, length
+        self.input_vocabulary, self.vocabulary, self.length = input_vocabulary, vocabulary, length
         self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
         self.block, self.time, self.classes = block, time, classes
         self.coordinates = coordinates
         self.register_buffer("coordinates_of", self._coordinates(), persistent=False)
         hidden = max(8, 8 * round(mlp_ratio * width / 8))
-        self.into = nn.Embedding(symbols, width)
+        self.into = nn.Embedding(input_vocabulary, width)
         nn.init.normal_(self.into.weight, std=SMALL)
         self.left, self.right = (nn.Parameter(torch.full((width,), 0.5)) for _ in range(2))
         self.blocks = nn.ModuleList(_Block(width, heads, hidden, depth) for _ in range(depth))

@@ -1,4 +1,4 @@
-"""A residual U-Net: down through coarser and coarser grids, and back up with what was seen on the way.
+"""A residual U-Net: down through coarser and coarser grids, and back up, joined by skip connections.
 
     block(x) = x + conv(silu((1 + scale) * norm(conv(silu(norm(x)))) + shift)),      then attention, if any
 
@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unmelt.backbone.arguments import at_least
-from unmelt.backbone.attention import CrossAttention, SelfAttention, Tokens
+from unmelt.backbone.argument_checks import at_least, level_of_rows
+from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import zeroed
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -31,7 +32,7 @@ def _norm(channels: int, affine: bool = True) -> nn.GroupNorm:
 
 
 class _Attention(nn.Module):
-    """Every place reads from every other, and from the sequence if there can be one. Begins silent."""
+    """Self-attention over places, and cross-attention to the sequence if there can be one. Its output starts at 0."""
 
     def __init__(self, channels: int, heads: int, source: int) -> None:
         super().__init__()
@@ -41,13 +42,13 @@ class _Attention(nn.Module):
         zeroed(self.places.out)
 
     def forward(
-        self, x: Float[Tensor, "rows channels *space"], tokens: Tokens | None
+        self, x: Float[Tensor, "rows channels *space"], tokens: AttendedSequence | None
     ) -> Float[Tensor, "rows channels *space"]:
-        seen = self.norm(x).flatten(2).transpose(1, 2)
-        read = self.places(seen)
+        h = self.norm(x).flatten(2).transpose(1, 2)
+        out = self.places(h)
         if self.sequence is not None:
-            read = read + self.sequence(seen, tokens)
-        return x + read.transpose(1, 2).view_as(x)
+            out = out + self.sequence(h, tokens)
+        return x + out.transpose(1, 2).view_as(x)
 
 
 class _Block(nn.Module):
@@ -69,7 +70,7 @@ class _Block(nn.Module):
         x: Float[Tensor, "rows inner *space"],
         scale: Float[Tensor, "rows outer *ones"],
         shift: Float[Tensor, "rows outer *ones"],
-        tokens: Tokens | None,
+        tokens: AttendedSequence | None,
     ) -> Float[Tensor, "rows outer *space"]:
         h = self.first(F.silu(self.norm(x)))
         h = F.silu(torch.addcmul(shift, self.adapt(h), 1 + scale))
@@ -77,21 +78,26 @@ class _Block(nn.Module):
         return h if self.attention is None else self.attention(h, tokens)
 
 
-class UNet(nn.Module):
-    """Images, and anything else on a grid of one, two or three dimensions, of any size.
+class UNet(CallRepr, nn.Module):
+    """Residual U-Net on a grid of one, two or three dimensions, of any size.
 
-    channels         of x
-    space            dimensions of the grid: 1, 2 or 3
-    width            channels on the finest level, a multiple of 4
-    multipliers      of the width, one for each level from the finest to the coarsest
-    blocks           residual blocks on each level, each way
-    attention        whether each level has attention
-    heads            of attention; must divide the channels of every level that has it
-    dropout          probability with which features are dropped in training
-    context          channels of `condition.context`; 0 for none, as in the three that follow
-    classes          labels
-    features         numbers in a vector
-    sequence_width   numbers in each token of a sequence
+    Args:
+        channels: Of x.
+        space: Dimensions of the grid: 1, 2 or 3.
+        width: Channels on the finest level, a multiple of 4.
+        multipliers: Of the width, one for each level from the finest to the coarsest.
+        blocks: Residual blocks on each level, each way.
+        attention: Whether each level has attention.
+        heads: Attention heads; they must divide the channels of every level that has attention.
+        dropout: Probability with which features are dropped in training.
+        context: Channels of `condition.context`; 0 for none.
+        classes: Number of labels; 0 if no label can be given, as for the two that follow.
+        features: Numbers in a vector.
+        sequence_width: Numbers in each token of a sequence.
+        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+
+    Raises:
+        UsageError: If sizes do not fit one another, or the dropout is not in [0, 1).
     """
 
     def __init__(
@@ -109,24 +115,31 @@ class UNet(nn.Module):
         classes: int = 0,
         features: int = 0,
         sequence_width: int = 0,
+        arrival: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.space, self.width = channels, space, width
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.heads, self.dropout, self.context = heads, dropout, context
         self.classes, self.features, self.sequence_width = classes, features, sequence_width
+        self.arrival = arrival
         self._check_arguments()
 
-        told, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
-        source = told if sequence_width else 0
+        vector_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
+        source = vector_width if sequence_width else 0
         self.parts: list[int] = []
 
         def block(inner: int, outer: int, attend: bool) -> _Block:
             self.parts += [outer, outer]
             return _Block(space, inner, outer, dropout, _Attention(outer, heads, source) if attend else None)
 
-        self.told = Conditioner(
-            told, classes=classes, features=features, sequence_width=sequence_width, context=context
+        self.told = Conditioner(  # named so in the weights of run folders
+            vector_width,
+            classes=classes,
+            features=features,
+            sequence_width=sequence_width,
+            context=context,
+            arrival=arrival,
         )
         self.into = CONV[space](channels + context, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -142,7 +155,7 @@ class UNet(nn.Module):
                 inner = outer
         self.norm = _norm(inner)
         self.out = zeroed(CONV[space](inner, channels, 3, padding=1))
-        self.modulation = zeroed(nn.Linear(told, sum(self.parts)))
+        self.modulation = zeroed(nn.Linear(vector_width, sum(self.parts)))
 
     def _check_arguments(self) -> None:
         at_least(1, "UNet", channels=self.channels, width=self.width, blocks=self.blocks, heads=self.heads)
@@ -175,29 +188,44 @@ class UNet(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "rows channels *space"],
-        level: Float[Tensor, " rows"],
+        level: Float[Tensor, "rows *axes"],
         condition: Condition | None = None,
+        arrival: Float[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, "rows channels *space"]:
+        """The output.
+
+        Args:
+            x: [rows, channels, *space], inputs of unit size.
+            level: [rows], noise levels.
+            condition: What is known of each row.
+            arrival: [rows], noise levels to arrive at; None where there is none.
+
+        Returns:
+            [rows, channels, *space].
+
+        Raises:
+            UsageError: If x, the level or the condition does not fit what the network was made for.
+        """
+        level_of_rows("UNet", level)
         if x.ndim != 2 + self.space or x.shape[1] != self.channels:
             raise UsageError(
                 f"x has shape {tuple(x.shape)}",
                 f"this UNet was made for {self.channels} channels over {self.space} dimensions",
                 f"UNet(channels={x.shape[1]}, space={x.ndim - 2}, ...)",
             )
-        h, vector, tokens = self.told(x, level, condition)
-        modulation = self.modulation(vector).view(len(x), -1, *self.space * (1,))
-        steering = iter(modulation.split(self.parts, dim=1))
+        h, vector, tokens = self.told(x, level, condition, arrival)
+        modulation = iter(self.modulation(vector).view(len(x), -1, *self.space * (1,)).split(self.parts, dim=1))
 
         h = self.into(h)
         skips = []
         for i, block in enumerate(self.down):
             if i > 0 and i % self.blocks == 0:
                 h = POOL[self.space](h, 2, ceil_mode=True)
-            h = block(h, next(steering), next(steering), tokens)
+            h = block(h, next(modulation), next(modulation), tokens)
             skips.append(h)
-        h = self.middle(h, next(steering), next(steering), tokens)
+        h = self.middle(h, next(modulation), next(modulation), tokens)
         for i, block in enumerate(self.up):
             if i > 0 and i % self.blocks == 0:
                 h = F.interpolate(h, skips[-1].shape[2:])
-            h = block(torch.cat([h, skips.pop()], dim=1), next(steering), next(steering), tokens)
+            h = block(torch.cat([h, skips.pop()], dim=1), next(modulation), next(modulation), tokens)
         return self.out(F.silu(self.norm(h)))

@@ -1,7 +1,7 @@
 """The command line: `unmelt recipes | train | sample | infill | tune | eval | ... | lab`.
 
-A mistake gets one message and exit code 2; Ctrl-C gets 130 and leaves a run that resumes. With --json, one JSON object
-and nothing else goes to standard output.
+A user's mistake prints one message and exits with code 2. Ctrl-C exits with code 130 and leaves a run that can be
+resumed. With --json, a command prints one JSON object to standard output and nothing else.
 """
 
 import re
@@ -40,21 +40,21 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 HELP = """usage: unmelt COMMAND
 
-  recipes        what can be trained, and every setting
-  train RECIPE   train it; goes on where it was interrupted
-  average RUN    other averages of its weights, after training
-  sample RUN     make new data with a trained model
-  infill RUN     fill the gaps of a text
-  tune RUN       learn to sample it in few steps
-  eval RUN       judge samples against held-out data
-  curve RUN      quality against evaluations, and paths, as pictures
-  compare RUNS    autoregression and diffusion of text, side by side
-  show RUN       what a run folder holds
-  export RUN     write it as diffusers loads it
-  push RUN NAME  put it onto the Hub
-  lab            every idea as a page to touch, in the browser
+  recipes        list the recipes and their settings
+  train RECIPE   train a model, or resume an interrupted run
+  average RUN    make other averages of a run's weights, after training
+  sample RUN     sample a trained model
+  infill RUN     fill the gaps in a text
+  tune RUN       fit a few-step sampler to a trained model
+  eval RUN       score a trained model against held-out data
+  curve RUN      plot quality against network evaluations, and sampling paths
+  compare RUNS   compare autoregressive and diffusion models of text
+  show RUN       show what a run folder holds
+  export RUN     write a run in the format of diffusers
+  push RUN NAME  upload a run to the Hub
+  lab            open the interactive chapters in the browser
 
-unmelt COMMAND --help says more."""
+unmelt COMMAND --help lists the options of a command."""
 
 
 def _dispatch(args: Sequence[str]) -> None:
@@ -73,14 +73,21 @@ def _dispatch(args: Sequence[str]) -> None:
 
 
 def _as_option(instead: str) -> str:
-    """A setting written as in Python, as it is written here: lr=0.001, or UNet(..., lr=0.001), is --lr 0.001."""
+    """Rewrite a setting from Python's syntax to an option's: lr=0.001, or UNet(..., lr=0.001), becomes --lr 0.001."""
     alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
     setting = re.fullmatch(r"(\w+)=(\S+|'.*')", alone[1] if alone else instead)
     return f"--{setting[1].replace('_', '-')} {setting[2]}" if setting else instead
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command.
+
+    Args:
+        args: The command and its arguments; None takes those of the process.
+
+    Returns:
+        The exit code: 0 for success, 2 for a mistake in what was asked, 130 for Ctrl-C.
+    """
     try:
         _dispatch(sys.argv[1:] if args is None else args)
     except UsageError as mistake:

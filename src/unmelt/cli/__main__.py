@@ -1,4 +1,4 @@
-"""`python -m unmelt.cli`."""
+"""Entry point of `python -m unmelt.cli`."""
 
 import sys
 

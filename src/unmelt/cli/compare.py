@@ -1,4 +1,4 @@
-"""`unmelt compare RUN_AR RUN_DIFFUSION...`: what each way of writing costs, and what it is worth."""
+"""`unmelt compare RUN_AR RUN_DIFFUSION...`: cost and quality of autoregressive and diffusion models of text."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,19 +8,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify, print_json
 from unmelt.cli.runs import with_data
-from unmelt.compare import Page
+from unmelt.compare import Report
 from unmelt.compare import compare as measured
-from unmelt.compare.page import STEPS
+from unmelt.compare.report import STEPS
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
 
 RunFolders = Annotated[
     tuple[Path, ...],
     tyro.conf.Positional,
-    tyro.conf.arg(metavar="RUN", help="Runs, an autoregressive one first."),
+    tyro.conf.arg(metavar="RUN", help="Run folders of text models; the first is autoregressive."),
 ]
 
 
@@ -42,24 +42,28 @@ def compare(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Autoregression and diffusion side by side, measured here: likelihood, passes, time, arithmetic, quality, gaps.
+    """Compare an autoregressive model with diffusion models: likelihood, calls, speed, FLOPs, quality, infilling.
 
     Args:
-        tokens: Written from nothing; as many as the shortest model can if not given.
-        steps: Numbers of passes that diffusion is tried with.
-        rows: Written for quality.
-        questions: Gaps to be filled in held-out text.
-        gap: Tokens in each.
-        batches: Rows written together, for speed.
-        temperature: Of all that is written from nothing.
-        judged: Rows of held-out text for its bits per byte; all of them if not given.
-        out: Where quality.png and speed.png go.
-        device: What to compute on: auto, cpu or cuda.
-        json: Print one JSON object.
+        runs: The run folders, an autoregressive model first.
+        tokens: Tokens to generate without a prompt. Default: the context length of the shortest model.
+        steps: Numbers of network calls to sample the diffusion models with.
+        rows: Samples from which quality is measured.
+        questions: Number of gaps to fill in held-out text.
+        gap: Tokens in each gap.
+        batches: Batch sizes at which speed is measured.
+        temperature: Sampling temperature of unprompted generation.
+        judged: Rows of held-out text from which bits per byte are computed. Default: all.
+        out: Folder for quality.png and speed.png.
+        device: Where to compute: auto, cpu or cuda.
+        json: Print one JSON object and nothing else.
+
+    Raises:
+        UsageError: If no runs are given, or one of them is not a model of text.
     """
     if not runs:
         raise UsageError("no runs", "an autoregressive one first", EXAMPLE)
-    run.writable(out)
+    run_folder.writable(out)
     models: dict[str, TextModel] = {}
     for folder in runs:
         model = with_data(folder, device)
@@ -72,27 +76,27 @@ def compare(
     if json:
         print_json(page.plain())
         return
-    _told(page)
+    _print_page(page)
     notify(f"pictures: quality.png and speed.png in {out}")
 
 
-def _told(page: Page) -> None:
-    _printed("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
-    _printed(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
+def _print_page(page: Report) -> None:
+    _print_table("bits per byte of held-out text", ["run", "parameters", "bits", "which is"], _bits(page))
+    _print_table(f"writing {page.tokens} tokens from nothing", SPEED, _speeds(page))
     if page.quality:
-        columns = ["run", "way", "judge, nats a token", "own entropy", "lines of Python"]
-        _printed("what was written", columns, _qualities(page))
+        columns = ["run", "mode", "judge, nats a token", "own entropy", "lines of Python"]
+        _print_table("what was written", columns, _qualities(page))
     if page.gaps:
-        _printed("gaps filled", ["run", "sees", "exactly", "95 %", "lines of Python", "95 %"], _gaps(page))
+        _print_table("gaps filled", ["run", "sees", "exactly", "95 %", "lines of Python", "95 %"], _gaps(page))
     if page.questions:
         asked = [[name, kind, _percent(value)] for name, each in page.questions.items() for kind, value in each.items()]
-        _printed("questions answered", ["run", "kind", "right"], asked)
+        _print_table("questions answered", ["run", "kind", "right"], asked)
 
 
-SPEED = ["run", "way", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
+SPEED = ["run", "mode", "order", "batch", "passes", "tokens/s", "first token, ms", "MFLOP a token"]
 
 
-def _bits(page: Page) -> list[list[str]]:
+def _bits(page: Report) -> list[list[str]]:
     rows = []
     for name, each in page.bits.items():
         which = "exact" if each.get("exact") else f"a bound, ± {each.get('bits_per_byte_error', 0):.3f}"
@@ -104,12 +108,12 @@ def _bits(page: Page) -> list[list[str]]:
     return rows
 
 
-def _speeds(page: Page) -> list[list[str]]:
+def _speeds(page: Report) -> list[list[str]]:
     return [
         [
             name,
-            way,
-            page.orders[name][way],
+            mode,
+            page.orders[name][mode],
             str(each.rows),
             f"{each.passes:g}" if each.passes == int(each.passes) else f"{each.passes:.1f}",
             f"{each.tokens_per_second:,.0f}",
@@ -117,20 +121,20 @@ def _speeds(page: Page) -> list[list[str]]:
             f"{each.flops_per_token / 1e6:,.1f}",
         ]
         for name, found in page.speed.items()
-        for way, batches in found.items()
+        for mode, batches in found.items()
         for each in batches
     ]
 
 
-def _qualities(page: Page) -> list[list[str]]:
+def _qualities(page: Report) -> list[list[str]]:
     return [
-        [name, way, f"{each.judge:.3f}", f"{each.entropy:.3f}", _percent(each.lines)]
+        [name, mode, f"{each.judge:.3f}", f"{each.entropy:.3f}", _percent(each.lines)]
         for name, found in page.quality.items()
-        for way, each in found.items()
+        for mode, each in found.items()
     ]
 
 
-def _gaps(page: Page) -> list[list[str]]:
+def _gaps(page: Report) -> list[list[str]]:
     rows = [
         [name, each.sees, *(text for value in (each.exact, each.lines) for text in _interval(value))]
         for name, found in page.gaps.items()
@@ -147,7 +151,7 @@ def _percent(value: float | None) -> str:
     return "cannot be asked" if value is None else f"{100 * value:.1f} %"
 
 
-def _printed(title: str, columns: list[str], rows: list[list[str]]) -> None:
+def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column)

@@ -1,15 +1,15 @@
-"""`unmelt tune | eval | curve`: learned to be quick, judged, and drawn."""
+"""`unmelt tune | eval | curve`: fit a few-step sampler, score a model, plot quality against evaluations."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-from unmelt import card, diagnose, run
+from unmelt import card, diagnose, run_folder
 from unmelt.cli.output import notify, print_json, table
 from unmelt.cli.runs import RunFolder, of_numbers, with_data
 from unmelt.device import device_named
 from unmelt.model import Model, TextModel
-from unmelt.train import processes
-from unmelt.train.files import write_json
+from unmelt.train import distributed
+from unmelt.train.atomic_files import write_json
 
 
 def tune(
@@ -23,30 +23,31 @@ def tune(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Teach a trained model to sample in few steps; the run keeps what was learned and samples with it from then on.
+    """Fit a few-step sampler to a trained model. The run keeps it and uses it for samples with this many steps.
 
     Args:
-        steps: Network evaluations of a sample.
-        guidance: Scale of classifier-free guidance that it will be used with; 1 is none.
-        rows: Of noise to learn from; a quarter of them judges.
-        rounds: Of learning.
-        seed: Of the noise.
-        device: What to compute on: auto, cpu or cuda.
-        json: Print one JSON object.
+        folder: The run folder.
+        steps: Network evaluations per sample.
+        guidance: Scale of classifier-free guidance that the sampler is fitted for; 1 is unguided.
+        rows: Rows of noise to fit to; a quarter of them is held out to measure the error.
+        rounds: Iterations of the least-squares fit.
+        seed: Seed of the noise.
+        device: Where to compute: auto, cpu or cuda.
+        json: Print one JSON object and nothing else.
     """
     model = of_numbers(folder, device)
-    run.writable(folder)
-    lesson = model.tune(steps, guidance=guidance, rows=rows, rounds=rounds, seed=seed)
+    run_folder.writable(folder)
+    result = model.tune(steps, guidance=guidance, rows=rows, rounds=rounds, seed=seed)
     scores = {
         "steps": steps,
         "guidance": guidance,
-        "default_error": lesson.default_error,
-        "tuned_error": lesson.tuned_error,
+        "default_error": result.default_error,
+        "tuned_error": result.tuned_error,
     }
     if json:
         print_json(scores)
     else:
-        table(scores, f"{folder}: end-point error on noise it has not seen")
+        table(scores, f"{folder}: end-point error on held-out noise")
 
 
 def evaluate(
@@ -59,30 +60,32 @@ def evaluate(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Judge a trained model against held-out data; RUN/eval.json keeps the scores.
+    """Score a trained model against held-out data, and write the scores to RUN/eval.json.
 
-    Of images and points, samples are judged; of text, its bits per byte, and answers to questions where there are some.
-    Under torchrun, every process does a share.
+    Images, points and sound are scored by samples; text by its bits per byte, and by answers where the recipe has
+    questions. Under torchrun, every process does a share.
 
     Args:
-        samples: How many; as many as there are training data if not given, and at least 20,000 images. Of text, rows.
-        steps: Network evaluations, about; the model's own number if not given.
-        guidance: Scale of classifier-free guidance; 1 is none.
-        seed: Of the samples.
-        device: What to compute on: auto, cpu or cuda.
-        json: Print one JSON object.
+        folder: The run folder.
+        samples: Number of samples. Default: as many as there are training rows, and at least 20,000 images. For text,
+            rows of held-out text; default: all.
+        steps: Network evaluations per sample, approximately. Default: the model's own number.
+        guidance: Scale of classifier-free guidance; 1 is unguided.
+        seed: Seed of the samples.
+        device: Where to compute: auto, cpu or cuda.
+        json: Print one JSON object and nothing else.
     """
-    run.read_about(folder)  # whether it is a run at all comes first
-    run.writable(folder)
-    with processes.joined(device_named(device)) as own:
+    run_folder.read_about(folder)  # whether it is a run at all comes first
+    run_folder.writable(folder)
+    with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own)
         if isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
         else:
             scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
-    if not processes.first():
+    if not distributed.is_main():
         return
-    write_json(folder / card.SCORES, {**scores, "weights": run.read_about(folder)["weights"]})
+    write_json(folder / card.SCORES, {**scores, "weights": run_folder.read_about(folder)["weights"]})
     if json:
         print_json(scores)
     else:
@@ -100,22 +103,23 @@ def curve(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Draw quality against evaluations, samples on their way, and how straight their paths are.
+    """Plot quality against network evaluations, samples along their trajectories, and how straight the paths are.
 
     Args:
-        steps: Numbers of evaluations to try.
-        rows: Of noise, the same for every sampler.
-        guidance: Scale of classifier-free guidance; 1 is none.
-        seed: Of the noise.
-        out: Where the pictures go; the run folder if not given.
-        device: What to compute on: auto, cpu or cuda.
-        json: Print one JSON object.
+        folder: The run folder.
+        steps: Numbers of network evaluations to try.
+        rows: Rows of noise, the same for every sampler.
+        guidance: Scale of classifier-free guidance; 1 is unguided.
+        seed: Seed of the noise.
+        out: Folder for the pictures. Default: the run folder.
+        device: Where to compute: auto, cpu or cuda.
+        json: Print one JSON object and nothing else.
     """
     of_numbers(folder, device)
     model = with_data(folder, device)
     assert isinstance(model, Model)
     out = out or folder
-    run.writable(out)
+    run_folder.writable(out)
     found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
     if json:
         print_json(asdict(found))

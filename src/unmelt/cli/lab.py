@@ -1,4 +1,4 @@
-"""`unmelt lab`: every idea of the book as a page to touch, in the browser."""
+"""`unmelt lab`: the interactive chapters, in the browser."""
 
 import os
 import secrets
@@ -16,18 +16,18 @@ def lab(
     folder: Path = Path("lab"),
     browser: bool = True,
 ) -> None:
-    """Open the interactive chapters: a contents page in the browser, and each chapter from there.
+    """Serve the interactive chapters, and open their contents page in the browser.
 
     Args:
-        host: What to listen on; this machine alone, unless told otherwise. Others need a token.
-        port: Of this one, or the first that is free from 8730 on.
-        token: That visitors must show; from UNMELT_LAB_TOKEN, or made up, where one is needed and none is given.
-        edit: Copies of the chapters in marimo's editor, instead of read-only pages.
-        folder: Where those copies are.
-        browser: Whether to open the browser.
+        host: Address to listen on. The default accepts connections from this machine only; any other needs a token.
+        port: Port to listen on. Default: the first free port from 8730 on.
+        token: Token that visitors must present. Default: UNMELT_LAB_TOKEN, or a random one where one is needed.
+        edit: Open copies of the chapters in marimo's editor instead of serving read-only pages.
+        folder: Folder for those copies.
+        browser: Open the browser.
     """
     serve.check_installed()
-    from unmelt.lab.guard import QUESTION, is_loopback
+    from unmelt.lab.access_control import QUESTION, is_loopback
 
     token = token or os.environ.get("UNMELT_LAB_TOKEN", "")
     if edit:
@@ -52,4 +52,4 @@ def lab(
             serve.show(address)
 
     serve.serve(bound, token, local, ready)
-    os._exit(0)  # kernels are threads, and one that computes would be waited for
+    os._exit(0)  # kernels are threads, and a normal exit would wait for one that computes

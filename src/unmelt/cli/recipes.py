@@ -1,4 +1,4 @@
-"""`unmelt recipes`: what can be trained, and every setting."""
+"""`unmelt recipes`: the recipes and their settings."""
 
 import inspect
 from typing import Any
@@ -10,20 +10,35 @@ from unmelt.recipe import RECIPES
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """The settings of a recipe with their defaults; one without a default is marked as required."""
-    found = inspect.signature(RECIPES[name]).parameters.values()
-    return {p.name: "required" if p.default is inspect.Parameter.empty else p.default for p in found}
+    """The settings of a recipe.
+
+    Args:
+        name: Name of the recipe.
+
+    Returns:
+        Defaults by setting; "required" stands for a setting that has none.
+    """
+    parameters = inspect.signature(RECIPES[name]).parameters.values()
+    return {p.name: "required" if p.default is inspect.Parameter.empty else p.default for p in parameters}
 
 
 def first_line(name: str) -> str:
+    """The first line of a recipe's docstring.
+
+    Args:
+        name: Name of the recipe.
+
+    Returns:
+        The line.
+    """
     return inspect.cleandoc(RECIPES[name].__doc__ or "").splitlines()[0]
 
 
 def recipes(json: bool = False) -> None:
-    """List the recipes and what can be set in each.
+    """List the recipes and their settings.
 
     Args:
-        json: Print one JSON object.
+        json: Print one JSON object and nothing else.
     """
     if json:
         print_json({name: {"about": first_line(name), "settings": settings_of(name)} for name in RECIPES})

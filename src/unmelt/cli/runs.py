@@ -1,4 +1,4 @@
-"""Runs as commands are given them."""
+"""Run folders as arguments of commands: the model in a folder, and its data where a command needs them."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,18 @@ RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", h
 
 
 def of_numbers(folder: Path, device: str) -> Model:
-    """The model of a run, for what only images and points can do."""
+    """Load the model of a run, for a command that works on numbers only: images, points or sound.
+
+    Args:
+        folder: The run folder.
+        device: Where to compute: auto, cpu or cuda.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If it is a model of text.
+    """
     model = load(folder, device)
     if isinstance(model, TextModel):
         raise UsageError(
@@ -26,7 +37,18 @@ def of_numbers(folder: Path, device: str) -> Model:
 
 
 def of_text(folder: Path, device: str) -> TextModel:
-    """The model of a run, for what only text can do."""
+    """Load the model of a run, for a command that works on text only.
+
+    Args:
+        folder: The run folder.
+        device: Where to compute: auto, cpu or cuda.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If it is not a model of text.
+    """
     model = load(folder, device)
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
@@ -34,7 +56,18 @@ def of_text(folder: Path, device: str) -> TextModel:
 
 
 def with_data(folder: Path, device: str | torch.device) -> Model | TextModel:
-    """The model of a run, with the data that its recipe learned from."""
+    """Load the model of a run, with the data that its recipe trains on and holds out.
+
+    Args:
+        folder: The run folder.
+        device: Where to compute: auto, cpu, cuda or a device.
+
+    Returns:
+        The model, with `source` and `held_out`, and with `questions` where the recipe has some.
+
+    Raises:
+        UsageError: If the run was not made by a recipe.
+    """
     model = load(folder, device)
     name = model.origin.get("recipe")
     if name not in RECIPES:
@@ -51,6 +84,14 @@ def with_data(folder: Path, device: str | torch.device) -> Model | TextModel:
 
 
 def class_named(label: str | None, classes: Sequence[str]) -> int | str | None:
-    """A class as a person gives it: by its name, or else by its number."""
-    by_number = label is not None and label not in classes and re.fullmatch("-?[0-9]{1,18}", label)
-    return int(by_number[0]) if by_number else label
+    """Read a class from the command line.
+
+    Args:
+        label: A class by its name, or else by its number; None for none.
+        classes: The names of the classes.
+
+    Returns:
+        The number if `label` is one and no class has it as its name, else `label` unchanged.
+    """
+    number = label is not None and label not in classes and re.fullmatch("-?[0-9]{1,18}", label)
+    return int(number[0]) if number else label

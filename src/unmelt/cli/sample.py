@@ -1,32 +1,32 @@
-"""`unmelt sample | infill`: new data, and gaps filled."""
+"""`unmelt sample | infill`: sample a trained model, and fill the gaps in a text."""
 
-from collections.abc import Mapping
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
 from unmelt.device import device_named
 from unmelt.errors import UsageError
+from unmelt.modality import Text as TextModality
+from unmelt.modality.text import BETWEEN
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
-from unmelt.train import processes
-from unmelt.train.files import write
+from unmelt.train import distributed
 
 IMAGES, TEXTS = 64, 1
-"""Rows, if no number is given."""
+"""Default numbers of samples."""
 
-BETWEEN = "-" * 80
+SUFFIXES = (".png", ".npy", ".txt", ".wav")
+"""Suffixes of the files that samples can be written to, over all kinds of data."""
 
 
 def sample(
@@ -51,110 +51,107 @@ def sample(
     out: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Make new data with a trained model: pictures, or text. Under torchrun, every process makes a share.
+    """Sample a trained model: images, points, sound or text. Under torchrun, every process makes a share.
 
     Args:
-        rows: How many; 64 images or 1 text if not given.
-        label: The class of all of them, by name or by number; every class in turn if not given.
-        caption: What all of them should show, in words; for models that learned captions.
-        guidance: Scale of classifier-free guidance; 1 is none.
-        prompt: Of text, what comes before.
-        suffix: Of text, what comes after.
-        length: Of text, tokens in all; as many as the model can if not given.
-        temperature: Of text, 1 is the model's own belief; towards 0, only the likeliest token.
-        top_p: Of text, the share of each belief that is kept.
-        order: Of text, how it is written; own is how the recipe says.
-        threshold: Of text, write all tokens at once that are at least this probable.
-        entropy_budget: Of text, write as many tokens at once as lose no more than this by it.
-        min_distance: Of text, tokens written at once stand so far from one another, anywhere in the row.
-        live: Of text, show it resolving.
-        steps: Network evaluations, about; the model's own number if not given.
-        seed: The same seed gives the same samples.
-        out: A .png picture or a .npy array, RUN/sample.png if not given; or a .txt, the terminal if not given.
-        device: What to compute on: auto, cpu or cuda.
+        folder: The run folder.
+        rows: Number of samples. Default: 64, or 1 text.
+        label: Class of all samples, by name or by number. Default: every class in turn.
+        caption: Caption of all samples, for models that were trained with captions.
+        guidance: Scale of classifier-free guidance; 1 is unguided.
+        prompt: Text only. The text that samples begin with.
+        suffix: Text only. The text that samples end with.
+        length: Text only. Tokens in all, prompt and suffix included. Default: the model's context length.
+        temperature: Text only. Sampling temperature; 1 is the model's own distribution, near 0 is greedy.
+        top_p: Text only. Nucleus sampling: sample from the most probable tokens of this total probability.
+        order: Text only. The order in which tokens are unmasked; own is the recipe's sampler.
+        threshold: Text only. At each step, unmask all tokens that are at least this probable.
+        entropy_budget: Text only. At each step, unmask as many tokens as a joint entropy of so many nats allows.
+        min_distance: Text only. Least distance, in tokens, between tokens that are unmasked in the same step.
+        live: Text only. Show the text in the terminal while it is sampled.
+        steps: Network evaluations per sample, approximately. Default: the model's own number.
+        seed: Seed of the samples; the same seed gives the same samples.
+        out: File to write: .png, .npy or .wav (default: RUN/sample.png, or .wav for sound), or .txt for text (default:
+            the terminal).
+        device: Where to compute: auto, cpu or cuda.
+
+    Raises:
+        UsageError: If an option does not apply to this kind of model, or the output cannot be written.
     """
-    if out is not None and out.suffix not in (".png", ".npy", ".txt"):
-        raise UsageError(f"the output {out}", "a name that ends in .png, .npy or .txt", f"--out {out.stem}.png")
     check_rows(IMAGES if rows is None else rows)
-    with processes.joined(device_named(device)) as own:
-        model = load(folder, own)
-        if isinstance(model, Model):
-            for_text: dict[str, object] = {"prompt": prompt, "suffix": suffix, "length": length, "live": live}
-            for_text |= {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance}
-            _refuse(folder, "a model of images or points", for_text)
-            _pictured(model, rows or IMAGES, label, caption, guidance, steps, seed, out or folder / "sample.png")
-            return
-        _refuse(folder, "a model of text", {"label": label, "caption": caption, "guidance": guidance != 1})
-        sampler = text_sampler(model, order, threshold, entropy_budget, min_distance)
-        told = {"prompt": prompt, "suffix": suffix, "length": length, "temperature": temperature, "top_p": top_p}
-        settings: dict[str, Any] = {**told, "steps": steps, "seed": seed, "sampler": sampler}
-        _check_text_out(out)
-        texts = _live(model, rows or TEXTS, settings) if live else model.sample(rows or TEXTS, **settings)
-        if processes.first():
-            _written(texts, out)
-
-
-def _refuse(folder: Path, what: str, given: Mapping[str, object]) -> None:
-    """Settings that this kind of model knows nothing of."""
-    strange = [name for name, value in given.items() if value]
-    if strange:
+    if out is not None and out.suffix not in SUFFIXES:
         raise UsageError(
-            f"--{strange[0]} for {folder}", f"a run that knows it; this is {what}", f"unmelt show {folder}"
+            f"the output {out}",
+            f"a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
+            f"--out {out.stem}.png",
+        )
+    asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "suffix": suffix, "length": length}
+    asked |= {"guidance": None if guidance == 1 else guidance}
+    asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
+    decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
+    given = {name: value for name, value in asked.items() if value not in (None, "")}
+    with distributed.process_group(device_named(device)) as own:
+        model = load(folder, own)
+        is_text = isinstance(model, TextModel)
+        _check_settings(folder, model, [*given, *(name for name, value in decoding.items() if value and not is_text)])
+        out = _check_output(out or (None if is_text else folder / f"sample{model.modality.suffixes[0]}"), model)
+        settings: dict[str, Any] = {**given, "steps": steps, "seed": seed}
+        if isinstance(model, TextModel):
+            settings["sampler"] = text_sampler(model, order, threshold, entropy_budget, min_distance)
+            rows = rows or TEXTS
+            texts = _live(model, rows, settings) if live else model.sample(rows, **settings)
+            if distributed.is_main():
+                _write_texts(texts, out)
+            return
+        rows = rows or IMAGES
+        each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
+        settings["label"] = class_named(label, model.classes) if each is None else each
+        x = model.sample(rows, **settings)
+    if distributed.is_main() and out is not None:
+        run_folder.prepare(out.parent)
+        files = model.modality.write(x, out, each, model.classes, model.source)
+        notify(f"{rows} samples: {out if len(files) == 1 else f'{files[0]} to {files[-1]}'}")
+
+
+def _check_settings(folder: Path, model: Model | TextModel, asked: Sequence[str]) -> None:
+    """Refuse settings that this kind of model does not have."""
+    unknown = [name for name in asked if name not in model.SETTINGS]
+    if unknown:
+        option = unknown[0].replace("_", "-")
+        raise UsageError(
+            f"--{option} for {folder}",
+            f"a run that knows it; this is a model of {model.modality.name}",
+            f"unmelt show {folder}",
         )
 
 
-def _pictured(
-    model: Model,
-    rows: int,
-    label: str | None,
-    caption: str | None,
-    guidance: float,
-    steps: int | None,
-    seed: int,
-    out: Path,
-) -> None:
-    if out.suffix == ".txt":
-        raise UsageError(f"the output {out}", "a name that ends in .png or .npy", f"--out {out.with_suffix('.png')}")
-    run.writable(out.parent)
-    each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
-    which = class_named(label, model.classes) if each is None else each
-    x = model.sample(rows, label=which, caption=caption, guidance=guidance, steps=steps, seed=seed)
-    if not processes.first():
-        return
-    run.prepare(out.parent)
-    if out.suffix == ".npy":
-        array = BytesIO()
-        np.save(array, x.numpy())
-        write(out, array.getvalue())
-    else:
-        model.draw(x, each, out)
-    notify(f"{rows} samples: {out}")
-
-
-def _check_text_out(out: Path | None) -> None:
+def _check_output(out: Path | None, model: Model | TextModel) -> Path | None:
+    """Refuse an output whose suffix is no format of this kind of data, or whose folder cannot be written to."""
     if out is not None:
-        if out.suffix != ".txt":
-            raise UsageError(f"the output {out}", "a name that ends in .txt", f"--out {out.with_suffix('.txt')}")
-        run.writable(out.parent)
+        if out.suffix not in model.modality.suffixes:
+            wanted = " or ".join(model.modality.suffixes)
+            instead = f"--out {out.with_suffix(model.modality.suffixes[0])}"
+            raise UsageError(f"the output {out}", f"a name that ends in {wanted}", instead)
+        run_folder.writable(out.parent)
+    return out
 
 
 def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]:
-    """The texts, shown in the terminal as they resolve."""
+    """Sample texts and show them in the terminal at every step."""
     texts: list[str] = []
-    with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as live:
+    with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as display:
         for frame in model.trajectory(rows, **settings):
             texts = frame.text
-            live.update(Text(f"\n{BETWEEN}\n".join(texts)), refresh=True)
+            display.update(Text(f"\n{BETWEEN}\n".join(texts)), refresh=True)
     return texts
 
 
-def _written(texts: list[str], out: Path | None) -> None:
-    whole = f"\n{BETWEEN}\n".join(texts)
+def _write_texts(texts: list[str], out: Path | None) -> None:
     if out is None:
-        print(whole)
+        print(f"\n{BETWEEN}\n".join(texts))
         return
-    run.prepare(out.parent)
-    write(out, (whole + "\n").encode())
+    run_folder.prepare(out.parent)
+    TextModality().write(texts, out)
     notify(f"{len(texts)} texts: {out}")
 
 
@@ -176,23 +173,27 @@ def infill(
     out: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Fill the gaps of a text in view of all that stands around them.
+    """Fill the gaps in a text, conditioned on the text on both sides of them.
 
     Args:
-        file: The text, with a marker for every gap.
-        marker: What stands for a gap.
-        tokens: In each gap.
-        rows: How many ways to fill them.
-        temperature: 1 is the model's own belief; towards 0, only the likeliest token.
-        top_p: The share of each belief that is kept.
-        order: How it is written; own is how the recipe says.
-        threshold: Write all tokens at once that are at least this probable.
-        entropy_budget: Write as many tokens at once as lose no more than this by it.
-        min_distance: Tokens written at once stand so far from one another.
-        steps: Network evaluations, about; the model's own number if not given.
-        seed: The same seed gives the same text.
-        out: A .txt file; the terminal if not given.
-        device: What to compute on: auto, cpu or cuda.
+        folder: The run folder.
+        file: A text file with a marker in place of every gap.
+        marker: The marker.
+        tokens: Tokens to fill each gap with.
+        rows: Number of samples.
+        temperature: Sampling temperature; 1 is the model's own distribution, near 0 is greedy.
+        top_p: Nucleus sampling: sample from the most probable tokens of this total probability.
+        order: The order in which tokens are unmasked; own is the recipe's sampler.
+        threshold: At each step, unmask all tokens that are at least this probable.
+        entropy_budget: At each step, unmask as many tokens as a joint entropy of so many nats allows.
+        min_distance: Least distance, in tokens, between tokens that are unmasked in the same step.
+        steps: Network evaluations per sample, approximately. Default: the model's own number.
+        seed: Seed of the samples; the same seed gives the same text.
+        out: A .txt file to write. Default: the terminal.
+        device: Where to compute: auto, cpu or cuda.
+
+    Raises:
+        UsageError: If the file cannot be read or has no marker in it, or the run is not a model of text.
     """
     corrected = f"a file in which {marker or '<gap>'} stands for what is missing"
     try:
@@ -206,8 +207,8 @@ def infill(
         raise UsageError("an empty marker", "what stands in the text for a gap", "--marker '<gap>'")
     if not text.strip():
         raise UsageError(f"{file}, which is empty", f"text with {marker!r} where the gap is", corrected)
-    _check_text_out(out)
     model = of_text(folder, device)
+    _check_output(out, model)
     texts = model.infill(
         [text] * rows,
         marker=marker,
@@ -218,4 +219,4 @@ def infill(
         seed=[fold(seed, row) for row in range(rows)],
         sampler=text_sampler(model, order, threshold, entropy_budget, min_distance),
     )
-    _written(texts, out)
+    _write_texts(texts, out)

@@ -1,4 +1,4 @@
-"""`unmelt export | push`: to other libraries, and to the Hub."""
+"""`unmelt export | push`: write a run for another library, and upload it to the Hub."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import tyro
 
 from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, of_numbers
-from unmelt.interop import chosen, to_diffusers
+from unmelt.interop import sampler_for_export, to_diffusers
 from unmelt.model import load
 from unmelt.sampler import Euler, grid
 
@@ -21,19 +21,21 @@ def export(
     sampler: Literal["own", "euler"] = "own",
     steps: int | None = None,
 ) -> None:
-    """Write a run as another library loads it, with the same images from the same noise.
+    """Write a run in the format of another library, which makes the same images of the same noise.
 
     Args:
+        folder: The run folder.
         to: The library.
-        out: A new folder; RUN-diffusers if not given.
-        sampler: The model's own, or DPM-Solver++(2M) for what was learned; or Euler's method, which every library has.
-        steps: Network evaluations; the model's own number if not given.
+        out: A new folder. Default: RUN-diffusers.
+        sampler: own is the model's sampler, or DPM-Solver++(2M) in place of a tuned or learned one; euler is Euler's
+            method, which every library has.
+        steps: Network evaluations per sample. Default: the model's own number.
     """
     model = of_numbers(folder, "cpu")
-    way = chosen(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
-    taken = way[1] if steps is None else replace(way[1], steps=steps)
+    solver, times = sampler_for_export(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
+    times = times if steps is None else replace(times, steps=steps)
     out = out or folder.with_name(f"{folder.name}-{to}")
-    to_diffusers(model, out, sampler=way[0], grid=taken)
+    to_diffusers(model, out, sampler=solver, grid=times)
     notify(f"{to}: {out}")
 
 
@@ -45,13 +47,14 @@ def push(
     license: str | None = None,
     message: str | None = None,
 ) -> None:
-    """Put a run onto the Hub as OWNER/NAME: description, weights, and a model card; not its checkpoint.
+    """Upload a run to the Hub as OWNER/NAME: its config.json, weights and a model card, without its checkpoints.
 
     Args:
+        folder: The run folder.
         name: The repository, as OWNER/NAME.
-        private: Make a new repository private.
-        license: Of the weights, by its short name; what an earlier card said if not given.
-        message: Of the commit.
+        private: Make the repository private if it is new.
+        license: License of the weights, by its short name. Default: that of an earlier card.
+        message: The commit message.
     """
     model = load(folder, "cpu")
     address = model.push_to_hub(name, private=private or None, commit_message=message, license=license)

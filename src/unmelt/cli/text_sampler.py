@@ -1,4 +1,4 @@
-"""How text is to be written, from what is asked for on the command line."""
+"""The sampler of text that the command line's options describe."""
 
 from typing import Literal
 
@@ -35,7 +35,23 @@ ORDERS = {
 def text_sampler(
     model: TextModel, order: Order, threshold: float | None, entropy_budget: float | None, min_distance: int | None
 ) -> Sampler | None:
-    """The way that is asked for; None for the model's own."""
+    """Make the sampler that the options describe.
+
+    Args:
+        model: The model.
+        order: The order in which tokens are unmasked, or another sampler of tokens; "own" is the model's sampler. A
+            threshold, budget or distance with "own" means "confidence".
+        threshold: Unmask all tokens that are at least this probable; None for a fixed number of steps.
+        entropy_budget: Unmask as many tokens as a joint entropy of so many nats allows; None for a fixed number of
+            steps.
+        min_distance: Least distance, in tokens, between tokens that are unmasked in the same step; None for 1.
+
+    Returns:
+        The sampler; None for the model's own.
+
+    Raises:
+        UsageError: If both a threshold and an entropy budget are given, or one with an order that cannot use it.
+    """
     given = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance}
     paced = [name for name, value in given.items() if value is not None]
     if threshold is not None and entropy_budget is not None:
@@ -45,9 +61,8 @@ def text_sampler(
     if order == "own":
         return None
     if order in ORDERS:
-        by_blocks = (
-            isinstance(model.denoiser, CachedDenoiser) and min_distance is None
-        )  # one after the other, with the exact cache
+        # block by block, with the exact cache
+        by_blocks = isinstance(model.denoiser, CachedDenoiser) and min_distance is None
         end = model.tokenizer.special("end")
         return Unmask(
             ORDERS[order],

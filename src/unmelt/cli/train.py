@@ -1,4 +1,4 @@
-"""`unmelt train RECIPE`: a form made from the recipe's own settings."""
+"""`unmelt train RECIPE`: the options are the recipe's arguments, and those of `Execution`."""
 
 import inspect
 from collections.abc import Sequence
@@ -9,20 +9,39 @@ from typing import Any
 
 import tyro
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.cli.output import notify
 from unmelt.cli.recipes import first_line
 from unmelt.device import device_named
 from unmelt.errors import UsageError, nearest
 from unmelt.model import load
 from unmelt.recipe import RECIPES
-from unmelt.recipe.recorded import Folder
-from unmelt.train import Execution, processes
+from unmelt.recipe.origin import Folder
+from unmelt.train import Execution, distributed
 from unmelt.train.logger import logger_names
+
+COMMON = """\
+    out: The run folder to write. An interrupted run in it is resumed.
+    device: Where to compute: auto, cpu or cuda.
+    log_to: Where to log besides the run folder: tensorboard, wandb, trackio, none, or auto (TensorBoard if installed).
+    snapshot_every: Steps between snapshots of the weight averages, for `unmelt average`; 0 keeps none.
+    gradient_accumulation: Micro-batches per step. More need less memory.
+    activation_checkpointing: Recompute activations in the backward pass instead of storing them.
+    compile: Compile the network with torch.compile.
+    shard: Shard weights and optimizer state over the processes (FSDP2).
+"""
+"""Help of the options that all recipes have."""
 
 
 def train(args: Sequence[str]) -> None:
-    """Parse `RECIPE --out DIR [settings]` and train."""
+    """Parse `RECIPE --out DIR [settings]` and train.
+
+    Args:
+        args: The arguments after `unmelt train`.
+
+    Raises:
+        UsageError: If there is no such recipe, or a setting is refused.
+    """
     if not args or args[0] in ("-h", "--help"):
         names = "\n".join(f"  {name:10}  {first_line(name)}" for name in RECIPES)
         print(f"usage: unmelt train RECIPE --out DIR [settings]\n\n{names}\n")
@@ -41,7 +60,7 @@ def train(args: Sequence[str]) -> None:
 
     device_named(device)
     logger_names(log_to)
-    run.writable(out)
+    run_folder.writable(out)
     model = RECIPES[name](**settings)
     assert model.training is not None
     model.training = replace(model.training, snapshot_every=snapshots)
@@ -52,17 +71,17 @@ def train(args: Sequence[str]) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on from here") from None
     except SystemExit:
-        notify("told to end: saved, and the same command goes on from here")
+        notify("terminated: saved, and the same command goes on from here")
         raise
-    if not processes.first():
+    if not distributed.is_main():
         return
-    model = load(out, device)  # whole, whatever it was spread over
-    seen = model.show(out / "samples")
-    notify(f"trained: {out} (samples in {seen}, losses in {out / 'loss.png'})")
+    model = load(out, device)  # in one piece, also if training sharded it
+    shown = model.show(out / "samples")
+    notify(f"trained: {out} (samples in {shown}, losses in {out / 'loss.png'})")
 
 
 def _form(name: str) -> type:
-    """What the command line asks for to run a recipe: where, on what, and the recipe's own settings."""
+    """A dataclass of the options of `unmelt train NAME`, for tyro."""
     fields: list[Any] = [("out", Path), ("device", str, field(default="auto")), ("log_to", str, field(default="auto"))]
     fields.append(("snapshot_every", int, field(default=0)))
     fields += [(one.name, type(one.default), field(default=one.default)) for one in dataclass_fields(Execution)]
@@ -70,14 +89,5 @@ def _form(name: str) -> type:
         kind = Path if p.annotation == Folder else p.annotation
         fields.append((p.name, kind) if p.default is p.empty else (p.name, kind, field(default=p.default)))
     form = make_dataclass(name, fields, kw_only=True)
-    form.__doc__ = inspect.cleandoc(RECIPES[name].__doc__ or "") + (
-        "\n    out: The run folder to write; an interrupted run in it goes on."
-        "\n    device: What to compute on: auto, cpu or cuda."
-        "\n    log_to: Who else is told: tensorboard, wandb, trackio, none, or auto: TensorBoard where it is installed."
-        "\n    snapshot_every: Steps between snapshots of averages, for `unmelt average` afterwards; 0 for none."
-        "\n    gradient_accumulation: Parts that a batch is worked through in, where all of it does not fit."
-        "\n    activation_checkpointing: Work activations out again for the gradient rather than keep them."
-        "\n    compile: Let torch compile the network."
-        "\n    shard: Of several processes, each keeps a part of weights and optimizer (FSDP2)."
-    )
+    form.__doc__ = inspect.cleandoc(RECIPES[name].__doc__ or "").replace("Args:\n", f"Args:\n{COMMON}", 1)
     return form

@@ -1,10 +1,10 @@
-"""Between data space and model space."""
+"""Codecs: between data space and model space."""
 
 from unmelt.codec.affine import Affine
 from unmelt.codec.bpe import BPE
 from unmelt.codec.bytes import Bytes
-from unmelt.codec.codec import Codec
+from unmelt.codec.codec import Bijection, Codec
 from unmelt.codec.symbols import Symbols
 from unmelt.codec.tokenizer import Tokenizer
 
-__all__ = ["BPE", "Affine", "Bytes", "Codec", "Symbols", "Tokenizer"]
+__all__ = ["BPE", "Affine", "Bijection", "Bytes", "Codec", "Symbols", "Tokenizer"]

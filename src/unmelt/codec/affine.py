@@ -7,6 +7,7 @@ Diffusion adds noise of unit size, so data should be centred and of about unit s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.errors import UsageError
+from unmelt.rng import Random
 
 
 @final
@@ -21,8 +23,14 @@ from unmelt.errors import UsageError
 class Affine:
     """One shift and one scale for all numbers.
 
-    clamp   (low, high) in data space: decoded numbers beyond are set to it. A model's samples overshoot a little
-            where data have hard ends, as pixels do. Encoding never clamps.
+    Args:
+        shift: The number in data space that becomes 0.
+        scale: The units of data space that become 1, above 0.
+        clamp: (low, high) in data space, to which decoded numbers are clamped, since samples overshoot a little where
+            data have hard limits, as pixels do. Encoding never clamps. None: no limits.
+
+    Raises:
+        UsageError: If the shift is not finite, the scale is not a positive number, or the limits are not in order.
     """
 
     shift: float = 0.0
@@ -43,14 +51,24 @@ class Affine:
 
     @classmethod
     def images(cls) -> Affine:
-        """Pixels in [0, 1] to [-1, 1]; decoded pixels are never out of range."""
+        """The codec of images: pixels in [0, 1] become [-1, 1], and decoded pixels are clamped to [0, 1]."""
         return cls(shift=0.5, scale=0.5, clamp=(0.0, 1.0))
 
-    def encode(self, x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def encode(self, x: Float[Tensor, "*n"], rng: Random | None = None) -> Float[Tensor, "*n"]:
         return (x - self.shift) / self.scale
 
+    def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shape)
+
     def log_det(self, dim: int) -> float:
-        """log |dz / dx| of rows of `dim` numbers: what a log density gains when it is stated in data space."""
+        """log |dz / dx| of a row, which converts a log-density in model space to one in data space by addition.
+
+        Args:
+            dim: Numbers in a row.
+
+        Returns:
+            Nats.
+        """
         return -dim * math.log(self.scale)
 
     def decode(self, z: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

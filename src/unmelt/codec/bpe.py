@@ -1,7 +1,7 @@
-"""Byte-pair encoding (Sennrich et al., 2016): bytes, and what is often side by side as one token.
+"""Byte-pair encoding (Sennrich et al., 2016): bytes, and one token for each frequent sequence of bytes.
 
 Learned and applied by the `tokenizers` library, on bytes, so that any text can be encoded. A tokenizer is its merges,
-in order: token number 256 + k is what merge k makes.
+in order: merge k makes token 256 + k.
 """
 
 import json
@@ -21,13 +21,28 @@ from unmelt.errors import UsageError
 @final
 @dataclass(frozen=True)
 class BPE:
-    """merges   "left right" for each, first merged first, in the printable letters that stand for bytes"""
+    """A byte-pair tokenizer.
+
+    Args:
+        merges: "left right" for each merge, in the order they are applied, in printable letters that stand for bytes.
+    """
 
     merges: tuple[str, ...]
 
     @classmethod
     def learned(cls, texts: Iterable[str], vocabulary: int) -> "BPE":
-        """From these texts, with this many tokens in all, or fewer where there is not that much to merge."""
+        """Learn the merges from texts.
+
+        Args:
+            texts: The texts to learn from.
+            vocabulary: Tokens in all, special ones included; there are fewer if the texts have fewer pairs to merge.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            UsageError: If the vocabulary leaves no room for a merge, or the `tokenizers` library is not installed.
+        """
         merges = vocabulary - 256 - len(SPECIAL)
         if merges < 1:
             raise UsageError(f"vocabulary={vocabulary}", f"more than {256 + len(SPECIAL)}", "vocabulary=2048")
@@ -59,8 +74,8 @@ class BPE:
         return list(self._tokenizer.encode(text).ids)
 
     def decode(self, tokens: Iterable[int]) -> str:
-        most = self.vocabulary - len(SPECIAL)
-        return str(self._tokenizer.decode([token for token in tokens if token < most]))
+        first_special = self.vocabulary - len(SPECIAL)
+        return str(self._tokenizer.decode([token for token in tokens if token < first_special]))
 
     def special(self, name: str) -> int:
         return self.vocabulary - len(SPECIAL) + SPECIAL.index(name)

@@ -1,4 +1,4 @@
-"""Text as its bytes: 256 tokens, nothing to learn, every language alike."""
+"""Text as UTF-8 bytes: 256 tokens, nothing to learn, the same for every language."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from unmelt.codec.tokenizer import SPECIAL
 @final
 @dataclass(frozen=True)
 class Bytes:
-    """UTF-8."""
+    """A tokenizer with one token for each byte of UTF-8."""
 
     @property
     def vocabulary(self) -> int:
@@ -28,7 +28,7 @@ class Bytes:
         return list(text.encode())
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Bytes that are no UTF-8, as a sample may have them, become replacement characters."""
+        """Decode bytes. Those that are not UTF-8, which samples may contain, become replacement characters."""
         return bytes(token for token in tokens if token < 256).decode(errors="replace")
 
     def special(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Text in a small alphabet: one token for each of its letters."""
+"""Text in a small alphabet: one token for each letter."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,14 @@ from unmelt.errors import UsageError
 @final
 @dataclass(frozen=True)
 class Symbols:
-    """letters   all that there are, each once; letter k is token k"""
+    """A tokenizer with one token for each letter of an alphabet.
+
+    Args:
+        letters: The alphabet, each letter once; letter k is token k.
+
+    Raises:
+        UsageError: If there is no letter or one is repeated.
+    """
 
     letters: str
 
@@ -32,9 +39,9 @@ class Symbols:
         return torch.tensor([len(letter.encode()) for letter in self.letters] + [0] * len(SPECIAL))
 
     def encode(self, text: str) -> list[int]:
-        strange = sorted(set(text) - set(self.letters))
-        if strange:
-            raise UsageError(f"text with {''.join(strange[:10])!r} in it", f"letters of {self.letters!r} alone")
+        unknown = sorted(set(text) - set(self.letters))
+        if unknown:
+            raise UsageError(f"text with {''.join(unknown[:10])!r} in it", f"letters of {self.letters!r} alone")
         return [self.letters.index(letter) for letter in text]
 
     def decode(self, tokens: Iterable[int]) -> str:

@@ -1,4 +1,4 @@
-"""Text to tokens and back."""
+"""The interface of tokenizers, from text to tokens and back."""
 
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
@@ -7,25 +7,48 @@ from jaxtyping import Int64
 from torch import Tensor
 
 SPECIAL = ("end", "padding", "prefix", "suffix", "middle")
-"""Tokens that stand for no text, after all that do: the end of a document; what fills a row up after it; and the marks
-of a row that is written out of order, its suffix first."""
+"""Tokens that stand for no text, numbered after all others: the end of a document, padding after it, and the markers of
+a row that is rearranged to fill in the middle, with its suffix first."""
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Lossless: decode(encode(text)) is the text. Specials decode to nothing."""
+    """A lossless tokenizer: decode(encode(text)) is the text. Special tokens decode to nothing."""
 
     @property
     def vocabulary(self) -> int:
-        """All tokens, specials too."""
+        """The number of tokens, special ones included."""
 
     @property
     def sizes(self) -> Int64[Tensor, " vocabulary"]:
-        """Bytes of text that each token stands for."""
+        """[vocabulary], the bytes of text that each token stands for; 0 for special tokens."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text.
 
-    def decode(self, tokens: Iterable[int]) -> str: ...
+        Args:
+            text: Any text that the tokenizer can represent.
+
+        Returns:
+            The tokens, without special ones.
+        """
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of tokens.
+
+        Args:
+            tokens: Any tokens; special ones are left out.
+
+        Returns:
+            The text.
+        """
 
     def special(self, name: str) -> int:
-        """One of `SPECIAL`."""
+        """The number of a special token.
+
+        Args:
+            name: One of `SPECIAL`.
+
+        Returns:
+            The token.
+        """

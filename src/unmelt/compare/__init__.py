@@ -1,5 +1,5 @@
-"""The honest compare: autoregression and diffusion side by side, everything measured here and now."""
+"""Compare autoregression and diffusion side by side, with every number measured in the same run."""
 
-from unmelt.compare.page import Page, compare
+from unmelt.compare.report import Report, compare
 
-__all__ = ["Page", "compare"]
+__all__ = ["Report", "compare"]

@@ -1,4 +1,4 @@
-"""The ways in which a model of text can write, each with the settings that it is asked with."""
+"""The decoding modes of a text model, each with the settings that select it."""
 
 from typing import Any, NamedTuple
 
@@ -20,11 +20,13 @@ from unmelt.sampler.tokens import (
 
 
 class DecodingMode(NamedTuple):
-    """
-    name       how it is called in tables
-    order      in which tokens come
-    settings   of `TextModel.sample`
-    steps      passes that the settings ask for; 0 where the text itself decides
+    """One way for a text model to generate.
+
+    Args:
+        name: Its name in tables.
+        order: Order in which tokens are generated, for tables.
+        settings: Keyword arguments for `TextModel.sample`.
+        steps: Number of passes that the settings ask for; 0 if it depends on the text.
     """
 
     name: str
@@ -34,28 +36,37 @@ class DecodingMode(NamedTuple):
 
 
 def decoding_modes(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[DecodingMode]:
-    """All that this model can do for so many tokens."""
+    """All decoding modes of a model.
+
+    Args:
+        model: The text model.
+        tokens: Number of tokens to generate.
+        steps: Numbers of steps to try with samplers of any order.
+
+    Returns:
+        The modes.
+    """
     if isinstance(model.denoiser, Autoregressive):
         return _one_by_one(LeftToRight(), "left to right", 1, tokens)
     if isinstance(model.denoiser, Blockwise):
         block = model.denoiser.block
         order = f"by confidence, in blocks of {block}"
         found = [*_one_by_one(Confidence(), order, block, tokens), *_in_blocks(order, tokens)]
-        return [*found, *_freely(model, tokens, steps)] if model.denoiser.bidirectional else found
-    return _freely(model, tokens, steps)
+        return [*found, *_any_order(model, tokens, steps)] if model.denoiser.bidirectional else found
+    return _any_order(model, tokens, steps)
 
 
 def _one_by_one(which: Order, order: str, block: int, tokens: int) -> list[DecodingMode]:
     one = {"steps": tokens}
     return [
-        DecodingMode("a token a pass, cached", order, {**one, "sampler": Unmask(which, cache=True)}, tokens),
-        DecodingMode("a token a pass, read anew", order, {**one, "sampler": Unmask(which, block=block)}, tokens),
+        DecodingMode("one token per pass, cached", order, {**one, "sampler": Unmask(which, cache=True)}, tokens),
+        DecodingMode("one token per pass, no cache", order, {**one, "sampler": Unmask(which, block=block)}, tokens),
     ]
 
 
 PACES = {
-    **{f"all above {least}": Threshold(least) for least in (0.9, 0.7, 0.5, 0.3)},
-    **{f"{nats} nats a pass": EntropyBound(nats) for nats in (0.1, 0.5, 1.0)},
+    **{f"confidence above {least}": Threshold(least) for least in (0.9, 0.7, 0.5, 0.3)},
+    **{f"{nats} nats per pass": EntropyBound(nats) for nats in (0.1, 0.5, 1.0)},
 }
 
 
@@ -66,44 +77,57 @@ def _in_blocks(order: str, tokens: int) -> list[DecodingMode]:
     ]
 
 
-def _freely(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[DecodingMode]:
-    """All places open to begin with."""
+def _any_order(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[DecodingMode]:
+    """Modes that may unmask any place at any time."""
     fewer = [each for each in steps if each < tokens]
     found = [
         DecodingMode(f"{each} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(each)}, each)
         for each in fewer
     ]
     if not isinstance(model.denoiser.process, Mask):
-        many = DecodingMode(f"{tokens} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(tokens)}, tokens)
-        half = max(1, tokens // 2)
-        mended = DecodingMode(
-            f"{half} steps, mended", "any", {"sampler": PredictorCorrector(), "grid": grid.uniform(half)}, 2 * half - 1
+        one_each = DecodingMode(
+            f"{tokens} steps", "any", {"sampler": Ancestral(), "grid": grid.uniform(tokens)}, tokens
         )
-        return [*found, many, mended]
+        half = max(1, tokens // 2)
+        corrected = DecodingMode(
+            f"{half} steps, predictor-corrector",
+            "any",
+            {"sampler": PredictorCorrector(), "grid": grid.uniform(half)},
+            2 * half - 1,
+        )
+        return [*found, one_each, corrected]
     by_confidence = Confidence()
     one = {"steps": tokens}
     return [
         *found,
-        DecodingMode("a token a pass, any order", "any", {"sampler": FirstHitting(), "steps": 1}, tokens),
+        DecodingMode("one token per pass, any order", "any", {"sampler": FirstHitting(), "steps": 1}, tokens),
         DecodingMode(
-            "a token a pass, the surest first", "by confidence", {**one, "sampler": Unmask(by_confidence)}, tokens
+            "one token per pass, most confident first",
+            "by confidence",
+            {**one, "sampler": Unmask(by_confidence)},
+            tokens,
         ),
-        DecodingMode("all above 0.9", "by confidence", {**one, "sampler": Unmask(by_confidence, Threshold(0.9))}, 0),
         DecodingMode(
-            "0.1 nats a pass", "by confidence", {**one, "sampler": Unmask(by_confidence, EntropyBound(0.1))}, 0
+            "confidence above 0.9", "by confidence", {**one, "sampler": Unmask(by_confidence, Threshold(0.9))}, 0
         ),
-        *_apart(by_confidence, "the surest first", "by confidence"),
-        *_apart(Random(), "any order", "any"),
+        DecodingMode(
+            "0.1 nats per pass", "by confidence", {**one, "sampler": Unmask(by_confidence, EntropyBound(0.1))}, 0
+        ),
+        *_spaced(by_confidence, "most confident first", "by confidence"),
+        *_spaced(Random(), "any order", "any"),
         *_approximate_cache(model, tokens),
     ]
 
 
-def _apart(which: Order, name: str, order: str) -> list[DecodingMode]:
-    """Tokens that stand far apart say little of one another, so that many can be written at once. Rows need not wait
-    for one another but at a few times of the grid."""
+def _spaced(which: Order, name: str, order: str) -> list[DecodingMode]:
+    """Modes that keep the tokens of one pass at a minimal distance.
+
+    Distant tokens depend little on each other, so many can be unmasked at once. Rows wait for each other only at a few
+    times of the grid.
+    """
     return [
         DecodingMode(
-            f"{nats:g} nats a pass, {places} apart, {name}",
+            f"{nats:g} nats per pass, {places} apart, {name}",
             order,
             {"steps": 8, "sampler": Unmask(which, EntropyBound(nats), min_distance=places)},
             0,
@@ -113,9 +137,11 @@ def _apart(which: Order, name: str, order: str) -> list[DecodingMode]:
 
 
 def _approximate_cache(model: TextModel, tokens: int) -> list[DecodingMode]:
-    """With the approximate cache, which is for networks that know no blocks."""
+    """The mode with the approximate block cache, for networks without blocks."""
     if isinstance(model.denoiser, Blockwise):
         return []
     sampler = Unmask(Confidence(), Threshold(0.9), cache=True)
     settings = {"steps": tokens, "sampler": sampler, "cache_block": 32}
-    return [DecodingMode("all above 0.9, blocks of 32, approximate cache", "by confidence, in blocks", settings, 0)]
+    return [
+        DecodingMode("confidence above 0.9, blocks of 32, approximate cache", "by confidence, in blocks", settings, 0)
+    ]

@@ -1,4 +1,4 @@
-"""What writing costs: passes, time and arithmetic."""
+"""Cost of generation: passes, time and arithmetic."""
 
 import time
 from collections.abc import Iterator
@@ -16,11 +16,14 @@ from unmelt.model import TextModel
 
 @dataclass(frozen=True)
 class Speed:
-    """
-    passes             of the network a row, which may wait while others are read
-    tokens_per_second  of all rows together
-    first_token        seconds until the first place of the text stands as it will stay
-    flops_per_token    floating-point operations of the network for each token written
+    """Cost of generating a batch.
+
+    Args:
+        rows: Rows in the batch.
+        passes: Network passes per row; a row may wait while others are passed through the network.
+        tokens_per_second: Tokens per second of all rows together.
+        first_token: Seconds until the first token of the first row has its final value.
+        flops_per_token: Floating-point operations of the network per generated token.
     """
 
     rows: int
@@ -30,47 +33,71 @@ class Speed:
     flops_per_token: float
 
 
-class Passes:
-    """Counts rows that are read while it is inside `counted`."""
+class PassCounter:
+    """A forward hook that counts the rows passed through a network, see `count_passes`."""
 
     def __init__(self) -> None:
         self.rows = 0
 
-    def __call__(self, _: nn.Module, read: tuple[Any, ...], __: Any) -> None:
-        self.rows += len(read[0])
+    def __call__(self, _: nn.Module, inputs: tuple[Any, ...], __: Any) -> None:
+        """Count the rows of one forward call.
+
+        Args:
+            inputs: The call's positional inputs; the first has one entry for each row.
+        """
+        self.rows += len(inputs[0])
 
 
 @contextmanager
-def counted(network: nn.Module) -> Iterator[Passes]:
-    passes = Passes()
-    handle = network.register_forward_hook(passes)
+def count_passes(network: nn.Module) -> Iterator[PassCounter]:
+    """Count the rows that pass through a network inside a `with` block.
+
+    Args:
+        network: The network.
+
+    Yields:
+        The counter; `.rows` is the count.
+    """
+    counter = PassCounter()
+    handle = network.register_forward_hook(counter)
     try:
-        yield passes
+        yield counter
     finally:
         handle.remove()
 
 
 def speed(model: TextModel, mode: DecodingMode, tokens: int, rows: int, repeats: int = 2) -> Speed:
-    """Of a batch of rows written from nothing; the fastest of so many, after one to warm up and count."""
-    with counted(model.denoiser.backbone) as passes, FlopCounterMode(display=False) as flops:
-        _written(model, mode, tokens, rows, 0)
+    """Measure the cost of generating a batch without a prompt: the fastest of several repeats after a warm-up.
+
+    Args:
+        model: The text model.
+        mode: The decoding mode.
+        tokens: Tokens in each row.
+        rows: Rows in the batch.
+        repeats: Number of timed repeats.
+
+    Returns:
+        The cost.
+    """
+    with count_passes(model.denoiser.backbone) as passes, FlopCounterMode(display=False) as flops:
+        _timed(model, mode, tokens, rows, 0)
     best, first = float("inf"), float("inf")
     for repeat in range(repeats):
-        taken, until_first = _written(model, mode, tokens, rows, repeat)
-        best, first = min(best, taken), min(first, until_first)
+        seconds, until_first = _timed(model, mode, tokens, rows, repeat)
+        best, first = min(best, seconds), min(first, until_first)
     total = flops.get_total_flops()
     return Speed(rows, passes.rows / rows, rows * tokens / best, first, total / (rows * tokens))
 
 
-def _written(model: TextModel, mode: DecodingMode, tokens: int, rows: int, seed: int) -> tuple[float, float]:
-    """(seconds in all, seconds until the first place of the first row was final)."""
-    start, seen = time.perf_counter(), list[tuple[float, int]]()
+def _timed(model: TextModel, mode: DecodingMode, tokens: int, rows: int, seed: int) -> tuple[float, float]:
+    """(total seconds, seconds until the first token of the first row was final)."""
+    start, history = time.perf_counter(), list[tuple[float, int]]()
     x = torch.zeros(1, 1)
     for frame in model.trajectory(rows, length=tokens, seed=seed, **mode.settings):
         x = frame.x
-        seen.append((time.perf_counter() - start, int(x[0, 0])))
-    return seen[-1][0], next(at for at, token in seen if _stays(token, x, seen, at))
+        history.append((time.perf_counter() - start, int(x[0, 0])))
+    return history[-1][0], next(at for at, token in history if _is_final(token, x, history, at))
 
 
-def _stays(token: int, x: Tensor, seen: list[tuple[float, int]], at: float) -> bool:
-    return all(later == int(x[0, 0]) for when, later in seen if when >= at)
+def _is_final(token: int, x: Tensor, history: list[tuple[float, int]], at: float) -> bool:
+    return all(later == int(x[0, 0]) for when, later in history if when >= at)

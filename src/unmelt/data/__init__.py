@@ -1,19 +1,19 @@
-"""How files become batches."""
+"""Data: files, arrays and generators as sources of batches."""
 
 from unmelt.data.digits import digits
-from unmelt.data.facts import facts
 from unmelt.data.fill_in_the_middle import FillInTheMiddle
 from unmelt.data.images import Report, images
 from unmelt.data.prefetcher import Prefetcher
 from unmelt.data.python_source import python_source
-from unmelt.data.questions import GAP, Questions
+from unmelt.data.questions import GAP_MARKER, Questions
+from unmelt.data.reversal_facts import reversal_facts
 from unmelt.data.source import Arrays, Source
 from unmelt.data.sudoku import Sudoku
-from unmelt.data.text import Document, documents, packed, parted
+from unmelt.data.text import Document, documents, pack_tokens, split_documents
 from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
 
 __all__ = [
-    "GAP",
+    "GAP_MARKER",
     "Arrays",
     "Checkerboard",
     "Document",
@@ -30,9 +30,9 @@ __all__ = [
     "TwoModes",
     "digits",
     "documents",
-    "facts",
     "images",
-    "packed",
-    "parted",
+    "pack_tokens",
     "python_source",
+    "reversal_facts",
+    "split_documents",
 ]

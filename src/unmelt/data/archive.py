@@ -1,7 +1,7 @@
-"""Images in zip and tar files, read where they lie and never unpacked to disk; WebDataset's shards among them.
+"""Images in zip and tar files, read in place and never unpacked to disk; WebDataset shards are tar files of this kind.
 
-pets.zip, pets.tar                 as a folder: subfolders are classes, .txt beside an image is its caption
-shard-{000..012}.tar, shards/*.tar WebDataset: what has one key is one example: key.jpg with key.txt, key.cls, key.json
+pets.zip, pets.tar                 like a folder: subfolders are classes, a .txt beside an image is its caption
+shard-{000..012}.tar, shards/*.tar WebDataset: files with the same key form one example: key.jpg, .txt, .cls, .json
 """
 
 import json
@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unmelt.data.item import SUFFIXES, Item, Listing
-from unmelt.data.metadata import CAPTIONS, LABELS, column, in_table, known
+from unmelt.data.image_item import SUFFIXES, Item, Listing
+from unmelt.data.labels_and_captions import CAPTIONS, LABELS, check_columns, column, read_metadata
 from unmelt.errors import UsageError
 
 LARGEST = 1 << 30
@@ -27,7 +27,19 @@ Members = dict[str, Callable[[], bytes]]
 
 
 def archive(paths: Sequence[Path], label: str, caption: str) -> Listing:
-    """All images of these archives, in a fixed order."""
+    """List all images of some archives, in a fixed order.
+
+    Args:
+        paths: The archives, read in this order.
+        label: Column of class names in metadata or JSON; "auto" for a usual name, "" for no classes.
+        caption: Column of captions; "auto" for a usual name or a .txt beside each image, "" for none.
+
+    Returns:
+        The listing; its stamp is made of the archives' paths, sizes and modification times.
+
+    Raises:
+        UsageError: If an archive cannot be read or there is no image in any of them.
+    """
     items, loose = [], 0
     for path in paths:
         found = _items(_members(path), label, caption, path.name)
@@ -40,7 +52,17 @@ def archive(paths: Sequence[Path], label: str, caption: str) -> Listing:
 
 
 def shards(pattern: str) -> list[Path]:
-    """The files that a pattern with {000..012} or * means."""
+    """The files that a pattern with {000..012} or * stands for.
+
+    Args:
+        pattern: A path with one numeric range in braces, or with wildcards in its last part.
+
+    Returns:
+        The paths: in the order of the range, or sorted by name.
+
+    Raises:
+        UsageError: If nothing matches, or a file of the range does not exist.
+    """
     if span := re.search(r"\{(\d+)\.\.(\d+)\}", pattern):
         low, high = span[1], span[2]
         numbers = (str(number).zfill(len(low)) for number in range(int(low), int(high) + 1))
@@ -66,7 +88,7 @@ def _members(path: Path) -> Members:
 
 
 def _shown(name: str) -> bool:
-    """Whether a person put it there: no folder, nothing that starts with a dot, nothing of the Finder's."""
+    """Whether this is an ordinary file: no folder, no hidden file, no macOS resource fork (__MACOSX)."""
     parts = PurePosixPath(name).parts
     return not name.endswith("/") and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
@@ -114,22 +136,24 @@ def _items(members: Members, label: str, caption: str, where: str) -> Listing:
     classes = label != "" and any(len(place.parts) > 1 for place in inside.values())
     tables = {PurePosixPath(n).name: read for n, read in members.items() if PurePosixPath(n).stem == "metadata"}
     described = any(f"{PurePosixPath(name).with_suffix('')}.json" in members for name in names)
-    in_table(label, caption, bool(tables) or described, where)
-    told = known(tables, label, caption)
+    check_columns(label, caption, bool(tables) or described, where)
+    metadata = read_metadata(tables, label, caption)
     items, loose = [], 0
     for name in names:
         place = inside[name]
-        beside = _beside(name, members, label, caption, where)
-        of = beside[0] or told.labels.get(place.as_posix()) or (place.parts[0] if len(place.parts) > 1 else None)
-        if classes and of is None:
+        label_beside, caption_beside = _sidecars(name, members, label, caption, where)
+        class_folder = place.parts[0] if len(place.parts) > 1 else None
+        class_name = label_beside or metadata.labels.get(place.as_posix()) or class_folder
+        if classes and class_name is None:
             loose += 1
             continue
-        items.append(Item(name, members[name], of, beside[1] or told.captions.get(place.as_posix())))
+        text = caption_beside or metadata.captions.get(place.as_posix())
+        items.append(Item(name, members[name], class_name, text))
     return Listing(items, "", loose)
 
 
 def _common_folder(names: Sequence[str]) -> PurePosixPath:
-    """The one folder that all lie in, if an archive was made of a folder; its class folders lie below."""
+    """The folder that all images lie in, if the archive holds a single one; class folders are looked for below it."""
     parents = {PurePosixPath(name).parts[:-1] for name in names}
     top: tuple[str, ...] = ()
     while parents and all(len(p) > len(top) for p in parents) and len({p[: len(top) + 1] for p in parents}) == 1:
@@ -137,8 +161,8 @@ def _common_folder(names: Sequence[str]) -> PurePosixPath:
     return PurePosixPath(*top)
 
 
-def _beside(name: str, members: Members, label: str, caption: str, where: str) -> tuple[str | None, str | None]:
-    """(label, caption) from the files with the same key."""
+def _sidecars(name: str, members: Members, label: str, caption: str, where: str) -> tuple[str | None, str | None]:
+    """(label, caption) from the .json, .cls and .txt files with the same key."""
     stem = str(PurePosixPath(name).with_suffix(""))
     found: dict[str, Any] = {}
     if f"{stem}.json" in members:

@@ -1,7 +1,7 @@
 """Handwritten digits: 1797 real images of 8 x 8 pixels, which come with scikit-learn.
 
-The optical digits of Alpaydin and Kaynak (UCI, 1998). Real, labelled, needing no download, and small enough that a
-model learns them on a laptop in minutes.
+The optical digits of Alpaydin and Kaynak (UCI, 1998). They are real and labelled, need no download, and are small
+enough for a model to learn them on a laptop in minutes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ _SPLIT_SEED = 0
 
 
 def digits(held_out: bool = False, seed: int = 0) -> Arrays:
-    """The training digits, or the held-out fifth; [1, 8, 8] floats in [0, 1], classes "0" to "9".
+    """The training digits, or the held-out fifth.
 
-    held_out   False: the four fifths to learn from; True: the fifth that nothing may be fitted to
-    seed       of the order in which batches come; the split does not depend on it
+    Args:
+        held_out: False for the four fifths to train on; True for the fifth that nothing may be fitted to.
+        seed: Seed of the order in which batches come. The split does not depend on it.
+
+    Returns:
+        A source of images [1, 8, 8], floats in [0, 1], with the classes "0" to "9".
+
+    Raises:
+        UsageError: If scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits

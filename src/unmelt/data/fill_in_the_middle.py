@@ -1,9 +1,9 @@
-"""Rows written out of order, so that a model that reads from left to right can learn to fill a middle in.
+"""Fill in the middle (FIM): rows rearranged so that a left-to-right model can learn to infill.
 
     prefix, middle, suffix  ->  [prefix] [suffix] suffix [middle] prefix middle [end]
 
-(Bavarian et al., 2022, the second form of "SPM".) A middle goes on where its prefix ends, wherever that is, so that a
-row is cut but once; the end says where it meets the suffix. A row loses its last four tokens to the marks.
+(Bavarian et al., 2022, the second form of "SPM".) The middle continues the prefix directly, so a row is cut only once;
+the end mark says where the middle meets the suffix. The four marks take the place of a row's last four tokens.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,16 @@ from unmelt.rng import fold
 
 @final
 class FillInTheMiddle:
-    """Another source of tokens, a share of its rows cut and put in another order.
+    """A source of tokens of which a share of the rows is rearranged for fill in the middle.
 
-    marks   the tokens for prefix, suffix, middle and end
+    Args:
+        source: The source of token rows.
+        rate: Share of rows that are rearranged, from 0 to 1.
+        marks: The four tokens that stand for prefix, suffix, middle and end.
+        seed: Seed of which rows are rearranged and where they are cut.
+
+    Raises:
+        UsageError: If the rate is not within [0, 1].
     """
 
     def __init__(self, source: Source, rate: float, marks: Sequence[int], seed: int = 0) -> None:

@@ -1,24 +1,36 @@
-"""A folder of anyone's images.
+"""A folder of images.
 
     faces/*.jpg                     no classes
-    pets/cat/*.jpg  pets/dog/**     one class for each subfolder that holds images, however deep, sorted by name
-    faces/1.jpg  faces/1.txt        a caption beside each image; or metadata.csv, .jsonl or .parquet with all of them
+    pets/cat/*.jpg  pets/dog/**     one class for each subfolder that holds images at any depth, sorted by name
+    faces/1.jpg  faces/1.txt        a caption beside each image; or metadata.csv, .jsonl or .parquet for all of them
 
-Images lying beside class folders belong to no class: they are left out and counted. Names that start with a dot are
-not looked at.
+Images beside the class folders belong to no class: they are left out and counted. Names that start with a dot are
+ignored.
 """
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from unmelt.data.item import SUFFIXES, Item, Listing
-from unmelt.data.metadata import AUTO, Known, in_table, known
+from unmelt.data.image_item import SUFFIXES, Item, Listing
+from unmelt.data.labels_and_captions import AUTO, Metadata, check_columns, read_metadata
 from unmelt.errors import UsageError
 
 
 def folder(root: Path, label: str, caption: str) -> Listing:
-    """Every file that calls itself an image, in a fixed order."""
+    """List every image file of a folder, in a fixed order.
+
+    Args:
+        root: The folder.
+        label: Column of class names in a metadata file; "auto" for subfolders or a usual name, "" for no classes.
+        caption: Column of captions; "auto" for a usual name or a .txt beside each image, "" for none.
+
+    Returns:
+        The listing; its stamp is made of paths, sizes and modification times.
+
+    Raises:
+        UsageError: If there is no image in the folder.
+    """
     loose = _images(entry for entry in root.iterdir() if entry.is_file())
     subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     classed = [(path, sub.name) for sub in subfolders for path in _images(_files(sub))]
@@ -32,22 +44,22 @@ def folder(root: Path, label: str, caption: str) -> Listing:
             "a folder of images, or of one subfolder for each class",
         )
     tables = {path.name: path.read_bytes for path in root.glob("metadata.*")}
-    in_table(label, caption, bool(tables), str(root))
-    told = known(tables, label, caption)
-    if told.labels and (label != AUTO or not classed):  # a column that was named is meant, whatever folders there are
-        found = [(path, told.labels.get(path.relative_to(root).as_posix())) for path in _images(_files(root))]
+    check_columns(label, caption, bool(tables), str(root))
+    metadata = read_metadata(tables, label, caption)
+    if metadata.labels and (label != AUTO or not classed):  # a named column overrides the folders
+        found = [(path, metadata.labels.get(path.relative_to(root).as_posix())) for path in _images(_files(root))]
     stamp = repr([(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path, _ in found])
-    items = [_item(path, name, root, told, caption) for path, name in found]
-    return Listing(items, stamp, len(loose) if classed and not told.labels else 0)
+    items = [_item(path, name, root, metadata, caption) for path, name in found]
+    return Listing(items, stamp, len(loose) if classed and not metadata.labels else 0)
 
 
-def _item(path: Path, label: str | None, root: Path, told: Known, caption: str) -> Item:
+def _item(path: Path, label: str | None, root: Path, metadata: Metadata, caption: str) -> Item:
     name = path.relative_to(root).as_posix()
-    beside = path.with_suffix(".txt")
-    said = told.captions.get(name)
-    if said is None and caption and beside.is_file():
-        said = beside.read_text("utf-8", errors="replace").strip() or None
-    return Item(name, path.read_bytes, label, said)
+    sidecar = path.with_suffix(".txt")
+    text = metadata.captions.get(name)
+    if text is None and caption and sidecar.is_file():
+        text = sidecar.read_text("utf-8", errors="replace").strip() or None
+    return Item(name, path.read_bytes, label, text)
 
 
 def _files(top: Path) -> Iterable[Path]:

@@ -1,13 +1,13 @@
-"""Anyone's images, in whatever they are kept, as a source and a report of what became of each.
+"""Images from any common container, as a source of batches and a report of what became of each image.
 
     folder/                         images, in subfolders for classes
     pets.zip  pets.tar  pets.tar.gz the same in an archive
-    shards/*.tar  s-{000..012}.tar  WebDataset's shards
+    shards/*.tar  s-{000..012}.tar  WebDataset shards
     images.npy  images.npz          arrays
     train.parquet  folder/*.parquet a column of images
-    folder/ by `datasets`           what save_to_disk wrote; hf:owner/name where there is a hub
+    folder/ by `datasets`           what save_to_disk wrote; hf:owner/name where the Hub can be reached
 
-Items that cannot be read are named in the report and left out; one bad file among thousands should not end a run.
+Images that cannot be read are named in the report and left out: one bad file among thousands should not end a run.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pathlib import Path
 import torch
 
 from unmelt.data.archive import archive, shards
+from unmelt.data.array_files import numbers
 from unmelt.data.folder import folder
-from unmelt.data.item import Listing
-from unmelt.data.metadata import AUTO
-from unmelt.data.numbers import numbers
-from unmelt.data.pack import pack
+from unmelt.data.image_item import Listing
+from unmelt.data.labels_and_captions import AUTO
+from unmelt.data.parquet import dataset, parquet
+from unmelt.data.pixel_cache import pack
 from unmelt.data.source import Arrays
-from unmelt.data.table import dataset, parquet
+from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
@@ -33,12 +34,14 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of the items: how many images were used, and which could not be.
+    """How many images were used, and which could not be read.
 
-    broken      (name, reason) of every item that could not be read
-    classes     how many images of each class were used; empty if there are no classes
-    loose       how many images lie beside the class folders, in no class
-    captioned   how many of those used have a caption; None if captions were not asked for
+    Args:
+        used: Number of images used.
+        broken: (name, reason) of every image that could not be read.
+        classes: Number of images used by class; empty if there are no classes.
+        loose: Number of images beside the class folders, which belong to no class and were left out.
+        captioned: Number of the used images that have a caption; None if captions were not asked for.
     """
 
     used: int
@@ -73,17 +76,32 @@ def _some(names: list[str], most: int) -> str:
 
 
 def images(
-    path: str | Path, size: int, channels: int = 3, seed: int = 0, *, label: str = AUTO, caption: str = ""
+    path: str | Path,
+    size: int,
+    channels: int = 3,
+    seed: int = 0,
+    *,
+    label: str = AUTO,
+    caption: str = "",
+    encoder: TextEncoder = HashedCaptionEncoder(),
 ) -> tuple[Arrays, Report]:
-    """The images as a source, and a report of what became of every one.
+    """Read images as a source of batches, with a report.
 
-    size       of the squares, in pixels
-    channels   3 for colour, 1 for grey
-    seed       of the order in which batches come
-    label      column of classes where there are columns; "auto" for a usual name, "" for none
-    caption    column of captions; "auto" for a usual name or a .txt beside each image, "" for none
+    Args:
+        path: A folder, archive, array, parquet file, shard pattern or hf:owner/name.
+        size: Side of the squares, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+        seed: Seed of the order in which batches come.
+        label: Column of class names; "auto" for a usual name (or subfolders), "" for no classes.
+        caption: Column of captions; "auto" for a usual name or a .txt beside each image, "" for none.
+        encoder: Encodes the captions.
 
-    `UsageError` if there is nothing there, or no image in it that can be read.
+    Returns:
+        (source, report): images [channels, size, size] as floats in [0, 1], and what became of each file.
+
+    Raises:
+        UsageError: If there is nothing at the path, no image can be read, only some images have a class, or captions
+            were asked for and there are none.
     """
     if size < 1 or channels not in (1, 3):
         wrong = f"size={size}" if size < 1 else f"channels={channels}"
@@ -122,7 +140,8 @@ def images(
     names, good = list(counts), torch.tensor([number for number, reason in enumerate(reasons) if reason is None])
     number = {name: k for k, name in enumerate(names)}
     labels = [number.get(str(item.label), 0) for item in found.items] if names else None
-    source = Arrays(pixels, labels, names, seed, [item.caption for item in found.items] if caption else None)
+    captions = [item.caption for item in found.items] if caption else None
+    source = Arrays(pixels, labels, names, seed, captions, encoder)
     report = Report(
         used=len(kept),
         broken=broken,
@@ -134,7 +153,7 @@ def images(
 
 
 def _listed(path: str | Path, label: str, caption: str) -> Listing:
-    """What kind of container it is."""
+    """Recognise the container and list its images."""
     text = str(path)
     if text.startswith("hf:"):
         return dataset(text, label, caption)

@@ -1,7 +1,7 @@
-"""Batches made ready while the device is busy with the one before.
+"""Batches prepared while the device is busy with the one before.
 
-A batch is a pure function of its number, so whoever knows which comes next can ask for it early: what training sees is
-the same with this or without.
+A batch is a pure function of its number, so it can be prepared early: training sees the same batches with a prefetcher
+and without.
 """
 
 from collections.abc import Callable
@@ -20,28 +20,39 @@ DEPTH = 3
 
 
 class Prefetcher:
-    """A source whose batches are on their way to the device before they are asked for.
+    """Prepares the next batches of a source in the background, in pinned memory if the device is a GPU.
 
-    after   the number of the batch that is asked for after this one
+    Args:
+        source: The source of batches.
+        device: Device that batches are moved to.
+        after: Maps a batch number to the number of the batch that is requested after it.
     """
 
     def __init__(self, source: Source, device: torch.device, after: Callable[[int], int]) -> None:
         self.source, self.device, self.after = source, device, after
         self._pool = ThreadPoolExecutor(1)
-        self._coming: dict[tuple[int, int], Future[Batch]] = {}
+        self._pending: dict[tuple[int, int], Future[Batch]] = {}
 
     def batch(self, number: int, rows: int) -> Batch:
-        """Batch `number`, where the device is."""
-        coming, each = {}, number
+        """Batch `number` on the device; starts preparing the ones after it.
+
+        Args:
+            number: Number of the batch.
+            rows: Rows in the batch.
+
+        Returns:
+            (x, condition), both on the device; condition is None if the source has none.
+        """
+        pending, each = {}, number
         for _ in range(1 + DEPTH):
-            coming[each, rows] = self._coming.get((each, rows)) or self._pool.submit(self._ready, each, rows)
+            pending[each, rows] = self._pending.get((each, rows)) or self._pool.submit(self._ready, each, rows)
             each = self.after(each)
-        self._coming = coming
-        x, condition = self._coming.pop((number, rows)).result()
+        self._pending = pending
+        x, condition = self._pending.pop((number, rows)).result()
         x = x.to(self.device, non_blocking=True)
         return x, None if condition is None else condition.to(self.device)
 
     def _ready(self, number: int, rows: int) -> Batch:
-        """In memory that the device can read by itself, if it has any of its own."""
+        """The batch in pinned memory if the device is a GPU, so that the copy can be asynchronous."""
         x, condition = self.source.batch(number, rows)
         return (x.pin_memory() if self.device.type == "cuda" else x), condition

@@ -1,6 +1,6 @@
-"""The source code of Python's standard library: a real corpus that is wherever Python is.
+"""The source code of Python's standard library: a real corpus that every Python installation has.
 
-Left out are tests, and what was generated rather than written: code pages and the help system's copy of the manual.
+Tests are left out, and so are generated files: code pages and the help system's copy of the manual.
 """
 
 import sysconfig
@@ -13,7 +13,7 @@ GENERATED = ("encodings", "pydoc_data")
 
 
 def python_source() -> list[Document]:
-    """One document for each module, by its path in the library."""
+    """One document for each module of the standard library, named by its path and sorted by it."""
     root = Path(sysconfig.get_paths()["stdlib"])
     found = []
     for path in sorted(root.rglob("*.py")):

@@ -1,14 +1,17 @@
-"""Texts with gaps, and what they should read once the gaps are filled: what a model of text can be asked."""
+"""Infilling questions: texts with gaps, and the same texts with the gaps filled."""
 
 from typing import NamedTuple
 
-GAP = "░"
+GAP_MARKER = "░"
 """Stands for one token that is not known."""
 
 
 class Questions(NamedTuple):
-    """asked    texts, each with a `GAP` for every token that is to be found
-    answers   the same texts, whole
+    """Texts with gaps and the correct answers.
+
+    Args:
+        asked: Texts with one `GAP` character for every token to be filled in.
+        answers: The same texts without gaps.
     """
 
     asked: tuple[str, ...]

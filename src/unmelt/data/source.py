@@ -22,7 +22,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.data.words import words
+from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
@@ -37,23 +37,37 @@ class Source(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The name of each class, label k being the k-th; empty if rows are not labelled."""
+        """The name of each class, label k being the k-th; empty if rows have no labels."""
 
     def batch(self, step: int, rows: int) -> tuple[Tensor, Condition | None]:
-        """Batch number `step` of the endless sequence, and what is known about its rows."""
+        """Batch number `step` of the endless sequence.
+
+        Args:
+            step: Number of the batch, from 0.
+            rows: Rows in the batch.
+
+        Returns:
+            (x, condition): rows [rows, *shape], and their labels and captions; None if they have neither.
+        """
 
 
 @final
 class Arrays:
-    """A finite source, in memory or in a mapped file.
+    """A finite source: arrays in memory or in a mapped file.
 
-    values    [n, *shape]; bytes become floats in [0, 1], floats become float32, int64 tokens stay what they are
-    labels    [n], 0 to K - 1, or none
-    classes   K names; the numbers themselves if labels come without names
-    seed      of the order in which items come
-    captions  n, None for an item without one; a batch has them as tokens, or none where no item has any
+    Args:
+        values: Items [n, *shape]. Bytes become floats in [0, 1], floats become float32, int64 tokens are kept as they
+            are.
+        labels: Labels [n], 0 to K - 1; None for no labels.
+        classes: K class names; the labels themselves if empty.
+        seed: Seed of the order in which items come.
+        captions: n captions, None for an item without one; a batch has them encoded, as the
+            sequence of its condition. None for no captions.
+        encoder: Encodes the captions.
 
-    Labels out of range, counts that differ, no items at all, and numbers that are not finite are `UsageError`s.
+    Raises:
+        UsageError: If there are no items, values are not finite or of another type, labels are out of range, or the
+            numbers of items, labels and captions differ.
     """
 
     def __init__(
@@ -63,12 +77,13 @@ class Arrays:
         classes: Sequence[str] = (),
         seed: int = 0,
         captions: Sequence[str | None] | None = None,
+        encoder: TextEncoder = HashedCaptionEncoder(),
     ) -> None:
         self._stored = _storable(torch.as_tensor(values))
         self._which = torch.arange(len(self._stored))  # items of what is stored, which may be too large to copy
         self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         self.classes = _named(len(self), self.labels, tuple(classes))
-        self.seed = seed
+        self.seed, self.encoder = seed, encoder
         self.captions = None if captions is None else list(captions)
         if self.captions is not None and len(self.captions) != len(self):
             raise UsageError(
@@ -82,7 +97,7 @@ class Arrays:
 
     @property
     def values(self) -> Shaped[Tensor, "n *shape"]:
-        """All items as they are stored; a copy, if they are part of a larger source."""
+        """All items as they are stored; a copy if they are part of a larger source."""
         return self._stored if len(self) == len(self._stored) else self._stored[self._which]
 
     def __len__(self) -> int:
@@ -91,13 +106,13 @@ class Arrays:
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if epoch not in self._orders:
             # The epoch before is kept as well, as a batch may lie across the two.
-            kept = {known: order for known, order in self._orders.items() if known == epoch - 1}
+            previous = {other: order for other, order in self._orders.items() if other == epoch - 1}
             generator = torch.Generator().manual_seed(fold(self.seed, epoch))
-            self._orders = kept | {epoch: torch.randperm(len(self), generator=generator)}
+            self._orders = previous | {epoch: torch.randperm(len(self), generator=generator)}
         return self._orders[epoch]
 
     def _items(self, step: int, rows: int) -> Int64[Tensor, " rows"]:
-        """Which items batch `step` is made of."""
+        """The items that batch `step` consists of."""
         parts, at, end = [], step * rows, (step + 1) * rows
         while at < end:
             epoch, first = divmod(at, len(self))
@@ -113,24 +128,34 @@ class Arrays:
                 "batch(0, 64)",
             )
         items = self._items(step, rows)
-        return _numbers(self._stored.index_select(0, self._which[items])), self._known(items)
+        return _numbers(self._stored.index_select(0, self._which[items])), self._condition(items)
 
-    def _known(self, items: Int64[Tensor, " rows"]) -> Condition | None:
+    def _condition(self, items: Int64[Tensor, " rows"]) -> Condition | None:
         label = None if self.labels is None else self.labels[items]
         if self.captions is None:
             return None if label is None else Condition(label=label)
-        sequence, mask = words([self.captions[item] for item in items.tolist()])
+        sequence, mask = self.encoder([self.captions[item] for item in items.tolist()])
         return Condition(label=label, sequence=sequence, sequence_mask=mask)
 
     def all(self) -> tuple[Shaped[Tensor, "n *shape"], Int64[Tensor, " n"] | None]:
-        """Every item once, in the order they were given, and the labels."""
+        """Every item once, in the given order, and the labels (None if there are none)."""
         return _numbers(self.values), self.labels
 
     def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[Arrays, Arrays]:
-        """(the rest, the held-out share), with the same share of every class.
+        """Split into a training and a held-out part, with the same held-out share of every class.
 
-        Items are ranked by fold(seed, item), which is arithmetic of our own: the split depends on no library's
-        random numbers and stays what it is for ever.
+        Items are ranked by fold(seed, item), which is integer arithmetic of this library: the split does not depend on
+        any library's random number generator and never changes.
+
+        Args:
+            held_out: The held-out share, between 0 and 1.
+            seed: Seed of the split.
+
+        Returns:
+            (the rest, the held-out part).
+
+        Raises:
+            UsageError: If the share is not between 0 and 1 or leaves one side empty.
         """
         if not 0 < held_out < 1:
             raise UsageError(f"held_out={held_out}", "a share between 0 and 1", "held_out=0.1")
@@ -152,7 +177,14 @@ class Arrays:
         return [torch.nonzero(self.labels == label).flatten() for label in range(len(self.classes))]
 
     def only(self, items: Int64[Tensor, " items"]) -> Arrays:
-        """A source of these items alone, sharing what is stored."""
+        """A source of some of the items, which shares their storage.
+
+        Args:
+            items: Indices of the items.
+
+        Returns:
+            The smaller source; classes and seed are the same.
+        """
         part = copy.copy(self)
         part._which, part._orders = self._which[items], {}
         part.labels = None if self.labels is None else self.labels[items]
@@ -161,7 +193,7 @@ class Arrays:
 
 
 def _storable(values: Tensor) -> Tensor:
-    """Bytes stay bytes until they are asked for: a quarter of the memory."""
+    """Check the values; bytes stay bytes until a batch needs them, which takes a quarter of the memory."""
     if values.ndim == 0 or len(values) == 0:
         raise UsageError(f"values of shape {list(values.shape)}", "at least one item", "Arrays(torch.rand(100, 2))")
     if values.is_floating_point():

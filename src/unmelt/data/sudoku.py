@@ -1,8 +1,8 @@
-"""Sudoku of 4 x 4 and of 9 x 9: every grid there is, or as many as one likes; and puzzles with one solution.
+"""Sudoku of 4 x 4 and 9 x 9: grids without end, and puzzles with a unique solution.
 
-A grid is a row of its digits, counted from 0. From one grid come many: digits renamed, bands and stacks and the lines
-within them put in another order, rows made columns. The 288 grids of 4 x 4 are listed; grids of 9 x 9 are such
-relatives of grids found by search, and those that are held out are relatives of other ones.
+A grid is a row of its digits, counted from 0. The symmetries of sudoku make many grids from one: digits are renamed,
+bands, stacks and the lines within them are permuted, the grid is transposed. The 288 grids of 4 x 4 are enumerated;
+grids of 9 x 9 are permutations of base grids found by search, and held-out grids come from base grids of their own.
 """
 
 import random
@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.data.questions import GAP, Questions
+from unmelt.data.questions import GAP_MARKER, Questions
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
@@ -25,7 +25,7 @@ SEEDS = 256
 
 @lru_cache(maxsize=2)
 def _peers(side: int) -> tuple[tuple[int, ...], ...]:
-    """The cells that may not hold the same digit as each one."""
+    """For each cell, the cells that may not hold the same digit."""
     box = round(side**0.5)
     if side not in (4, 9):
         raise UsageError(f"side={side}", "4 or 9", "side=4")
@@ -37,32 +37,42 @@ def _peers(side: int) -> tuple[tuple[int, ...], ...]:
 
 
 def solutions(grid: list[int], side: int, most: int, order: random.Random | None = None) -> list[list[int]]:
-    """Ways to fill in what is -1, up to so many; in a random order if one is given."""
+    """Complete a partial grid by search, the most constrained cell first.
+
+    Args:
+        grid: Digits of the cells, -1 for an empty cell.
+        side: Side of the grid, 4 or 9.
+        most: Stop after so many solutions.
+        order: Random order in which digits are tried; None for ascending order.
+
+    Returns:
+        The solutions found, at most `most`.
+    """
     grid, found, peers = list(grid), [], _peers(side)
-    free = [0] * side * side
+    used = [0] * side * side
     for cell in range(side * side):
         for peer in peers[cell]:
             if grid[peer] >= 0:
-                free[cell] |= 1 << grid[peer]
+                used[cell] |= 1 << grid[peer]
 
     def search() -> bool:
         empty = [cell for cell in range(side * side) if grid[cell] < 0]
         if not empty:
             found.append(list(grid))
             return len(found) >= most
-        cell = max(empty, key=lambda one: free[one].bit_count())  # the one with fewest digits left
-        digits = [digit for digit in range(side) if not free[cell] >> digit & 1]
+        cell = max(empty, key=lambda one: used[one].bit_count())  # the one with fewest digits left
+        digits = [digit for digit in range(side) if not used[cell] >> digit & 1]
         if order is not None:
             order.shuffle(digits)
         for digit in digits:
             grid[cell] = digit
-            changed = [peer for peer in peers[cell] if not free[peer] >> digit & 1]
+            changed = [peer for peer in peers[cell] if not used[peer] >> digit & 1]
             for peer in changed:
-                free[peer] |= 1 << digit
+                used[peer] |= 1 << digit
             if search():
                 return True
             for peer in changed:
-                free[peer] &= ~(1 << digit)
+                used[peer] &= ~(1 << digit)
         grid[cell] = -1
         return False
 
@@ -71,25 +81,42 @@ def solutions(grid: list[int], side: int, most: int, order: random.Random | None
 
 
 def is_grid(digits: list[int], side: int) -> bool:
-    """Whether it is full, and no digit stands twice in a row, a column or a box."""
+    """Whether a grid is full and no digit occurs twice in a row, a column or a box.
+
+    Args:
+        digits: Digits of the cells.
+        side: Side of the grid, 4 or 9.
+
+    Returns:
+        True for a valid full grid.
+    """
     if len(digits) != side * side or not all(0 <= digit < side for digit in digits):
         return False
     return all(digits[cell] != digits[peer] for cell, peers in enumerate(_peers(side)) for peer in peers)
 
 
 @lru_cache(maxsize=2)
-def _first(side: int) -> Int64[Tensor, "n cells"]:
-    """All grids of 4 x 4; of 9 x 9, those that others come from."""
+def _base_grids(side: int) -> Int64[Tensor, "n cells"]:
+    """All grids of 4 x 4; for 9 x 9, the base grids that others are permutations of."""
     nothing = [-1] * side * side
     if side == 4:
         return torch.tensor(solutions(nothing, 4, 10**6))
     return torch.tensor([solutions(nothing, 9, 1, random.Random(seed))[0] for seed in range(SEEDS)])
 
 
-def relatives(
+def permuted_grids(
     grids: Int64[Tensor, "rows cells"], side: int, generator: np.random.Generator
 ) -> Int64[Tensor, "rows cells"]:
-    """Another grid for each: digits renamed, lines in another order within bands, bands in another order."""
+    """Apply a random symmetry to each grid: rename digits, permute bands, stacks and the lines within them, transpose.
+
+    Args:
+        grids: Valid grids.
+        side: Side of the grids, 4 or 9.
+        generator: Source of randomness.
+
+    Returns:
+        One valid grid for each.
+    """
     rows, box = len(grids), round(side**0.5)
     square = grids.numpy().reshape(rows, side, side)
 
@@ -101,8 +128,8 @@ def relatives(
     names = generator.permuted(np.tile(np.arange(side), (rows, 1)), axis=1)
     square = np.take_along_axis(square, lines()[:, :, None], 1)
     square = np.take_along_axis(square, lines()[:, None, :], 2)
-    turned = generator.random(rows) < 0.5
-    square = np.where(turned[:, None, None], square.transpose(0, 2, 1), square)
+    transposed = generator.random(rows) < 0.5
+    square = np.where(transposed[:, None, None], square.transpose(0, 2, 1), square)
     return torch.from_numpy(np.take_along_axis(names, square.reshape(rows, -1), 1))
 
 
@@ -110,9 +137,15 @@ def relatives(
 class Sudoku:
     """An endless source of grids.
 
-    written   False: the grid alone. True: a puzzle, "=" and its grid, for a model that reads from left to right; the
-              puzzle is known, with dots (token `side`) where a cell is empty, "=" being token `side` + 1
-    held_out  grids that are not among the others
+    Args:
+        side: Side of the grid, 4 or 9.
+        written: False for the grid alone. True for a puzzle, "=" and its grid, for a left-to-right model: the puzzle is
+            given as known tokens, an empty cell is token `side` (a dot), and "=" is token `side` + 1.
+        held_out: False for the training grids; True for grids that are not among them.
+        seed: Seed of the grids and of the puzzles' clues.
+
+    Raises:
+        UsageError: If the side is neither 4 nor 9.
     """
 
     classes: tuple[str, ...] = ()
@@ -127,21 +160,33 @@ class Sudoku:
 
     @property
     def coordinates(self) -> list[tuple[int, ...]]:
-        """Line, column and box of each place's cell. A puzzle with its grid is read one place late, from left to right:
-        while the puzzle is read, a place's cell is the one that it reads, and afterwards the one that comes next; its
-        number in the row is told too."""
+        """Row, column and box of each place's cell, for the network's position embedding.
+
+        A left-to-right model reads a puzzle with its grid shifted by one place. While it reads the puzzle, a place's
+        cell is the one that it reads; afterwards it is the one to be predicted. Its index in the sequence is a fourth
+        coordinate.
+        """
         box: int = round(self.side**0.5)
         lines = [divmod(cell, self.side) for cell in range(self.side**2)]
         cells: list[tuple[int, ...]] = [(line, column, line // box * box + column // box) for line, column in lines]
         return [(*cell, number) for number, cell in enumerate([(0, 0, 0), *cells, *cells])] if self.written else cells
 
     def grids(self, step: int, rows: int) -> Int64[Tensor, "rows cells"]:
-        first = _first(self.side)
-        aside = torch.tensor([fold(0, number) % 5 == 0 for number in range(len(first))])
-        first = first[aside == self.held_out]
+        """The grids of batch number `step`.
+
+        Args:
+            step: Number of the batch, from 0.
+            rows: Number of grids.
+
+        Returns:
+            Valid full grids, digits counted from 0.
+        """
+        base = _base_grids(self.side)
+        held_out = torch.tensor([fold(0, number) % 5 == 0 for number in range(len(base))])
+        base = base[held_out == self.held_out]
         generator = np.random.default_rng(fold(fold(self.seed, step), int(self.held_out)))
-        chosen = first[torch.from_numpy(generator.integers(len(first), size=rows))]
-        return chosen if self.side == 4 else relatives(chosen, self.side, generator)
+        chosen = base[torch.from_numpy(generator.integers(len(base), size=rows))]
+        return chosen if self.side == 4 else permuted_grids(chosen, self.side, generator)
 
     def batch(self, step: int, rows: int) -> tuple[Int64[Tensor, "rows tokens"], Condition | None]:
         grids = self.grids(step, rows)
@@ -151,11 +196,20 @@ class Sudoku:
         share = generator.uniform(0.2, 0.8, size=(rows, 1))
         puzzle = torch.where(torch.from_numpy(generator.random(grids.shape) < share), grids, self.side)
         asked = torch.cat([puzzle, torch.full((rows, 1), self.side + 1)], 1)
-        known = torch.cat([asked, torch.full_like(grids, -1)], 1)
-        return torch.cat([asked, grids], 1), Condition(known_tokens=known)
+        known_tokens = torch.cat([asked, torch.full_like(grids, -1)], 1)
+        return torch.cat([asked, grids], 1), Condition(known_tokens=known_tokens)
 
     def questions(self, count: int) -> Questions:
-        """Puzzles with one solution, of which no clue can be spared (of 9 x 9, up to about 30 clues are left)."""
+        """Puzzles with a unique solution.
+
+        Clues are removed in random order for as long as the solution stays unique; 9 x 9 puzzles keep about 30 clues.
+
+        Args:
+            count: Number of puzzles.
+
+        Returns:
+            The puzzles with gaps, and the full grids.
+        """
         asked, answers = [], []
         for number, grid in enumerate(self.grids(0, count).tolist()):
             clues, left = list(grid), self.side**2
@@ -167,6 +221,6 @@ class Sudoku:
                     left -= 1
             whole = "".join(str(digit + 1) for digit in grid)
             dotted = "".join("." if digit < 0 else str(digit + 1) for digit in clues)
-            asked.append(f"{dotted}={GAP * len(grid)}" if self.written else dotted.replace(".", GAP))
+            asked.append(f"{dotted}={GAP_MARKER * len(grid)}" if self.written else dotted.replace(".", GAP_MARKER))
             answers.append(f"{dotted}={whole}" if self.written else whole)
         return Questions(tuple(asked), tuple(answers))

@@ -1,10 +1,10 @@
-"""Anyone's text: a file, a folder of files, or JSON lines; and rows of tokens made of it.
+"""Text from a file, a folder of files or JSON lines, and rows of tokens made of it.
 
-    books/*.txt  notes/**/*.md      one document each; names that start with a dot are not looked at
-    corpus.jsonl                    one document a line, in the column `text`
+    books/*.txt  notes/**/*.md      one document for each file; names that start with a dot are ignored
+    corpus.jsonl                    one document for each line, in the column `text`
 
-What is not text is counted and named, not fatal. Documents are told apart by an end token, written one after the other
-and cut into rows of one length: the last row alone is filled up.
+Files that are not text are counted and named in a report; they do not end a run. Documents are concatenated, each
+followed by an end token, and cut into rows of equal length; only the last row is padded.
 """
 
 import json
@@ -23,12 +23,25 @@ MANY = 5
 
 
 class Document(NamedTuple):
+    """A text and its name.
+
+    Args:
+        name: Path of its file, with the line number for JSON lines.
+        text: The text.
+    """
+
     name: str
     text: str
 
 
 class TextReport(NamedTuple):
-    """What became of the files."""
+    """How much text was found, and which files were refused.
+
+    Args:
+        documents: Number of documents.
+        characters: Number of characters in all of them.
+        refused: Name and reason of every file or line that was left out.
+    """
 
     documents: int
     characters: int
@@ -43,11 +56,22 @@ class TextReport(NamedTuple):
 
 
 def documents(path: str | Path, column: str = "text") -> tuple[list[Document], TextReport]:
-    """Every text there is at this place, in a fixed order."""
+    """Read every document of a file or folder, in a fixed order.
+
+    Args:
+        path: A text file, a .jsonl file, or a folder of such files at any depth.
+        column: Column of the text in JSON lines.
+
+    Returns:
+        (documents, report).
+
+    Raises:
+        UsageError: If there is nothing at the path or no text in it.
+    """
     path = Path(path)
     if not path.exists():
         raise UsageError(f"there is nothing at {path}", "a file, a folder of text, or JSON lines", "folder=books")
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if _counts(each, path))
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if _is_document(each, path))
     found: list[Document] = []
     refused: list[str] = []
     for file in files:
@@ -64,7 +88,7 @@ def documents(path: str | Path, column: str = "text") -> tuple[list[Document], T
     return found, TextReport(len(found), sum(len(each.text) for each in found), tuple(refused))
 
 
-def _counts(file: Path, top: Path) -> bool:
+def _is_document(file: Path, top: Path) -> bool:
     return file.is_file() and not any(part.startswith(".") for part in file.relative_to(top).parts)
 
 
@@ -102,10 +126,21 @@ def _lines(file: Path, name: str, column: str) -> Iterator[Document | str]:
             yield Document(at, text) if good else f"{at} has no text in {column!r}"  # type: ignore[arg-type]
 
 
-def parted(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
-    """(the rest, the held-out share of documents), by their number alone, at least one on each side.
+def split_documents(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
+    """Split documents into a training and a held-out part, at least one document on each side.
 
-    A single document is parted inside: its last share is held out.
+    The split depends only on the documents' number and the seed. A single document is cut: its end is held out.
+
+    Args:
+        found: The documents.
+        held_out: The held-out share, between 0 and 1.
+        seed: Seed of the split.
+
+    Returns:
+        (the rest, the held-out documents).
+
+    Raises:
+        UsageError: If the share is not between 0 and 1.
     """
     if not 0 < held_out < 1:
         raise UsageError(f"held_out={held_out}", "a share between 0 and 1", "held_out=0.1")
@@ -114,13 +149,26 @@ def parted(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[
         cut = max(1, min(len(text) - 1, round(len(text) * (1 - held_out))))
         return [Document(name, text[:cut])], [Document(f"{name} (its end)", text[cut:])]
     order = sorted(range(len(found)), key=lambda number: fold(seed, number))
-    aside = set(order[: max(1, min(len(found) - 1, round(held_out * len(found))))])
-    rest = [each for number, each in enumerate(found) if number not in aside]
-    return rest, [found[number] for number in sorted(aside)]
+    held_out_numbers = set(order[: max(1, min(len(found) - 1, round(held_out * len(found))))])
+    rest = [each for number, each in enumerate(found) if number not in held_out_numbers]
+    return rest, [found[number] for number in sorted(held_out_numbers)]
 
 
-def packed(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0) -> Arrays:
-    """Rows of `length` tokens, end to end."""
+def pack_tokens(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0) -> Arrays:
+    """Concatenate texts, each followed by an end token, and cut the tokens into rows.
+
+    Args:
+        texts: The texts.
+        tokenizer: The tokenizer, with the special tokens "end" and "padding".
+        length: Tokens in a row.
+        seed: Seed of the order in which rows come.
+
+    Returns:
+        A source of rows [length]; only the last one is padded.
+
+    Raises:
+        UsageError: If the length is less than 1.
+    """
     if length < 1:
         raise UsageError(f"length={length}", "at least one token", "length=256")
     tokens: list[int] = []

@@ -1,8 +1,8 @@
-"""Densities in one or two dimensions, with fresh exact samples without end.
+"""Densities in one or two dimensions, with an endless supply of exact samples.
 
-Small enough to plot and to train on in seconds, with the shapes that models get wrong: separate modes, sharp edges,
-thin curves. `TwoModes` and `Ring` are mixtures of round Gaussians; their `means` and `sd` are the numbers to give an
-exact denoiser, so that a trained model and the truth can stand side by side:
+They are small enough to plot and to train on in seconds, and have the shapes that models get wrong: separate modes,
+sharp edges, thin curves. `TwoModes` and `Ring` are mixtures of isotropic Gaussians; their `means` and `sd` define an
+exact denoiser, so that a trained model can be compared with the truth:
 
     ring = Ring();  truth = Mixture.isotropic(ring.means, ring.sd, process)
 
@@ -27,7 +27,11 @@ from unmelt.rng import Stream, fold
 
 @dataclass(frozen=True, kw_only=True)
 class Toy(ABC):
-    """A density that can be sampled exactly, and so a source of batches that never repeat."""
+    """A density that can be sampled exactly, and so a source of batches that never repeat.
+
+    Args:
+        seed: Seed of the batches.
+    """
 
     seed: int = 0
 
@@ -43,7 +47,15 @@ class Toy(ABC):
 
     @abstractmethod
     def sample(self, rows: int, rng: Stream) -> tuple[Float[Tensor, "rows *shape"], Int64[Tensor, " rows"] | None]:
-        """Independent exact draws, and their labels where there are classes."""
+        """Independent exact samples.
+
+        Args:
+            rows: Number of samples.
+            rng: Source of randomness.
+
+        Returns:
+            (samples, labels); labels are None if there are no classes.
+        """
 
     @final
     def batch(self, step: int, rows: int) -> tuple[Float[Tensor, "rows *shape"], Condition | None]:
@@ -52,7 +64,7 @@ class Toy(ABC):
 
 
 def _choose(count: int, rows: int, rng: Stream) -> Int64[Tensor, " rows"]:
-    """One of 0 to count - 1 for each row, equally likely."""
+    """An integer from 0 to count - 1 for each row, uniformly."""
     return (count * rng.uniform((rows,), torch.float64)).long()
 
 
@@ -68,7 +80,16 @@ def _check_sd(owner: str, sd: float) -> None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TwoModes(Toy):
-    """Half N(-distance, sd^2), half N(+distance, sd^2), on the line."""
+    """Two Gaussians on the line: half N(-distance, sd^2), half N(+distance, sd^2). The classes are "left" and "right".
+
+    Args:
+        seed: Seed of the batches.
+        distance: Distance of each mode from 0.
+        sd: Standard deviation of each mode.
+
+    Raises:
+        UsageError: If sd is not positive.
+    """
 
     distance: float = 2.0
     sd: float = 0.3
@@ -86,6 +107,7 @@ class TwoModes(Toy):
 
     @property
     def means(self) -> Float64[Tensor, "components 1"]:
+        """The mean of each mode."""
         return torch.tensor([[-self.distance], [self.distance]], dtype=torch.float64)
 
     def sample(self, rows: int, rng: Stream) -> tuple[Float[Tensor, "rows 1"], Int64[Tensor, " rows"]]:
@@ -96,7 +118,17 @@ class TwoModes(Toy):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ring(Toy):
-    """Round modes evenly around a circle; class k is the mode at angle 2 pi k / modes."""
+    """Isotropic Gaussians evenly spaced on a circle; class k is the mode at angle 2 pi k / modes.
+
+    Args:
+        seed: Seed of the batches.
+        modes: Number of modes.
+        radius: Radius of the circle.
+        sd: Standard deviation of each mode.
+
+    Raises:
+        UsageError: If sd is not positive or there are no modes.
+    """
 
     modes: int = 6
     radius: float = 2.0
@@ -117,6 +149,7 @@ class Ring(Toy):
 
     @property
     def means(self) -> Float64[Tensor, "components 2"]:
+        """The mean of each mode."""
         angle = 2 * math.pi * torch.arange(self.modes, dtype=torch.float64) / self.modes
         return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
 
@@ -130,7 +163,10 @@ class Ring(Toy):
 class Checkerboard(Toy):
     """Uniform on the dark squares of a 4 x 4 board over [-2, 2]^2: eight unit squares, density 1/8 on each.
 
-    Square (column, row) is dark where column + row is even. No classes; the difficulty is the sharp edges.
+    Square (column, row) is dark where column + row is even. There are no classes; the difficulty is the sharp edges.
+
+    Args:
+        seed: Seed of the batches.
     """
 
     @property
@@ -154,7 +190,16 @@ class Checkerboard(Toy):
 class Spirals(Toy):
     """Two arms of an Archimedean spiral, r = radius * angle / (2 pi turns), blurred; the classes are the arms.
 
-    The angle grows as the square root of a uniform number, so that points are about evenly spread along the arm.
+    The angle grows as the square root of a uniform number, so that points are about evenly spaced along an arm.
+
+    Args:
+        seed: Seed of the batches.
+        turns: Turns of each arm.
+        radius: Distance of an arm's end from the centre.
+        sd: Standard deviation of the noise.
+
+    Raises:
+        UsageError: If sd is not positive.
     """
 
     turns: float = 1.5
@@ -183,10 +228,17 @@ class Spirals(Toy):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Moons(Toy):
-    """Two half circles that reach into each other, blurred; the classes are the moons.
+    """Two interleaving half circles with Gaussian noise; the classes are the moons.
 
-    The upper is the upper half of the circle of radius 4/3 around (-2/3, -1/3), the lower the lower half of the one
-    around (2/3, 1/3): the usual two moons, centred and made as wide as the other densities here.
+    The upper moon is the upper half of the circle of radius 4/3 around (-2/3, -1/3), the lower moon the lower half of
+    the circle around (2/3, 1/3): the usual two moons, centred and scaled to the size of the other densities here.
+
+    Args:
+        seed: Seed of the batches.
+        sd: Standard deviation of the noise.
+
+    Raises:
+        UsageError: If sd is not positive.
     """
 
     sd: float = 0.1

@@ -1,4 +1,4 @@
-"""From a network's output to a belief about the data."""
+"""Denoisers: from x_t, a time and a condition to a belief about the clean data."""
 
 from unmelt.denoiser import prediction
 from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
@@ -7,6 +7,7 @@ from unmelt.denoiser.blockwise import Blockwise
 from unmelt.denoiser.cached import CachedDenoiser
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.exact import Mixture
+from unmelt.denoiser.flow_map import FlowMap
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.network import Network
 from unmelt.denoiser.residual import ResidualDenoiser
@@ -19,6 +20,7 @@ __all__ = [
     "Blockwise",
     "CachedDenoiser",
     "Denoiser",
+    "FlowMap",
     "GaussianMixtureDenoiser",
     "Mixture",
     "Network",

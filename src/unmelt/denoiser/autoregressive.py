@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unmelt.backbone.kv_cache import KVCache
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.cached import read_block
 from unmelt.errors import UsageError
@@ -24,7 +25,7 @@ from unmelt.process import Mask
 
 
 @final
-class Autoregressive(nn.Module):
+class Autoregressive(CallRepr, nn.Module):
     """An autoregressive model: a causal backbone that predicts the next token. A `CachedDenoiser` of block 1.
 
     Args:

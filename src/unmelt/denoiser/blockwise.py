@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unmelt.backbone.kv_cache import KVCache
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.cached import read_block
 from unmelt.errors import UsageError
@@ -26,7 +27,7 @@ from unmelt.process import Mask
 
 
 @final
-class Blockwise(nn.Module):
+class Blockwise(CallRepr, nn.Module):
     """Block diffusion: a block-causal backbone on masks. A `CachedDenoiser`.
 
     Its belief is right in the first block that is not finished.

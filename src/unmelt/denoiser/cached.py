@@ -28,7 +28,7 @@ class CachedDenoiser(Denoiser, Protocol):
 
     A sampler calls `init_cache` once and `decode_step` for every network call. Rows may stand at different blocks, and
     a cache can be split, joined and moved between batches row by row. `Autoregressive`, `Blockwise` and
-    `ApproximateBlockCache` are cached denoisers, and so is `Temperature`, `Nucleus` or `Allowed` around one.
+    `ApproximateBlockCache` are cached denoisers, and so is `Temperature`, `TopP` or `AllowedTokens` around one.
     """
 
     @property

@@ -1,12 +1,11 @@
-"""What can be believed before any network: a mixture of Gaussians fitted to each class.
+"""A denoiser without a network: a mixture of Gaussians fitted to each class of the data.
 
     E[x0 | x_t] = sum_k r_k(x_t) (mu_k + alpha S_k (alpha^2 S_k + sigma^2 I)^-1 (x_t - alpha mu_k))
 
-At high noise every distribution looks like its Gaussian, so there this is nearly all that any network could say (Wang
-and Vastola, 2024); with one component it is the best belief that is linear in x_t (Wiener, 1949). Components are the
-clusters that k-means finds within a class. A covariance S_k is drawn towards the one all clusters share, by a share
-`shrink`, as a cluster alone has too few items to tell it (regularised discriminant analysis: Friedman, 1989). Rows
-without a class have one Gaussian, that of all the data.
+At high noise trained denoisers nearly agree with the Gaussian of the data (Wang and Vastola, 2024). With one component
+this is the best belief that is linear in x_t (Wiener, 1949). Components are the clusters that k-means finds within a
+class. A covariance S_k is shrunk towards the pooled within-cluster covariance, because one cluster has too few items to
+estimate it (regularised discriminant analysis: Friedman, 1989). Rows without a class use the Gaussian of all data.
 """
 
 import math
@@ -17,23 +16,31 @@ from jaxtyping import Float, Int64
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian, expand_like
 
 MOST = 4096
-"""Numbers in a row beyond which covariances are too large to hold."""
+"""Largest number of values in a row; covariances of more do not fit into memory."""
 
 
-class GaussianMixtureDenoiser(nn.Module):
-    """What `fit` finds is kept in buffers, saved with the model. Unfitted, it is one Gaussian of unit covariance.
+class GaussianMixtureDenoiser(CallRepr, nn.Module):
+    """Denoiser that believes in a mixture of Gaussians for each class.
 
-    shape        of one row of x
-    classes      labels; 0 for none
-    components   Gaussians of each class
-    shrink       how far, from 0 to 1, each covariance is drawn towards the shared one
-    floor        smallest variance in any direction
+    The mixture is kept in buffers and saved with the model. Before `fit` it is one Gaussian of unit covariance.
+
+    Args:
+        process: The process that corrupts the data.
+        shape: The shape of one row of x.
+        classes: Number of classes; 0 for none.
+        components: Gaussians for each class.
+        shrink: Weight of the pooled covariance in each component's covariance, from 0 to 1.
+        floor: Smallest variance in any direction.
+
+    Raises:
+        UsageError: If rows are too large, or a number is out of range.
     """
 
     weight: Tensor
@@ -75,7 +82,18 @@ class GaussianMixtureDenoiser(nn.Module):
     def fit(
         self, x0: Float[Tensor, "n *shape"], labels: Int64[Tensor, " n"] | None = None
     ) -> "GaussianMixtureDenoiser":
-        """Find the Gaussians of data in model space; the last kind is all the data, for rows without a class."""
+        """Fit the Gaussians to data in model space.
+
+        Args:
+            x0: [n, *shape], clean data.
+            labels: [n], the class of each row; None fits only the Gaussian of all data.
+
+        Returns:
+            The denoiser itself.
+
+        Raises:
+            UsageError: If a class has fewer than two rows.
+        """
         x = x0.flatten(1).double()
         kinds = [] if labels is None else [x[labels == label] for label in range(self.classes)]
         if any(len(kind) < 2 for kind in kinds):
@@ -92,7 +110,7 @@ class GaussianMixtureDenoiser(nn.Module):
         return self
 
     def _clusters(self, x: Float[Tensor, "n dim"]) -> list[Float[Tensor, "m dim"]]:
-        """The rows of each cluster that has any."""
+        """The rows of each cluster that is not empty."""
         if self.components == 1:
             return [x]
         _, which = kmeans2(x.cpu().numpy(), min(self.components, len(x)), iter=50, minit="++", seed=0, missing="warn")
@@ -105,8 +123,27 @@ class GaussianMixtureDenoiser(nn.Module):
         self.basis[kind, part], self.spread[kind, part] = basis, spread.clamp_min(self.floor)
 
     def forward(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> Point:
+        """E[x0 | x_t] under the mixture of each row's class.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows], the times.
+            condition: What is known of each row; only labels matter.
+
+        Returns:
+            The belief.
+
+        Raises:
+            UsageError: If the times are finer than rows.
+        """
+        if t.ndim != 1:
+            raise UsageError(
+                f"a GaussianMixtureDenoiser with times of shape {tuple(t.shape)}",
+                "one time a row: its Gaussians are diagonalised for whole rows",
+                "denoiser.Mixture(...), or a denoiser.Network",
+            )
         with torch.autocast(x_t.device.type, enabled=False):
             kind = self._kind(len(x_t), condition)
             weight, mean, basis, spread = (part[kind] for part in (self.weight, self.mean, self.basis, self.spread))
@@ -119,15 +156,14 @@ class GaussianMixtureDenoiser(nn.Module):
         return Point(belief.view_as(x_t))
 
     def _kind(self, rows: int, condition: Condition | None) -> Int64[Tensor, " rows"]:
-        """Which Gaussians each row has: its class's, or the last."""
+        """The number of each row's mixture: its class, or the last for rows without a class."""
         if condition is None or condition.label is None:
             return torch.full((rows,), self.classes, device=self.mean.device)
-        if condition.given is None:
-            return condition.label
-        return torch.where(condition.given, condition.label, self.classes)
+        given = condition.is_given("label")
+        return condition.label if given is None else torch.where(given, condition.label, self.classes)
 
 
 def _covariance(x: Float[Tensor, "n dim"]) -> Float[Tensor, "dim dim"]:
-    """Of the rows about their mean; 0 for a single one."""
+    """The sample covariance of the rows; 0 for a single row."""
     gap = x - x.mean(0)
     return gap.T @ gap / max(1, len(x) - 1)

@@ -24,15 +24,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.memoize import memoized
-from unmelt.process.gaussian import Gaussian, expand, expand_like
+from unmelt.process.broadcast import expand, expand_like
+from unmelt.process.gaussian import Gaussian
 from unmelt.schedule import Schedule
 
 
 class Coefficients(NamedTuple):
-    """x0 = c_skip x_t + c_out output."""
+    """Coefficients of x0 = c_skip x_t + c_out output.
 
-    c_skip: Float[Tensor, " rows"]
-    c_out: Float[Tensor, " rows"]
+    Args:
+        c_skip: [rows, *axes], that of x_t.
+        c_out: [rows, *axes], that of the output.
+    """
+
+    c_skip: Float[Tensor, "rows *axes"]
+    c_out: Float[Tensor, "rows *axes"]
 
 
 class Prediction(ABC):
@@ -42,19 +48,37 @@ class Prediction(ABC):
     """True where x0 cannot be had from the output once alpha is 0."""
 
     @abstractmethod
-    def coefficients(self, t: Float[Tensor, " rows"], schedule: Schedule) -> Coefficients:
-        """c_skip and c_out at each time."""
+    def coefficients(self, t: Float[Tensor, "rows *axes"], schedule: Schedule) -> Coefficients:
+        """c_skip and c_out.
+
+        Args:
+            t: [rows, *axes], times.
+            schedule: The schedule.
+
+        Returns:
+            The coefficients, each of the shape of t.
+        """
 
     @final
     def mean(
         self,
         output: Float[Tensor, "rows *shape"],
         x_t: Float[Tensor, "rows *shape"],
-        t: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
         process: Gaussian,
     ) -> Float[Tensor, "rows *shape"]:
-        """x0 from the output."""
-        c_skip, c_out = _spread_coefficients(self, process.schedule, t, x_t.dtype, x_t.ndim)
+        """x0 from the output.
+
+        Args:
+            output: Output of the network, of the shape of x_t.
+            x_t: [rows, *axes, *rest], data at time t.
+            t: [rows, *axes], times.
+            process: The process.
+
+        Returns:
+            x0, of the shape of x_t.
+        """
+        c_skip, c_out = _expanded_coefficients(self, process.schedule, t, x_t.dtype, x_t.ndim)
         return torch.addcmul(c_skip * x_t, c_out, output)
 
     @final
@@ -62,21 +86,39 @@ class Prediction(ABC):
         self,
         mean: Float[Tensor, "rows *shape"],
         x_t: Float[Tensor, "rows *shape"],
-        t: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
         process: Gaussian,
     ) -> Float[Tensor, "rows *shape"]:
-        """The output that stands for this x0."""
+        """The output that stands for an x0: the training target.
+
+        Args:
+            mean: x0, of the shape of x_t.
+            x_t: [rows, *axes, *rest], data at time t.
+            t: [rows, *axes], times.
+            process: The process.
+
+        Returns:
+            The output, of the shape of x_t.
+        """
         c_skip, c_out = self.coefficients(t, process.schedule)
         return (mean - expand_like(c_skip, x_t) * x_t) / expand_like(c_out, x_t)
 
     @final
-    def gain(self, t: Float[Tensor, " rows"], schedule: Schedule) -> Float[Tensor, " rows"]:
-        """|d output / d x0| at fixed x_t."""
+    def gain(self, t: Float[Tensor, "rows *axes"], schedule: Schedule) -> Float[Tensor, "rows *axes"]:
+        """|d output / d x0| at fixed x_t.
+
+        Args:
+            t: [rows, *axes], times.
+            schedule: The schedule.
+
+        Returns:
+            1 / |c_out|, of the shape of t.
+        """
         return 1 / self.coefficients(t, schedule).c_out.abs()
 
 
 @memoized
-def _spread_coefficients(
+def _expanded_coefficients(
     prediction: Prediction, schedule: Schedule, t: Tensor, dtype: torch.dtype, ndim: int
 ) -> tuple[Tensor, Tensor]:
     c_skip, c_out = prediction.coefficients(t, schedule)
@@ -86,7 +128,7 @@ def _spread_coefficients(
 @final
 @dataclass(frozen=True)
 class X0(Prediction):
-    """The clean data itself."""
+    """Prediction of the clean data x0."""
 
     def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
         return Coefficients(torch.zeros_like(t), torch.ones_like(t))
@@ -95,7 +137,7 @@ class X0(Prediction):
 @final
 @dataclass(frozen=True)
 class Noise(Prediction):
-    """The noise that was added (DDPM's epsilon)."""
+    """Prediction of the noise that was added (epsilon of Ho et al., 2020)."""
 
     needs_signal: ClassVar[bool] = True
 
@@ -107,7 +149,7 @@ class Noise(Prediction):
 @final
 @dataclass(frozen=True)
 class Score(Prediction):
-    """The gradient of log p_t(x_t)."""
+    """Prediction of the score, the gradient of log p_t(x_t)."""
 
     needs_signal: ClassVar[bool] = True
 
@@ -119,7 +161,7 @@ class Score(Prediction):
 @final
 @dataclass(frozen=True)
 class V(Prediction):
-    """alpha noise - sigma x0: well scaled at both ends of time."""
+    """Prediction of v = alpha noise - sigma x0, well scaled at both ends of time (Salimans and Ho, 2022)."""
 
     def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
@@ -129,22 +171,27 @@ class V(Prediction):
 
 @final
 @dataclass(frozen=True)
-class Velocity(Prediction):
-    """dx_t / dt along the path from x0 to noise: what flow matching regresses on."""
+class FlowVelocity(Prediction):
+    """Prediction of dx_t / dt along the path from x0 to noise: the target of flow matching (Lipman et al., 2023)."""
 
     def coefficients(self, t: Tensor, schedule: Schedule) -> Coefficients:
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        turn = alpha * schedule.sigma_rate(t) - schedule.alpha_rate(t) * sigma
-        c_skip = torch.where(sigma > 0, schedule.sigma_rate(t) / turn, 1.0)  # its limit, where the rate is infinite
-        return Coefficients(c_skip, -sigma / turn)
+        wronskian = alpha * schedule.sigma_rate(t) - schedule.alpha_rate(t) * sigma
+        c_skip = torch.where(
+            sigma > 0, schedule.sigma_rate(t) / wronskian, 1.0
+        )  # its limit, where the rate is infinite
+        return Coefficients(c_skip, -sigma / wronskian)
 
 
 @final
 @dataclass(frozen=True)
 class Preconditioned(Prediction):
-    """EDM's F: unit variance in and out at every noise level, for data of standard deviation `data_sd`.
+    """Prediction of EDM's F, of unit variance at every noise level (Karras et al., 2022, table 1).
 
     c_skip = alpha sd^2 / (alpha^2 sd^2 + sigma^2),      c_out = sigma sd / sqrt(alpha^2 sd^2 + sigma^2)
+
+    Args:
+        data_sd: Standard deviation sd of the data.
     """
 
     data_sd: float = 0.5

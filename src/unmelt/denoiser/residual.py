@@ -1,29 +1,33 @@
-"""A network that refines the belief of a simpler denoiser, rather than forming one from nothing.
+"""A network that corrects the belief of a simpler denoiser.
 
     belief(x_t) = base(x_t) + c_out F(c_in x_t, base(x_t)),      c_out = sigma r / sqrt(alpha^2 r^2 + sigma^2)
 
 This is EDM's preconditioning (Karras et al., 2022) with its skip connection, the best belief for white data, replaced
-by a better one; r is about the standard deviation of what the base leaves open.
+by a better one; r is about the standard deviation of x0 given the base's belief.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.precondition import noise_level, unit_scale
 from unmelt.posterior import Point
-from unmelt.process.gaussian import Gaussian, expand_like
+from unmelt.process.broadcast import expand_like
+from unmelt.process.gaussian import Gaussian
 
 
-class ResidualDenoiser(nn.Module):
-    """Backbone + base.
+class ResidualDenoiser(CallRepr, nn.Module):
+    """Denoiser that adds a network's output to the belief of a Gaussian mixture. Times are one a row.
 
-    backbone      sees x_t and the base's belief side by side, so it is made for twice the channels; of what it
-                  returns, the first half is used
-    data_sd       standard deviation of the data
-    residual_sd   r above
+    Args:
+        backbone: Network called as backbone(x, level, condition). Its x is x_t and the base's belief, concatenated, so
+            it is made for twice the channels; the first half of its output is used.
+        base: Denoiser to improve on.
+        data_sd: Standard deviation of the data.
+        residual_sd: r above, about the standard deviation of x0 given the base's belief.
     """
 
     def __init__(
@@ -34,19 +38,34 @@ class ResidualDenoiser(nn.Module):
 
     @property
     def process(self) -> Gaussian:
+        """The process of the base."""
         return self.base.process
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of one row of x."""
         return self.base.shape
 
     def forward(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> Point:
+        """The belief about x0.
+
+        Args:
+            x_t: [rows, *shape], data at time t.
+            t: [rows], times.
+            condition: What is known of each row.
+
+        Returns:
+            The believed x0, of the shape of x_t.
+
+        Raises:
+            UsageError: If the times are finer than rows.
+        """
         level = self.process.level(t)
         base = self.base(x_t, t, condition).mean
-        seen = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)
-        output = self.backbone(seen, noise_level(level, x_t.dtype), condition)[:, : x_t.shape[1]]
+        inputs = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)
+        output = self.backbone(inputs, noise_level(level, x_t.dtype), condition)[:, : x_t.shape[1]]
         alpha, sigma = level
-        scale = sigma * self.residual_sd * torch.rsqrt((alpha * self.residual_sd) ** 2 + sigma**2)
-        return Point(base + expand_like(scale, x_t) * output.to(x_t.dtype))
+        c_out = sigma * self.residual_sd * torch.rsqrt((alpha * self.residual_sd) ** 2 + sigma**2)
+        return Point(base + expand_like(c_out, x_t) * output.to(x_t.dtype))

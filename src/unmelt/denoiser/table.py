@@ -1,8 +1,8 @@
-"""A law over all sequences, few enough to list: the truth that tests of token diffusion stand on.
+"""The exact denoiser of tokens: a distribution over all sequences, few enough to enumerate.
 
     p(x0 | x_t) proportional to p(x0) prod_i q(x_t^i | x0^i),      summed over all sequences
 
-Its beliefs are the exact posterior marginals, for every process on tokens.
+Its beliefs are the exact posterior marginals, for every process on tokens. Tests of token diffusion compare with it.
 """
 
 from typing import final
@@ -17,18 +17,27 @@ from unmelt.posterior import Categorical
 from unmelt.process.tokens import Tokens
 
 MOST = 1 << 20
-"""Sequences that are still few."""
+"""Largest number of sequences."""
 
 
 @final
 class Table:
-    """law   p(x0), [vocabulary] * length, not negative; it is normalised here"""
+    """Exact denoiser of a given distribution over sequences.
+
+    Args:
+        law: p(x0), of shape [vocabulary] * length, not negative; normalised here.
+        process: The process that corrupts the tokens.
+
+    Raises:
+        UsageError: If the shape does not fit the vocabulary, there are too many sequences, or the numbers are no
+            probabilities.
+    """
 
     def __init__(self, law: Float[Tensor, "*vocabularies"], process: Tokens) -> None:
         if law.ndim == 0 or set(law.shape) != {process.vocabulary} or law.numel() > MOST:
             raise UsageError(
                 f"a law of shape {tuple(law.shape)}",
-                f"{process.vocabulary} for each place, {MOST:,} sequences at most",
+                f"{process.vocabulary} for each position, {MOST:,} sequences at most",
                 f"torch.rand({', '.join(['3'] * 4)})",
             )
         if not (law >= 0).all() or not law.sum().isfinite() or law.sum() == 0:
@@ -38,34 +47,49 @@ class Table:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(length,), the shape of one row."""
         return (self.law.ndim,)
 
     @property
     def sequences(self) -> Int64[Tensor, "n length"]:
-        """All of them, in the order of the law's flat view."""
-        places = [torch.arange(size) for size in self.law.shape]
-        return torch.cartesian_prod(*places).view(-1, self.law.ndim)
+        """All sequences, in the order of the law's flat view."""
+        tokens = [torch.arange(size) for size in self.law.shape]
+        return torch.cartesian_prod(*tokens).view(-1, self.law.ndim)
 
     def log_likelihood(self, x: Int64[Tensor, "rows length"]) -> Float64[Tensor, " rows"]:
-        """log p of each row."""
+        """log p(x0) in nats.
+
+        Args:
+            x: [rows, length], tokens.
+
+        Returns:
+            [rows], log probabilities.
+        """
         return self.law[tuple(x.unbind(1))].log()
 
     def given(self, tokens: Int64[Tensor, " length"], known: Tensor) -> "Table":
-        """The law of those sequences that have these tokens where `known`."""
+        """Condition the distribution on some tokens.
+
+        Args:
+            tokens: [length], tokens.
+            known: [length], bool: the positions at which a sequence must have these tokens.
+
+        Returns:
+            The conditional distribution.
+        """
         fits = (self.sequences == tokens)[:, known].all(1).view(self.law.shape)
         return Table(self.law * fits, self.process)
 
     def __call__(
         self, x_t: Int64[Tensor, "rows length"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Categorical:
-        seen, sequences = self.process.likelihood(x_t, t), self.sequences
-        here = torch.nn.functional.one_hot(x_t, self.process.symbols)[..., : self.process.vocabulary].to(seen)
-        seen = torch.where(
-            seen.sum(-1, keepdim=True) > 0, seen, here
-        )  # where all has melted, what stands was put there
+        likelihood, sequences = self.process.likelihood(x_t, t), self.sequences
+        given = torch.nn.functional.one_hot(x_t, self.process.symbols)[..., : self.process.vocabulary].to(likelihood)
+        # at t = 1 a token of the data is impossible under some processes; one that is there was given as known
+        likelihood = torch.where(likelihood.sum(-1, keepdim=True) > 0, likelihood, given)
         joint = self.law.flatten().expand(len(x_t), -1)
-        for place in range(self.law.ndim):
-            joint = joint * seen[:, place, sequences[:, place]]
+        for position in range(self.law.ndim):
+            joint = joint * likelihood[:, position, sequences[:, position]]
         joint = joint / joint.sum(1, keepdim=True)
-        here = torch.nn.functional.one_hot(sequences, self.process.vocabulary).double()
-        return Categorical(torch.einsum("rn,nlv->rlv", joint, here).log())
+        one_hot = torch.nn.functional.one_hot(sequences, self.process.vocabulary).double()
+        return Categorical(torch.einsum("rn,nlv->rlv", joint, one_hot).log())

@@ -16,13 +16,14 @@ from typing import Any
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
 from unmelt.process.tokens import Tokens
 
 
-class TokenNetwork(nn.Module):
+class TokenNetwork(CallRepr, nn.Module):
     """A network on tokens as a denoiser.
 
     Args:

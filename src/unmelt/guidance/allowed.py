@@ -1,4 +1,4 @@
-"""A user's own rule of what may stand where: a belief without the tokens that are ruled out."""
+"""Constrained decoding: a belief without the tokens that a user's own rule does not allow."""
 
 from collections.abc import Callable
 from typing import final
@@ -9,21 +9,24 @@ from torch import Tensor
 
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.guidance.reshaped import Reshaped
+from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
 
 
 @final
-class Allowed(Reshaped):
-    """
-    tokens   True where a token may stand: [vocabulary], or [*shape, vocabulary]; or a function of x_t that says so for
-             every row, which may look at what is written already
+class AllowedTokens(TokenTransform):
+    """A denoiser that gives probability 0 to the tokens that are not allowed.
+
+    Args:
+        denoiser: A denoiser of tokens.
+        tokens: True for the allowed tokens: [vocabulary] for all positions, or [*shape, vocabulary]. Or a function
+            from x_t to [*shape, vocabulary] or [rows, *shape, vocabulary], which may depend on the tokens so far.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        tokens: Bool[Tensor, "*places vocabulary"] | Callable[[Tensor], Bool[Tensor, "*rows vocabulary"]],
+        tokens: Bool[Tensor, "*shape vocabulary"] | Callable[[Tensor], Bool[Tensor, "*rows vocabulary"]],
     ) -> None:
         self.denoiser, self.tokens = denoiser, tokens
 
@@ -36,7 +39,7 @@ class Allowed(Reshaped):
             may = may[positions] if may.ndim == 2 else may[rows, positions]
         if may.shape[-1] != belief.logits.shape[-1] or not may.any(-1).all():
             raise UsageError(
-                f"a rule of shape {tuple(may.shape)}, under which {int((~may.any(-1)).sum())} places have no token",
+                f"a rule of shape {tuple(may.shape)}, under which {int((~may.any(-1)).sum())} positions have no token",
                 f"at least one of {belief.logits.shape[-1]} tokens allowed everywhere",
                 "torch.ones(vocabulary, dtype=torch.bool)",
             )

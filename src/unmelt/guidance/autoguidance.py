@@ -1,9 +1,9 @@
-"""Autoguidance (Karras et al., 2024): move away from what a worse version of the model believes.
+"""Autoguidance (Karras et al., 2024): move away from the belief of a worse version of the model.
 
     guided = worse + scale (good - worse)
 
-The worse model (smaller, trained for less time, on less data) makes the same mistakes more strongly, so this moves
-away from mistakes, and not, as classifier-free guidance does, from other classes too. It needs no condition.
+The worse model (smaller, or trained for less time or on less data) makes the same mistakes more strongly, so this moves
+away from mistakes. Classifier-free guidance also moves away from other classes. No condition is needed.
 """
 
 from typing import Any, final
@@ -19,7 +19,18 @@ from unmelt.guidance.guidance import Guidance
 
 @final
 class Autoguidance(Guidance):
-    """A good denoiser against a worse one of the same process; one call of each a belief."""
+    """A denoiser guided away from a worse one of the same process; one call of each for a belief.
+
+    Args:
+        denoiser: The denoiser to guide.
+        worse: The worse denoiser.
+        scale: 1 is unguided, above 1 guided, 0 the worse belief. Rows whose condition has a `guidance_scale` use that.
+        interval: (low, high), times in [0, 1] between which guidance acts; outside it the scale is 1.
+
+    Raises:
+        UsageError: If the two denoisers have different processes, the scale is not finite, or the interval is not
+            within [0, 1].
+    """
 
     def __init__(
         self, denoiser: Denoiser, worse: Denoiser, scale: float, interval: tuple[float, float] = (0.0, 1.0)

@@ -1,10 +1,10 @@
-"""Several conditions at once (Liu et al., 2022): their differences from the null belief, added up.
+"""Composition of several conditions (Liu et al., 2022): the sum of their differences from the null belief.
 
     composed = own + sum_i scale_i (c_i - null)
 
-This is the score of p(x | own) prod_i (p(x | c_i) / p(x))^scale_i, as if conditions were independent given x. `own` is
-the belief under the condition a row comes with, hence one more at scale 1, or the null belief if it has none; a
-negative scale says what should not be seen.
+This is the score of p(x | own) prod_i (p(x | c_i) / p(x))^scale_i, for conditions that are independent given x. `own`
+is the belief under the condition of the row itself, which acts as one more condition at scale 1, or the null belief if
+the row has none. A negative scale avoids a condition.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,15 @@ from unmelt.posterior import Point
 
 @final
 class Composition(DenoiserWrapper):
-    """A denoiser told several things at once; one network call for each, and one for the null belief.
+    """A denoiser under several conditions at once; one network call for each, and one for the null belief.
 
-    conditions   each of one row, which is meant for all rows
-    scales       of each; 1 is Bayes' rule, 0 leaves it out
+    Args:
+        denoiser: The denoiser to condition.
+        conditions: The conditions, each of one row, which applies to all rows.
+        scales: The scale of each condition; 1 is Bayes' rule, 0 leaves it out, below 0 avoids it.
+
+    Raises:
+        UsageError: If there is not one finite scale for each condition, or a condition has several rows.
     """
 
     def __init__(self, denoiser: Denoiser, conditions: Sequence[Condition], scales: Sequence[float]) -> None:
@@ -45,10 +50,10 @@ class Composition(DenoiserWrapper):
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
-        every = torch.zeros(len(x_t), dtype=torch.int64, device=x_t.device)
-        known = [one.to(x_t.device)[every] for one in self.conditions]
-        null, total = known[0].null(), sum(self.scales)
-        weighed = list(zip(self.scales, known, strict=True))
-        weighed += [(1 - total, null)] if condition is None else [(1.0, condition), (-total, null)]
-        beliefs = [weight * self.denoiser(x_t, t, one).mean for weight, one in weighed if weight]
+        repeat = torch.zeros(len(x_t), dtype=torch.int64, device=x_t.device)
+        conditions = [one.to(x_t.device)[repeat] for one in self.conditions]
+        null, total = conditions[0].null(), sum(self.scales)
+        weighted = list(zip(self.scales, conditions, strict=True))
+        weighted += [(1 - total, null)] if condition is None else [(1.0, condition), (-total, null)]
+        beliefs = [weight * self.denoiser(x_t, t, one).mean for weight, one in weighted if weight]
         return Point(torch.stack(beliefs).sum(0))

@@ -4,11 +4,16 @@
 
 Kinds differ in what is worse: the belief without the condition (`CFG`), that of a weaker model (`Autoguidance`), what
 Bayes' rule makes of a classifier (`Classifier`), or a better chosen reference than any of these. The interval is that
-of Kynkäänniemi et al., 2024. Scale 1 is no guidance, at no cost: nothing worse is then asked for.
+of Kynkäänniemi et al., 2024. Scale 1 is no guidance, at no cost: the worse belief is then not computed.
+
+Every row may have a scale of its own, which travels with it as `Condition.guidance_scale` and takes the place of the
+guidance's: rows of different scales share a batch, are split from it and joined to another. Of guidances within one
+another, the outermost takes the rows' scales.
 """
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -23,16 +28,28 @@ from unmelt.process.gaussian import expand_like
 
 
 def check_scale(scale: float) -> None:
-    """Refuse a scale that is no number."""
+    """Refuse a scale that is not a finite number.
+
+    Args:
+        scale: The guidance scale.
+
+    Raises:
+        UsageError: If it is infinite or NaN.
+    """
     if not math.isfinite(scale):
         raise UsageError(f"a guidance scale of {scale}", "a finite number", "guidance=2.0")
 
 
 class Guidance(DenoiserWrapper, ABC):
-    """A denoiser made of denoisers.
+    """A denoiser that moves the belief of another away from a worse belief.
 
-    scale      1 unguided, above 1 guided, 0 the worse belief
-    interval   (low, high) times between which to guide; outside it the scale is 1
+    Args:
+        denoiser: The denoiser to guide.
+        scale: 1 is unguided, above 1 guided, 0 the worse belief. Rows whose condition has a `guidance_scale` use that.
+        interval: (low, high), times in [0, 1] between which guidance acts; outside it the scale is 1.
+
+    Raises:
+        UsageError: If the scale is not finite, or the interval is not within [0, 1].
     """
 
     def __init__(self, denoiser: Denoiser, scale: float, interval: tuple[float, float] = (0.0, 1.0)) -> None:
@@ -46,25 +63,56 @@ class Guidance(DenoiserWrapper, ABC):
 
     @abstractmethod
     def worse_than(
-        self, belief: Any, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None
+        self,
+        belief: Any,
+        x_t: Shaped[Tensor, "rows *shape"],
+        t: Float[Tensor, "rows *axes"],
+        condition: Condition | None,
     ) -> Any:
-        """The belief to move away from, given the denoiser's own; finite at every t."""
+        """The belief to move away from, finite at every t.
+
+        Args:
+            belief: The denoiser's own belief.
+            x_t: [rows, *shape], the noisy data.
+            t: [rows] or finer, the times.
+            condition: What is known of each row.
+
+        Returns:
+            A posterior of the same kind as `belief`.
+        """
 
     @final
     def __call__(
-        self, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> Any:
         return self.beliefs(x_t, t, condition)[1]
 
     @final
     def beliefs(
-        self, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
+        self, x_t: Shaped[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], condition: Condition | None = None
     ) -> tuple[Any, Any]:
-        """What is believed without guidance, and with it."""
+        """The beliefs without guidance and with it.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows] or finer, the times.
+            condition: What is known of each row.
+
+        Returns:
+            (unguided, guided), two posteriors.
+        """
+        own = None if condition is None else condition.guidance_scale
+        if condition is not None and own is not None:
+            condition = replace(condition, guidance_scale=None)  # a guidance within this one keeps its own scale
         belief = self.denoiser(x_t, t, condition)
         low, high = self.interval
         inside = (t >= low) & (t <= high)
-        if self.scale == 1 or not inside.any():
-            return belief, belief
-        weight = torch.where(inside, self.scale, torch.ones_like(t))  # in float64, as t is
+        if own is None:
+            if self.scale == 1 or not inside.any():
+                return belief, belief
+            weight = torch.where(inside, self.scale, torch.ones_like(t))  # in float64, as t is
+        else:
+            weight = torch.where(inside, expand_like(own, t), torch.ones_like(t))
+            if (weight == 1).all():
+                return belief, belief
         return belief, self.worse_than(belief, x_t, t, condition).lerp(belief, expand_like(weight, x_t))

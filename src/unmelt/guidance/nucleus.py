@@ -1,4 +1,4 @@
-"""Nucleus sampling (Holtzman et al., 2020): of each belief, the fewest tokens that hold a share `top_p` of it."""
+"""Nucleus sampling (Holtzman et al., 2020): keep the fewest tokens whose probabilities sum to at least `top_p`."""
 
 from typing import final
 
@@ -8,13 +8,21 @@ from torch import Tensor
 
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.guidance.reshaped import Reshaped
+from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
 
 
 @final
-class Nucleus(Reshaped):
-    """1 keeps all; the likeliest token is always kept."""
+class TopP(TokenTransform):
+    """A denoiser of tokens whose beliefs are truncated to their nucleus.
+
+    Args:
+        denoiser: A denoiser of tokens.
+        top_p: Probability to keep, above 0 and up to 1; 1 keeps all tokens. The likeliest token is always kept.
+
+    Raises:
+        UsageError: If `top_p` is not above 0 and up to 1.
+    """
 
     def __init__(self, denoiser: Denoiser, top_p: float) -> None:
         if not 0 < top_p <= 1:
@@ -27,6 +35,6 @@ class Nucleus(Reshaped):
         if self.top_p == 1:
             return belief
         law, order = belief.probabilities.sort(dim=-1, descending=True, stable=True)
-        enough = law.cumsum(-1) - law >= self.top_p  # those before it hold the share already
-        dropped = torch.zeros_like(enough).scatter(-1, order, enough)
+        beyond = law.cumsum(-1) - law >= self.top_p  # likelier tokens sum to top_p already
+        dropped = torch.zeros_like(beyond).scatter(-1, order, beyond)
         return Categorical(belief.logits.masked_fill(dropped, -torch.inf))

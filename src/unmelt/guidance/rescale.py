@@ -2,9 +2,10 @@
 
     rescaled = guided sd(plain) / sd(guided),      answer = guided + share (rescaled - guided)
 
-Strong guidance exaggerates the belief as a whole, which saturates images; here its standard deviation, over the numbers
-of each row, is brought back towards that of the belief before guidance. The paper does so to the network's output;
-this is done to the belief of x0, and so means the same whatever the network was trained to output.
+Strong guidance exaggerates the belief as a whole, which saturates images. Here the standard deviation of the guided
+belief, over the numbers of each row, is brought back towards that of the unguided belief. The paper rescales the
+network's output; here the belief about x0 is rescaled, so that the result does not depend on what the network was
+trained to output.
 """
 
 from typing import final
@@ -23,9 +24,14 @@ from unmelt.process.gaussian import expand_like
 
 @final
 class Rescale(DenoiserWrapper):
-    """Any guidance, at no further call of a network.
+    """Any guidance with its contrast restored, without further network calls.
 
-    share   0 leaves the guidance as it is, 1 keeps the standard deviation wholly; the paper's phi, 0.7
+    Args:
+        denoiser: The guidance to rescale.
+        share: 0 leaves the guidance as it is, 1 restores the standard deviation wholly (the paper's phi, 0.7).
+
+    Raises:
+        UsageError: If the share is not from 0 to 1, or the denoiser is not a `Guidance`.
     """
 
     def __init__(self, denoiser: Guidance, share: float = 0.7) -> None:

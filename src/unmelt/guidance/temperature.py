@@ -1,4 +1,4 @@
-"""Temperature: a belief made sharper or flatter, p^(1 / temperature)."""
+"""Temperature: sharper or flatter beliefs, p^(1 / temperature), normalised."""
 
 import math
 from typing import final
@@ -8,13 +8,21 @@ from torch import Tensor
 
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.guidance.reshaped import Reshaped
+from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
 
 
 @final
-class Temperature(Reshaped):
-    """1 changes nothing; towards 0 only the likeliest token is left."""
+class Temperature(TokenTransform):
+    """A denoiser of tokens whose beliefs are made sharper or flatter.
+
+    Args:
+        denoiser: A denoiser of tokens.
+        temperature: 1 changes nothing; as it approaches 0 only the likeliest token is left.
+
+    Raises:
+        UsageError: If the temperature is not a positive number.
+    """
 
     def __init__(self, denoiser: Denoiser, temperature: float) -> None:
         if not (math.isfinite(temperature) and temperature > 0):

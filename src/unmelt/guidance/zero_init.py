@@ -1,8 +1,8 @@
 """No movement during the first steps: the zero-init of CFG-Zero* (Fan et al., 2025).
 
-From pure noise a badly learned velocity can be worse than none. In straight coordinates the velocity is (w - x0) / u,
-so it is 0 where x0 is believed to be w itself, and noise then waits, only its size following the schedule. Multistep
-samplers would extrapolate from such a belief: use it with those of one step.
+In pure noise the velocity of an underfitted model can be worse than none. In straight coordinates the velocity is
+(w - x0) / u, which is 0 if the belief about x0 is w itself: the noise then stays, and only its size follows the
+schedule. Multistep samplers would extrapolate from such a belief: use it with one-step samplers.
 """
 
 from typing import Any, final
@@ -21,9 +21,14 @@ from unmelt.process.gaussian import expand_like
 
 @final
 class ZeroInit(DenoiserWrapper):
-    """A denoiser, guided or not, that is only asked from `after` on.
+    """A denoiser, guided or not, that is not called above the time `after`, where rows do not move.
 
-    after   the time above which nothing moves; 1 waits for nothing. The paper's 4 % of equal steps are 0.96
+    Args:
+        denoiser: The denoiser to wrap.
+        after: The time above which nothing moves; 1 changes nothing. The paper's 4 % of equal steps are 0.96.
+
+    Raises:
+        UsageError: If the time is not above 0 and at most 1.
     """
 
     def __init__(self, denoiser: Denoiser, after: float = 0.96) -> None:
@@ -36,10 +41,10 @@ class ZeroInit(DenoiserWrapper):
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Any:
-        still = t > self.after
-        if not still.any():
+        waiting = t > self.after
+        if not waiting.any():
             return self.denoiser(x_t, t, condition)
-        w, _ = self.process.straighten(x_t, t)
-        if still.all():
+        w, _ = self.process.straight_coordinates(x_t, t)
+        if waiting.all():
             return Point(w)
-        return self.denoiser(x_t, t, condition).lerp(Point(w), expand_like(torch.where(still, 1.0, 0.0), x_t))
+        return self.denoiser(x_t, t, condition).lerp(Point(w), expand_like(torch.where(waiting, 1.0, 0.0), x_t))

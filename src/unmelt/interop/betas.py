@@ -1,9 +1,9 @@
-"""DDPM's chain of betas as a schedule in continuous time.
+"""DDPM's discrete chain of betas as a schedule in continuous time.
 
     alpha^2(i / T) = prod_{j <= i} (1 - beta_j),      -log alpha^2 linear in t between
 
-(Ho et al., 2020, section 2.) Exact at the T times the chain knows, so that a network trained on them sees what it saw;
-between them beta is constant, and so time can be had back from a log signal-to-noise ratio exactly. diffusers counts
+(Ho et al., 2020, section 2.) The schedule is exact at the T times of the chain, so a network trained on them sees what
+it was trained on. Between them beta is constant, so log signal-to-noise ratio can be inverted exactly. diffusers counts
 from 0: its timestep i is t = (i + 1) / T.
 """
 
@@ -25,7 +25,7 @@ MOST_STEPS = 100_000
 
 
 def _cosine(start: float, end: float, steps: int) -> Tensor:
-    """Nichol and Dhariwal, 2021, equation 17, capped as there."""
+    """The cosine schedule (Nichol and Dhariwal, 2021, equation 17), with its cap at 0.999."""
     t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     signal = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
     return (1 - signal[1:] / signal[:-1]).clamp_max(0.999)
@@ -36,13 +36,24 @@ SPACINGS: dict[str, Callable[[float, float, int], Tensor]] = {
     "scaled_linear": lambda start, end, steps: torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2,
     "squaredcos_cap_v2": _cosine,
 }
-"""How betas are spread, by the names that diffusers gives them."""
+"""Beta schedules by the names that diffusers gives them."""
 
 
 @final
 @dataclass(frozen=True)
 class Betas(Schedule):
-    """`steps` betas from `start` to `end`, or those that are `given` one by one."""
+    """A schedule made of a chain of betas.
+
+    Args:
+        spacing: Shape of the chain, by diffusers' name: "linear", "scaled_linear" or "squaredcos_cap_v2".
+        start: First beta.
+        end: Last beta.
+        steps: Number of betas, T.
+        given: The betas themselves, one by one, instead of spacing, start and end; empty for none.
+
+    Raises:
+        UsageError: If the spacing is unknown, a beta is not between 0 and 1, or the number of betas is wrong.
+    """
 
     spacing: str = "linear"
     start: float = 1e-4
@@ -69,7 +80,7 @@ class Betas(Schedule):
             )
 
     def _piece(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """-log alpha^2 at t, and how fast it rises there."""
+        """-log alpha^2 at t, and its derivative there."""
         knots = _knots(self).to(t.device)
         step = (t * self.steps).floor().long().clamp(0, self.steps - 1)
         rise = knots[step + 1] - knots[step]
@@ -99,7 +110,7 @@ class Betas(Schedule):
 @cache
 def _knots(betas: Betas) -> Tensor:
     """-log alpha^2 at 0, 1 / T, ..., 1."""
-    each = torch.tensor(betas.given, dtype=torch.float64)
+    values = torch.tensor(betas.given, dtype=torch.float64)
     if not betas.given:
-        each = SPACINGS[betas.spacing](betas.start, betas.end, betas.steps)
-    return F.pad(-torch.log1p(-each).cumsum(0), (1, 0))
+        values = SPACINGS[betas.spacing](betas.start, betas.end, betas.steps)
+    return F.pad(-torch.log1p(-values).cumsum(0), (1, 0))

@@ -1,6 +1,6 @@
-"""A diffusers checkpoint as a denoiser of ours: UNet2DModel, trained on a chain of betas.
+"""A diffusers checkpoint as a denoiser: UNet2DModel, trained on a chain of betas.
 
-Read are unet/config.json, its safetensors and scheduler/scheduler_config.json, and nothing else: no code, no pickle.
+Only unet/config.json, its safetensors and scheduler/scheduler_config.json are read: no code, no pickle.
 """
 
 import json
@@ -8,35 +8,44 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unmelt import run
+from unmelt import run_folder
 from unmelt.denoiser import Network, prediction
 from unmelt.errors import UsageError
 from unmelt.interop.betas import Betas
 from unmelt.interop.unet import DiffusersUNet
 from unmelt.process import Gaussian
-from unmelt.train.files import read_tensors
+from unmelt.train.atomic_files import read_tensors
 
 PREDICTIONS = {"epsilon": prediction.Noise(), "sample": prediction.X0(), "v_prediction": prediction.V()}
-"""What networks are trained to output, by the names that diffusers gives it."""
+"""Predictions by the names that diffusers gives them."""
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
-FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""What tensors of attention were called in the checkpoints of before 2023."""
+LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names of attention tensors in checkpoints from before 2023, and their present names."""
 
 
 def from_diffusers(folder: str | Path) -> Network:
-    """The denoiser in a folder that a diffusers pipeline was saved to (`DDPMPipeline`, `DDIMPipeline`, ...).
+    """Load the denoiser of a folder that a diffusers pipeline was saved to (`DDPMPipeline`, `DDIMPipeline`, ...).
 
-    Its images are in [-1, 1]: `um.codec.Affine.images()` is its codec. Every sampler runs on it, at any times.
+    Its images are in [-1, 1]: use the codec `um.codec.Affine.images()`. Every sampler runs on it, at any times.
+
+    Args:
+        folder: The folder, with unet/ and scheduler/.
+
+    Returns:
+        The denoiser, in evaluation mode.
+
+    Raises:
+        UsageError: If files are missing or damaged, or the network or the scheduler is of a kind that is not supported.
     """
     folder = Path(folder)
-    about, scheduler = _read(folder / "unet" / "config.json"), _read(folder / "scheduler" / "scheduler_config.json")
-    if about.get("_class_name") != "UNet2DModel":
+    unet, scheduler = _read(folder / "unet" / "config.json"), _read(folder / "scheduler" / "scheduler_config.json")
+    if unet.get("_class_name") != "UNet2DModel":
         raise UsageError(
-            f"{folder} holds a network of class {about.get('_class_name')}", "a UNet2DModel", "another checkpoint"
+            f"{folder} holds a network of class {unet.get('_class_name')}", "a UNet2DModel", "another checkpoint"
         )
-    settings = {name: value for name, value in about.items() if not name.startswith("_")}
+    settings = {name: value for name, value in unet.items() if not name.startswith("_")}
     channels, size = settings.get("in_channels", 3), settings.get("sample_size")
     if settings.get("out_channels", 3) != channels:
         raise UsageError(
@@ -60,7 +69,17 @@ def from_diffusers(folder: str | Path) -> Network:
 
 
 def chain(scheduler: dict[str, Any]) -> Betas:
-    """The betas that a scheduler_config.json states."""
+    """The betas that a scheduler_config.json states.
+
+    Args:
+        scheduler: Its content.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        UsageError: If there are no valid betas, or they are rescaled to zero terminal signal-to-noise ratio.
+    """
     if "beta_schedule" not in scheduler:
         raise UsageError(
             f"a scheduler {scheduler.get('_class_name')}, without betas",
@@ -106,15 +125,15 @@ def _fill(backbone: DiffusersUNet, path: Path) -> None:
             "weights as safetensors; a pickle (.bin) is never opened",
             "pipeline.save_pretrained(folder, safe_serialization=True)",
         )
-    most = run.most_bytes(backbone.network.state_dict())
+    most = run_folder.most_bytes(backbone.network.state_dict())
     if path.stat().st_size > most:
         raise UsageError(
             f"{path} has {path.stat().st_size:,} bytes", f"at most the {most:,} that its config.json describes", ""
         )
     weights, _ = read_tensors(path)
-    names = "|".join(FORMER)
+    names = "|".join(LEGACY_NAMES)
     weights = {
-        re.sub(rf"(attentions\.\d+)\.({names})\.", lambda m: f"{m[1]}.{FORMER[m[2]]}.", name): value
+        re.sub(rf"(attentions\.\d+)\.({names})\.", lambda m: f"{m[1]}.{LEGACY_NAMES[m[2]]}.", name): value
         for name, value in weights.items()
     }
     try:

@@ -1,11 +1,11 @@
-"""A sampler and a grid of ours as a scheduler of diffusers, where it has one that takes the very same steps.
+"""A sampler and a grid as the diffusers scheduler that takes exactly the same steps, where there is one.
 
     DPMpp(2)          karras, log_snr                           EDMDPMSolverMultistepScheduler
     Euler, DDIM(0)    karras, log_snr                           EDMEulerScheduler
     Euler, DDIM(0)    balanced; uniform on Straight             FlowMatchEulerDiscreteScheduler
 
-EDM's go from sigma_max down and need a schedule that ends there, with some signal left. Those of flow matching walk
-straight coordinates, in which every schedule is flow matching; a balanced grid is their "shift".
+EDM schedulers start from sigma_max and need a schedule that ends there, with some signal left. Flow matching
+schedulers integrate in straight coordinates, in which every schedule is flow matching; a balanced grid is their shift.
 """
 
 import math
@@ -14,14 +14,20 @@ from typing import Any, NamedTuple
 import torch
 
 from unmelt.errors import UsageError
-from unmelt.interop.package import diffusers
+from unmelt.interop.diffusers_package import diffusers
 from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Sampler
 from unmelt.sampler.grid import Balanced, Karras, LogSNR, Uniform
 from unmelt.schedule import Schedule, Straight
 
 
 class SchedulerMatch(NamedTuple):
-    """A scheduler, which of the two conventions it speaks, and u where it starts."""
+    """A diffusers scheduler and how to use it.
+
+    Args:
+        scheduler: The scheduler.
+        convention: Its convention: "edm" or "flow" (see `wrapped`).
+        start: The value of u = sigma / (alpha + sigma) where it starts, for "flow".
+    """
 
     scheduler: Any
     convention: str
@@ -29,16 +35,36 @@ class SchedulerMatch(NamedTuple):
 
 
 def is_euler(sampler: Sampler) -> bool:
-    """One method under several names."""
+    """Whether a sampler is Euler's method, under any of its names.
+
+    Args:
+        sampler: The sampler.
+
+    Returns:
+        True for Euler, DDIM without noise and DPM-Solver++ of order 1.
+    """
     return isinstance(sampler, Euler) or sampler in (DDIM(0.0), DPMpp(order=1))
 
 
 def match_scheduler(sampler: Sampler, grid: Grid, schedule: Schedule, data_sd: float) -> SchedulerMatch:
-    """The scheduler, or a `UsageError` that says what diffusers has no like of."""
+    """Find the scheduler that takes the same steps as a sampler on a grid.
+
+    Args:
+        sampler: The sampler.
+        grid: Its grid.
+        schedule: The schedule of the process.
+        data_sd: Standard deviation of the data, sigma_data in EDM.
+
+    Returns:
+        The scheduler and how to use it.
+
+    Raises:
+        UsageError: If diffusers has no equivalent.
+    """
     spacing, instead = grid.spacing, "sampler=um.sampler.Euler(), grid=um.grid.balanced(20)"
     if not (is_euler(sampler) or sampler == DPMpp(order=2)):
         raise UsageError(
-            f"the sampler {sampler}, which diffusers has no like of", "DPMpp(order=2), Euler() or DDIM()", instead
+            f"the sampler {sampler}, which diffusers has no equivalent of", "DPMpp(order=2), Euler() or DDIM()", instead
         )
     if grid.start != 1:
         raise UsageError(f"a grid that starts at t = {grid.start}", "one that starts from noise", instead)
@@ -59,9 +85,9 @@ def match_scheduler(sampler: Sampler, grid: Grid, schedule: Schedule, data_sd: f
             "sigma_schedule": "karras" if isinstance(spacing, Karras) else "exponential",
             "rho": getattr(spacing, "rho", 7.0),
         }
-        kinds = diffusers()
-        kind = kinds.EDMEulerScheduler if is_euler(sampler) else kinds.EDMDPMSolverMultistepScheduler
-        return SchedulerMatch(kind(**settings), "edm", 1.0)
+        package = diffusers()
+        scheduler = package.EDMEulerScheduler if is_euler(sampler) else package.EDMDPMSolverMultistepScheduler
+        return SchedulerMatch(scheduler(**settings), "edm", 1.0)
     if not is_euler(sampler):
         raise UsageError(f"{sampler} on a grid spaced {spacing}", "karras or log_snr for it, in diffusers", instead)
     if isinstance(spacing, Balanced):
@@ -70,7 +96,7 @@ def match_scheduler(sampler: Sampler, grid: Grid, schedule: Schedule, data_sd: f
         shift, start = schedule.shift, 1.0
     else:
         raise UsageError(
-            f"a grid spaced {spacing} on a {type(schedule).__name__} schedule, which diffusers has no like of",
+            f"a grid spaced {spacing} on a {type(schedule).__name__} schedule, which diffusers has no equivalent of",
             "karras, log_snr or balanced; uniform on Straight",
             instead,
         )

@@ -1,11 +1,11 @@
-"""A model as a folder that diffusers loads, and that makes the same images from the same noise.
+"""Export a model to a folder that diffusers loads and that makes the same images from the same noise.
 
-A network of diffusers' own (`DiffusersUNet`) on its own chain of betas becomes a `DDIMPipeline`, with no code in it.
+A network of diffusers (`DiffusersUNet`) on its own chain of betas becomes a `DDIMPipeline`, without any code.
 
-Ours become a pipeline with its code beside it. Their weights have no exact home in diffusers: UNet2DModel normalises in
-one number of groups throughout where ours grows with the channels, and hears the level by waves of which none is longer
-or shorter than its own; DiTTransformer2DModel counts timesteps, too, and always has classes. So the folder holds the
-denoiser's source, cut out of this package, weights as safetensors, and a scheduler that is diffusers' own.
+Networks of this library become a pipeline that brings its code. Their weights do not fit diffusers' classes exactly:
+UNet2DModel uses one number of normalisation groups throughout, where ours grows with the channels, and has fixed
+frequencies for the noise level; DiTTransformer2DModel counts timesteps, too, and always has classes. So the folder
+holds the denoiser's source, cut out of this package, weights as safetensors, and one of diffusers' own schedulers.
 """
 
 import math
@@ -21,32 +21,42 @@ from unmelt import config
 from unmelt.codec import Affine
 from unmelt.denoiser import Network
 from unmelt.errors import UsageError
-from unmelt.interop.bundle import bundle
+from unmelt.interop.diffusers_package import diffusers
 from unmelt.interop.from_diffusers import PREDICTIONS
-from unmelt.interop.package import diffusers
 from unmelt.interop.scheduler_match import SchedulerMatch, is_euler, match_scheduler
+from unmelt.interop.single_file import bundle
 from unmelt.interop.unet import DiffusersUNet
 from unmelt.model import Model
-from unmelt.run import prepare, writable
+from unmelt.run_folder import prepare, writable
 from unmelt.sampler import DPMpp, Euler, Grid, Sampler
 from unmelt.sampler.grid import Uniform, balanced, karras
-from unmelt.train.files import write_json
+from unmelt.train.atomic_files import write_json
 
 FILE = "unmelt_denoiser"
 
 
 def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = None, grid: Grid | None = None) -> Path:
-    """Write the folder, which must be new or empty; what diffusers cannot do is a `UsageError`.
+    """Write a model as a diffusers folder.
 
-    Load it with `DiffusionPipeline.from_pretrained(folder)`, and for a network of ours, whose code comes with it,
-    `custom_pipeline=folder, trust_remote_code=True` besides.
+    Load it with `DiffusionPipeline.from_pretrained(folder)`. For a network of this library, whose code is in the
+    folder, add `custom_pipeline=folder, trust_remote_code=True`.
 
-    sampler, grid   what the scheduler is to do; `chosen` if not given
+    Args:
+        model: The model.
+        folder: The folder to write, new or empty.
+        sampler: What the scheduler should do; None for the choice of `sampler_for_export`.
+        grid: Its grid; None for the choice of `sampler_for_export`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: If the folder is not empty, or diffusers cannot do what the model or the sampler does.
     """
     diffusers()
-    folder, (sampler, grid) = Path(folder), chosen(model, sampler, grid)
+    folder, (sampler, grid) = Path(folder), sampler_for_export(model, sampler, grid)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}, where something is already", "a new folder", f"--out {folder}-diffusers")
+        raise UsageError(f"{folder} is not empty", "a new or empty folder", f"--out {folder}-diffusers")
     writable(folder)
     if len(model.denoiser.shape) != 3:
         raise UsageError(
@@ -55,25 +65,34 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
     if not isinstance(model.codec, Affine):
         raise UsageError(f"a codec {type(model.codec).__name__}", "a shift and a scale (Affine)", "")
     prepare(folder.absolute().parent)
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as beside:
+    with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as temporary:
         if _is_native(model):
-            _write_native(model, sampler, grid, Path(beside))
+            _write_native(model, sampler, grid, Path(temporary))
         else:
             _write(
                 model,
                 match_scheduler(sampler, grid, model.denoiser.process.schedule, model.denoiser.data_sd),
                 grid,
-                Path(beside),
+                Path(temporary),
             )
-        shutil.copytree(beside, folder, dirs_exist_ok=True)
+        shutil.copytree(temporary, folder, dirs_exist_ok=True)
     return folder
 
 
-def chosen(model: Model, sampler: Sampler | None = None, grid: Grid | None = None) -> tuple[Sampler, Grid]:
-    """What is exported where not all is said: the model's own sampler and grid, if it has them.
+def sampler_for_export(model: Model, sampler: Sampler | None = None, grid: Grid | None = None) -> tuple[Sampler, Grid]:
+    """The sampler and grid that are exported where not both are given: the model's own, if it has them.
 
-    What was learned stays here, tuned and in stock. In its place goes DPM-Solver++(2M) on Karras' grid, or on schedules
-    whose noise is without end, where diffusers has no like of it, Euler's method on a balanced grid.
+    Learned samplers (tuned and default ones) have no equivalent in diffusers. DPM-Solver++(2M) on Karras' grid is
+    exported instead; on schedules that end in pure noise, where diffusers has no equivalent of that, Euler's method on
+    a balanced grid.
+
+    Args:
+        model: The model.
+        sampler: The wanted sampler; None to choose one.
+        grid: The wanted grid; None to choose one.
+
+    Returns:
+        (sampler, grid).
     """
     if sampler is None and model.sampler is None:
         top = torch.exp(-model.denoiser.process.schedule.log_snr(torch.ones((), dtype=torch.float64)) / 2).item()
@@ -85,7 +104,7 @@ def chosen(model: Model, sampler: Sampler | None = None, grid: Grid | None = Non
 
 
 def _is_native(model: Model) -> bool:
-    """Whether diffusers' own DDIMPipeline can run it: its network, on its chain, unconditional, without scaling."""
+    """Whether diffusers' own DDIMPipeline can run it: its network, on its chain, unconditional and without scaling."""
     denoiser = model.denoiser
     return (
         isinstance(denoiser, Network)
@@ -121,9 +140,9 @@ def _write_native(model: Model, sampler: Sampler, grid: Grid, folder: Path) -> N
     kinds.DDIMPipeline(denoiser.backbone.network, scheduler).save_pretrained(folder)
 
 
-def _write(model: Model, found: SchedulerMatch, grid: Grid, folder: Path) -> None:
-    """The folder with code in it."""
-    from unmelt.interop import pipeline, wrapped
+def _write(model: Model, match: SchedulerMatch, grid: Grid, folder: Path) -> None:
+    """Write a folder that brings its code."""
+    from unmelt.interop import diffusers_model, diffusers_pipeline
 
     description = config.describe(model.denoiser)
     names = sorted(_parts(description))
@@ -134,36 +153,36 @@ def _write(model: Model, found: SchedulerMatch, grid: Grid, folder: Path) -> Non
             f"the part {foreign[0]}, which is not one of unmelt's", "parts whose source can be exported", ""
         )
     head = "A denoiser of unmelt, cut out of its source, for diffusers. Licence of this code: Apache-2.0."
-    text = bundle([sys.modules[kind.__module__] for kind in classes.values()] + [wrapped], head)
-    known = "".join(f"    {name!r}: {kind.__name__},\n" for name, kind in classes.items())
-    text += f"\n\nPARTS |= {{\n{known}}}\n"
+    text = bundle([sys.modules[kind.__module__] for kind in classes.values()] + [diffusers_model], head)
+    entries = "".join(f"    {name!r}: {kind.__name__},\n" for name, kind in classes.items())
+    text += f"\n\nPARTS |= {{\n{entries}}}\n"
 
     (folder / "denoiser").mkdir()
     (folder / "denoiser" / f"{FILE}.py").write_text(text)
-    (folder / "pipeline.py").write_text(Path(pipeline.__file__).read_text())
-    wrapped.PARTS.update(classes)
-    whole = wrapped.UnmeltDenoiser(description, found.convention, found.start, tuple(model.classes))
-    whole.inner.load_state_dict(model.denoiser.state_dict())
-    whole.save_pretrained(folder / "denoiser")
-    found.scheduler.save_pretrained(folder / "scheduler")
+    (folder / "pipeline.py").write_text(Path(diffusers_pipeline.__file__).read_text())
+    diffusers_model.PARTS.update(classes)
+    wrapper = diffusers_model.UnmeltDenoiser(description, match.convention, match.start, tuple(model.classes))
+    wrapper.inner.load_state_dict(model.denoiser.state_dict())
+    wrapper.save_pretrained(folder / "denoiser")
+    match.scheduler.save_pretrained(folder / "scheduler")
     codec: Any = model.codec
     low, high = codec.clamp or (None, None)
-    about = {
+    index = {
         "_class_name": "UnmeltPipeline",
         "_diffusers_version": diffusers().__version__,
         "denoiser": [FILE, "UnmeltDenoiser"],
-        "scheduler": ["diffusers", type(found.scheduler).__name__],
+        "scheduler": ["diffusers", type(match.scheduler).__name__],
         "steps": grid.steps,
         "shift": codec.shift,
         "scale": codec.scale,
         "low": low,
         "high": high,
     }
-    write_json(folder / "model_index.json", about)
+    write_json(folder / "model_index.json", index)
 
 
 def _parts(description: Any) -> set[str]:
-    """Every part that a description names."""
+    """The names of all parts in a description."""
     if isinstance(description, list):
         return set().union(*map(_parts, description))
     if not isinstance(description, dict):

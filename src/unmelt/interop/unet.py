@@ -1,7 +1,7 @@
-"""diffusers' UNet2DModel as a backbone: what is trained on it is a diffusers checkpoint, with no code of ours.
+"""diffusers' UNet2DModel as a backbone: a model trained on it can be exported as a diffusers checkpoint without code.
 
-It is told timesteps, 0 to T - 1, where our backbones are told the noise level. A chain of betas translates: the level
-that the chain has at timestep i is heard as i, and those between as numbers between.
+UNet2DModel takes timesteps 0 to T - 1, where our backbones take the noise level. A chain of betas translates: the level
+of the chain at timestep i is passed as i, levels between them as fractional timesteps.
 """
 
 import inspect
@@ -12,29 +12,36 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError, nearest
 from unmelt.interop.betas import Betas
-from unmelt.interop.package import diffusers
+from unmelt.interop.diffusers_package import diffusers
 
 
-class DiffusersUNet(nn.Module):
-    """`DiffusersUNet(Betas(), {"sample_size": 32, "block_out_channels": (64, 128, 128), ...})`.
+class DiffusersUNet(CallRepr, nn.Module):
+    """A UNet2DModel: `DiffusersUNet(Betas(), {"sample_size": 32, "block_out_channels": (64, 128, 128), ...})`.
 
-    betas      the chain that gives timesteps their noise levels
-    settings   arguments of UNet2DModel
-    classes    labels. The network has as many embeddings, or one more, its last, which is null
+    Args:
+        betas: The chain that gives timesteps their noise levels.
+        settings: Arguments of UNet2DModel.
+        classes: Number of classes. The network has as many embeddings, or one more, its last, for the null condition.
+
+    Raises:
+        UsageError: If UNet2DModel does not take the settings, or they do not fit the classes.
     """
 
     def __init__(self, betas: Betas, settings: Mapping[str, Any] | Sequence[tuple[str, Any]], classes: int = 0) -> None:
         super().__init__()
         kind = diffusers().UNet2DModel
         given = dict(settings)
-        known = inspect.signature(kind).parameters
+        parameters = inspect.signature(kind).parameters
         for name in given:
-            if name not in known:
+            if name not in parameters:
                 raise UsageError(
-                    f"UNet2DModel has no setting {name!r}", f"one of {', '.join(known)}", repr(nearest(name, known))
+                    f"UNet2DModel has no setting {name!r}",
+                    f"one of {', '.join(parameters)}",
+                    repr(nearest(name, parameters)),
                 )
         embeddings = given.get("num_class_embeds") or 0
         if not classes <= embeddings <= classes + 1 or (embeddings and not classes):
@@ -64,10 +71,27 @@ class DiffusersUNet(nn.Module):
         level: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Float[Tensor, "rows channels height width"]:
+        """The network's output.
+
+        Args:
+            x: Noisy images, already scaled for the network.
+            level: Noise level, log(sigma / alpha) / 4.
+            condition: Labels; None for the null condition.
+
+        Returns:
+            One image for each row.
+        """
         return self.network(x, self.timestep(level).to(x.dtype), self._labels(len(x), condition)).sample
 
     def timestep(self, level: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-        """Where on the chain this level, log(sigma / alpha) / 4, is; to the 1e-3 that float32 can tell."""
+        """The fractional timestep of a noise level, rounded to 1e-3, which is what float32 can resolve.
+
+        Args:
+            level: Noise level, log(sigma / alpha) / 4.
+
+        Returns:
+            Timesteps within [0, T - 1].
+        """
         step = self.betas.steps * self.betas.time(-8 * level.double()) - 1
         return step.clamp(0, self.betas.steps - 1).round(decimals=3)
 
@@ -75,7 +99,7 @@ class DiffusersUNet(nn.Module):
         if not self.classes:
             return None
         label = None if condition is None else condition.label
-        given = None if condition is None else condition.given
+        given = None if condition is None else condition.is_given("label")
         if label is not None and given is None:
             return label
         if self.null is None:

@@ -1,4 +1,4 @@
-"""Restoring: denoisers that also believe a measurement."""
+"""Inverse problems: denoisers whose belief also takes a measurement into account."""
 
 from unmelt.inverse.dps import DPS
 from unmelt.inverse.exact import exact

@@ -1,12 +1,12 @@
-"""Diffusion posterior sampling (Chung et al., 2023): down the gradient of |y - A mean|^2, through the denoiser.
+"""Diffusion posterior sampling (Chung et al., 2023): gradient descent on |y - A mean|^2 through the denoiser.
 
     S = s^2 / strength,      s^2 = the mean square of the residual y - A mean, and at least noise_sd^2
 
-Their equation 16 has s = noise_sd, the denoiser's mean being taken for the truth; where its error is the larger part of
-the residual, that overshoots without bound, and their algorithm 1 divides by the residual's size instead, with a
-step tuned to a thousand steps of one schedule. The mean square of the residual is what S has on its diagonal, on
-average, so that strength 1 suits any grid and schedule. One number is still taken for all of S: directions that are
-well known move too much, and the others too little.
+Equation 16 of the paper has s = noise_sd, which takes the denoiser's mean for the truth. Where its error dominates the
+residual, that overshoots without bound, and algorithm 1 of the paper divides by the norm of the residual instead, with
+a step size tuned to a thousand steps of one schedule. The mean square of the residual is the average of the diagonal of
+S, so that strength 1 suits any grid and schedule. S is still a single number: well-determined directions move too far,
+and the others not far enough.
 """
 
 import math
@@ -24,7 +24,19 @@ from unmelt.inverse.tweedie import Covary
 @final
 @dataclass(frozen=True, eq=False)
 class DPS(Measured):
-    """The cheapest: one derivative a belief, nothing solved."""
+    """Diffusion posterior sampling: one derivative of the denoiser for each belief, no linear system.
+
+    Args:
+        denoiser: The denoiser of the data's prior.
+        operator: A, which maps data to measurements.
+        y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
+        noise_sd: Standard deviation of the measurement's noise; 0 for none.
+        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+        strength: Step size; 1 suits any grid and schedule.
+
+    Raises:
+        UsageError: If a number is out of its range or the measurement is not finite.
+    """
 
     strength: float = 1.0
 

@@ -1,10 +1,10 @@
-"""Filling in tokens: believe what is known, wherever it stands, and show it to the denoiser.
+"""Infilling of tokens: be certain of the known tokens, wherever they are, and show them to the denoiser.
 
     belief = known ? that token : p(x0 | x_t with the known tokens in place)
 
-Under masks a token that is there says exactly that it is that token, so this is the true conditional, and infilling is
-the native task of a masked model. Under other noise a denoiser takes what it is shown for one more token that may have
-melted; it then believes known tokens less than they deserve.
+Under masking a visible token is certain, so this is the true conditional distribution, and infilling is the native task
+of a masked model. Under other noise a denoiser assumes that a token it is shown may have melted, and so trusts the
+known tokens less than it should.
 """
 
 from typing import final
@@ -22,7 +22,11 @@ from unmelt.posterior import Categorical
 
 @final
 class Infill(DenoiserWrapper):
-    """A denoiser that is certain of `condition.known_tokens`."""
+    """A denoiser that is certain of `condition.known_tokens`.
+
+    Args:
+        denoiser: A denoiser of tokens.
+    """
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
@@ -36,11 +40,11 @@ class Infill(DenoiserWrapper):
         if tokens.shape != x_t.shape:
             raise UsageError(
                 f"known tokens of shape {tuple(tokens.shape)} for rows of shape {tuple(x_t.shape)}",
-                "one for each place, -1 where none is known",
+                "a token for each position, -1 where it is unknown",
                 "torch.full_like(x, -1)",
             )
         known = (tokens >= 0)[..., None]
         belief = self.denoiser(torch.where(tokens >= 0, tokens, x_t), t, condition)
-        here = torch.arange(self.process.vocabulary, device=x_t.device) == tokens[..., None]
-        sure = torch.where(here, 0.0, -torch.inf).to(belief.logits)
-        return Categorical(torch.where(known, sure, belief.logits))
+        is_token = torch.arange(self.process.vocabulary, device=x_t.device) == tokens[..., None]
+        certain = torch.where(is_token, 0.0, -torch.inf).to(belief.logits)
+        return Categorical(torch.where(known, certain, belief.logits))

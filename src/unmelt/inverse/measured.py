@@ -1,16 +1,16 @@
-"""Belief given a measurement y = A x0 + noise_sd noise, as well as x_t.
+"""The belief given a measurement y = A x0 + noise_sd noise in addition to x_t.
 
-    E[x0 | x_t, y] = E[x0 | x_t] + sigma^2 / alpha  grad log p(y | x_t)                            grad by x_t
+    E[x0 | x_t, y] = E[x0 | x_t] + sigma^2 / alpha  grad log p(y | x_t)                          gradient by x_t
 
-With x0 given x_t taken to be normal, of the mean the denoiser believes and of a covariance V that holds still,
+With x0 given x_t approximated as normal, with the denoiser's mean and a covariance V taken to be constant in x_t,
 
     = mean + V A' S^-1 (y - A mean),      V = sigma^2 / alpha d mean / d x_t,      S = noise_sd^2 + A V A'
 
-which is Kalman's gain (1960), and exact where the data are one Gaussian. The methods differ in what they take S for:
+which is Kalman's gain (1960), and exact if the data are one Gaussian. The methods differ in their approximation of S:
 
-    DPS      a number, read off the residual               (Chung et al., 2023)
-    PiGDM    of white data: r^2 in place of V              (Song et al., 2023)
-    MMPS     V itself                                      (Rozet et al., 2024)
+    DPS      a number, the size of the residual            (Chung et al., 2023)
+    PiGDM    S of white data: r^2 in place of V            (Song et al., 2023)
+    MMPS     S with V itself                               (Rozet et al., 2024)
 
 `S u = y - A mean` is solved for u, and V A' u is one derivative of the denoiser along A' u.
 """
@@ -34,12 +34,17 @@ from unmelt.posterior import Point
 
 @dataclass(frozen=True, eq=False)
 class Measured(DenoiserWrapper, ABC):
-    """A denoiser that also believes a measurement; itself a denoiser.
+    """A denoiser whose belief also takes a measurement into account.
 
-    operator   A
-    y          what it measured: of each row, or [1, *measured] for all of them
-    noise_sd   standard deviation of the measurement's noise; 0 for none
-    far        noise-to-signal ratio beyond which the covariance is no longer asked for (see `tweedie`)
+    Args:
+        denoiser: The denoiser of the data's prior.
+        operator: A, which maps data to measurements.
+        y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
+        noise_sd: Standard deviation of the measurement's noise; 0 for none.
+        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+
+    Raises:
+        UsageError: If a number is out of its range or the measurement is not finite.
     """
 
     denoiser: Denoiser
@@ -56,25 +61,35 @@ class Measured(DenoiserWrapper, ABC):
         if not (math.isfinite(self.far) and self.far > 0):
             raise UsageError(f"{method} with far={self.far}", "a finite noise-to-signal ratio above 0", "far=10.0")
         if not self.y.isfinite().all():
-            raise UsageError("a measurement with numbers that are not finite", "only what was measured", "Mask(known)")
+            raise UsageError("a measurement with numbers that are not finite", "finite numbers only", "Mask(known)")
 
     @abstractmethod
     def explain(
         self, residual: Float[Tensor, "rows *measured"], shape: tuple[int, ...], covary: Covary, t: Tensor
     ) -> Float[Tensor, "rows *measured"]:
-        """u of S u = residual; `shape` is that of one row of data."""
+        """Solve S u = residual for u.
+
+        Args:
+            residual: [rows, *measured], y - A mean.
+            shape: The shape of one row of data.
+            covary: v -> Cov[x0 | x_t] v, on rows of data.
+            t: [rows], the times.
+
+        Returns:
+            [rows, *measured], u.
+        """
 
     @final
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
         mean, covary = tweedie(self.denoiser, x_t, t, condition, self.far)
-        seen, shape = self.operator.forward(mean), tuple(x_t.shape[1:])
-        if self.y.shape[1:] != seen.shape[1:] or len(self.y) not in (1, len(seen)):
+        expected, shape = self.operator.forward(mean), tuple(x_t.shape[1:])
+        if self.y.shape[1:] != expected.shape[1:] or len(self.y) not in (1, len(expected)):
             raise UsageError(
                 f"a measurement of shape {list(self.y.shape)}",
-                f"what {type(self.operator).__name__} gives, [1, ...] or for every row: {list(seen.shape)}",
+                f"what {type(self.operator).__name__} gives, [1, ...] or for every row: {list(expected.shape)}",
                 "y = operator.forward(x0)",
             )
-        u = self.explain(self.y.to(seen) - seen, shape, covary, t)
+        u = self.explain(self.y.to(expected) - expected, shape, covary, t)
         return Point(mean + covary(self.operator.adjoint(u, shape)))

@@ -2,7 +2,7 @@
 
     S = noise_sd^2 + A V A',      V = Cov[x0 | x_t] = sigma^2 / alpha d mean / d x_t
 
-S is never formed: a few steps of conjugate residuals, each one derivative of the denoiser.
+S is never formed. The system is solved by a few steps of conjugate residuals, each with one derivative of the denoiser.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,19 @@ from unmelt.inverse.tweedie import Covary
 @final
 @dataclass(frozen=True, eq=False)
 class MMPS(Measured):
-    """Exact for Gaussian data. `solves` steps to solve for u; 1 + solves derivatives a belief."""
+    """Moment matching posterior sampling: exact for Gaussian data, 1 + solves derivatives for each belief.
+
+    Args:
+        denoiser: The denoiser of the data's prior.
+        operator: A, which maps data to measurements.
+        y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
+        noise_sd: Standard deviation of the measurement's noise; 0 for none.
+        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+        solves: Steps of conjugate residuals to solve for u, at least 1.
+
+    Raises:
+        UsageError: If a number is out of its range or the measurement is not finite.
+    """
 
     solves: int = 4
 

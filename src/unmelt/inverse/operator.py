@@ -1,7 +1,7 @@
-"""What is measured of the data: y = A x0 + noise, A linear.
+"""Linear measurement operators: y = A x0 + noise.
 
-An operator says how to measure; its adjoint A', by which <A x, y> = <x, A' y>, follows from that by automatic
-differentiation (the derivative of a linear map is the map itself), so the two cannot disagree.
+An operator defines A. Its adjoint A', with <A x, y> = <x, A' y>, follows by automatic differentiation (the derivative
+of a linear map is the map itself), so the two cannot disagree.
 """
 
 import math
@@ -19,23 +19,45 @@ from unmelt.errors import UsageError
 
 
 class Operator(ABC):
-    """A linear map from data to measurements, row by row."""
+    """A linear map from data to measurements; rows are independent."""
 
     @abstractmethod
     def forward(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *measured"]:
-        """A x0."""
+        """Measure: A x0.
+
+        Args:
+            x0: [rows, *shape], data.
+
+        Returns:
+            [rows, *measured], in the precision of x0.
+        """
 
     @final
     def adjoint(self, y: Float[Tensor, "rows *measured"], shape: Sequence[int]) -> Float[Tensor, "rows *shape"]:
-        """A' y, in the `shape` that a row of data has."""
-        pull = torch.func.vjp(self.forward, y.new_zeros(len(y), *shape))[1]
-        return pull(y)[0]
+        """Apply the adjoint: A' y.
+
+        Args:
+            y: [rows, *measured], measurements.
+            shape: The shape of one row of data.
+
+        Returns:
+            [rows, *shape], in the precision of y.
+        """
+        vector_jacobian = torch.func.vjp(self.forward, y.new_zeros(len(y), *shape))[1]
+        return vector_jacobian(y)[0]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Mask(Operator):
-    """The numbers at which `known` is True, in order; [rows, how many]."""
+    """Measures the known numbers of each row, in order: [rows, number of known ones].
+
+    Args:
+        known: [*shape] of one row, True at the numbers that are measured.
+
+    Raises:
+        UsageError: If `known` is not boolean, or nowhere True.
+    """
 
     known: Shaped[Tensor, "*shape"]
 
@@ -53,7 +75,14 @@ class Mask(Operator):
 
 
 def check_known(known: Tensor) -> None:
-    """Refuse a mask that is none."""
+    """Refuse a mask that is not boolean or marks nothing.
+
+    Args:
+        known: The mask.
+
+    Raises:
+        UsageError: If it is not boolean, or nowhere True.
+    """
     if known.dtype != torch.bool or not known.any():
         raise UsageError(
             f"a mask of {known.dtype} with {int(known.count_nonzero())} entries that are not 0",
@@ -65,7 +94,14 @@ def check_known(known: Tensor) -> None:
 @final
 @dataclass(frozen=True, eq=False)
 class Downsample(Operator):
-    """The mean of every block of `factor` pixels in each direction; [rows, channels, *space / factor]."""
+    """Averages blocks of pixels: [rows, channels, *(space / factor)].
+
+    Args:
+        factor: Pixels of a block in each direction, at least 1.
+
+    Raises:
+        UsageError: If the factor is not a whole number of at least 1.
+    """
 
     factor: int
 
@@ -86,7 +122,14 @@ class Downsample(Operator):
 @final
 @dataclass(frozen=True, eq=False)
 class Blur(Operator):
-    """Every channel convolved with one odd-sized `kernel`, the border repeated beyond the edge; the same size."""
+    """Convolves every channel with one kernel. The size stays the same; border pixels are repeated beyond the edge.
+
+    Args:
+        kernel: [*width], the kernel: one to three dimensions of odd size.
+
+    Raises:
+        UsageError: If a size is even or there are more than three dimensions.
+    """
 
     kernel: Float[Tensor, "*width"]
 
@@ -99,7 +142,18 @@ class Blur(Operator):
 
     @classmethod
     def gaussian(cls, sd: float, dims: int = 2) -> "Blur":
-        """A Gaussian kernel of this standard deviation in pixels, cut at 3 sd, summing to 1."""
+        """A blur with a Gaussian kernel that sums to 1, cut off at 3 standard deviations.
+
+        Args:
+            sd: The standard deviation in pixels.
+            dims: Dimensions of space, from 1 to 3.
+
+        Returns:
+            The operator.
+
+        Raises:
+            UsageError: If `sd` is not a positive number.
+        """
         if not (math.isfinite(sd) and sd > 0):
             raise UsageError(f"a blur of sd={sd}", "a positive number of pixels", "Blur.gaussian(sd=1.5)")
         reach = math.ceil(3 * sd)
@@ -114,17 +168,17 @@ class Blur(Operator):
         if len(space) != len(sizes):
             raise UsageError(
                 f"a kernel of {len(sizes)} dimensions for space {space}",
-                "as many as space has",
+                "as many dimensions as space has",
                 f"Blur.gaussian(sd=1.5, dims={len(space)})",
             )
-        beyond = [size // 2 for size in reversed(sizes) for _ in range(2)]
+        padding = [size // 2 for size in reversed(sizes) for _ in range(2)]
         convolve = (F.conv1d, F.conv2d, F.conv3d)[len(space) - 1]
-        alone = F.pad(x0.reshape(-1, 1, *space), beyond, mode="replicate")
-        return convolve(alone, self.kernel.to(x0)[None, None]).view_as(x0)
+        padded = F.pad(x0.reshape(-1, 1, *space), padding, mode="replicate")
+        return convolve(padded, self.kernel.to(x0)[None, None]).view_as(x0)
 
 
 def _space(x0: Tensor) -> list[int]:
-    """The sizes of space, of rows with channels."""
+    """The spatial sizes of rows [channels, *space]."""
     if not 3 <= x0.ndim <= 5:
         raise UsageError(
             f"rows of shape {list(x0.shape[1:])}", "[channels, *space] with one to three dimensions of space", "Matrix"
@@ -135,7 +189,11 @@ def _space(x0: Tensor) -> list[int]:
 @final
 @dataclass(frozen=True, eq=False)
 class Matrix(Operator):
-    """Any linear map, written out: `matrix` times the row laid out flat."""
+    """Any linear map, as a matrix that multiplies the flattened row.
+
+    Args:
+        matrix: [measured, dim], A.
+    """
 
     matrix: Float[Tensor, "measured dim"]
 

@@ -1,8 +1,9 @@
-"""Pseudoinverse-guided diffusion (Song et al., 2023, section 3): x0 given x_t as uncertain as white data would be.
+"""Pseudoinverse-guided diffusion (Song et al., 2023, section 3): Cov[x0 | x_t] approximated by that of white data.
 
     S = noise_sd^2 + r^2 A A',      r^2 = sigma^2 sd^2 / (alpha^2 sd^2 + sigma^2)
 
-The paper's r is for data of unit variance, sd = 1. S holds no derivative of the denoiser: one is all that is asked for.
+The paper's r is for data of unit variance, sd = 1. S contains no derivative of the denoiser, so that each belief needs
+only one.
 """
 
 import math
@@ -18,13 +19,25 @@ from unmelt.inverse.tweedie import Covary
 from unmelt.process.gaussian import expand_like
 
 STEPS = 16
-"""To solve for u, which here cost two products with A each: masks and blocks need one."""
+"""Steps to solve for u, each with one product with A and one with A'. For masks and block means one step is exact."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class PiGDM(Measured):
-    """Exact for white Gaussian data of standard deviation `data_sd`; one derivative a belief."""
+    """Pseudoinverse guidance: exact for white Gaussian data, one derivative of the denoiser for each belief.
+
+    Args:
+        denoiser: The denoiser of the data's prior.
+        operator: A, which maps data to measurements.
+        y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
+        noise_sd: Standard deviation of the measurement's noise; 0 for none.
+        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+        data_sd: Standard deviation of the data.
+
+    Raises:
+        UsageError: If a number is out of its range or the measurement is not finite.
+    """
 
     data_sd: float = 1.0
 
@@ -35,9 +48,9 @@ class PiGDM(Measured):
 
     def explain(self, residual: Tensor, shape: tuple[int, ...], covary: Covary, t: Tensor) -> Tensor:
         alpha, sigma = self.process.level(t)
-        open_ = expand_like((sigma * self.data_sd) ** 2 / ((alpha * self.data_sd) ** 2 + sigma**2), residual)
+        variance = expand_like((sigma * self.data_sd) ** 2 / ((alpha * self.data_sd) ** 2 + sigma**2), residual)
 
         def product(u: Tensor) -> Tensor:
-            return self.noise_sd**2 * u + open_ * self.operator.forward(self.operator.adjoint(u, shape))
+            return self.noise_sd**2 * u + variance * self.operator.forward(self.operator.adjoint(u, shape))
 
         return solve(product, residual, STEPS)

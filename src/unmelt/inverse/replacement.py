@@ -1,11 +1,11 @@
-"""Inpainting by replacement: believe what is known, and of the rest what the denoiser believes.
+"""Inpainting by replacement: the known values are certain, the rest is believed as the denoiser believes it.
 
     belief = known ? value : E[x0 | x_t]
 
-The known part of x_t then walks straight to its values, and the denoiser sees it at the right noise level all the way
-(Song et al., 2021, appendix I.2; Lugmayr et al., 2022). The rest never learns from it more than the denoiser tells from
-noisy x_t: exact only where known and unknown are independent. Going back a little and repeating (resampling) mends much
-of that; `MMPS` with a `Mask` asks the denoiser's derivative instead.
+The known part of x_t then moves straight to its values, and the denoiser sees it at the right noise level throughout
+(Song et al., 2021, appendix I.2; Lugmayr et al., 2022). The unknown part is informed of it only through the noisy x_t,
+so the result is exact only if known and unknown values are independent. Going back to more noise and repeating
+(resampling, `Restart`) corrects much of that; `MMPS` with a `Mask` uses the denoiser's derivative instead.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,14 @@ from unmelt.posterior import Point
 class Replacement:
     """A denoiser that is certain of some numbers.
 
-    values   data with the known numbers in place, the others being anything, even NaN: of each row, or one for all
-    known    of the shape of one row, True where a number is known
+    Args:
+        denoiser: The denoiser of the data's prior.
+        values: [rows, *shape], or [1, *shape] for all rows: data with the known numbers in place. The others may be
+            anything, NaN included.
+        known: [*shape] of one row, True where a number is known.
+
+    Raises:
+        UsageError: If `known` is not boolean or nowhere True, the shapes differ, or known values are not finite.
     """
 
     denoiser: Denoiser
@@ -50,10 +56,12 @@ class Replacement:
 
     @property
     def process(self) -> Any:
+        """The process of the inner denoiser."""
         return self.denoiser.process
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
         return tuple(self.known.shape)
 
     def __call__(

@@ -1,10 +1,10 @@
-"""S u = b, of S only products being known: generalised conjugate residuals (Eisenstat, Elman and Schultz, 1983).
+"""S u = b from products with S alone: generalised conjugate residuals (Eisenstat, Elman and Schultz, 1983).
 
-    u is the combination of b, S b, ..., S^(n-1) b that leaves the smallest |b - S u|
+    after n steps u is the combination of b, S b, ..., S^(n-1) b with the smallest |b - S u|
 
-It is exact after as many steps as S has different eigenvalues. Stopped earlier it leaves out the directions in which S
-is small. The residual never grows, whatever S is: conjugate gradients, which promise that for symmetric positive S
-alone, run away where a network's derivative is not quite a covariance. Every row is a system of its own.
+The method is exact after as many steps as S has distinct eigenvalues. Stopped earlier, it leaves out the directions in
+which S is small. The residual never grows, whatever S is. Conjugate gradients guarantee that for symmetric positive
+definite S only, and diverge where a network's derivative is not quite a covariance. Every row is its own system.
 """
 
 from collections.abc import Callable
@@ -17,22 +17,31 @@ from torch import Tensor
 def solve(
     product: Callable[[Tensor], Tensor], b: Float[Tensor, "rows *measured"], steps: int
 ) -> Float[Tensor, "rows *measured"]:
-    """u after this many steps from 0, each of one product with S."""
+    """Solve S u = b approximately, from u = 0.
+
+    Args:
+        product: u -> S u, on all rows.
+        b: [rows, *measured], the right-hand sides.
+        steps: Steps to take, each with one product; no more are taken than a row has numbers.
+
+    Returns:
+        [rows, *measured], u.
+    """
 
     def dot(one: Tensor, other: Tensor) -> Tensor:
         return (one * other).flatten(1).sum(1).view(-1, *(1,) * (b.ndim - 1))
 
-    u, left = torch.zeros_like(b), b
-    taken: list[tuple[Tensor, Tensor]] = []
+    u, residual = torch.zeros_like(b), b
+    directions: list[tuple[Tensor, Tensor]] = []
     for _ in range(min(steps, b[0].numel())):
-        along, image = left, product(left)
-        for before, image_before in taken:
-            share = dot(image, image_before)
-            along, image = along - share * before, image - share * image_before
+        direction, image = residual, product(residual)
+        for previous, image_previous in directions:
+            overlap = dot(image, image_previous)
+            direction, image = direction - overlap * previous, image - overlap * image_previous
         scale = dot(image, image).sqrt()
-        inverse = torch.where(scale > 0, 1 / scale, 0.0)  # nothing is left to explain, or S is 0 there
-        along, image = along * inverse, image * inverse
-        share = dot(left, image)
-        u, left = u + share * along, left - share * image
-        taken.append((along, image))
+        inverse = torch.where(scale > 0, 1 / scale, 0.0)  # 0 where the residual is 0, or S is 0 along it
+        direction, image = direction * inverse, image * inverse
+        step = dot(residual, image)
+        u, residual = u + step * direction, residual - step * image
+        directions.append((direction, image))
     return u

@@ -1,11 +1,11 @@
-"""What a belief leaves open: the covariance of x0, from the derivative of its mean.
+"""The posterior covariance of x0 given x_t, from the derivative of the denoiser's mean.
 
     Cov[x0 | x_t] = sigma^2 / alpha  d E[x0 | x_t] / d x_t
 
-(Tweedie's formula, second order: Efron, 2011; for denoisers: Meng et al., 2021.) The derivative falls as alpha /
-sigma^2 does, so at high noise a network's small error in it is a large error in the covariance, and with no signal left
-the formula is 0 / 0. But there the covariance hardly changes any more: by a share Cov / ratio^2 beyond the
-noise-to-signal `ratio`. So from a ratio `far` on it is taken to be what it is there, around the same noise.
+(Tweedie's formula of second order: Efron, 2011; for denoisers: Meng et al., 2021.) The derivative decreases as
+alpha / sigma^2 does, so that at high noise a small error of a network in it is a large error in the covariance, and
+with no signal left the formula is 0 / 0. But there the covariance is almost constant: beyond a noise-to-signal ratio
+it changes by a share of only Cov / ratio^2. Beyond the ratio `far` the covariance at `far` is used, for the same noise.
 """
 
 import math
@@ -21,7 +21,7 @@ from unmelt.errors import UsageError
 from unmelt.process.gaussian import expand_like
 
 Covary = Callable[[Tensor], Tensor]
-"""v -> Cov[x0 | x_t] v, row by row."""
+"""v -> Cov[x0 | x_t] v, for rows of data."""
 
 
 def tweedie(
@@ -31,10 +31,24 @@ def tweedie(
     condition: Condition | None,
     far: float,
 ) -> tuple[Float[Tensor, "rows *shape"], Covary]:
-    """E[x0 | x_t], and the product of Cov[x0 | x_t] with anything: one backward pass each."""
+    """E[x0 | x_t], and products with Cov[x0 | x_t] at one backward pass each.
+
+    Args:
+        denoiser: A denoiser of a Gaussian process.
+        x_t: [rows, *shape], the noisy data.
+        t: [rows], the times.
+        condition: What is known of each row; None for nothing.
+        far: Noise-to-signal ratio beyond which the covariance of this ratio is used.
+
+    Returns:
+        (mean [rows, *shape], v -> Cov[x0 | x_t] v).
+
+    Raises:
+        UsageError: If derivatives are disabled by `torch.inference_mode()`.
+    """
     if torch.is_inference_mode_enabled():
         raise UsageError(
-            "torch.inference_mode(), which keeps nothing to differentiate",
+            "torch.inference_mode(), in which nothing can be differentiated",
             "derivatives of the denoiser",
             "torch.no_grad()",
         )
@@ -43,10 +57,9 @@ def tweedie(
     near = torch.minimum(t, process.schedule.time(end.clamp_min(-2 * math.log(far))))
     alpha, sigma = process.level(near)
     beyond = t > near
-    brought = x_t * expand_like(torch.where(beyond, sigma / process.level(t).sigma, 1.0), x_t)
-    mean, pull = torch.func.vjp(lambda x: denoiser(x, near, condition).mean, brought)[
-        :2
-    ]  # even where gradients are off
+    x_near = x_t * expand_like(torch.where(beyond, sigma / process.level(t).sigma, 1.0), x_t)
+    # torch.func.vjp differentiates even where gradients are off.
+    mean, vector_jacobian = torch.func.vjp(lambda x: denoiser(x, near, condition).mean, x_near)[:2]
     if beyond.any():
         mean = torch.where(expand_like(t - near, x_t) > 0, denoiser(x_t, t, condition).mean, mean)
-    return mean, lambda v: expand_like(sigma**2 / alpha, v) * pull(v)[0]
+    return mean, lambda v: expand_like(sigma**2 / alpha, v) * vector_jacobian(v)[0]

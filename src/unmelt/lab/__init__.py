@@ -1,12 +1,12 @@
-"""The lab: the book's ideas as pages that can be touched.
+"""The lab: interactive chapters on the ideas of diffusion.
 
-A chapter is a marimo notebook in `chapters/`: story, sliders and pictures. It runs the library itself; what it needs
-beside that, for a page and a reader's hand, is in this room.
+A chapter is a marimo notebook in `chapters/`: text, sliders and pictures. It runs the library itself; this package adds
+what a page and its reader need beside that.
 """
 
-from unmelt.lab.beside import beside
 from unmelt.lab.cache import finished, folder, kept, learned, place
+from unmelt.lab.comparison_table import beside
 from unmelt.lab.contents import Chapter, chapters, opening
-from unmelt.lab.stays import stays
+from unmelt.lab.sticky_controls import stays
 
 __all__ = ["Chapter", "beside", "chapters", "finished", "folder", "kept", "learned", "opening", "place", "stays"]

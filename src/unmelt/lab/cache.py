@@ -1,8 +1,8 @@
-"""What chapters work out on first use, and keep: trained models as run folders, measurements as JSON.
+"""What chapters compute on first use and cache: trained models as run folders, measurements as JSON.
 
-They lie in the user's cache folder, or where UNMELT_CACHE says. Nothing is half-written: a run folder is what training
-writes, which goes on where it was interrupted, and JSON is put in place whole. Two pages that need the same thing, of
-one lab or of two, do not make it twice: one makes it, the other waits.
+The cache lies in the user's cache folder, or in UNMELT_CACHE. Nothing is half-written: a run folder is what training
+writes and resumes from, and JSON files are replaced whole. If two pages of one lab, or of two labs, need the same
+result, one computes it and the other waits.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ from typing import IO, Any, TypeVar
 
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, load
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
 from unmelt.train.logger import Logger
 
 M = TypeVar("M", Model, TextModel)
 
 VERSION = 1
-"""Of what is kept; a higher number leaves all of it behind."""
+"""Version of the cache's content; raising it invalidates everything cached before."""
 
 _one_at_a_time: dict[Path, threading.Lock] = {}
 _door = threading.Lock()
 
 
 def folder() -> Path:
-    """Where it is kept."""
-    if told := os.environ.get("UNMELT_CACHE"):
-        return Path(told).expanduser()
+    """The cache folder."""
+    if chosen := os.environ.get("UNMELT_CACHE"):
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":
@@ -44,15 +44,25 @@ def folder() -> Path:
 
 
 def place(name: str, settings: Any) -> Path:
-    """The path for something of this name that was made with these settings, which JSON can hold."""
-    told = json.dumps([VERSION, settings], sort_keys=True)
-    return folder() / "lab" / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    """The path of a cached result.
+
+    Args:
+        name: Its name.
+        settings: What it was made with, as JSON can hold it; other settings have another path.
+
+    Returns:
+        The path, without a suffix.
+    """
+    described = json.dumps([VERSION, settings], sort_keys=True)
+    return folder() / "lab" / f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One at a time: among the threads of this process by a lock, among processes by one on a file, where there are
-    such locks; the system takes that of a process that was killed away."""
+    """One at a time: among threads by a lock, among processes by a lock on a file, where the system has such locks.
+
+    The system releases the file lock of a process that was killed.
+    """
     with _door:
         lock = _one_at_a_time.setdefault(path, threading.Lock())
     with lock, _lock_file(path.name) as file:
@@ -64,9 +74,15 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, float], None] | None = None) -> M:
-    """The model that `make` returns unfitted (a recipe), fitted: from the cache, or trained now and kept.
+    """The trained model: from the cache, or trained now and cached.
 
-    progress   is told (steps done, steps in all, loss) now and then while it trains
+    Args:
+        name: Its name in the cache.
+        make: Returns the untrained model (a recipe).
+        progress: Called with (steps done, steps in all, loss) now and then during training; None for nothing.
+
+    Returns:
+        The trained model, with its data.
     """
     model = make()
     assert model.training is not None
@@ -76,12 +92,20 @@ def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, floa
         if found is not None and found.steps_done == model.training.steps:
             found.source, found.held_out = model.source, model.held_out
             return found  # type: ignore[return-value]
-        watch = [_Told(progress, model.training.steps)] if progress is not None else []
-        return model.fit(path, quiet=True, log_to=watch)
+        loggers = [_ProgressLogger(progress, model.training.steps)] if progress is not None else []
+        return model.fit(path, quiet=True, log_to=loggers)
 
 
 def finished(name: str, model: Model | TextModel) -> bool:
-    """Whether what `learned` would return for this unfitted model is there, learned to its end."""
+    """Whether `learned` would find this model in the cache, trained to its end.
+
+    Args:
+        name: Its name in the cache.
+        model: The untrained model.
+
+    Returns:
+        True if nothing is left to train.
+    """
     assert model.training is not None
     path = place(name, model.describe())
     try:
@@ -91,7 +115,16 @@ def finished(name: str, model: Model | TextModel) -> bool:
 
 
 def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
-    """What `make` returns, which JSON can hold: from the cache, or worked out now and kept."""
+    """A computed value: from the cache, or computed now and cached.
+
+    Args:
+        name: Its name in the cache.
+        settings: What it depends on, as JSON can hold it.
+        make: Computes the value, which JSON can hold.
+
+    Returns:
+        The value as JSON gives it back, tuples as lists.
+    """
     path = place(name, settings).with_suffix(".json")
     with _alone(path):
         try:
@@ -100,11 +133,11 @@ def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
             found = make()
             text = json.dumps(found)
             write(path, text.encode())
-            return json.loads(text)  # the first time as every other time
+            return json.loads(text)  # the same value, whether computed or read
 
 
 def _found(path: Path) -> Model | TextModel | None:
-    """The run there, as far as it was trained; what is damaged is thrown away, as a cache may be."""
+    """The cached run, possibly unfinished; a damaged one is deleted, as a cache may be."""
     if not (path / "config.json").exists():
         return None
     try:
@@ -127,8 +160,8 @@ def _lock_file(name: str) -> IO[str]:
         ) from None
 
 
-class _Told(Logger):
-    """Whoever watches, told of steps."""
+class _ProgressLogger(Logger):
+    """A logger that reports training steps to a callback."""
 
     def __init__(self, progress: Callable[[int, int, float], None], steps: int) -> None:
         self.progress, self.steps = progress, steps

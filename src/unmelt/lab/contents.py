@@ -1,5 +1,8 @@
-"""The contents page, made from the folder: a chapter is a file `chapters/chN_name.py` whose docstring is its title and
-its story. A new file is a new chapter, and nothing else has to be told."""
+"""The contents page, made from the folder of chapters.
+
+A chapter is a file `chapters/chN_name.py`; the first line of its docstring is its title, the next paragraph its story.
+A new file is a new chapter and needs no registration.
+"""
 
 import ast
 import re
@@ -14,12 +17,14 @@ FOLDER = Path(__file__).parent / "chapters"
 
 
 class Chapter(NamedTuple):
-    """
-    number   its place
-    name     in its address: /name/
-    title    the first line of its docstring
-    story    the next paragraph
-    path     of the notebook
+    """A chapter.
+
+    Args:
+        number: Its number.
+        name: Its name in the address: /name/.
+        title: First line of its docstring.
+        story: The next paragraph.
+        path: Path of the notebook.
     """
 
     number: int
@@ -31,21 +36,38 @@ class Chapter(NamedTuple):
 
 @lru_cache
 def chapters(folder: Path = FOLDER) -> tuple[Chapter, ...]:
-    """All chapters, in order."""
+    """All chapters in order.
+
+    Args:
+        folder: The folder of notebooks.
+
+    Returns:
+        The chapters, sorted by number.
+    """
     found = []
     for path in folder.glob("ch*.py"):
         named = re.fullmatch(r"ch(\d+)_(\w+)", path.stem)
         if named is None:
             continue
-        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or named[2]
-        title, _, rest = said.partition("\n")
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or named[2]
+        title, _, rest = text.partition("\n")
         story = " ".join(rest.strip().split("\n\n")[0].split())
         found.append(Chapter(int(named[1]), named[2].replace("_", "-"), title.strip().rstrip("."), story, path))
     return tuple(sorted(found))
 
 
 def opening(name: str) -> str:
-    """How a chapter begins, as HTML: the way to its neighbours, its title and its story."""
+    """The beginning of a chapter's page as HTML: links to its neighbours, its title and its story.
+
+    Args:
+        name: Name of the chapter.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        UsageError: If there is no such chapter.
+    """
     every = chapters()
     at = next((k for k, each in enumerate(every) if each.name == name), None)
     if at is None:
@@ -63,7 +85,14 @@ def opening(name: str) -> str:
 
 
 def page(folder: Path = FOLDER) -> str:
-    """The contents page, whole: nothing else is fetched for it."""
+    """The contents page. It is complete: the browser fetches nothing else for it.
+
+    Args:
+        folder: The folder of notebooks.
+
+    Returns:
+        The HTML.
+    """
     entries = "".join(
         f'<li><a href="{each.name}/"><span class="number" aria-hidden="true">{each.number}</span>'
         f"<span><strong>{escape(each.title)}</strong><br>{escape(each.story)}</span></a></li>"

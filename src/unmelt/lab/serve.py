@@ -1,8 +1,8 @@
 """The lab as a server: the contents page and every chapter on one port.
 
-Chapters are read-only apps: a reader moves what the page offers, and can run nothing else. Each visitor to a chapter
-has a kernel of their own, a thread here, which ends some time after the page is closed. `edit` opens copies of the
-chapters in marimo's editor instead.
+Chapters are read-only apps: a reader moves what the page offers and can run nothing else. Every visitor of a chapter
+has their own kernel, a thread of this process, which ends some time after the page is closed. `edit` opens copies of
+the chapters in marimo's editor instead.
 """
 
 import contextlib
@@ -24,17 +24,22 @@ from unmelt.errors import UsageError
 from unmelt.lab.contents import chapters, page
 
 PORT, TRIED = 8730, 20
-"""Where it is looked for first, and how many ports after it."""
+"""The first port that is tried, and how many ports are tried."""
 
 NEEDED = ("marimo", "anywidget", "zmq", "uvicorn", "sklearn", "tokenizers")
-"""What the extra `lab` brings."""
+"""Modules that the extra `lab` installs."""
 
 
 class AlreadyOpenError(Exception):
-    """Another lab is there."""
+    """Another lab is running at the address in the message."""
 
 
 def check_installed() -> None:
+    """Check that everything the lab needs is installed.
+
+    Raises:
+        UsageError: If a package is missing.
+    """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -45,13 +50,21 @@ def check_installed() -> None:
 
 
 def application(token: str = "", local_only: bool = True) -> Callable:
-    """The whole lab, as an ASGI application."""
+    """The lab as an ASGI application.
+
+    Args:
+        token: Token that a visitor must show; empty for none.
+        local_only: Accept only requests to a name of this machine.
+
+    Returns:
+        The application.
+    """
     import marimo
     from starlette.applications import Starlette
     from starlette.responses import HTMLResponse, JSONResponse
     from starlette.routing import Mount, Route
 
-    from unmelt.lab.guard import IDENTITY, Guard
+    from unmelt.lab.access_control import IDENTITY, Guard
 
     builder = marimo.create_asgi_app(quiet=True, include_code=True)
     for chapter in chapters():
@@ -68,7 +81,15 @@ def application(token: str = "", local_only: bool = True) -> Callable:
 
 
 def lab_at(host: str, port: int) -> bool:
-    """Whether a lab answers there."""
+    """Whether a lab answers at a host and port.
+
+    Args:
+        host: Name or address.
+        port: Port number.
+
+    Returns:
+        True if it does.
+    """
     try:
         with urllib.request.urlopen(f"http://{address(host)}:{port}/lab.json", timeout=2) as answer:
             return bool(json.load(answer) == {"lab": "unmelt"})
@@ -77,15 +98,31 @@ def lab_at(host: str, port: int) -> bool:
 
 
 def address(host: str) -> str:
-    """As it stands in an address that a browser on this machine can open."""
+    """A host as it is written in a URL that a browser on this machine can open.
+
+    Args:
+        host: Name or address that the server is bound to.
+
+    Returns:
+        The host part of the URL; wildcard addresses become loopback ones.
+    """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket bound to this port, or, for port 0, to the first that is free from `PORT` on.
+    """Open a listening socket.
 
-    A lab that is already there is `AlreadyOpenError`; another program on a port that was asked for is a `UsageError`.
+    Args:
+        host: Name or address to bind to.
+        port: Port number; 0 for the first free one from `PORT` on.
+
+    Returns:
+        The socket.
+
+    Raises:
+        AlreadyOpenError: If a lab is already running there.
+        UsageError: If the port is invalid or another program uses it.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"port={port}", "a number from 1 to 65535", f"--port {PORT}")
@@ -105,11 +142,11 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def _bound(host: str, port: int) -> socket.socket | None:
-    """None if the port is taken."""
+    """A socket bound to the port, or None if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform != "win32":  # where it would let two programs have one port
+        if sys.platform != "win32":  # there the option would let two programs share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen(128)
@@ -124,7 +161,14 @@ def _bound(host: str, port: int) -> socket.socket | None:
 
 
 def serve(bound: socket.socket, token: str, local_only: bool, ready: Callable[[], None]) -> None:
-    """Serve until told to end. `ready` is called once, when the contents page can be had."""
+    """Serve the lab until interrupted.
+
+    Args:
+        bound: The listening socket.
+        token: Token that a visitor must show; empty for none.
+        local_only: Accept only requests to a name of this machine.
+        ready: Called once, when the contents page can be requested.
+    """
     import uvicorn
 
     settings = uvicorn.Config(
@@ -139,23 +183,37 @@ def serve(bound: socket.socket, token: str, local_only: bool, ready: Callable[[]
             ready()
 
     threading.Thread(target=wait, daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt):  # told once is enough
+    with contextlib.suppress(KeyboardInterrupt):  # one interrupt ends it without a traceback
         server.run(sockets=[bound])
 
 
 def show(address: str) -> None:
-    """In a browser, if there is one."""
+    """Open an address in a browser, if there is one.
+
+    Args:
+        address: The URL.
+    """
     with contextlib.suppress(webbrowser.Error):
         webbrowser.open(address)
 
 
 def edit(folder: Path, host: str, port: int, browser: bool, token: str = "") -> int:
-    """Copies of the chapters in marimo's editor, which always wants a token: this one, or one that it makes up and
-    prints. Returns its exit code.
+    """Open copies of the chapters in marimo's editor, which always requires a token. Existing copies are kept.
 
-    Copies that are there already are kept as they are.
+    Args:
+        folder: Folder for the copies.
+        host: Name or address to bind to.
+        port: Port number; 0 for marimo's choice.
+        browser: Open a browser.
+        token: The editor's token; empty for one that marimo makes up and prints.
+
+    Returns:
+        The editor's exit code.
+
+    Raises:
+        UsageError: If a lab is already running on the port.
     """
-    from unmelt.run import writable
+    from unmelt.run_folder import writable
 
     if port:
         try:
@@ -176,6 +234,6 @@ def edit(folder: Path, host: str, port: int, browser: bool, token: str = "") -> 
     command += [] if browser else ["--headless"]
     if not token:
         return subprocess.run(command, check=False).returncode
-    # Not in the command itself, where every user of the machine could read it.
+    # The token is not put into the command, where every user of the machine could read it.
     command += ["--token-password-file", "-"]
     return subprocess.run(command, input=token, text=True, check=False).returncode

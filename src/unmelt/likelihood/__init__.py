@@ -1,4 +1,4 @@
-"""How probable: what a denoiser thinks of given data, in nats."""
+"""Likelihood: the log-probability of data under a denoiser, in nats."""
 
 from unmelt.likelihood.bits import bits_per_dim
 from unmelt.likelihood.bound import bound

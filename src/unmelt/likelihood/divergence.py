@@ -1,10 +1,11 @@
-"""The trace of a belief's Jacobian, tr dD/dx: exactly, or by probes.
+"""The trace of a belief's Jacobian, tr dD/dx: exactly, or by random probes.
 
     tr J = sum_i e_i . J e_i  =  E[v . J v]      for any v with E[v v^T] = I
 
-The second is Hutchinson's estimator (1989); with signs +-1 for v, only what is off the diagonal makes it vary. A probe
-is kept for a whole flow (Grathwohl et al., 2019, section 3.1): its slope is then as smooth as the flow, and the totals
-of different probes along the flow are independent estimates, whose scatter is the standard error.
+The second is Hutchinson's estimator (1989). With random signs for v, only the off-diagonal entries contribute to its
+variance. The same probes are used along a whole flow (Grathwohl et al., 2019, section 3.1): the integrand is then as
+smooth as the flow, and the totals of different probes are independent estimates, whose scatter gives the standard
+error.
 """
 
 from abc import ABC, abstractmethod
@@ -20,27 +21,50 @@ from unmelt.rng import Random
 
 
 class Divergence(ABC):
-    """How the trace is had from products of a vector and the Jacobian."""
+    """How the trace is computed from products of a vector and the Jacobian."""
 
     @abstractmethod
     def draw(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows probes dim"]:
-        """What each row keeps for the whole flow."""
+        """Draw the probes that each row uses along the whole flow.
+
+        Args:
+            x0: [rows, *shape], the data.
+
+        Returns:
+            [rows, probes, dim], in the precision of x0.
+        """
 
     @abstractmethod
     def traces(
         self, belief: Float[Tensor, "rows dim"], x: Float[Tensor, "rows dim"], probes: Float[Tensor, "rows probes dim"]
     ) -> Float[Tensor, "rows estimates"]:
-        """Unbiased estimates of tr d belief / d x, in the precision of x; differentiable where autograd is on."""
+        """Unbiased estimates of tr d belief / d x; differentiable where autograd is on.
+
+        Args:
+            belief: [rows, dim], computed from x with autograd.
+            x: [rows, dim], which requires gradients; rows are independent.
+            probes: [rows, probes, dim], from `draw`.
+
+        Returns:
+            [rows, estimates], in the precision of x.
+        """
 
 
 def standard_error(estimates: Float[Tensor, "rows estimates"]) -> Float[Tensor, " rows"]:
-    """Of their mean; 0 where there is a single one, which is exact."""
+    """The standard error of the mean of each row's estimates.
+
+    Args:
+        estimates: [rows, estimates]. A single estimate per row is taken to be exact.
+
+    Returns:
+        [rows]; 0 for a single estimate.
+    """
     count = estimates.shape[1]
     return estimates.std(1) / count**0.5 if count > 1 else torch.zeros_like(estimates[:, 0])
 
 
-def _pull(belief: Tensor, x: Tensor, v: Tensor) -> Tensor:
-    """v . J for each row, the rows being independent."""
+def _vector_jacobian(belief: Tensor, x: Tensor, v: Tensor) -> Tensor:
+    """v . J for each row; rows are independent."""
     (product,) = torch.autograd.grad(belief, x, v, retain_graph=True, create_graph=torch.is_grad_enabled())
     return product
 
@@ -48,23 +72,28 @@ def _pull(belief: Tensor, x: Tensor, v: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Exact(Divergence):
-    """One backward pass for each dimension: for small data."""
+    """The exact trace, by one backward pass for each dimension; for data of few dimensions."""
 
     def draw(self, x0: Tensor) -> Tensor:
-        return x0.flatten(1)[:, None][:, :0]  # nothing
+        return x0.flatten(1)[:, None][:, :0]  # no probes
 
     def traces(self, belief: Tensor, x: Tensor, probes: Tensor) -> Tensor:
         units = torch.eye(belief.shape[1], dtype=belief.dtype, device=belief.device)
-        diagonal = [_pull(belief, x, unit.expand_as(belief))[:, i] for i, unit in enumerate(units)]
+        diagonal = [_vector_jacobian(belief, x, unit.expand_as(belief))[:, i] for i, unit in enumerate(units)]
         return torch.stack(diagonal, 1).sum(1, keepdim=True)
 
 
 @final
 @dataclass(frozen=True)
 class Hutchinson(Divergence):
-    """One backward pass for each probe; two at least, so that they can say how far they are off.
+    """Hutchinson's estimate of the trace, by one backward pass for each probe.
 
-    rng    a `Rows` gives a row the same probes in any batch
+    Args:
+        rng: The source of the probes. `Rows` gives a row the same probes in any batch.
+        probes: Probes for each row, at least 2, so that a standard error can be estimated.
+
+    Raises:
+        UsageError: If there are fewer than 2 probes, or `rng` is not a source of random numbers.
     """
 
     rng: Random
@@ -83,4 +112,4 @@ class Hutchinson(Divergence):
         return torch.where(u < 0.5, -1.0, 1.0).to(x0.dtype)
 
     def traces(self, belief: Tensor, x: Tensor, probes: Tensor) -> Tensor:
-        return torch.stack([(_pull(belief, x, v) * v).sum(1) for v in probes.unbind(1)], 1)
+        return torch.stack([(_vector_jacobian(belief, x, v) * v).sum(1) for v in probes.unbind(1)], 1)

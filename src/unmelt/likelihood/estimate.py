@@ -1,4 +1,4 @@
-"""A number for each row and how far it may be off; and what may be asked for it."""
+"""An estimate with its standard error for each row, and the checks of what likelihoods are asked of."""
 
 from typing import Any, NamedTuple
 
@@ -11,23 +11,38 @@ from unmelt.errors import UsageError
 from unmelt.process.gaussian import Gaussian
 
 START = 0.002
-"""sigma / alpha below which nothing is asked of the denoiser: where the samplers' grids end too."""
+"""sigma / alpha below which the denoiser is not called; the samplers' grids end there too."""
 
 
 class Estimate(NamedTuple):
-    """In nats, a number for each row; `error` is the standard error of what was drawn at random, 0 if nothing was."""
+    """An estimate in nats, for each row.
+
+    Args:
+        value: [rows], the estimates.
+        error: [rows], their standard errors from random draws; 0 if nothing was drawn.
+    """
 
     value: Float64[Tensor, " rows"]
     error: Float64[Tensor, " rows"]
 
 
 def check_data(denoiser: Any, x0: Tensor, condition: Condition | None) -> None:
-    """Refuse data that have no density under this denoiser."""
+    """Refuse data that have no density under this denoiser.
+
+    Args:
+        denoiser: A denoiser, with a `shape` if it knows one.
+        x0: The data.
+        condition: What is known of each row; None for nothing.
+
+    Raises:
+        UsageError: If x0 has another shape than the denoiser's rows, or integers or non-finite numbers in it, or the
+            condition has another number of rows.
+    """
     shape = tuple(getattr(denoiser, "shape", x0.shape[1:]))
     if tuple(x0.shape[1:]) != shape or x0.ndim < 2:
         raise UsageError(
             f"x0 of shape {tuple(x0.shape)}",
-            f"rows of shape {shape or '(dimensions, ...)'}, one after the other",
+            f"a batch of rows of shape {shape or '(dimensions, ...)'}",
             f"x0.view(-1, {', '.join(map(str, shape or (1,)))})",
         )
     if not x0.is_floating_point() or not x0.isfinite().all():
@@ -41,7 +56,15 @@ def check_data(denoiser: Any, x0: Tensor, condition: Condition | None) -> None:
 
 
 def check_start(process: Gaussian, start: float) -> None:
-    """Refuse a noise level to start from that the process does not pass through."""
+    """Refuse a starting noise level that the process does not pass through.
+
+    Args:
+        process: The Gaussian process.
+        start: sigma / alpha at the start.
+
+    Raises:
+        UsageError: Unless it is above 0 and below sigma / alpha at t = 1.
+    """
     alpha, sigma = process.level(torch.ones(1, dtype=torch.float64))
     if not 0 < start < (sigma / alpha).item():
         raise UsageError(

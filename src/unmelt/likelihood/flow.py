@@ -8,18 +8,18 @@ In straight coordinates (w, u) = (x_t, sigma) / (alpha + sigma), with D the beli
 (Chen et al., 2018; Song et al., 2021 (Score SDE), section 4.3.) Nothing is divided by a small number at either end,
 and the same is integrated on every schedule.
 
-The start. log u begins at a small noise level r = sigma / alpha, yet what is wanted is the density of x0, not that of
-x0 + r noise, which differs by r^2 / 2 (laplacian of p) / p. In z = x_t / alpha both dz / d log r = z - D and the
-divergence grow like r^2 where the density is smooth, so that the piece below r is half of their values at r:
+The start. The integral begins at a small noise level r = sigma / alpha, but the result is to be the density of x0 and
+not that of x0 + r noise, which differs by r^2 / 2 (laplacian of p) / p. In z = x_t / alpha both dz / d log r = z - D
+and the divergence grow like r^2 where the density is smooth, so that the integral below r is half their values at r:
 
     z(r) = x0 + (x0 - D) / 2,      (dim - tr dD/dz) / 2
 
-What is left is of order (r / s)^4 for features of size s: at the default r = 0.002, below 1e-4 nats for s > 0.03. Data
-that have no density (whole numbers, a curve in the plane) have no log p(x0) either: the answer then depends on `start`.
+The remaining error is of order (r / s)^4 for features of size s: at the default r = 0.002, below 1e-4 nats for
+s > 0.03. Data without a density (whole numbers, a curve in the plane) have no log p(x0); the result depends on `start`.
 
-The end. p_1 is by default the law that sampling starts from, so that this is the log-density of what an exact solver
-would sample. On a schedule with alpha(1) > 0 an exact denoiser of data with mean m and variance v was not quite
-made for that start: its own law at t = 1 is about N(alpha m, alpha^2 v + sigma^2), and log p(x0) differs by
+The end. p_1 is by default the law that sampling starts from, so that the result is the log-density of the samples of an
+exact solver. On a schedule with alpha(1) > 0 this is not exactly the law of the data of an exact denoiser: for data
+with mean m and variance v, the law at t = 1 is about N(alpha m, alpha^2 v + sigma^2), and log p(x0) differs by
 
     log N(x_1; 0, sigma^2) - log p_1(x_1),      to first order -alpha m . x_1 / sigma^2
 """
@@ -42,7 +42,7 @@ from unmelt.likelihood.runge_kutta import solve
 from unmelt.process.gaussian import Gaussian
 
 Prior = Callable[[Float64[Tensor, "rows *shape"]], Float64[Tensor, " rows"]]
-"""The log-density of x_1, in nats."""
+"""x_1 -> log p_1(x_1) of each row, in nats."""
 
 
 def log_likelihood(
@@ -55,16 +55,28 @@ def log_likelihood(
     start: float = START,
     tolerance: float = 1e-5,
 ) -> Estimate:
-    """log p(x0) in nats, a number for each row; for any denoiser of a Gaussian process, a guided one too.
+    """log p(x0) of the probability-flow ODE, for any denoiser of a Gaussian process, guided or not.
 
-    The denoiser is asked in x0's precision, all else is float64. Differentiable, by x0 and by the denoiser's
-    parameters, where autograd is on and anything asks for it: use `torch.no_grad()` where it is not needed, since
-    the graph of all evaluations is kept otherwise.
+    The denoiser is called in x0's precision; everything else is float64. The result is differentiable with respect to
+    x0 and the denoiser's parameters where autograd is on and one of them requires gradients. The graph of all
+    evaluations is then kept: use `torch.no_grad()` if it is not needed.
 
-    divergence   `Exact()`, or `Hutchinson(rng, probes)` in many dimensions
-    prior        log-density of x_1, where it is not the process's own N(0, sigma(1)^2)
-    start        sigma / alpha at which the flow begins
-    tolerance    error of one step, in nats per dimension; in all a small multiple of it
+    Args:
+        denoiser: A denoiser of a Gaussian process.
+        x0: [rows, *shape], the data in model space.
+        condition: What is known of each row; None for nothing.
+        divergence: How the trace of the Jacobian is computed: `Exact()`, or `Hutchinson(rng, probes)` in many
+            dimensions.
+        prior: Log-density of x_1; None for the process's own prior N(0, sigma(1)^2).
+        start: sigma / alpha at which the flow begins.
+        tolerance: Error allowed in one step, in nats per dimension. The total error is a small multiple of it.
+
+    Returns:
+        log p(x0) in nats and the standard error of the trace estimates, a number for each row.
+
+    Raises:
+        UsageError: If the data have no density under this denoiser, `start` is not a noise level of its process, the
+            tolerance is not between 0 and 1, or derivatives are disabled by `torch.inference_mode()`.
     """
     check_data(denoiser, x0, condition)
     process: Gaussian = denoiser.process
@@ -72,25 +84,26 @@ def log_likelihood(
     if not 0 < tolerance < 1:
         raise UsageError(f"tolerance={tolerance}", "a small number of nats", "tolerance=1e-5")
     if torch.is_inference_mode_enabled():
-        raise UsageError("a divergence within torch.inference_mode()", "autograd", "with torch.no_grad(): ...")
+        raise UsageError("a divergence in torch.inference_mode()", "autograd", "with torch.no_grad(): ...")
     alpha, sigma = (end.item() for end in process.level(torch.ones(1, dtype=torch.float64)))
-    dim, clear = x0[0].numel(), 1 / (1 + start)  # clear is 1 - u, so that w = clear z
-    first, last = math.log(start * clear), math.log(sigma / (alpha + sigma))
+    dim, signal = x0[0].numel(), 1 / (1 + start)  # 1 - u at the start, so that w = signal z
+    log_u_start, log_u_end = math.log(start * signal), math.log(sigma / (alpha + sigma))
     flow = _Flow(denoiser, x0, condition, divergence)
 
     z = x0.flatten(1).double()
-    belief, traces = flow.believe(torch.full_like(z[:, 0], first), clear * z, torch.arange(len(z), device=z.device))
-    y = torch.cat([clear * (z + (z - belief) / 2), (dim - clear * traces) / 2], 1)
-    y = solve(flow.slope, flow.size, y, first, last, tolerance)
+    every = torch.arange(len(z), device=z.device)
+    belief, traces = flow.believe(torch.full_like(z[:, 0], log_u_start), signal * z, every)
+    y = torch.cat([signal * (z + (z - belief) / 2), (dim - signal * traces) / 2], 1)
+    y = solve(flow.slope, flow.size, y, log_u_start, log_u_end, tolerance)
     x_1, growth = (alpha + sigma) * y[:, :dim].view_as(x0), y[:, dim:]
 
     log_prior = _log_normal(x_1, sigma) if prior is None else prior(x_1)
-    value = log_prior + growth.mean(1) + dim * math.log((alpha + sigma) * clear)
+    value = log_prior + growth.mean(1) + dim * math.log((alpha + sigma) * signal)
     return Estimate(value, standard_error(growth.detach()))
 
 
 class _Flow:
-    """The slope of y = (w, what log p grows by) in log u, for any of the rows of x0, and how large an error in y is."""
+    """The ODE of y = (w, change of log p) in log u, for any subset of the rows of x0, and the norm of errors in y."""
 
     def __init__(self, denoiser: Any, x0: Tensor, condition: Condition | None, divergence: Divergence) -> None:
         self.denoiser, self.x0, self.condition, self.divergence = denoiser, x0, condition, divergence
@@ -99,17 +112,17 @@ class _Flow:
         self.traced = denoiser(x0[:1], x0.new_ones(1, dtype=torch.float64), one).mean.requires_grad
 
     def believe(self, log_u: Tensor, w: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        """D and the estimates of tr dD/dw."""
+        """D and the estimates of tr dD/dw, for the rows `which`."""
         process, condition = self.denoiser.process, self.condition
         t = process.schedule.time(2 * (torch.log(-torch.expm1(log_u)) - log_u)).clamp_max(1)
         if condition is not None and len(which) < len(condition):
             condition = condition[which]
-        twice = sdpa_kernel(SDPBackend.MATH) if self.traced else nullcontext()  # no other has a second derivative
-        with torch.enable_grad(), twice:
+        attention = sdpa_kernel(SDPBackend.MATH) if self.traced else nullcontext()  # others have no second derivative
+        with torch.enable_grad(), attention:
             w = w if w.requires_grad else w.detach().requires_grad_()
             x_t = (w * sum(process.level(t))[:, None]).view(-1, *self.x0.shape[1:]).to(self.x0.dtype)
             belief = self.denoiser(x_t, t, condition).mean.flatten(1)
-        with torch.set_grad_enabled(self.traced):  # of the belief itself, and of its derivative
+        with torch.set_grad_enabled(self.traced):  # the derivative of the belief is itself differentiated
             traces = self.divergence.traces(belief, w, self.probes[which])
         return (belief if self.traced else belief.detach()).double(), traces
 
@@ -119,7 +132,7 @@ class _Flow:
         return torch.cat([w - belief, self.dim - traces], 1)
 
     def size(self, error: Tensor, log_u: Tensor) -> Tensor:
-        """The larger of the error in w, in units of the noise there is, and of that in log p, for each dimension."""
+        """The larger of the root mean square error in w, in units of the noise, and that in log p per dimension."""
         in_w = error[:, : self.dim].square().mean(1).sqrt() / log_u.exp()
         return torch.maximum(in_w, error[:, self.dim :].abs().amax(1) / self.dim)
 

@@ -1,28 +1,43 @@
-"""How good samples are."""
+"""How good samples are: distances between sets of samples, each with what real data get beside it.
+
+Distances                frechet, extrapolated, energy, sliced, ngram_divergence
+What they are taken in   Pixels, Margins, LogSpectrum
+Copies and classes       nearest, Classifier, distinct_ngrams
+Paths of a sampler       straightness
+Data to compare with     SampleSet, collect
+
+Which of them are reported for images, points, text and sound is decided by `unmelt.modality`.
+"""
 
 from unmelt.metric.classifier import Classifier
-from unmelt.metric.energy import energy
-from unmelt.metric.features import Features, Margins, Pixels
-from unmelt.metric.frechet import extrapolated, frechet
-from unmelt.metric.nearest import Nearest, nearest
+from unmelt.metric.energy import energy_distance
+from unmelt.metric.features import ClassifierMargins, Features, Pixels
+from unmelt.metric.frechet import frechet_distance, frechet_extrapolated
+from unmelt.metric.log_spectrum import LogSpectrum, decibels, spectrogram
+from unmelt.metric.nearest import NearestNeighbour, nearest_neighbour
+from unmelt.metric.ngrams import distinct_ngrams, ngram_divergence
 from unmelt.metric.paths import Straightness, straightness
-from unmelt.metric.score import SampleSet, collect, score
-from unmelt.metric.sliced import sliced
+from unmelt.metric.sample_set import SampleSet, collect_samples
+from unmelt.metric.sliced import sliced_wasserstein
 
 __all__ = [
     "Classifier",
+    "ClassifierMargins",
     "Features",
-    "Margins",
-    "Nearest",
+    "LogSpectrum",
+    "NearestNeighbour",
     "Pixels",
     "SampleSet",
     "Straightness",
-    "collect",
-    "energy",
-    "extrapolated",
-    "frechet",
-    "nearest",
-    "score",
-    "sliced",
+    "collect_samples",
+    "decibels",
+    "distinct_ngrams",
+    "energy_distance",
+    "frechet_distance",
+    "frechet_extrapolated",
+    "nearest_neighbour",
+    "ngram_divergence",
+    "sliced_wasserstein",
+    "spectrogram",
     "straightness",
 ]

@@ -14,8 +14,20 @@ from torch import Tensor
 from unmelt.errors import UsageError
 
 
-def energy(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 1024) -> float:
-    """The unbiased estimate of D from two sets of rows; `chunk` bounds the memory and changes nothing else."""
+def energy_distance(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], chunk: int = 1024) -> float:
+    """Estimate the energy distance D of two densities from samples of each, without bias.
+
+    Args:
+        a: Samples of one density.
+        b: Samples of the other.
+        chunk: Rows of `a` compared at a time; bounds the memory and changes nothing else.
+
+    Returns:
+        The estimate, in units of the data.
+
+    Raises:
+        UsageError: If either set has fewer than 2 rows.
+    """
     if min(len(a), len(b)) < 2:
         raise UsageError(f"energy was given {len(a)} and {len(b)} rows", "at least 2 of each", "energy(real, samples)")
     a, b = a.flatten(1).double(), b.flatten(1).double()

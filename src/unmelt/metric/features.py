@@ -1,6 +1,6 @@
-"""What images are compared by: functions from images to a few numbers, each with a name to report scores under.
+"""Features in which images are compared, each with a name to report scores under.
 
-A Frechet distance means nothing without the features it was taken in. None of these are the Inception features of
+A Fréchet distance means nothing without the features it was taken in. None of these are the Inception features of
 published FIDs, and scores are not comparable with those.
 """
 
@@ -18,18 +18,31 @@ from unmelt.metric.classifier import Classifier
 
 @runtime_checkable
 class Features(Protocol):
-    """Images in, features out, and a name for the two together."""
+    """A function from images to feature vectors."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that scores are reported under."""
 
-    def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]: ...
+    def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Compute the features of each image.
+
+        Args:
+            images: Images in [0, 1].
+
+        Returns:
+            The features [n, d].
+        """
 
 
 @final
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels themselves, averaged over areas down to at most size x size: nothing is learned."""
+    """The pixels themselves, averaged over areas; nothing is learned.
+
+    Args:
+        size: Side of the grid that images are averaged down to; smaller images are taken as they are.
+    """
 
     size: int = 8
 
@@ -44,18 +57,21 @@ class Pixels:
 
 @final
 @dataclass(frozen=True)
-class Margins:
-    """A judge's margins between every pair of classes: what the image looks like, and how clearly.
+class ClassifierMargins:
+    """A classifier's decision values between every pair of classes: what an image looks like, and how clearly.
 
-    Learned from real labels, so it weighs the strokes that tell classes apart and not the ones that do not; blind to
-    whatever its classes do not depend on, so use it beside `Pixels`, not instead.
+    They weigh what tells classes apart and are blind to whatever classes do not depend on: use them beside `Pixels`,
+    not in its place.
+
+    Args:
+        classifier: The fitted classifier.
     """
 
-    judge: Classifier
+    classifier: Classifier
 
     @property
     def name(self) -> str:
         return "margins"
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        return self.judge.margins(images)
+        return self.classifier.margins(images)

@@ -1,13 +1,13 @@
-"""Frechet distance: Wasserstein-2, squared, between the Gaussians fitted to two sets of features.
+"""Fréchet distance: Wasserstein-2, squared, between the Gaussians fitted to two sets of features.
 
     d^2 = |m_a - m_b|^2 + tr C_a + tr C_b - 2 tr (C_a^1/2 C_b C_a^1/2)^1/2          Dowson and Landau, 1982, eq. 4
 
 With any factors C = R^T R the last trace is the sum of the singular values of R_a R_b^T. The triangle of a QR
-decomposition of the centred features is such a factor, so that no covariance is formed and no matrix root is taken:
+decomposition of the centred features is such a factor. No covariance is formed and no matrix root is taken:
 rank-deficient covariances are no special case, and the distance of a set from itself is 0 to rounding error.
 
-With the features of a large classifier this is the FID of Heusel et al., 2017. It is biased upwards by about
-1 / rows, so scores are comparable only at equal numbers of rows; say what real, held-out data score.
+With the features of a large classifier this is the FID of Heusel et al., 2017. Its bias is about c / rows, upwards:
+scores are comparable only at equal numbers of rows. Report what real, held-out data score beside it.
 """
 
 import torch
@@ -17,8 +17,19 @@ from torch import Tensor
 from unmelt.errors import UsageError
 
 
-def frechet(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
-    """The squared distance, in squared units of the features; at least 2 rows on either side."""
+def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+    """Compute the squared Fréchet distance between two sets of features.
+
+    Args:
+        a: Features of one set.
+        b: Features of the other.
+
+    Returns:
+        The squared distance, in squared units of the features.
+
+    Raises:
+        UsageError: If either set has fewer than 2 rows.
+    """
     if min(len(a), len(b)) < 2:
         raise UsageError(
             f"frechet was given {len(a)} and {len(b)} rows", "at least 2 of each", "frechet(real, samples)"
@@ -30,15 +41,25 @@ def frechet(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     return max(0.0, float((mean_a - mean_b).square().sum() + spread))
 
 
-def extrapolated(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
-    """What `frechet` would come to with samples without end (Chong and Forsyth, 2020).
+def frechet_extrapolated(samples: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
+    """Extrapolate the squared Fréchet distance to infinitely many samples (FID-infinity, Chong and Forsyth, 2020).
 
-    n samples add c / n to the distance in expectation, so half of them add twice as much: 2 F(n) - F(n / 2), the
-    latter being the mean over both halves.
+    n samples add c / n to the distance F(n) in expectation, and n / 2 add twice as much. The estimate is
+    2 F(n) - F(n / 2), the latter being the mean over both halves of the samples.
+
+    Args:
+        samples: Features of the samples.
+        real: Features of real data.
+
+    Returns:
+        The estimate; it may be below 0 where the true distance is near 0.
+
+    Raises:
+        UsageError: If there are fewer than 4 samples or 2 real rows.
     """
     middle = len(samples) // 2
-    halves = (frechet(samples[:middle], real) + frechet(samples[middle:], real)) / 2
-    return 2 * frechet(samples, real) - halves
+    halves = (frechet_distance(samples[:middle], real) + frechet_distance(samples[middle:], real)) / 2
+    return 2 * frechet_distance(samples, real) - halves
 
 
 def _fit(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, "r d"]]:

@@ -2,10 +2,10 @@
 
     SW^2(a, b) = E_u W_2^2(u a, u b),      u uniform on the sphere          Bonneel et al., 2015, definition 7
 
-On a line transport is sorting: W_2^2 is the integral over q in (0, 1) of the squared gap between the two quantile
-functions. Those of finite samples are stairs, with steps at multiples of 1/n and 1/m; between the merged steps the gap
-is constant, so the integral is an exact sum, for equal sizes or not. Points that are all moved by v are |v|^2 / d away
-from where they were, on average over directions.
+In one dimension transport is sorting: W_2^2 is the integral over q in (0, 1) of the squared gap between the two
+quantile functions. Those of finite samples are stairs, with steps at multiples of 1/n and 1/m. The gap is constant
+between the merged steps, so that the integral is an exact sum for equal sizes and for unequal ones. If all points are
+moved by v, SW^2 is |v|^2 / d.
 """
 
 import torch
@@ -16,8 +16,23 @@ from unmelt.errors import UsageError
 from unmelt.rng import Stream
 
 
-def sliced(a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], rng: Stream, projections: int = 256) -> float:
-    """SW^2, in squared units of the data, from this many random directions."""
+def sliced_wasserstein(
+    a: Float[Tensor, "n *shape"], b: Float[Tensor, "m *shape"], rng: Stream, projections: int = 256
+) -> float:
+    """Estimate the squared sliced Wasserstein distance of two sets of samples.
+
+    Args:
+        a: Samples of one density.
+        b: Samples of the other.
+        rng: Where the random directions come from.
+        projections: The number of directions.
+
+    Returns:
+        SW^2, in squared units of the data.
+
+    Raises:
+        UsageError: If `projections` is below 1.
+    """
     if projections < 1:
         raise UsageError(f"sliced was given projections={projections}", "at least 1", "sliced(a, b, Stream(0))")
     a, b = a.flatten(1).double(), b.flatten(1).double()

@@ -1,17 +1,20 @@
 """The facades: one object that is fitted, sampled, judged, saved and loaded."""
 
-from unmelt.model.continuous import Guide, Model, SampleFrame
+from unmelt.model.base import BaseModel
 from unmelt.model.load import from_pretrained, load
-from unmelt.model.text import TextFrame, TextModel
-from unmelt.model.trained import Trained, check_rows
+from unmelt.model.model import Model, SampleFrame
+from unmelt.model.request import Guide, SampleRequest, Start, check_rows
+from unmelt.model.text_model import TextFrame, TextModel
 
 __all__ = [
+    "BaseModel",
     "Guide",
     "Model",
     "SampleFrame",
+    "SampleRequest",
+    "Start",
     "TextFrame",
     "TextModel",
-    "Trained",
     "check_rows",
     "from_pretrained",
     "load",

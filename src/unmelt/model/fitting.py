@@ -1,92 +1,114 @@
-"""What happens around training: a run folder is resumed, saved to, drawn in and logged."""
+"""Training a model in a run folder: resume, save, draw previews, log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 
-from unmelt import config, picture, run
+from unmelt import config, picture, run_folder
 from unmelt.errors import UsageError
-from unmelt.train import Execution, Logger, MetricsLog, PowerFunctionEMA, Trainer, loggers, processes, read_metrics
+from unmelt.train import (
+    Execution,
+    Logger,
+    MetricsLog,
+    ObjectiveStep,
+    Trainer,
+    TrainStep,
+    distributed,
+    loggers,
+    read_metrics,
+)
 
 if TYPE_CHECKING:
-    from unmelt.model.trained import Trained
+    from unmelt.model.base import BaseModel
 
 
 def fit(
-    model: Trained,
+    model: BaseModel,
     device: torch.device,
     execution: Execution | None,
     quiet: bool,
     log_to: str | Sequence[Logger],
+    train_step: TrainStep | None = None,
 ) -> None:
     """Train a model to its last step, or resume the run in its folder.
 
     Args:
         model: A model with source, objective and training; its `folder` is the run folder, or None to keep nothing.
-        device: Where to compute. Under torchrun every process takes its own.
-        execution: How it is computed.
+        device: Where to compute. Under torchrun every process uses its own device.
+        execution: How a step is computed: compiled, in micro-batches, sharded.
         quiet: Whether to print nothing.
-        log_to: Services or loggers that are told of the run.
+        log_to: Names of services, or loggers, that the run is reported to.
+        train_step: The networks and losses, the model's denoiser being the first network or computing with it; None is
+            the denoiser and its objective.
 
     Raises:
         UsageError: If the folder holds another run, cannot be written to, or the training diverges.
     """
-    with processes.joined(device) as own:
-        parts = (model.denoiser, model.source, model.learning_codec(), model.objective, model.training)
-        trainer = Trainer(*parts, own, execution, model.held_out)  # type: ignore[arg-type]
-        _train(model, trainer, quiet or processes.rank() > 0, log_to)
+    assert model.source is not None
+    assert model.training is not None
+    if train_step is None:
+        assert model.objective is not None
+        train_step = ObjectiveStep(model.denoiser, model.objective)
+    with distributed.process_group(device) as own:
+        codec = model.training_codec()
+        trainer = Trainer(train_step, model.source, codec, model.training, own, execution, model.held_out)
+        _train(model, trainer, quiet or distributed.rank() > 0, log_to)
 
 
-def _train(model: Trained, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
-    folder, first, training = model.folder, processes.rank() == 0, trainer.training
+def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
+    folder, first, training = model.folder, distributed.rank() == 0, trainer.training
     if folder is not None:
         _resume(model, trainer, folder, quiet)
-    told = loggers(log_to, folder) if folder is not None and first else []
-    metrics = folder / run.METRICS if folder is not None and first else None
-    log = MetricsLog(metrics, trainer.done, training.steps, training.batch, quiet, told, trainer.device)
-
-    def save() -> None:
-        if folder is not None:
-            trainer.checkpoint.save(folder / run.CHECKPOINTS, trainer.done)
-            model.steps_done = trainer.done
-            with trainer.averaged():
+    chosen = loggers(log_to, folder) if folder is not None and first else []
+    metrics = folder / run_folder.METRICS if folder is not None and first else None
+    log = MetricsLog(metrics, trainer.done, training.steps, training.batch, quiet, chosen, trainer.device)
+    checkpoints = None if folder is None else folder / run_folder.CHECKPOINTS
+    with log, closing(trainer.run(checkpoints)) as events:
+        for event in events:
+            if event.kind == "log":
+                log.add_event(event)
+            elif folder is None:
+                continue
+            elif event.kind == "preview":
+                _preview(model, folder, event.step, chosen)
+            elif event.kind == "snapshot" and trainer.post_hoc_ema is not None:
+                trainer.post_hoc_ema.save(folder / run_folder.AVERAGES)
+            elif event.kind == "save":
+                model.steps_done = event.step
                 model.save(folder)
-
-    def preview(step: int) -> None:
-        if folder is not None:
-            if first:
-                _draw_loss(folder)
-            path = model.show(folder / "samples" / f"{step:06d}" if first else None)
-            if path is not None and path.suffix == ".png":
-                for one in told:
-                    one.picture(step, path)
-
-    def snapshot(averages: PowerFunctionEMA) -> None:
-        if folder is not None:
-            averages.save(folder / run.AVERAGES)
-
-    trainer.run(log, save, preview, snapshot)
     model.steps_done = trainer.done
     if folder is not None and first:
         _draw_loss(folder)
 
 
-def _resume(model: Trained, trainer: Trainer, folder: Path, quiet: bool) -> None:
-    """Bring the trainer to where the run in this folder stopped, if there is one."""
-    mine = model.describe()  # before anything else: what cannot be described could not be saved
-    run.prepare(folder)
-    if not (folder / run.CONFIG).exists():
+def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]) -> None:
+    """Draw samples and the loss so far. Every process must call; the first one writes."""
+    first = distributed.rank() == 0
+    if first:
+        _draw_loss(folder)
+    path = model.show(folder / "samples" / f"{step:06d}" if first else None)
+    if path is not None and path.suffix == ".png":
+        for logger in chosen:
+            logger.picture(step, path)
+
+
+def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> None:
+    """Load the newest checkpoint of the run in this folder, if there is one."""
+    mine = model.describe()  # first: a model that cannot be described cannot be saved
+    run_folder.prepare(folder)
+    if not (folder / run_folder.CONFIG).exists():
         return
-    run.check_same(folder, mine)
+    run_folder.check_same(folder, mine)
     console = Console(stderr=True, quiet=quiet)
-    trainer.done = trainer.checkpoint.load(folder / run.CHECKPOINTS, warn=console.print)
+    trainer.done = trainer.checkpoint.load(folder / run_folder.CHECKPOINTS, warn=console.print)
     if trainer.done == trainer.training.steps:
-        model.tuned = config.build(run.read_about(folder).get("tuned", []))
+        model.tuned = config.build(run_folder.read_about(folder).get("tuned", []))
     if trainer.done > trainer.training.steps:
         raise UsageError(
             f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",
@@ -96,7 +118,7 @@ def _resume(model: Trained, trainer: Trainer, folder: Path, quiet: bool) -> None
 
 
 def _draw_loss(folder: Path) -> None:
-    lines = read_metrics(folder / run.METRICS)
+    lines = read_metrics(folder / run_folder.METRICS)
     curves = {}
     for name, field in (("training", "loss"), ("held out", "held_out")):
         if known := [line for line in lines if field in line]:

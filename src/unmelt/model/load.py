@@ -1,19 +1,34 @@
-"""A model of whichever kind a folder holds."""
+"""Load a model of any kind, from a run folder or from the Hub."""
 
 from pathlib import Path
 
 import torch
 
-from unmelt import hub, run
-from unmelt.model.continuous import Model
-from unmelt.model.text import TextModel
+from unmelt import hub, run_folder
+from unmelt.errors import UsageError, nearest
+from unmelt.model.model import Model
+from unmelt.model.text_model import TextModel
+
+FACADES: dict[str, type[Model] | type[TextModel]] = {each.__name__: each for each in (Model, TextModel)}
 
 
 def load(folder: str | Path, device: str | torch.device = "auto") -> Model | TextModel:
-    """The model that a run folder holds; a damaged or foreign folder is a `UsageError`."""
-    parts = run.read_about(Path(folder)).get("model")
-    text = isinstance(parts, dict) and "tokenizer" in parts
-    return TextModel.load(folder, device) if text else Model.load(folder, device)
+    """Load the model of a run folder.
+
+    Args:
+        folder: A folder that training or `save` wrote.
+        device: The device for the weights; "auto" is a GPU where there is one.
+
+    Returns:
+        The model, without training data.
+
+    Raises:
+        UsageError: If the folder is damaged, or not a run folder.
+    """
+    name = str(run_folder.read_about(Path(folder)).get("facade"))
+    if name not in FACADES:
+        raise UsageError(f"{folder} holds a {name}", f"one of {', '.join(FACADES)}", nearest(name, FACADES))
+    return FACADES[name].load(folder, device)
 
 
 def from_pretrained(
@@ -24,7 +39,21 @@ def from_pretrained(
     cache_dir: str | Path | None = None,
     device: str | torch.device = "auto",
 ) -> Model | TextModel:
-    """The model in a folder, or else the one that the Hub has under this name (owner/name)."""
+    """Load the model in a folder, or else the one of this name on the Hub.
+
+    Args:
+        name_or_folder: A folder, or owner/name on the Hub.
+        revision: Branch, tag or commit on the Hub.
+        token: Access token, for private or gated models.
+        cache_dir: Folder for downloaded files; None is the Hub client's own.
+        device: The device for the weights; "auto" is a GPU where there is one.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If there is no such folder or model, or it is damaged.
+    """
     if Path(name_or_folder).exists() or not hub.is_name(str(name_or_folder)):
         return load(name_or_folder, device)
     model = load(hub.fetch(str(name_or_folder), revision, token, cache_dir), device)

@@ -6,16 +6,16 @@ from unmelt.objective.nelbo import NELBO
 from unmelt.objective.next_token import NextToken
 from unmelt.objective.objective import Objective
 from unmelt.objective.regression import Regression
-from unmelt.objective.times import LogitNormal, LogNormalSigma, Stratified, Times, Uniform
-from unmelt.objective.weights import EDM, ELBO, Flat, MinSNR, Weight
+from unmelt.objective.times import LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
+from unmelt.objective.weights import EDMWeight, ELBOWeight, FlatWeight, MinSNR, Weight
 
 __all__ = [
-    "EDM",
-    "ELBO",
     "NELBO",
     "AnyOrder",
     "Coupling",
-    "Flat",
+    "EDMWeight",
+    "ELBOWeight",
+    "FlatWeight",
     "Independent",
     "LogNormalSigma",
     "LogitNormal",
@@ -23,6 +23,7 @@ __all__ = [
     "NextToken",
     "Objective",
     "OptimalTransport",
+    "PerFrame",
     "Regression",
     "Stratified",
     "Times",

@@ -1,11 +1,11 @@
-"""Masked diffusion counted by masks rather than by time: the average over all orders of writing.
+"""Masked diffusion by the number of masks rather than by time: the average over all generation orders.
 
-    E_k E_(k places) [ length / k * sum over those masked of -log p(x0 | the others) ],      k uniform on 1, ..., length
+    E_k E_(k positions) [ length / k * sum over the masked of -log p(x0 | the others) ],      k uniform on 1..length
 
-The bound of masked diffusion is the same whatever the schedule, and this is it, with the time already integrated
-(Hoogeboom et al., 2022; Ou et al., 2025): the expected negative log-likelihood of writing the row in a random order. It
-needs a denoiser that reads no time. A `Blockwise` denoiser writes block after block, each in a random order of its own:
-the same sum, block by block, and with blocks of 1 the likelihood of autoregression.
+The bound of masked diffusion does not depend on the schedule. This is the bound with the time integrated out
+(Hoogeboom et al., 2022; Ou et al., 2025): the expected negative log-likelihood of generating the row in a random order.
+It needs a denoiser that does not depend on time. A `Blockwise` denoiser generates block after block, each in its own
+random order: the same sum, block by block, and with blocks of 1 the likelihood of autoregression.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser import Blockwise
 from unmelt.errors import UsageError
-from unmelt.objective.counted import counted
+from unmelt.objective.counted_tokens import counted
 from unmelt.objective.times import Stratified, Uniform
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
 from unmelt.rng import Random
 
 GOLDEN = 0.6180339887498949
-"""Steps of this length fill a circle evenly: a row's blocks get counts that differ, each from the right law."""
+"""Multiples of the golden ratio, modulo 1, are evenly spread: the blocks of a row get different numbers of masks."""
 
 
 @final
@@ -43,6 +43,9 @@ class AnyOrder:
             bidirectional attention.
         antithetic_masks: With a `Blockwise` denoiser, mask every row twice, in one order and in its reverse: where k of
             n tokens are masked, the other n + 1 - k are masked the second time. The clean row is computed once.
+
+    Raises:
+        UsageError: If a share is not from 0 to 1.
     """
 
     token_mean: bool = False
@@ -70,15 +73,15 @@ class AnyOrder:
         if not isinstance(denoiser, Blockwise):
             return self._loss(denoiser, x0, real, condition, *_masked(real, real[0].numel(), process, rng))
         cut = len(x0) - round(self.bidirectional_fraction * len(x0))
-        halves = []
-        for each, rows in ((denoiser, slice(None, cut)), (denoiser.as_bidirectional, slice(cut, None))):
+        losses = []
+        for reader, rows in ((denoiser, slice(None, cut)), (denoiser.as_bidirectional, slice(cut, None))):
             if len(x0[rows]):
-                blocks = each is denoiser
-                block = denoiser.block if blocks else real.shape[1]
-                told = None if condition is None else condition[rows]
-                melted = _masked(real[rows], block, process, rng, antithetic_masks=blocks and self.antithetic_masks)
-                halves.append(self._loss(each, x0[rows], real[rows], told, *melted))
-        return torch.cat(halves)
+                in_blocks = reader is denoiser
+                block = denoiser.block if in_blocks else real.shape[1]
+                own = None if condition is None else condition[rows]
+                masks = _masked(real[rows], block, process, rng, antithetic_masks=in_blocks and self.antithetic_masks)
+                losses.append(self._loss(reader, x0[rows], real[rows], own, *masks))
+        return torch.cat(losses)
 
     def _loss(
         self,
@@ -101,15 +104,15 @@ class AnyOrder:
         else:
             belief = Categorical(denoiser(x_t[:, 0], t, condition).logits[masked[:, 0]])
         miss = -belief.log_probabilities.gather(-1, truth[masked][:, None])[:, 0]
-        each = miss * (2.0 if self.token_mean else weight[masked].to(miss))
+        loss = miss * (2.0 if self.token_mean else weight[masked].to(miss))
         row = masked.flatten(1).nonzero()[:, 0]
-        return torch.zeros(rows, dtype=each.dtype, device=each.device).index_add(0, row, each) / (times * size)
+        return torch.zeros(rows, dtype=loss.dtype, device=loss.device).index_add(0, row, loss) / (times * size)
 
 
 def _masked(
     real: Bool[Tensor, "rows *shape"], block: int, process: Mask, rng: Random, antithetic_masks: bool = False
 ) -> tuple[Bool[Tensor, "rows times *shape"], Float[Tensor, "rows times *shape"]]:
-    """(where the masks are, tokens over masks of each one's block)."""
+    """Draw the masks: (True where a token is masked, number of tokens / number of masks of the token's block)."""
     rows, size = len(real), real[0].numel()
     blocks = -(-size // block)
     first = Stratified(Uniform()).draw(rows, process.schedule, rng).to(real.device)
@@ -120,9 +123,9 @@ def _masked(
     chance = F.pad(rng.uniform((rows, size), torch.float64, real.device), (0, blocks * block - size))
     rank = torch.where(counts, chance.view(rows, blocks, block), 2.0).argsort(2).argsort(2)
     masked, weight = [rank < masks[..., None]], [length / masks]
-    if antithetic_masks:  # the last n + 1 - k in the same order
+    if antithetic_masks:  # the last n + 1 - k of the same order
         masked.append(rank >= masks[..., None] - 1)
         weight.append(length / (length + 1 - masks))
-    every, each = torch.stack(masked, 1) & counts[:, None], torch.stack(weight, 1)[..., None]
+    where, weights = torch.stack(masked, 1) & counts[:, None], torch.stack(weight, 1)[..., None]
     shape = (rows, len(masked), *real.shape[1:])
-    return tuple(x.flatten(2)[..., :size].reshape(shape) for x in (every, each.expand_as(every)))  # type: ignore
+    return tuple(x.flatten(2)[..., :size].reshape(shape) for x in (where, weights.expand_as(where)))  # type: ignore

@@ -1,6 +1,6 @@
 """Which noise each data point is paired with.
 
-Pairs drawn independently make paths that cross; pairing within a batch by optimal transport makes them cross less, so
+Pairs drawn independently make paths that cross. Pairing within a batch by optimal transport makes them cross less, so
 that few steps suffice (Pooladian et al., 2023; Tong et al., 2024). Where rows have a class, pairs are exchanged only
 within a class: otherwise the noise would tell the class, and samples of one class would start from the wrong law.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Coupling(ABC):
-    """A joint law of data and noise with the right marginals."""
+    """A joint law of data and noise with the given marginals."""
 
     @abstractmethod
     def pair(
@@ -25,13 +25,22 @@ class Coupling(ABC):
         noise: Float[Tensor, "rows *shape"],
         label: Int64[Tensor, " rows"] | None = None,
     ) -> Float[Tensor, "rows *shape"]:
-        """The noise, its rows reordered to belong to those of x0."""
+        """Pair noise with data.
+
+        Args:
+            x0: [rows, *shape], data.
+            noise: [rows, *shape], noise.
+            label: [rows], the class of each row, within which pairs are exchanged.
+
+        Returns:
+            The noise, its rows reordered to belong to those of x0.
+        """
 
 
 @final
 @dataclass(frozen=True)
 class Independent(Coupling):
-    """Noise as it was drawn."""
+    """Independent pairs: the noise as it was drawn."""
 
     def pair(self, x0: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
         return noise
@@ -40,7 +49,7 @@ class Independent(Coupling):
 @final
 @dataclass(frozen=True)
 class OptimalTransport(Coupling):
-    """The assignment of least total squared distance within the batch (and within a class)."""
+    """Minibatch optimal transport: the assignment of least total squared distance, within a class if there is one."""
 
     def pair(self, x0: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
         paired = noise.clone()

@@ -1,4 +1,4 @@
-"""Autoregression's own objective: the negative log-likelihood of every token, given those before it."""
+"""The objective of autoregression: the negative log-likelihood of every token given those before it."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -8,16 +8,18 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.objective.counted import counted
+from unmelt.objective.counted_tokens import counted
 from unmelt.rng import Random
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class NextToken:
-    """Nats for each token of a row, exactly; for an `Autoregressive` denoiser.
+    """The exact negative log-likelihood in nats per counted token of a row, for an `Autoregressive` denoiser.
 
-    padding   a token that fills rows up, if there is one: never counted; what is known is read and not counted
+    Args:
+        padding: Token that fills rows up, which is never counted. Known tokens are read and not counted. None: no
+            padding.
     """
 
     padding: int | None = None

@@ -1,4 +1,7 @@
-"""What training minimises."""
+"""What training minimises.
+
+loss = mean over rows of objective(denoiser, x0, condition, rng)
+"""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,4 +18,15 @@ class Objective(Protocol):
 
     def __call__(
         self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Random
-    ) -> Float[Tensor, " rows"]: ...
+    ) -> Float[Tensor, " rows"]:
+        """The loss of each row.
+
+        Args:
+            denoiser: The denoiser to train.
+            x0: [rows, *shape], clean data.
+            condition: What is known of each row.
+            rng: Source of randomness.
+
+        Returns:
+            [rows].
+        """

@@ -3,7 +3,7 @@
     E_t E_(x0, noise) [ weight(t) |belief(alpha_t x0 + sigma_t noise, t) - x0|^2 ]
 
 Its minimiser is the posterior mean at every t, and with it the score (Vincent, 2011) and the velocity (Lipman et al.,
-2023).
+2023). With times [rows, frames] each frame has its own noise level and weight (diffusion forcing: Chen et al., 2024).
 """
 
 from dataclasses import dataclass
@@ -16,23 +16,27 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective.couplings import Coupling, Independent
 from unmelt.objective.times import Stratified, Times, Uniform
-from unmelt.objective.weights import Flat, Weight
+from unmelt.objective.weights import FlatWeight, Weight
 from unmelt.rng import Random
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """Mean over dimensions of the weighted squared error, a number for each row.
+    """Weighted squared error of the belief about x0, averaged over dimensions: one number a row.
 
-    times      which noise levels, how often
-    weight     how much each counts
-    coupling   which noise goes with which data
-    drop       the share of rows whose condition is dropped to null, for classifier-free guidance
+    Args:
+        times: Distribution of the noise levels.
+        weight: Weight of the error at each noise level.
+        coupling: Which noise goes with which data.
+        drop: Share of rows whose condition is dropped to null, for classifier-free guidance.
+
+    Raises:
+        UsageError: If drop is not in [0, 1].
     """
 
     times: Times = Stratified(Uniform())
-    weight: Weight = Flat()
+    weight: Weight = FlatWeight()
     coupling: Coupling = Independent()
     drop: float = 0.0
 
@@ -43,12 +47,33 @@ class Regression:
     def __call__(
         self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Random
     ) -> Float[Tensor, " rows"]:
+        """The loss of each row.
+
+        Args:
+            denoiser: The denoiser to train.
+            x0: [rows, *shape], clean data; [rows, frames, *rest] where times are drawn for frames.
+            condition: What is known of each row.
+            rng: Source of randomness.
+
+        Returns:
+            [rows].
+
+        Raises:
+            UsageError: If the times drawn are not those of leading axes of x0.
+        """
         process, rows = denoiser.process, len(x0)
         t = self.times.draw(rows, process.schedule, rng).to(x0.device)
+        if x0.shape[: t.ndim] != t.shape:
+            raise UsageError(
+                f"times of shape {tuple(t.shape)} for data of shape {tuple(x0.shape)}",
+                "times of rows, or of the leading axes of the data",
+                f"PerFrame(Stratified(Uniform()), frames={x0.shape[1] if x0.ndim > 1 else 1})",
+            )
         noise = rng.normal(x0.shape, x0.dtype, x0.device)
         noise = self.coupling.pair(x0, noise, None if condition is None else condition.label)
         if condition is not None and self.drop > 0:
             condition = condition.drop((rng.uniform((rows,)) < self.drop).to(x0.device))
         belief = denoiser(process.mix(x0, noise, t), t, condition)
-        error = (belief.mean - x0).square().flatten(1).mean(1)
-        return error * self.weight(t, process.schedule, self.times).to(error.dtype)
+        error = (belief.mean - x0).square().reshape(*t.shape, -1).mean(-1)
+        loss = error * self.weight(t, process.schedule, self.times).to(error.dtype)
+        return loss if loss.ndim == 1 else loss.flatten(1).mean(1)

@@ -1,8 +1,9 @@
 """Which noise levels training visits, and how often.
 
 A distribution over times is its quantile function: a uniform number in, a time out. Spreading the uniform numbers
-evenly over the batch (`Stratified`) then works for every distribution alike, and takes most of the variance that times
-add to the loss away (Kingma et al., 2021, appendix I.1).
+evenly over the batch (`Stratified`) then works for every distribution alike, and removes most of the variance that
+times add to the loss (Kingma et al., 2021, appendix I.1). Frames of a row may have independent times (`PerFrame`:
+diffusion forcing, Chen et al., 2024).
 """
 
 import math
@@ -15,24 +16,50 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from unmelt.rng import Random
-from unmelt.schedule import AnySchedule, Schedule, with_levels
+from unmelt.errors import UsageError
+from unmelt.rng import Part, Random
+from unmelt.schedule import AnySchedule, Schedule, require_gaussian
 
 
 class Times(ABC):
-    """A distribution over (0, 1]."""
+    """A distribution of times over (0, 1]."""
 
     @abstractmethod
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
-        """The time below which a share u of the draws lies."""
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        """The quantile function.
+
+        Args:
+            u: Shares in (0, 1].
+            schedule: The schedule, for laws stated in noise levels.
+
+        Returns:
+            The times below which a share u of the draws lies, of the shape of u.
+        """
 
     @abstractmethod
-    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
-        """Probability density at t, with respect to t."""
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        """Probability density with respect to t.
+
+        Args:
+            t: Times.
+            schedule: The schedule.
+
+        Returns:
+            The density of each time alone, of the shape of t.
+        """
 
     @abstractmethod
-    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
-        """A time for each row."""
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, "rows *axes"]:
+        """Draw times for a batch.
+
+        Args:
+            rows: Number of rows.
+            schedule: The schedule.
+            rng: Source of randomness; it knows which rows of a divided batch these are.
+
+        Returns:
+            [rows], a time for each row, or [rows, *axes].
+        """
 
 
 def _open_uniform(rows: int, rng: Random) -> Float64[Tensor, " rows"]:
@@ -47,12 +74,12 @@ def _normal_density(z: Tensor, sd: float) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Uniform(Times):
-    """Every time alike."""
+    """Times uniform over (0, 1]."""
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
         return u
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
         return torch.ones_like(t)
 
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
@@ -62,15 +89,20 @@ class Uniform(Times):
 @final
 @dataclass(frozen=True)
 class LogitNormal(Times):
-    """log(t / (1 - t)) ~ N(mean, sd^2): the middle of a straight path (Esser et al., 2024, equation 19)."""
+    """Times with log(t / (1 - t)) ~ N(mean, sd^2): the middle of a straight path (Esser et al., 2024, equation 19).
+
+    Args:
+        mean: Of the logit; 0 is symmetric.
+        sd: Standard deviation of the logit.
+    """
 
     mean: float = 0.0
     sd: float = 1.0
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
         return torch.sigmoid(self.mean + self.sd * torch.special.ndtri(u))
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
         return _normal_density((torch.logit(t) - self.mean) / self.sd, self.sd) / (t * (1 - t))
 
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
@@ -80,18 +112,23 @@ class LogitNormal(Times):
 @final
 @dataclass(frozen=True)
 class LogNormalSigma(Times):
-    """log(sigma / alpha) ~ N(mean, sd^2), cut off where the schedule ends (Karras et al., 2022, table 1)."""
+    """Times with log(sigma / alpha) ~ N(mean, sd^2), cut where the schedule ends (Karras et al., 2022, table 1).
+
+    Args:
+        mean: Of the log noise-to-signal ratio.
+        sd: Its standard deviation.
+    """
 
     mean: float = -1.2
     sd: float = 1.2
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
-        schedule = with_levels(schedule, "log-normal sigma")
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        schedule = require_gaussian(schedule, "log-normal sigma")
         log_ratio = self.mean + self.sd * torch.special.ndtri(u * _reached(schedule, self.mean, self.sd))
         return schedule.time(-2 * log_ratio).clamp_max(1)
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
-        schedule = with_levels(schedule, "log-normal sigma")
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        schedule = require_gaussian(schedule, "log-normal sigma")
         z = (-schedule.log_snr(t) / 2 - self.mean) / self.sd
         return _normal_density(z, self.sd) * -schedule.log_snr_rate(t) / 2 / _reached(schedule, self.mean, self.sd)
 
@@ -109,17 +146,73 @@ def _reached(schedule: Schedule, mean: float, sd: float) -> float:
 @final
 @dataclass(frozen=True)
 class Stratified(Times):
-    """Another distribution, one draw from each of as many equal slices of it as the batch has rows."""
+    """Another distribution, one draw from each of as many equal slices of it as the batch has rows.
+
+    Args:
+        of: The distribution of each time.
+
+    Raises:
+        UsageError: If `of` draws more than one time a row.
+    """
 
     of: Times
 
-    def quantile(self, u: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+    def __post_init__(self) -> None:
+        if isinstance(self.of, PerFrame):
+            raise UsageError(
+                "Stratified(PerFrame(...))",
+                "a distribution of one time a row",
+                f"PerFrame(Stratified({type(self.of.of).__name__}()), frames={self.of.frames})",
+            )
+
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
         return self.of.quantile(u, schedule)
 
-    def density(self, t: Float64[Tensor, " rows"], schedule: AnySchedule) -> Float64[Tensor, " rows"]:
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
         return self.of.density(t, schedule)
 
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, " rows"]:
         first, count = rng.place(rows)
         u = (torch.arange(first, first + rows, dtype=torch.float64) + _open_uniform(rows, rng)) / count
         return self.of.quantile(u, schedule)
+
+
+@final
+@dataclass(frozen=True)
+class PerFrame(Times):
+    """Times [rows, frames] for data [rows, frames, *rest]: an independent noise level for each frame.
+
+    Diffusion forcing (Chen et al., 2024). If `of` is stratified, so are the times of each frame over the batch; which
+    slice a row draws from is an independent permutation for each frame.
+
+    Args:
+        of: The distribution of the time of each frame.
+        frames: Number of frames of a row.
+
+    Raises:
+        UsageError: If frames < 1, or `of` draws more than one time a row.
+    """
+
+    of: Times
+    frames: int
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or isinstance(self.of, PerFrame):
+            raise UsageError(
+                f"PerFrame with frames={self.frames} of {type(self.of).__name__}",
+                "at least one frame, and a distribution of one time a row",
+                "PerFrame(Stratified(Uniform()), frames=16)",
+            )
+
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        return self.of.quantile(u, schedule)
+
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        return self.of.density(t, schedule)
+
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, "rows frames"]:
+        first, count = rng.place(rows)
+        whole = rng.of if isinstance(rng, Part) else rng  # all parts of a batch draw the times of all of it
+        times = torch.stack([self.of.draw(count, schedule, whole) for _ in range(self.frames)], 1)
+        order = whole.uniform((count, self.frames), torch.float64).argsort(0)
+        return times.gather(0, order)[first : first + rows]

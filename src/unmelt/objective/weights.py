@@ -19,16 +19,32 @@ from unmelt.schedule import Schedule
 
 
 class Weight(ABC):
-    """A factor for each row's squared error in x0."""
+    """A factor for the squared error in x0 at each noise level."""
 
     @abstractmethod
-    def __call__(self, t: Float64[Tensor, " rows"], schedule: Schedule, times: Times) -> Float64[Tensor, " rows"]: ...
+    def __call__(
+        self, t: Float64[Tensor, "rows *axes"], schedule: Schedule, times: Times
+    ) -> Float64[Tensor, "rows *axes"]:
+        """The weight.
+
+        Args:
+            t: [rows, *axes], times.
+            schedule: The schedule.
+            times: The distribution that t was drawn from.
+
+        Returns:
+            The weights, of the shape of t.
+        """
 
 
 @final
 @dataclass(frozen=True)
-class Flat(Weight):
-    """Every noise level alike, the error being measured in this prediction's own units."""
+class FlatWeight(Weight):
+    """Equal weight of all noise levels, for the error of a prediction's output.
+
+    Args:
+        prediction: The prediction in whose units the error is measured.
+    """
 
     prediction: Prediction = Noise()
 
@@ -38,8 +54,12 @@ class Flat(Weight):
 
 @final
 @dataclass(frozen=True)
-class EDM(Weight):
-    """(sigma^2 + alpha^2 sd^2) / (sigma sd)^2: flat in F (Karras et al., 2022, table 1)."""
+class EDMWeight(Weight):
+    """Weight (sigma^2 + alpha^2 sd^2) / (sigma sd)^2, flat in F (Karras et al., 2022, table 1).
+
+    Args:
+        data_sd: Standard deviation sd of the data.
+    """
 
     data_sd: float = 0.5
 
@@ -50,7 +70,14 @@ class EDM(Weight):
 @final
 @dataclass(frozen=True)
 class MinSNR(Weight):
-    """min(SNR, gamma) (Hang et al., 2023, section 3.4)."""
+    """Weight min(SNR, gamma) (Hang et al., 2023, section 3.4).
+
+    Args:
+        gamma: Largest weight.
+
+    Raises:
+        UsageError: If gamma is not positive.
+    """
 
     gamma: float = 5.0
 
@@ -64,10 +91,11 @@ class MinSNR(Weight):
 
 @final
 @dataclass(frozen=True)
-class ELBO(Weight):
-    """-SNR'(t) / 2 over the density of t: the loss is then the diffusion part of -log p(x0) in nats a dimension.
+class ELBOWeight(Weight):
+    """Weight -SNR'(t) / 2 over the density of t: the loss is the diffusion part of -log p(x0), in nats a dimension.
 
-    (Kingma et al., 2021, equation 17.) The one weight that depends on how times are drawn, which it corrects for.
+    (Kingma et al., 2021, equation 17.) It is the only weight that depends on the distribution of the times, which it
+    corrects for.
     """
 
     def __call__(self, t: Tensor, schedule: Schedule, times: Times) -> Tensor:

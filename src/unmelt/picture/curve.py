@@ -1,8 +1,8 @@
-"""How training went: every loss faintly, and a smooth line through them.
+"""Curves of losses: every value faintly, and a smooth line through them.
 
     smooth(x) = sum_i w_i(x) y_i / sum_i w_i(x),    w_i(x) = exp(-(x_i - x)^2 / 2 h^2)        Nadaraya; Watson, 1964
 
-The width h is a fraction of the axis, so that the line is as smooth on a run of a minute as on one of a week.
+The width h is 1 % of the axis, so that the line is equally smooth on runs of a minute and of a week.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 from PIL import Image
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import INK, colours, figure, finish, quiet
+from unmelt.picture.style import INK, colours, figure, finish, quiet
 
 Numbers = Sequence[int | float] | np.ndarray
 
 _WIDTH = 0.01  # of the axis
-_FEW = 40  # points that are so few are joined and dotted, not smoothed: a held-out loss, measured now and then
+_FEW = 40  # up to so many points are joined and dotted in place of smoothed: a held-out loss is measured rarely
 
 
 def curve(
@@ -31,13 +31,23 @@ def curve(
     quantity: str = "loss",
     along: str = "step",
 ) -> Image.Image:
-    """Losses against steps, written to `path` (PNG) where one is given.
-
-    lines      name -> (steps, values): {"training": (steps, losses), "held out": (steps, losses)}
-    quantity   what the values are, for the axis; `along`, what they are against
+    """Draw losses against steps.
 
     The vertical axis is logarithmic where values are positive and span more than a factor of 10. Values that are not
     finite are left out.
+
+    Args:
+        lines: Name -> (steps, values): {"training": (steps, losses), "held out": (steps, losses)}.
+        path: Where the picture is written as PNG; None writes nothing.
+        title: The title.
+        quantity: What the values are, for the vertical axis.
+        along: What they are against, for the horizontal axis.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UsageError: If there are no finite values, or a line has not one value for each step.
     """
     data = {name: _clean(name, steps, values) for name, (steps, values) in lines.items()}
     if not any(len(x) for x, _ in data.values()):

@@ -1,4 +1,4 @@
-"""An image as part of a page: the PNG itself in the HTML, so that a page has nothing else to fetch."""
+"""Images inside HTML: the PNG stands in the page itself, which has nothing else to fetch."""
 
 from base64 import b64encode
 from html import escape
@@ -10,7 +10,19 @@ from unmelt.errors import UsageError
 
 
 def inline(image: Image, alt: str, width: int | None = None) -> str:
-    """An HTML `img` of at most so many pixels across, its own number if not given; `alt` says what it shows."""
+    """Write an image as an HTML `img` element with its data.
+
+    Args:
+        image: The image.
+        alt: What the image shows, for people who cannot see it.
+        width: Pixels across at most; None for the image's own width.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        UsageError: If `alt` is empty.
+    """
     if not alt.strip():
         raise UsageError("an image without words", "what it shows, for those who cannot see it", 'alt="ten digits"')
     page = BytesIO()

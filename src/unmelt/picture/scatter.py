@@ -1,8 +1,8 @@
 """Clouds of points side by side: what the data look like, and what each sampler made.
 
-Points in the plane are dots, points on a line a histogram. All panels have the same axes: the range of the first panel
-(put the truth there) with some room. What falls outside is counted in the corner, so that a failed sampler neither
-shrinks the others to a dot nor hides its failures.
+Points in the plane are drawn as dots, points on a line as a histogram. All panels have the same axes: the range of the
+first panel, where real data belong, and some room. Points outside are counted in the corner: a sampler that fails
+neither shrinks the other panels to a dot nor hides its failures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import FAINT, INK, colours, figure, finish, quiet
+from unmelt.picture.style import FAINT, INK, colours, figure, finish, quiet
 
 _ROOM = 0.2  # of the first panel's range, on every side
 _BINS = 80
@@ -26,14 +26,20 @@ _BINS = 80
 
 @dataclass(frozen=True)
 class Panel:
-    """One cloud. `labels` colour its points by class."""
+    """One cloud of points.
+
+    Args:
+        title: What stands above it.
+        points: The points [n, 1] or [n, 2].
+        labels: The class of each point, by which it is coloured; None for one colour.
+    """
 
     title: str
     points: Float[Tensor, "n d"]
     labels: Int64[Tensor, " n"] | None = None
 
     def groups(self) -> dict[int | None, np.ndarray]:
-        """The finite points of each class, in the order of classes."""
+        """Group the finite points by class, in the order of classes; under None where there are no labels."""
         points = self.points.detach().cpu().double().numpy()
         fine = np.isfinite(points).all(1)
         if self.labels is None:
@@ -43,7 +49,19 @@ class Panel:
 
 
 def scatter(panels: Sequence[Panel], classes: Sequence[str] = (), path: str | Path | None = None) -> Image.Image:
-    """All panels in one row, written to `path` (PNG) where one is given; `classes` name the labels in a legend."""
+    """Draw clouds of points in one row of panels with the same axes.
+
+    Args:
+        panels: The clouds; the first sets the axes.
+        classes: The names of the labels, for a legend; empty for no legend.
+        path: Where the picture is written as PNG; None writes nothing.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UsageError: If panels are not all [n, 1] or all [n, 2], or the first has no finite points.
+    """
     dims = {panel.points.shape[1] for panel in panels}
     if len(dims) != 1 or not dims <= {1, 2}:
         raise UsageError(

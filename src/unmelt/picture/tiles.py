@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.picture.look import INK, PAPER, finish, font
+from unmelt.picture.style import INK, PAPER, finish, font
 
 _TILE = 48  # pixels; smaller images are enlarged by a whole factor, every pixel staying a sharp square
 _GAP = 4
@@ -29,13 +29,21 @@ def tiles(
     path: str | Path | None = None,
     clear: bool = False,
 ) -> Image.Image:
-    """A grid of images, read like a page; written to `path` (PNG) where one is given.
+    """Draw images in a grid, from left to right and from top to bottom.
 
-    images          1 or 3 channels in [0, 1]; what lies beyond is shown at the nearer end, NaN as black
-    columns         a grid as nearly square as it goes if not given
-    row_labels      to the left of the rows
-    column_labels   above the columns, which are made wider where words need it
-    clear           no paper: what lies below shows between the images, and there is no margin
+    Args:
+        images: Images of 1 or 3 channels in [0, 1]; numbers outside are clipped, and NaN is black.
+        columns: Images in a row; None for a grid that is nearly square.
+        row_labels: What stands to the left of each row; empty for nothing.
+        column_labels: What stands above each column; columns are made as wide as their labels.
+        path: Where the picture is written as PNG; None writes nothing.
+        clear: Whether the background is transparent and there is no margin.
+
+    Returns:
+        The picture. Small images are enlarged by a whole factor.
+
+    Raises:
+        UsageError: If there are no images, channels are not 1 or 3, or labels do not fit the grid.
     """
     count, channels, height, width = images.shape
     if count == 0 or channels not in (1, 3) or (columns is not None and columns < 1):
@@ -79,9 +87,19 @@ def strip(
     columns: int = 12,
     path: str | Path | None = None,
 ) -> Image.Image:
-    """A trajectory: a sample a row, a time a column, the times above; `path` as in `tiles`.
+    """Draw a trajectory of images: one row for each sample, one column for each time.
 
-    Of more frames than columns the first, the last and evenly spaced ones between are shown.
+    Args:
+        frames: The same images at each time.
+        times: The time of each frame, which stands above its column.
+        columns: Frames at most; of more, the first, the last and evenly spaced ones between are drawn.
+        path: Where the picture is written as PNG; None writes nothing.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UsageError: If there are no frames, not one time for each, or fewer than 2 columns.
     """
     if len(frames) != len(times) or len(frames) == 0 or columns < 2:
         raise UsageError(

@@ -1,4 +1,9 @@
-"""Melting to a mask or to any token: masks to fill in, and mistakes to mend (von Rütte et al., 2025; a fixed share)."""
+"""Melting to a mask or to any token: masks to fill in, and wrong tokens to correct.
+
+    pi(mask) = masks,      pi(v) = (1 - masks) / vocabulary
+
+(von Rütte et al., 2025, with a share of masks that does not change over time.)
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +21,16 @@ from unmelt.schedule import Linear, TokenSchedule
 @final
 @dataclass(frozen=True)
 class Blend(Tokens):
-    """masks   the share of melted tokens that become a mask; of the others, each becomes any token"""
+    """Process that melts tokens to masks and to uniform noise.
+
+    Args:
+        vocabulary: Number of tokens; the mask is symbol number `vocabulary`.
+        schedule: Share of tokens left at each time.
+        masks: Share of melted tokens that become a mask; each of the others becomes any token.
+
+    Raises:
+        UsageError: If the vocabulary is not a whole number above 0, or masks is not in [0, 1].
+    """
 
     vocabulary: int
     schedule: TokenSchedule = Linear()
@@ -29,6 +43,7 @@ class Blend(Tokens):
 
     @property
     def mask(self) -> int:
+        """The symbol that is the mask."""
         return self.vocabulary
 
     @cached_property

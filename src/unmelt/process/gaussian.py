@@ -7,6 +7,8 @@
 eta = 1 is the true Markov bridge (Ho et al., 2020, equation 7), eta = 0 the deterministic path, and everything between
 has the same marginals (Song, Meng and Ermon, 2021, equation 12). Writing the bridge through the noise keeps every
 coefficient finite at t = 1 with alpha = 0 and at s = 0 with sigma = 0.
+
+Times are [rows], or [rows, *axes] for data [rows, *axes, *rest]: each frame then has its own noise level.
 """
 
 from collections.abc import Sequence
@@ -14,20 +16,27 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.memoize import memoized
 from unmelt.posterior import Point
+from unmelt.process.broadcast import expand as expand
+from unmelt.process.broadcast import expand_like as expand_like
 from unmelt.rng import Random
 from unmelt.schedule import Schedule
 
 
 class Level(NamedTuple):
-    """How much signal and noise each row has, in float64."""
+    """Signal and noise at a time, in float64.
 
-    alpha: Float[Tensor, " rows"]
-    sigma: Float[Tensor, " rows"]
+    Args:
+        alpha: [rows, *axes], scale of the signal.
+        sigma: [rows, *axes], standard deviation of the noise.
+    """
+
+    alpha: Float[Tensor, "rows *axes"]
+    sigma: Float[Tensor, "rows *axes"]
 
 
 @memoized
@@ -36,32 +45,33 @@ def _level(schedule: Schedule, t: Tensor) -> Level:
 
 
 @memoized
-def _ratio_and_pull(schedule: Schedule, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int) -> tuple[Tensor, Tensor]:
-    """x_s = ratio x_t + pull mean, the noise being kept."""
+def _ode_coefficients(schedule: Schedule, t: Tensor, s: Tensor, dtype: torch.dtype, ndim: int) -> tuple[Tensor, Tensor]:
+    """(c_x, c_x0): x_s = c_x x_t + c_x0 mean, the noise being kept; (1, 0) where s = t, also where sigma is 0."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = _level(schedule, t), _level(schedule, s)
-    ratio = sigma_s / sigma_t
-    return expand(ratio, dtype, ndim), expand(alpha_s - alpha_t * ratio, dtype, ndim)
-
-
-def expand(values: Float[Tensor, " rows"], dtype: torch.dtype, ndim: int) -> Tensor:
-    """One number a row, shaped to multiply rows of `ndim` dimensions in all."""
-    return values.to(dtype).view(-1, *(1,) * (ndim - 1))
-
-
-def expand_like(values: Float[Tensor, " rows"], x: Shaped[Tensor, "rows *shape"]) -> Tensor:
-    """One number a row, in x's precision, if x has one, and shaped to multiply x."""
-    return expand(values, x.dtype if x.is_floating_point() else values.dtype, x.ndim)
+    c_x = torch.where(s == t, 1.0, sigma_s / sigma_t)
+    return expand(c_x, dtype, ndim), expand(alpha_s - alpha_t * c_x, dtype, ndim)
 
 
 @final
 @dataclass(frozen=True)
 class Gaussian:
-    """x_t = alpha(t) x0 + sigma(t) noise, on any schedule."""
+    """Gaussian process x_t = alpha(t) x0 + sigma(t) noise, on any schedule.
+
+    Args:
+        schedule: alpha and sigma as functions of time.
+    """
 
     schedule: Schedule
 
-    def level(self, t: Float[Tensor, " rows"]) -> Level:
-        """alpha and sigma at t."""
+    def level(self, t: Float[Tensor, "rows *axes"]) -> Level:
+        """Signal and noise at a time.
+
+        Args:
+            t: [rows, *axes], times.
+
+        Returns:
+            alpha and sigma, each of the shape of t.
+        """
         return _level(self.schedule, t)
 
     def prior(
@@ -71,7 +81,17 @@ class Gaussian:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Float[Tensor, "rows *shape"]:
-        """x_1 = sigma(1) noise: the law at t = 1 of data at the origin."""
+        """Draw x_1 = sigma(1) noise, the law at t = 1 of data at the origin.
+
+        Args:
+            shape: Of the batch, rows first.
+            rng: Source of the noise.
+            dtype: Precision of x_1.
+            device: Device of x_1.
+
+        Returns:
+            x_1, of this shape.
+        """
         sigma = self.schedule.sigma(torch.ones((), dtype=torch.float64)).item()
         return sigma * rng.normal(shape, dtype, device)
 
@@ -79,23 +99,55 @@ class Gaussian:
         self,
         x0: Float[Tensor, "rows *shape"],
         noise: Float[Tensor, "rows *shape"],
-        t: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
     ) -> Float[Tensor, "rows *shape"]:
-        """alpha_t x0 + sigma_t noise, the noise being given."""
+        """Melt data to time t by noise that is given.
+
+        Args:
+            x0: [rows, *axes, *rest], clean data.
+            noise: Noise of the shape of x0.
+            t: [rows, *axes], times.
+
+        Returns:
+            x_t = alpha_t x0 + sigma_t noise.
+        """
         alpha, sigma = self.level(t)
         return expand_like(alpha, x0) * x0 + expand_like(sigma, x0) * noise
 
     def corrupt(
-        self, x0: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], rng: Random
+        self, x0: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], rng: Random
     ) -> tuple[Float[Tensor, "rows *shape"], Float[Tensor, "rows *shape"]]:
-        """(x_t, noise)."""
+        """Melt data to time t in one jump.
+
+        Args:
+            x0: [rows, *axes, *rest], clean data.
+            t: [rows, *axes], times.
+            rng: Source of the noise.
+
+        Returns:
+            (x_t, noise), both of the shape of x0.
+        """
         noise = rng.normal(x0.shape, x0.dtype, x0.device)
         return self.mix(x0, noise, t), noise
 
-    def melt(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], s: Float[Tensor, " rows"], rng: Random
+    def renoise(
+        self,
+        x_t: Float[Tensor, "rows *shape"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
+        rng: Random,
     ) -> Float[Tensor, "rows *shape"]:
-        """A sample of q(x_s | x_t) for s >= t: the forward process from where it stands."""
+        """Draw from q(x_s | x_t) for s >= t: the forward process from where x stands.
+
+        Args:
+            x_t: [rows, *axes, *rest], data at time t.
+            t: [rows, *axes], times of x_t.
+            s: [rows, *axes], times to melt to; where s = t nothing changes.
+            rng: Source of the noise.
+
+        Returns:
+            x_s, of the shape of x_t.
+        """
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
         ratio = torch.where(s > t, alpha_s / alpha_t, 1.0)  # where it is 0 / 0, at t = 1, there is nowhere to go
         added = torch.sqrt((sigma_s**2 - (ratio * sigma_t) ** 2).clamp_min(0))
@@ -106,23 +158,39 @@ class Gaussian:
         self,
         x_t: Float[Tensor, "rows *shape"],
         mean: Float[Tensor, "rows *shape"],
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
     ) -> Float[Tensor, "rows *shape"]:
-        """The noise in x_t, seen from `mean`, kept and rescaled to time s: the step every deterministic solver takes.
+        """Keep the noise in x_t, as seen from `mean`, and rescale it to time s: the step of every deterministic solver.
 
-        The probability-flow ODE is linear in x_t once the belief is fixed, and this is its exact solution. What
-        a better solver adds is a better `mean` to carry along.
+        The probability-flow ODE is linear in x_t once the belief is fixed, and this is its exact solution. What a
+        better solver adds is a better `mean`.
+
+        Args:
+            x_t: [rows, *axes, *rest], data at time t.
+            mean: Believed x0, of the shape of x_t.
+            t: [rows, *axes], times of x_t.
+            s: [rows, *axes], times to go to; where s = t nothing changes.
+
+        Returns:
+            x_s, of the shape of x_t.
         """
-        ratio, pull = _ratio_and_pull(self.schedule, t, s, x_t.dtype, x_t.ndim)
-        return torch.addcmul(ratio * x_t, pull, mean)
+        c_x, c_x0 = _ode_coefficients(self.schedule, t, s, x_t.dtype, x_t.ndim)
+        return torch.addcmul(c_x * x_t, c_x0, mean)
 
-    def straighten(
-        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"]
-    ) -> tuple[Float[Tensor, "rows *shape"], Float[Tensor, " rows"]]:
-        """Straight coordinates (w, u) = (x_t, sigma) / (alpha + sigma): the path from x0 to noise becomes a line.
+    def straight_coordinates(
+        self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]
+    ) -> tuple[Float[Tensor, "rows *shape"], Float[Tensor, "rows *axes"]]:
+        """Straight coordinates (w, u) = (x_t, sigma) / (alpha + sigma), in which the path from x0 to noise is a line.
 
         In them every schedule is flow matching, dw/du = (w - x0) / u, and nothing is singular at either end.
+
+        Args:
+            x_t: [rows, *axes, *rest], data at time t.
+            t: [rows, *axes], times.
+
+        Returns:
+            (w, u), of the shapes of x_t and t.
         """
         alpha, sigma = self.level(t)
         return x_t / expand_like(alpha + sigma, x_t), sigma / (alpha + sigma)
@@ -131,31 +199,52 @@ class Gaussian:
         self,
         x_t: Float[Tensor, "rows *shape"],
         posterior: Point,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
         rng: Random,
         eta: float = 1.0,
     ) -> Float[Tensor, "rows *shape"]:
-        """A sample of x_s given x_t and the believed x0; `eta` is how much of the noise is drawn anew."""
+        """Draw x_s given x_t and the believed x0.
+
+        Args:
+            x_t: [rows, *axes, *rest], data at time t.
+            posterior: Belief about x0.
+            t: [rows, *axes], times of x_t.
+            s: [rows, *axes], times to go to; where s = t nothing changes.
+            rng: Source of the fresh noise.
+            eta: Share of the noise that is drawn anew: 1 is the Markov bridge, 0 is `ode_step`.
+
+        Returns:
+            x_s, of the shape of x_t.
+        """
         if eta == 0:
             return self.ode_step(x_t, posterior.mean, t, s)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.level(t), self.level(s)
         moves = s < t
-        gone = ((alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_max(1)  # SNR_t / SNR_s, however it rounds
-        fresh = torch.where(moves, eta**2 * (1 - gone), 0.0)
-        kept = (1 - eta**2) + eta**2 * gone  # 1 - fresh, exact where almost all is drawn anew
-        ratio = torch.where(moves, sigma_s * torch.sqrt(kept) / sigma_t, 1.0)
-        pull = alpha_s - alpha_t * ratio
-        carried = torch.addcmul(expand_like(ratio, x_t) * x_t, expand_like(pull, x_t), posterior.mean)
+        snr_ratio = ((alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp_max(1)  # SNR_t / SNR_s, however it rounds
+        fresh = torch.where(moves, eta**2 * (1 - snr_ratio), 0.0)
+        kept = (1 - eta**2) + eta**2 * snr_ratio  # 1 - fresh, exact where almost all is drawn anew
+        c_x = torch.where(moves, sigma_s * torch.sqrt(kept) / sigma_t, 1.0)
+        c_x0 = alpha_s - alpha_t * c_x
+        mean = torch.addcmul(expand_like(c_x, x_t) * x_t, expand_like(c_x0, x_t), posterior.mean)
         noise = rng.normal(x_t.shape, x_t.dtype, x_t.device)
-        return torch.addcmul(carried, expand_like(sigma_s * torch.sqrt(fresh), x_t), noise)
+        return torch.addcmul(mean, expand_like(sigma_s * torch.sqrt(fresh), x_t), noise)
 
     def noise(
         self,
         x_t: Float[Tensor, "rows *shape"],
         mean: Float[Tensor, "rows *shape"],
-        t: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
     ) -> Float[Tensor, "rows *shape"]:
-        """The noise that must have been added if x0 was `mean`; defined where sigma > 0."""
+        """The noise that must have been added if x0 was `mean`; defined where sigma > 0.
+
+        Args:
+            x_t: [rows, *axes, *rest], data at time t.
+            mean: x0, of the shape of x_t.
+            t: [rows, *axes], times.
+
+        Returns:
+            (x_t - alpha mean) / sigma, of the shape of x_t.
+        """
         alpha, sigma = self.level(t)
         return (x_t - expand_like(alpha, x_t) * mean) / expand_like(sigma, x_t)

@@ -1,4 +1,9 @@
-"""Melting to a mask: what has melted says so, and what has not is certain (absorbing; Austin et al., 2021)."""
+"""Melting to a mask: a melted token is known to be melted, and a token that is left is certain.
+
+    pi(mask) = 1
+
+(The absorbing process of Austin et al., 2021, appendix A.2.2.)
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +14,8 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.posterior import Categorical
-from unmelt.process.tokens import Tokens, expand_places
+from unmelt.process.broadcast import expand_like
+from unmelt.process.tokens import Tokens
 from unmelt.rng import Random
 from unmelt.schedule import Linear, TokenSchedule
 
@@ -17,7 +23,15 @@ from unmelt.schedule import Linear, TokenSchedule
 @final
 @dataclass(frozen=True)
 class Mask(Tokens):
-    """The mask is symbol number `vocabulary`, after all tokens."""
+    """Process that melts tokens to a mask.
+
+    Args:
+        vocabulary: Number of tokens; the mask is symbol number `vocabulary`.
+        schedule: Share of tokens left at each time.
+
+    Raises:
+        UsageError: If the vocabulary is not a whole number above 0.
+    """
 
     vocabulary: int
     schedule: TokenSchedule = Linear()
@@ -27,10 +41,18 @@ class Mask(Tokens):
 
     @property
     def mask(self) -> int:
+        """The symbol that is the mask."""
         return self.vocabulary
 
     def masked(self, x: Tensor) -> Bool[Tensor, "rows *shape"]:
-        """Where nothing is known yet."""
+        """Which places are masks.
+
+        Args:
+            x: [rows, *shape], tokens and masks.
+
+        Returns:
+            [rows, *shape], True where x is a mask.
+        """
         return x == self.mask
 
     @cached_property
@@ -43,12 +65,12 @@ class Mask(Tokens):
         self,
         x_t: Int64[Tensor, "rows *shape"],
         posterior: Categorical,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
         rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
-        """A mask falls with probability (alpha_s - alpha_t) / (1 - alpha_t): whether is decided before which."""
-        alpha_t, alpha_s = (expand_places(self.schedule.alpha(each), x_t) for each in (t, s))
-        falls = torch.where(alpha_t < 1, (alpha_s - alpha_t) / (1 - alpha_t), 0.0)
+        """Unmask with probability (alpha_s - alpha_t) / (1 - alpha_t): whether is decided before which."""
+        alpha_t, alpha_s = (expand_like(self.schedule.alpha(each), x_t) for each in (t, s))
+        rate = torch.where(alpha_t < 1, (alpha_s - alpha_t) / (1 - alpha_t), 0.0)
         u = rng.uniform((*x_t.shape, 2), torch.float64, x_t.device)
-        return posterior.write(x_t, self.masked(x_t) & (u[..., 0] < falls), u[..., 1])
+        return posterior.write(x_t, self.masked(x_t) & (u[..., 0] < rate), u[..., 1])

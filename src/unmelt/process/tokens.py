@@ -1,4 +1,4 @@
-"""Melting tokens: each by itself, at some moment, becomes a draw from a law that knows nothing of it.
+"""Melting tokens: each, independently, is replaced at some moment by a draw from a fixed law pi.
 
     q(x_t | x0)      = alpha_t [x_t = x0] + (1 - alpha_t) pi(x_t)                       any t in one jump
     q(x_s | x_t, x0) = q(x_t | x_s) q(x_s | x0) / q(x_t | x0),    q(x_t | x_s) = r [x_t = x_s] + (1 - r) pi(x_t)
@@ -22,17 +22,18 @@ from torch import Tensor
 
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical, draw
+from unmelt.process.broadcast import expand_like
 from unmelt.rng import Random
 from unmelt.schedule import TokenSchedule
 
 
-def expand_places(values: Float[Tensor, " rows"], x: Tensor, more: int = 0) -> Tensor:
-    """One number a row, shaped to go with x and `more` dimensions after."""
-    return values.view(-1, *(1,) * (x.ndim - 1 + more))
-
-
 class Tokens(ABC):
-    """Tokens 0 to vocabulary - 1, melting to symbols of which there may be one more."""
+    """Base of the processes on tokens 0 to vocabulary - 1; a mask, where there is one, is symbol `vocabulary`.
+
+    Attributes:
+        vocabulary: Number of tokens.
+        schedule: Share of tokens left at each time.
+    """
 
     vocabulary: int
     schedule: TokenSchedule
@@ -40,7 +41,7 @@ class Tokens(ABC):
     @property
     @abstractmethod
     def limit(self) -> Float64[Tensor, " symbols"]:
-        """pi: what a melted token is."""
+        """pi, the law of a melted token: [symbols]."""
 
     def _check(self) -> None:
         if isinstance(self.vocabulary, bool) or not isinstance(self.vocabulary, int) or self.vocabulary < 1:
@@ -53,6 +54,7 @@ class Tokens(ABC):
     @final
     @property
     def symbols(self) -> int:
+        """Number of symbols: the vocabulary, and the mask if there is one."""
         return len(self.limit)
 
     @final
@@ -63,38 +65,81 @@ class Tokens(ABC):
         dtype: torch.dtype = torch.int64,
         device: torch.device | str = "cpu",
     ) -> Int64[Tensor, "rows *shape"]:
-        """x_1: draws from pi. Tokens are int64 whatever `dtype` says."""
-        return self._at(rng.uniform(tuple(shape), torch.float64, device))
+        """Draw x_1 from pi.
 
-    def _at(self, u: Tensor) -> Tensor:
-        """The melted token at each quantile."""
+        Args:
+            shape: Of the batch, rows first.
+            rng: Source of randomness.
+            dtype: Ignored: tokens are int64.
+            device: Device of x_1.
+
+        Returns:
+            x_1, of this shape.
+        """
+        return self._symbol_at(rng.uniform(tuple(shape), torch.float64, device))
+
+    def _symbol_at(self, u: Tensor) -> Tensor:
+        """The melted token at each quantile of pi."""
         return torch.searchsorted(self.limit.to(u.device).cumsum(0)[:-1], u.contiguous(), right=True)
 
     @final
     def corrupt(
-        self, x0: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"], rng: Random
+        self, x0: Int64[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"], rng: Random
     ) -> tuple[Int64[Tensor, "rows *shape"], Bool[Tensor, "rows *shape"]]:
-        """(x_t, which tokens melted)."""
+        """Melt tokens to time t in one jump.
+
+        Args:
+            x0: [rows, *axes, *rest], clean tokens.
+            t: [rows, *axes], times.
+            rng: Source of randomness.
+
+        Returns:
+            (x_t, melted): the tokens at t, and which of them melted, both of the shape of x0.
+
+        Raises:
+            UsageError: If x0 has a token outside the vocabulary.
+        """
         self.check(x0)
-        return self._to(x0, expand_places(self.schedule.alpha(t), x0), rng)
+        return self._melt(x0, expand_like(self.schedule.alpha(t), x0), rng)
 
     @final
-    def melt(
-        self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"], s: Float[Tensor, " rows"], rng: Random
+    def renoise(
+        self,
+        x_t: Int64[Tensor, "rows *shape"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
+        rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
-        """A sample of q(x_s | x_t) for s >= t: the forward process from where it stands."""
-        kept = torch.where(s > t, self.schedule.alpha(s) / self.schedule.alpha(t), 1.0)
-        return self._to(x_t, expand_places(kept, x_t), rng)[0]
+        """Draw from q(x_s | x_t) for s >= t: the forward process from where x stands.
 
-    def _to(self, x: Tensor, kept: Tensor, rng: Random) -> tuple[Tensor, Tensor]:
-        # One draw of two numbers for each place: whether, and to what.
+        Args:
+            x_t: [rows, *axes, *rest], tokens at time t.
+            t: [rows, *axes], times of x_t.
+            s: [rows, *axes], times to melt to; where s = t nothing changes.
+            rng: Source of randomness.
+
+        Returns:
+            x_s, of the shape of x_t.
+        """
+        kept = torch.where(s > t, self.schedule.alpha(s) / self.schedule.alpha(t), 1.0)
+        return self._melt(x_t, expand_like(kept, x_t), rng)[0]
+
+    def _melt(self, x: Tensor, kept: Tensor, rng: Random) -> tuple[Tensor, Tensor]:
+        """Melt each token with probability 1 - kept: one draw of two numbers a place, whether and to what."""
         u = rng.uniform((*x.shape, 2), torch.float64, x.device)
         melts = u[..., 0] >= kept
-        return torch.where(melts, self._at(u[..., 1]), x), melts
+        return torch.where(melts, self._symbol_at(u[..., 1]), x), melts
 
     @final
     def check(self, x0: Int64[Tensor, "rows *shape"]) -> None:
-        """Refuse what is not a token, where a look at them does not make a device wait."""
+        """Refuse what is not a token. On an accelerator nothing is checked, as that would wait for the device.
+
+        Args:
+            x0: [rows, *shape], tokens.
+
+        Raises:
+            UsageError: If a token is outside the vocabulary.
+        """
         if x0.device.type == "cpu" and x0.numel() and not ((x0 >= 0) & (x0 < self.vocabulary)).all():
             low, high = int(x0.min()), int(x0.max())
             raise UsageError(
@@ -103,27 +148,54 @@ class Tokens(ABC):
 
     @final
     def likelihood(
-        self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"]
+        self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]
     ) -> Float64[Tensor, "rows *shape vocabulary"]:
-        """q(x_t | x0 = v) for every token v."""
-        alpha = expand_places(self.schedule.alpha(t), x_t, 1)
+        """Likelihood q(x_t | x0 = v) of every token v.
+
+        Args:
+            x_t: [rows, *axes, *rest], tokens at time t.
+            t: [rows, *axes], times.
+
+        Returns:
+            [rows, *shape, vocabulary], float64.
+        """
+        alpha = expand_like(self.schedule.alpha(t), x_t, 1)
         here = torch.arange(self.vocabulary, device=x_t.device) == x_t[..., None]
         return alpha * here + (1 - alpha) * self.limit.to(x_t.device)[x_t][..., None]
 
     @final
-    def evidence(self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, " rows"]) -> Float64[Tensor, "rows *shape"]:
-        """log q(x_t | x0 = x_t) - log q(x_t | x0 = v) for any other v: how much a place says of itself, in nats."""
-        alpha, melted = expand_places(self.schedule.alpha(t), x_t), self.limit.to(x_t.device)[x_t]
-        said = torch.log1p(alpha / ((1 - alpha) * melted).clamp_min(1e-12))
-        return torch.where(x_t < self.vocabulary, said, 0.0)
+    def evidence(
+        self, x_t: Int64[Tensor, "rows *shape"], t: Float[Tensor, "rows *axes"]
+    ) -> Float64[Tensor, "rows *shape"]:
+        """Evidence of x_t for its own token, in nats: log q(x_t | x0 = x_t) - log q(x_t | x0 = v), v any other.
+
+        Args:
+            x_t: [rows, *axes, *rest], tokens at time t.
+            t: [rows, *axes], times.
+
+        Returns:
+            [rows, *shape], float64; 0 for a mask.
+        """
+        alpha, pi = expand_like(self.schedule.alpha(t), x_t), self.limit.to(x_t.device)[x_t]
+        log_ratio = torch.log1p(alpha / ((1 - alpha) * pi).clamp_min(1e-12))
+        return torch.where(x_t < self.vocabulary, log_ratio, 0.0)
 
     @final
     def weights(
-        self, x_t: Int64[Tensor, "rows *shape"], posterior: Categorical, t: Float[Tensor, " rows"]
+        self, x_t: Int64[Tensor, "rows *shape"], posterior: Categorical, t: Float[Tensor, "rows *axes"]
     ) -> Float64[Tensor, "rows *shape symbols"]:
-        """w above: belief over likelihood; where x_t cannot come from a token, that token weighs nothing."""
-        seen = self.likelihood(x_t, t)
-        w = torch.where(seen > 0, posterior.probabilities / seen.clamp_min(1e-300), 0.0)
+        """w above, belief over likelihood: 0 for a token that x_t cannot come from.
+
+        Args:
+            x_t: [rows, *axes, *rest], tokens at time t.
+            posterior: Belief about x0.
+            t: [rows, *axes], times.
+
+        Returns:
+            [rows, *shape, symbols], float64.
+        """
+        likelihood = self.likelihood(x_t, t)
+        w = torch.where(likelihood > 0, posterior.probabilities / likelihood.clamp_min(1e-300), 0.0)
         return torch.nn.functional.pad(w, (0, self.symbols - self.vocabulary))
 
     @final
@@ -131,30 +203,53 @@ class Tokens(ABC):
         self,
         x_t: Int64[Tensor, "rows *shape"],
         posterior: Categorical,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
     ) -> Float64[Tensor, "rows *shape symbols"]:
-        """q(x_s | x_t) with x0 as believed, for each place."""
+        """Law q(x_s | x_t) of each place, with x0 as believed.
+
+        Args:
+            x_t: [rows, *axes, *rest], tokens at time t.
+            posterior: Belief about x0.
+            t: [rows, *axes], times of x_t.
+            s: [rows, *axes], times to go to.
+
+        Returns:
+            [rows, *shape, symbols], float64, summing to 1.
+        """
         pi, w = self.limit.to(x_t.device), self.weights(x_t, posterior, t)
-        alpha_t, alpha_s = (expand_places(self.schedule.alpha(each), x_t, 1) for each in (t, s))
+        alpha_t, alpha_s = (expand_like(self.schedule.alpha(each), x_t, 1) for each in (t, s))
         ratio = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
         here = torch.arange(self.symbols, device=x_t.device) == x_t[..., None]
-        forth = ratio * here + (1 - ratio) * pi[x_t][..., None]
-        joint = forth * (alpha_s * w + (1 - alpha_s) * pi * w.sum(-1, keepdim=True))
+        forward = ratio * here + (1 - ratio) * pi[x_t][..., None]
+        joint = forward * (alpha_s * w + (1 - alpha_s) * pi * w.sum(-1, keepdim=True))
         return joint / joint.sum(-1, keepdim=True)
 
     def bridge(
         self,
         x_t: Int64[Tensor, "rows *shape"],
         posterior: Categorical,
-        t: Float[Tensor, " rows"],
-        s: Float[Tensor, " rows"],
+        t: Float[Tensor, "rows *axes"],
+        s: Float[Tensor, "rows *axes"],
         rng: Random,
     ) -> Int64[Tensor, "rows *shape"]:
-        """A sample of x_s given x_t and the believed x0, from `law`: whether a place changes is decided before to what,
-        so that the vocabulary is gone through only where one does."""
+        """Draw x_s from `law`.
+
+        Whether a place changes is decided before what it changes to, so that the whole vocabulary is computed only
+        where one does.
+
+        Args:
+            x_t: [rows, *axes, *rest], tokens at time t.
+            posterior: Belief about x0.
+            t: [rows, *axes], times of x_t.
+            s: [rows, *axes], times to go to; where s = t nothing changes.
+            rng: Source of randomness.
+
+        Returns:
+            x_s, of the shape of x_t.
+        """
         pi = self.limit.to(x_t.device)
-        alpha_t, alpha_s = (expand_places(self.schedule.alpha(each).double(), x_t) for each in (t, s))
+        alpha_t, alpha_s = (expand_like(self.schedule.alpha(each).double(), x_t) for each in (t, s))
         here, token = pi[x_t], x_t < self.vocabulary
         melted, ratio = 1 - alpha_t, torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
         own = posterior.log_probabilities.gather(-1, x_t.clamp_max(self.vocabulary - 1)[..., None])[..., 0]
@@ -169,6 +264,6 @@ class Tokens(ABC):
         believed = torch.nn.functional.pad(
             Categorical(posterior.logits[where]).probabilities, (0, self.symbols - self.vocabulary)
         )
-        weigh, spread = (x.expand_as(where)[where][:, None] for x in (alpha_s / melted, (1 - alpha_s) * every))
-        law = (weigh * believed + spread * pi).scatter(-1, x_t[where][:, None], 0.0)
+        from_belief, from_pi = (x.expand_as(where)[where][:, None] for x in (alpha_s / melted, (1 - alpha_s) * every))
+        law = (from_belief * believed + from_pi * pi).scatter(-1, x_t[where][:, None], 0.0)
         return x_t.masked_scatter(where, draw(law, u[..., 1][where]))

@@ -1,4 +1,9 @@
-"""Melting to any token at all: what stands anywhere may be wrong, and can be mended to the end."""
+"""Melting to any token: every place may be wrong, and can be corrected until the end.
+
+    pi(v) = 1 / vocabulary
+
+(Austin et al., 2021, appendix A.2.1.)
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +20,15 @@ from unmelt.schedule import Linear, TokenSchedule
 @final
 @dataclass(frozen=True)
 class Uniform(Tokens):
-    """Every token alike, the one that melted among them."""
+    """Process that melts tokens to the uniform law over the vocabulary.
+
+    Args:
+        vocabulary: Number of tokens.
+        schedule: Share of tokens left at each time.
+
+    Raises:
+        UsageError: If the vocabulary is not a whole number above 0.
+    """
 
     vocabulary: int
     schedule: TokenSchedule = Linear()

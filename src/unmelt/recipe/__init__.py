@@ -1,4 +1,4 @@
-"""Complete configurations, one system a file: each is a function that returns an unfitted model."""
+"""Recipes: complete configurations, one a file. Each is a function that returns an untrained model."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""Python, from left to right: what diffusion is to be measured against."""
+"""Python code by autoregression: the baseline for diffusion."""
 
 from unmelt.model import TextModel
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.python_code import python_code
-from unmelt.recipe.recorded import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
@@ -29,20 +29,23 @@ def code_ar(
 
     Args:
         length: Tokens in a row.
-        vocabulary: Tokens there are: bytes, what is often side by side, and marks.
-        width: Features of the transformer.
-        depth: Blocks of the transformer.
-        heads: Of attention; twice their number must divide width.
-        fim_rate: Share of rows from which autoregression learns to fill a middle in.
+        vocabulary: Vocabulary size: bytes, byte pairs and special tokens.
+        width: Features per token of the transformer.
+        depth: Number of transformer layers.
+        heads: Attention heads; twice their number must divide width.
+        fim_rate: Share of rows that train fill in the middle; autoregression only.
         steps: Training steps.
-        batch: Rows a step.
+        batch: Rows per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        seed: Of weights, data and noise.
+        seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between samples; 0 for none.
+
+    Returns:
+        The untrained model.
     """
-    tokenizer, real, aside, notes = python_code(vocabulary, length, seed)
+    tokenizer, source, held_out, notes = python_code(vocabulary, length, seed)
     network = TransformerSize(width, depth, heads)
-    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
-    return text_model("autoregressive", tokenizer, real, aside, network, course, fim_rate=fim_rate, notes=notes)
+    training = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model("autoregressive", tokenizer, source, held_out, network, training, fim_rate=fim_rate, notes=notes)

@@ -1,8 +1,8 @@
-"""Python, by any token: what is written can be mended to the end."""
+"""Python code by uniform diffusion: every token can be revised until the end."""
 
 from unmelt.model import TextModel
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.python_code import python_code
-from unmelt.recipe.recorded import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
@@ -28,19 +28,22 @@ def code_uniform(
 
     Args:
         length: Tokens in a row.
-        vocabulary: Tokens there are: bytes, what is often side by side, and marks.
-        width: Features of the transformer.
-        depth: Blocks of the transformer.
-        heads: Of attention; twice their number must divide width.
+        vocabulary: Vocabulary size: bytes, byte pairs and special tokens.
+        width: Features per token of the transformer.
+        depth: Number of transformer layers.
+        heads: Attention heads; twice their number must divide width.
         steps: Training steps.
-        batch: Rows a step.
+        batch: Rows per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        seed: Of weights, data and noise.
+        seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between samples; 0 for none.
+
+    Returns:
+        The untrained model.
     """
-    tokenizer, real, aside, notes = python_code(vocabulary, length, seed)
+    tokenizer, source, held_out, notes = python_code(vocabulary, length, seed)
     network = TransformerSize(width, depth, heads)
-    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
-    return text_model("uniform", tokenizer, real, aside, network, course, notes=notes)
+    training = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model("uniform", tokenizer, source, held_out, network, training, notes=notes)

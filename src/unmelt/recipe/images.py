@@ -5,13 +5,13 @@ from typing import Literal
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
-from unmelt.data.words import WIDTH
 from unmelt.denoiser import Network
 from unmelt.denoiser.prediction import Preconditioned
+from unmelt.encoder import HashedCaptionEncoder
 from unmelt.model import Model
-from unmelt.objective import EDM, LogNormalSigma, Regression, Stratified
+from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
-from unmelt.recipe.recorded import Folder, recorded
+from unmelt.recipe.origin import Folder, recorded
 from unmelt.rng import seeded
 from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
@@ -40,30 +40,33 @@ def images(
     save_every: int = 1000,
     picture_every: int = 1000,
 ) -> Model:
-    """Images of any sizes and kinds, cropped to squares; subfolders are classes, or a column is.
+    """Images of any size and format, cropped to squares; classes come from subfolders or from a column.
 
     Args:
-        folder: Where the images are: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
-        size: Side of the squares to learn, in pixels.
-        channels: 3 for colour, 1 for grey.
-        label: Column of classes, where there are columns; auto for a usual name, nothing for no classes.
-        caption: Column of captions; auto for a usual name or a .txt beside each image, nothing for none.
-        held_out: Share of the images kept aside to judge by.
-        width: Channels of the U-Net on its finest level.
-        blocks: Residual blocks on each level, each way.
+        folder: Path of the images: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
+        size: Side of the square training images, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+        label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
+        caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
+        held_out: Share of the images held out for evaluation.
+        width: Channels of the U-Net at its finest level.
+        blocks: Residual blocks at each level, in the encoder and in the decoder.
         steps: Training steps.
-        batch: Images a step.
+        batch: Images per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        drop: Share of rows that learn without their class and caption, for guidance.
-        dropout: Of features in training; raise it for small folders.
-        precision: Of matrix products; auto is bfloat16 where the device has it.
-        seed: Of weights, data and noise.
+        drop: Share of rows trained without class and caption, for guidance.
+        dropout: Dropout rate of features; raise it for small folders.
+        precision: Precision of matrix products; auto is bfloat16 where the device supports it.
+        seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between sample pictures; 0 for none.
+
+    Returns:
+        The untrained model.
     """
     everything, report = data.images(folder, size, channels, seed, label=label, caption=caption)
-    real, aside = everything.split(held_out)
+    source, held_out_images = everything.split(held_out)
     with seeded(seed):
         backbone = UNet(
             channels=channels,
@@ -72,19 +75,19 @@ def images(
             blocks=blocks,
             attention=(False, False, True),
             dropout=dropout,
-            classes=len(real.classes),
-            sequence_width=WIDTH if caption else 0,
+            classes=len(source.classes),
+            sequence_width=HashedCaptionEncoder().width if caption else 0,
         )
     return Model(
         denoiser=Network(
-            backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(0.5), real.shape, data_sd=0.5
+            backbone, Gaussian(VarianceExploding(0.002, 80.0)), Preconditioned(0.5), source.shape, data_sd=0.5
         ),
         codec=Affine.images(),
         grid=grid.balanced(20),
         objective=Regression(
             times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)),
-            weight=EDM(0.5),
-            drop=drop if real.classes or caption else 0.0,
+            weight=EDMWeight(0.5),
+            drop=drop if source.classes or caption else 0.0,
         ),
         training=Training(
             steps=steps,
@@ -96,8 +99,9 @@ def images(
             save_every=save_every,
             picture_every=picture_every,
         ),
-        classes=real.classes,
-        source=real,
-        held_out=aside,
+        classes=source.classes,
+        source=source,
+        held_out=held_out_images,
+        encoder=HashedCaptionEncoder() if caption else None,
         notes=str(report),
     )

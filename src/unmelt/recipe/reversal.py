@@ -1,11 +1,11 @@
-"""The reversal curse: facts told one way round, asked for the other way."""
+"""The reversal curse: facts stated in one direction, asked in the other."""
 
 import torch
 
 from unmelt.codec import Symbols
-from unmelt.data import Arrays, facts
+from unmelt.data import Arrays, reversal_facts
 from unmelt.model import TextModel
-from unmelt.recipe.recorded import recorded
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
@@ -27,40 +27,43 @@ def reversal(
     save_every: int = 1000,
     picture_every: int = 0,
 ) -> TextModel:
-    """Capitals and lands that do not exist, learned by heart, letter by letter.
+    """Facts about invented capitals and countries, memorised letter by letter.
 
     `unmelt train reversal --out runs/reversal`: minutes on 2 cores.
 
     Args:
-        autoregressive: Learn from left to right, to compare with.
-        count: Of facts; a third are told both ways, a third each way alone.
-        width: Features of the transformer.
-        depth: Blocks of the transformer.
-        heads: Of attention; twice their number must divide width.
+        autoregressive: Train autoregression instead, for comparison.
+        count: Number of facts; a third is stated in both directions, a third in each direction alone.
+        width: Features per token of the transformer.
+        depth: Number of transformer layers.
+        heads: Attention heads; twice their number must divide width.
         steps: Training steps.
-        batch: Sentences a step.
+        batch: Sentences per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        seed: Of weights, data and noise.
+        seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between samples; 0 for none.
+
+    Returns:
+        The untrained model.
     """
-    told = facts(count, seed)
+    known_facts = reversal_facts(count, seed)
     tokenizer = Symbols(LETTERS)
-    length = max(map(len, told.told)) + 1
+    length = max(map(len, known_facts.sentences)) + 1
     end, padding = tokenizer.special("end"), tokenizer.special("padding")
-    rows = [[*tokenizer.encode(each), end] for each in told.told]
-    real = Arrays(torch.tensor([row + [padding] * (length - len(row)) for row in rows]), seed=seed)
-    network, course = (
+    rows = [[*tokenizer.encode(each), end] for each in known_facts.sentences]
+    source = Arrays(torch.tensor([row + [padding] * (length - len(row)) for row in rows]), seed=seed)
+    network, training = (
         TransformerSize(width, depth, heads),
         TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every),
     )
     return text_model(
         "autoregressive" if autoregressive else "masked",
         tokenizer,
-        real,
+        source,
         None,
         network,
-        course,
-        questions=lambda: told.questions,
+        training,
+        questions=lambda: known_facts.questions,
     )

@@ -1,9 +1,9 @@
-"""Six clusters on a ring: classes, guidance and trajectories that can be seen whole."""
+"""Six clusters on a ring: classes, guidance and trajectories in two dimensions."""
 
 from unmelt import data
 from unmelt.model import Model
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.points import points
-from unmelt.recipe.recorded import recorded
 
 
 @recorded
@@ -19,22 +19,25 @@ def ring(
     lr: float = 2e-3,
     seed: int = 0,
 ) -> Model:
-    """Clusters evenly around a circle, one class each, learned from fresh samples without end.
+    """Clusters evenly spaced on a circle, one class each, trained on an endless supply of samples.
 
     `unmelt train ring --out runs/ring`: about a minute on 2 cores; energy distance to the truth within the noise
     of 2000 samples.
 
     Args:
-        modes: Clusters on the ring.
-        radius: Of the ring.
+        modes: Number of clusters on the ring.
+        radius: Radius of the ring.
         sd: Standard deviation of each cluster.
-        width: Features of the network.
-        depth: Residual blocks of the network.
+        width: Features of the network's layers.
+        depth: Number of residual blocks of the network.
         steps: Training steps.
-        batch: Points a step.
+        batch: Points per step.
         lr: Peak learning rate.
-        seed: Of weights, data and noise.
+        seed: Seed of weights, data and noise.
+
+    Returns:
+        The untrained model.
     """
-    real = data.Ring(modes=modes, radius=radius, sd=sd, seed=seed)
-    fresh = data.Ring(modes=modes, radius=radius, sd=sd, seed=seed + 1)
-    return points(real, fresh, width, depth, steps, batch, lr, seed)
+    source = data.Ring(modes=modes, radius=radius, sd=sd, seed=seed)
+    held_out = data.Ring(modes=modes, radius=radius, sd=sd, seed=seed + 1)
+    return points(source, held_out, width, depth, steps, batch, lr, seed)

@@ -1,4 +1,4 @@
-"""Sudoku: what is known stands anywhere, and what is easy is written first."""
+"""Sudoku: clues anywhere, and the most confident cell first."""
 
 from functools import partial
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from unmelt.codec import Symbols
 from unmelt.data import Questions, Sudoku
 from unmelt.model import TextModel
-from unmelt.recipe.recorded import recorded
+from unmelt.recipe.origin import recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 PUZZLES = 300
@@ -28,44 +28,47 @@ def sudoku(
     save_every: int = 1000,
     picture_every: int = 0,
 ) -> TextModel:
-    """Full grids, learned by masked diffusion; puzzles of grids never seen, solved in order of confidence.
+    """Full grids by masked diffusion; puzzles of unseen grids are solved in order of confidence.
 
-    `unmelt train sudoku --out runs/sudoku`: a minute on 1 core, and 99 of 100 puzzles.
+    `unmelt train sudoku --out runs/sudoku`: a minute on 1 core; solves 99 of 100 puzzles.
     Grids of 9 x 9 (side 9, width 256, depth 8, 30,000 steps of 512) are for a GPU.
 
     Args:
-        side: Of the grid, 4 or 9.
-        autoregressive: Learn puzzles followed by their grids, from left to right, to compare with.
-        width: Features of the transformer.
-        depth: Blocks of the transformer.
-        heads: Of attention; twice their number must divide width.
+        side: Side of the grid, 4 or 9.
+        autoregressive: Train autoregression on puzzles followed by their grids instead, for comparison.
+        width: Features per token of the transformer.
+        depth: Number of transformer layers.
+        heads: Attention heads; twice their number must divide width.
         steps: Training steps.
-        batch: Grids a step.
+        batch: Grids per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        seed: Of weights, data and noise.
+        seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between samples; 0 for none.
+
+    Returns:
+        The untrained model.
     """
-    real, aside = (Sudoku(side, autoregressive, held_out, seed) for held_out in (False, True))
+    source, held_out = (Sudoku(side, autoregressive, part, seed) for part in (False, True))
     tokenizer = Symbols("123456789"[:side] + ".=")
-    network, course = (
+    network, training = (
         TransformerSize(width, depth, heads),
         TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every),
     )
     return text_model(
         "autoregressive" if autoregressive else "masked",
         tokenizer,
-        real,
-        aside,
+        source,
+        held_out,
         network,
-        course,
+        training,
         padded=False,
-        token_mean=False,  # where many cells are empty little follows; what can be learned is where few are
-        questions=partial(_asked, aside),
-        coordinates=real.coordinates,
+        token_mean=False,  # grids with many empty cells determine little; most is learned where few are empty
+        questions=partial(_questions, held_out),
+        coordinates=source.coordinates,
     )
 
 
-def _asked(aside: Sudoku) -> dict[str, Questions]:
-    return {"solved": aside.questions(PUZZLES)}
+def _questions(held_out: Sudoku) -> dict[str, Questions]:
+    return {"solved": held_out.questions(PUZZLES)}

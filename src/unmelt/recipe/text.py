@@ -3,9 +3,9 @@
 from typing import Literal
 
 from unmelt.codec import BPE, Bytes, Tokenizer
-from unmelt.data import documents, packed, parted
+from unmelt.data import documents, pack_tokens, split_documents
 from unmelt.model import TextModel
-from unmelt.recipe.recorded import Folder, recorded
+from unmelt.recipe.origin import Folder, recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
 
 
@@ -32,33 +32,38 @@ def text(
     save_every: int = 500,
     picture_every: int = 500,
 ) -> TextModel:
-    """Files, a folder of them, or JSON lines: what is not text is counted and left out.
+    """Text from files, a folder or JSON lines; files that are not text are counted and left out.
 
     Args:
-        folder: Where the text is: a file, a folder, or .jsonl.
-        kind: Diffusion to masks, diffusion to any token, or autoregression.
-        column: Where the text is in JSON lines.
-        held_out: Share of the documents kept aside to judge by; of a single document, its end.
+        folder: Path of the text: a file, a folder, or .jsonl.
+        kind: Masked diffusion, uniform diffusion, or autoregression.
+        column: Column of the text in JSON lines.
+        held_out: Share of the documents held out for evaluation; of a single document, its end.
         length: Tokens in a row.
-        vocabulary: Tokens there are: bytes, what is often side by side, and marks; 0 for bytes alone.
-        width: Features of the transformer.
-        depth: Blocks of the transformer.
-        heads: Of attention; twice their number must divide width.
-        block: Tokens that are written before the next ones are begun; 0 for no such rule.
+        vocabulary: Vocabulary size: bytes, byte pairs and special tokens; 0 for bytes alone.
+        width: Features per token of the transformer.
+        depth: Number of transformer layers.
+        heads: Attention heads; twice their number must divide width.
+        block: Tokens per attention block, generated block by block; 0 for full bidirectional attention.
         bidirectional_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
-        fim_rate: Share of rows from which autoregression learns to fill a middle in.
+        fim_rate: Share of rows that train fill in the middle; autoregression only.
         steps: Training steps.
-        batch: Rows a step.
+        batch: Rows per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        seed: Of weights, data and noise.
+        seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
         picture_every: Steps between samples; 0 for none.
+
+    Returns:
+        The untrained model.
     """
     found, report = documents(folder, column)
-    rest, aside = parted(found, held_out, seed)
+    rest, held_out_documents = split_documents(found, held_out, seed)
     tokenizer: Tokenizer = BPE.learned((each.text for each in rest), vocabulary) if vocabulary else Bytes()
-    real, judged = (packed((each.text for each in part), tokenizer, length, seed) for part in (rest, aside))
+    source, held_out_source = (
+        pack_tokens((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out_documents)
+    )
     network = TransformerSize(width, depth, heads, block, bidirectional_fraction)
-    course = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
-    return text_model(kind, tokenizer, real, judged, network, course, fim_rate=fim_rate, notes=str(report))
+    training = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
+    return text_model(kind, tokenizer, source, held_out_source, network, training, fim_rate=fim_rate, notes=str(report))

@@ -1,4 +1,4 @@
-"""What the recipes for text share: a transformer on tokens, and one of three ways to learn to write."""
+"""What the recipes for text share: a transformer on tokens, and one of three training objectives."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -20,8 +20,15 @@ Kind: TypeAlias = Literal["masked", "uniform", "autoregressive"]
 
 
 class TransformerSize(NamedTuple):
-    """Features, blocks, heads; places that read from one another before the next ones are begun, 0 for all; and the
-    share of rows from which a network of blocks learns to read from all sides nevertheless."""
+    """Transformer size.
+
+    Args:
+        width: Features per token.
+        depth: Number of layers.
+        heads: Attention heads; twice their number must divide width.
+        block: Tokens per attention block (0: full bidirectional attention).
+        bidirectional_fraction: With blocks, share of rows that train full bidirectional attention.
+    """
 
     width: int
     depth: int
@@ -31,7 +38,17 @@ class TransformerSize(NamedTuple):
 
 
 class TrainingArgs(NamedTuple):
-    """Of training."""
+    """Settings of a training run.
+
+    Args:
+        steps: Training steps.
+        batch: Rows per step.
+        lr: Peak learning rate.
+        ema: Decay of the averaged weights.
+        seed: Seed of weights, data and noise.
+        save_every: Steps between checkpoints.
+        picture_every: Steps between samples; 0 for none.
+    """
 
     steps: int
     batch: int
@@ -45,10 +62,10 @@ class TrainingArgs(NamedTuple):
 def text_model(
     kind: Kind,
     tokenizer: Tokenizer,
-    real: Source,
-    aside: Source | None,
+    source: Source,
+    held_out: Source | None,
     size: TransformerSize,
-    course: TrainingArgs,
+    training: TrainingArgs,
     *,
     fim_rate: float = 0.0,
     padded: bool = True,
@@ -59,34 +76,46 @@ def text_model(
 ) -> TextModel:
     """A model of rows of tokens.
 
-    fim_rate   share of rows from which an autoregressive model learns to fill a middle in
-    padded   whether rows may end in padding
-    token_mean     whether masks are learned with every masked token alike, or every number of masks
-    coordinates   where each place stands, if not one after the other
+    Args:
+        kind: Masked diffusion, uniform diffusion, or autoregression.
+        tokenizer: The tokenizer, with its special tokens.
+        source: Training rows.
+        held_out: Rows for evaluation; None for none.
+        size: Size of the transformer.
+        training: Settings of the training run.
+        fim_rate: Share of rows that train fill in the middle; autoregression only.
+        padded: Whether rows may end in padding.
+        token_mean: Masked diffusion: weight every masked token equally, rather than every number of masked tokens.
+        notes: A sentence for the run folder.
+        questions: Returns the questions that evaluation asks, by kind; None for none.
+        coordinates: Coordinates of each place; None for places in sequence.
+
+    Returns:
+        The untrained model.
     """
-    vocabulary, (length,) = tokenizer.vocabulary, real.shape
-    reads_on, block = kind == "autoregressive", size.block or None
+    vocabulary, (length,) = tokenizer.vocabulary, source.shape
+    is_causal, block = kind == "autoregressive", size.block or None
     process = Uniform(vocabulary) if kind == "uniform" else Mask(vocabulary)
-    with seeded(course.seed):
+    with seeded(training.seed):
         backbone = Transformer(
-            symbols=process.symbols,
+            input_vocabulary=process.symbols,
             vocabulary=vocabulary,
             length=length,
             width=size.width,
             depth=size.depth,
             heads=size.heads,
-            block=1 if reads_on else block,
+            block=1 if is_causal else block,
             time=kind == "uniform",
             coordinates=coordinates,
         )
     if fim_rate > 0:
         marks = [tokenizer.special(name) for name in ("prefix", "suffix", "middle", "end")]
-        real = FillInTheMiddle(real, fim_rate, marks, course.seed)
+        source = FillInTheMiddle(source, fim_rate, marks, training.seed)
     end, padding = tokenizer.special("end"), tokenizer.special("padding") if padded else None
     denoiser: TokenNetwork | Autoregressive | Blockwise
     objective: Objective
     sampler: Sampler
-    if reads_on:
+    if is_causal:
         denoiser = Autoregressive(backbone, Mask(vocabulary), (length,), fim_rate > 0)
         objective = NextToken(padding=padding)
         sampler = Unmask(LeftToRight(), cache=True, end=end)
@@ -108,25 +137,26 @@ def text_model(
             bidirectional_fraction=size.bidirectional_fraction if block else 0.0,
             antithetic_masks=bool(block),
         )
-    return TextModel(
+    model = TextModel(
         denoiser=denoiser,
-        tokenizer=tokenizer,
+        codec=tokenizer,
         sampler=sampler,
-        grid=grid.uniform(length if reads_on else min(length, 64)),
+        grid=grid.uniform(length if is_causal else min(length, 64)),
         objective=objective,
         training=Training(
-            steps=course.steps,
-            batch=course.batch,
-            lr=course.lr,
-            ema=course.ema,
-            lr_schedule=Trapezoid(warmup=max(1, min(80, course.steps // 10)), fall=0.5),
+            steps=training.steps,
+            batch=training.batch,
+            lr=training.lr,
+            ema=training.ema,
+            lr_schedule=Trapezoid(warmup=max(1, min(80, training.steps // 10)), fall=0.5),
             optimizer=Muon(),
-            seed=course.seed,
-            save_every=course.save_every,
-            picture_every=course.picture_every,
+            seed=training.seed,
+            save_every=training.save_every,
+            picture_every=training.picture_every,
         ),
-        source=real,
-        held_out=aside,
+        source=source,
+        held_out=held_out,
         notes=notes,
-        questions=questions,
     )
+    model.questions = questions
+    return model

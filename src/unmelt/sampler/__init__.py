@@ -1,4 +1,4 @@
-"""The way back."""
+"""Samplers: from noise to data, one step at a time."""
 
 from unmelt.sampler import grid, tokens
 from unmelt.sampler.adams import Adams
@@ -15,6 +15,7 @@ from unmelt.sampler.euler import Euler
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.heun import Heun
 from unmelt.sampler.invert import invert
+from unmelt.sampler.jump import Jump
 from unmelt.sampler.langevin import Langevin
 from unmelt.sampler.leapfrog import Leapfrog
 from unmelt.sampler.lms import LMS
@@ -43,6 +44,7 @@ __all__ = [
     "Euler",
     "Grid",
     "Heun",
+    "Jump",
     "Langevin",
     "Leapfrog",
     "PredictorCorrector",

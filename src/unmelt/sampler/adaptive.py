@@ -17,11 +17,11 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows
-from unmelt.sampler.sampler import Sampler
+from unmelt.process.broadcast import expand_like
+from unmelt.rng import RowSeeds
+from unmelt.sampler.sampler import Sampler, check_row_times
 from unmelt.sampler.state import State
-from unmelt.sampler.straight import Path
+from unmelt.sampler.straight_coordinates import Path
 
 MOST_TRIES = 10_000
 
@@ -29,9 +29,15 @@ MOST_TRIES = 10_000
 @final
 @dataclass(frozen=True)
 class Adaptive(Sampler):
-    """Order 3, in steps of its own: those that its tolerance asks for. The grid only says where to be seen.
+    """Adaptive Runge-Kutta. Order 3; it chooses its own steps, and the grid only says which states are seen.
 
-    tolerance   largest error of a step, relative to 1 + |w|; errors at the end are 1 to 5 times that
+    Times are one a row.
+
+    Args:
+        tolerance: Largest error of a step, relative to 1 + |w|; errors at the end are 1 to 5 times that.
+
+    Raises:
+        UsageError: If the tolerance is not positive, or the times are finer than rows.
     """
 
     tolerance: float = 1e-3
@@ -40,7 +46,10 @@ class Adaptive(Sampler):
         if not 0 < self.tolerance < math.inf:
             raise UsageError(f"tolerance={self.tolerance}", "a positive number", "Adaptive(tolerance=1e-3)")
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
+        check_row_times(self, t)
         return State.start(x, t, rng, condition, size=torch.full_like(t, 0.05))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -1,6 +1,6 @@
 """Ancestral sampling (Ho et al., 2020, algorithm 2): at each step, draw x_s from the process's own bridge.
 
-The only sampler that asks nothing of the process but to have a bridge, and so the one that works for all of them.
+It needs nothing of the process but a bridge, and so works for every process.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -18,9 +18,11 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class Ancestral(Sampler):
-    """Right in law as steps grow many; one evaluation a step."""
+    """Ancestral sampling, exact in law as the number of steps grows. One network call a step."""
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

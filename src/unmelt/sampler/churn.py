@@ -16,7 +16,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.heun import Heun
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -25,10 +25,15 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class Churn(Sampler):
-    """Any sampler, with noise drawn anew; a multistep one falls back to order 1 where it is churned.
+    """Any sampler with fresh noise before each step. A multistep sampler falls back to order 1 where it is churned.
 
-    amount      by how much the noise level rises before a step; EDM uses at most 0.41
-    interval    (low, high) noise-to-signal ratios between which to churn
+    Args:
+        sampler: The sampler that takes the steps.
+        amount: Relative rise of the noise level before a step; EDM uses at most 0.41.
+        interval: (low, high), noise-to-signal ratios between which to churn.
+
+    Raises:
+        UsageError: If the amount is negative, or not 0 <= low < high.
     """
 
     sampler: Sampler = Heun()
@@ -44,7 +49,9 @@ class Churn(Sampler):
                 "Churn(Heun(), amount=0.2, interval=(0.05, 50.0))",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -53,10 +60,10 @@ class Churn(Sampler):
         low, high = self.interval
         log_snr = schedule.log_snr(state.t)
         ratio = torch.exp(-log_snr / 2)
-        churns = (ratio >= low) & (ratio <= high)
+        churns = (ratio >= low) & (ratio <= high) & (s < state.t)  # not a frame that waits
         noisiest = schedule.log_snr(torch.ones_like(state.t))
         raised = schedule.time(torch.maximum(torch.where(churns, log_snr, 0.0) - 2 * math.log1p(self.amount), noisiest))
         up = torch.where(churns, torch.maximum(raised, state.t), state.t)
-        x = process.melt(state.x, state.t, up, state.rng)
+        x = process.renoise(state.x, state.t, up, state.rng)
         churned = state.moved(x, up, state.x0, state.rng.advance())
         return self.sampler.step(denoiser, churned, s)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import NOISE
+from unmelt.sampler.ode_coordinates import NOISE
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -21,14 +21,23 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class DEIS(Sampler):
-    """Exponential Adams-Bashforth of orders 1 to 4 (multistep); one evaluation a step."""
+    """DEIS, exponential Adams-Bashforth of orders 1 to 4. Multistep; one network call a step.
+
+    Args:
+        order: Order of convergence.
+
+    Raises:
+        UsageError: If the order is not from 1 to 4.
+    """
 
     order: int = 3
 
     def __post_init__(self) -> None:
         multistep.check_order(self, self.order, 1, 4)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -20,10 +20,10 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
-from unmelt.process.gaussian import expand, expand_like
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand, expand_like
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import data
+from unmelt.sampler.ode_coordinates import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -32,26 +32,35 @@ from unmelt.schedule import Schedule
 @final
 @dataclass(frozen=True)
 class DPMppSingle(Sampler):
-    """Order 2; two evaluations a step, one if it is infinite for every row. eta = 0 is the ODE, eta = 1 the SDE."""
+    """DPM-Solver++(2S). Order 2, single step; two network calls a step, one if log SNR is infinite for every row.
+
+    Args:
+        eta: Share of fresh noise: 0 is the ODE, 1 the SDE.
+
+    Raises:
+        UsageError: If eta is negative.
+    """
 
     eta: float = 0.0
 
     def __post_init__(self) -> None:
         multistep.check_eta(self, self.eta)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
-        process, frame = denoiser.process, data(self.eta)
+        process, coordinates = denoiser.process, data(self.eta)
         x0 = denoiser(state.x, state.t, state.condition).mean
         half, share, finite = _half_way(process.schedule, self.eta, state.t, s, x0.dtype, x0.ndim)
-        x, rng = multistep.predict(frame, process, state, state.x, x0, half, 1)
+        x, rng = multistep.predict(coordinates, process, state, state.x, x0, half, 1)
         belief = x0
         if finite.any():
-            there = denoiser(x, half, state.condition).mean
-            belief = torch.where(expand_like(finite.to(s), x0) > 0, there + share * (there - x0), x0)
-        x, rng = multistep.predict(frame, process, state.moved(x, half, x0, rng), x, belief, s, 1)
+            at_half = denoiser(x, half, state.condition).mean
+            belief = torch.where(expand_like(finite.to(s), x0) > 0, at_half + share * (at_half - x0), x0)
+        x, rng = multistep.predict(coordinates, process, state.moved(x, half, x0, rng), x, belief, s, 1)
         return state.moved(x, s, x0, rng)
 
 

@@ -2,8 +2,8 @@
 
     x_t = alpha(t) x0 + sigma(t) noise  at t = strength,  then any sampler from t to 0
 
-What is coarser than the noise is kept, what is finer is made anew: a sketch becomes a picture, a picture of one thing
-one of another. Strength 1 is sampling anew, where the schedule leaves no signal; near 0 nothing changes.
+Features coarser than the noise are kept, finer ones are sampled again: a sketch becomes a picture. Strength 1 samples
+from pure noise where the schedule leaves no signal; near 0 nothing changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import frames, knots
 from unmelt.sampler.sampler import Sampler
@@ -33,15 +33,28 @@ def edit(
     seed: int | Sequence[int] = 0,
     condition: Condition | None = None,
 ) -> Iterator[State]:
-    """Yield the state at every time of the grid, which starts at t = strength: melted data first, edited data last.
+    """The state at every time of a grid that starts at t = strength: melted data first, edited data last.
 
-    Seeds, steps and frames are as in `trajectory`; all steps of the grid are taken, within the shorter way.
+    Args:
+        denoiser: The denoiser to sample from.
+        x0: [rows, *shape], data to edit.
+        strength: Time to which they are melted, above 0 and at most 1.
+        sampler: The sampler.
+        grid: The grid; all its steps are taken, from t = strength on.
+        seed: One for all rows, or one for each.
+        condition: What is known of each row.
+
+    Yields:
+        The state at each of the grid's times.
+
+    Raises:
+        UsageError: If the strength is not in (0, 1].
     """
     if not 0 < strength <= 1:
         raise UsageError(f"strength={strength}", "above 0 (nothing changed) and at most 1 (all anew)", "strength=0.5")
     with torch.no_grad():
         start, *times = knots(replace(grid, start=float(strength)), denoiser.process.schedule, len(x0), x0.device)
-        rng = Rows.of(seed, len(x0))
+        rng = RowSeeds.of(seed, len(x0))
         x_t, _ = denoiser.process.corrupt(x0, start, rng)
         state = sampler.init(denoiser, x_t, start, rng.advance(), condition)
     yield from frames(denoiser, sampler, state, times)

@@ -15,10 +15,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.schedule import AnySchedule, Schedule, with_levels
+from unmelt.schedule import AnySchedule, Schedule, require_gaussian
 
 MOST_STEPS = 10_000
-"""More steps than this is a typing error: every sampler here has long converged."""
+"""Largest number of steps of a grid: every sampler has converged long before."""
 
 
 class Spacing(ABC):
@@ -26,13 +26,22 @@ class Spacing(ABC):
 
     @abstractmethod
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        """t_0 to t_{n-1}, decreasing from about `start` and above 0."""
+        """Times t_0 to t_{n-1}.
+
+        Args:
+            steps: Number n of steps.
+            schedule: The schedule, for spacings stated in noise levels.
+            start: Time at which the grid starts.
+
+        Returns:
+            [steps], decreasing from about the start, above 0.
+        """
 
 
 @final
 @dataclass(frozen=True)
 class Uniform(Spacing):
-    """Equal steps in t."""
+    """Spacing by equal steps in t."""
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return torch.linspace(start, 0, steps + 1, dtype=torch.float64)[:-1]
@@ -41,7 +50,7 @@ class Uniform(Spacing):
 @final
 @dataclass(frozen=True)
 class Cosine(Spacing):
-    """Equal steps of an angle: t = sin^2(angle), dense at both ends."""
+    """Spacing by equal steps of an angle, t = sin^2(angle): dense at both ends."""
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
         return start * torch.sin(torch.linspace(math.pi / 2, 0, steps + 1, dtype=torch.float64))[:-1] ** 2
@@ -67,7 +76,16 @@ def _check_range(spacing: "Karras | LogSNR") -> None:
 @final
 @dataclass(frozen=True)
 class Karras(Spacing):
-    """Equal steps in (sigma / alpha)^(1 / rho), from sigma_max to sigma_min (Karras et al., 2022, equation 5)."""
+    """Spacing by equal steps in (sigma / alpha)^(1 / rho) (Karras et al., 2022, equation 5).
+
+    Args:
+        rho: 1 is equal steps in sigma / alpha; the higher, the denser at low noise.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
+
+    Raises:
+        UsageError: If not 0 < sigma_min < sigma_max, or rho is not positive.
+    """
 
     rho: float = 7.0
     sigma_min: float = 0.002
@@ -77,7 +95,7 @@ class Karras(Spacing):
         _check_range(self)
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule = with_levels(schedule, "Karras")
+        schedule = require_gaussian(schedule, "Karras")
         low, high = (sigma ** (1 / self.rho) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         ratio = torch.linspace(high, low, steps, dtype=torch.float64) ** self.rho
         return schedule.time(-2 * torch.log(ratio))
@@ -86,7 +104,15 @@ class Karras(Spacing):
 @final
 @dataclass(frozen=True)
 class LogSNR(Spacing):
-    """Equal steps in log SNR: sigma / alpha falls geometrically from sigma_max to sigma_min."""
+    """Spacing by equal steps in log SNR: sigma / alpha falls geometrically.
+
+    Args:
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
+
+    Raises:
+        UsageError: If not 0 < sigma_min < sigma_max.
+    """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
@@ -95,7 +121,7 @@ class LogSNR(Spacing):
         _check_range(self)
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule = with_levels(schedule, "LogSNR")
+        schedule = require_gaussian(schedule, "LogSNR")
         low, high = (-2 * math.log(sigma) for sigma in _range(schedule, start, self.sigma_min, self.sigma_max))
         return schedule.time(torch.linspace(high, low, steps, dtype=torch.float64))
 
@@ -103,10 +129,16 @@ class LogSNR(Spacing):
 @final
 @dataclass(frozen=True)
 class Balanced(Spacing):
-    """Equal steps of sigma / (sigma + pivot alpha): half of them on either side of sigma / alpha = pivot.
+    """Spacing by equal steps of sigma / (sigma + pivot alpha): half of them on either side of sigma / alpha = pivot.
 
-    Densest where noise and data are of one size, which is where beliefs are made up; at pivot 1, flow matching's own
+    It is densest where noise and data are of one size, where beliefs change most. At pivot 1 it is flow matching's own
     grid, on every schedule.
+
+    Args:
+        pivot: Noise-to-signal ratio about which the steps are balanced.
+
+    Raises:
+        UsageError: If the pivot is not positive.
     """
 
     pivot: float = 0.63
@@ -116,32 +148,51 @@ class Balanced(Spacing):
             raise UsageError(f"a balanced grid with pivot={self.pivot}", "a positive number", "grid.balanced(20)")
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule = with_levels(schedule, "Balanced")
+        schedule = require_gaussian(schedule, "Balanced")
         top = self.share(schedule, torch.tensor(start, dtype=torch.float64)).item()
         return self.at(schedule, torch.linspace(top, 0, steps + 1, dtype=torch.float64)[:-1])
 
     def share(self, schedule: Schedule, t: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """sigma / (sigma + pivot alpha) at these times: 1 for pure noise, 0 for data."""
+        """sigma / (sigma + pivot alpha): 1 for pure noise, 0 for data.
+
+        Args:
+            schedule: The schedule.
+            t: Times.
+
+        Returns:
+            The shares, of the shape of t.
+        """
         sigma = schedule.sigma(t)
         return sigma / (sigma + self.pivot * schedule.alpha(t))
 
     def at(self, schedule: Schedule, share: Float64[Tensor, "*n"]) -> Float64[Tensor, "*n"]:
-        """The times of such shares."""
+        """The times at which shares are reached.
+
+        Args:
+            schedule: The schedule.
+            share: Values of sigma / (sigma + pivot alpha).
+
+        Returns:
+            The times, of the shape of the shares.
+        """
         return schedule.time(-2 * torch.log(self.pivot * share / (1 - share)))
 
 
 @final
 @dataclass(frozen=True)
-class Shares(Spacing):
-    """Levels given one by one on the scale of `Balanced`, as shares of the level that the grid starts at.
+class LevelShares(Spacing):
+    """Spacing by given levels on the scale of `Balanced`, as shares of the level at which the grid starts.
 
-    The same levels of noise on every schedule, as equal steps of `Balanced` are.
+    The levels of noise are the same on every schedule, as those of `Balanced` are.
+
+    Args:
+        of_start: The shares, decreasing from 1, without the last, 0.
     """
 
     of_start: tuple[float, ...]
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule, scale = with_levels(schedule, "Shares"), Balanced()
+        schedule, scale = require_gaussian(schedule, "Shares"), Balanced()
         top = scale.share(schedule, torch.tensor(start, dtype=torch.float64))
         return scale.at(schedule, top * torch.tensor(self.of_start, dtype=torch.float64))
 
@@ -149,7 +200,11 @@ class Shares(Spacing):
 @final
 @dataclass(frozen=True)
 class Fixed(Spacing):
-    """Times given one by one."""
+    """Spacing by given times.
+
+    Args:
+        knots: The times, without the last, 0.
+    """
 
     knots: tuple[float, ...]
 
@@ -160,7 +215,16 @@ class Fixed(Spacing):
 @final
 @dataclass(frozen=True)
 class Grid:
-    """`grid(schedule)` gives the steps + 1 times, strictly decreasing from `start` to exactly 0."""
+    """The times that a sampler visits: `grid(schedule)` gives steps + 1 of them.
+
+    Args:
+        spacing: How the steps are spread.
+        steps: Number of steps.
+        start: Time at which it starts.
+
+    Raises:
+        UsageError: If the number of steps is not a whole number from 1 to 10 000, or the start is not in (0, 1].
+    """
 
     spacing: Spacing
     steps: int
@@ -175,6 +239,17 @@ class Grid:
             raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
 
     def __call__(self, schedule: AnySchedule) -> Float64[Tensor, " knots"]:
+        """The times on a schedule.
+
+        Args:
+            schedule: The schedule.
+
+        Returns:
+            [steps + 1], strictly decreasing from the start to exactly 0.
+
+        Raises:
+            UsageError: If the times do not decrease at every step.
+        """
         inner = self.spacing.times(self.steps, schedule, self.start)[1:]
         times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
         if not (times.diff() < 0).all():
@@ -187,39 +262,102 @@ class Grid:
 
 
 def uniform(steps: int) -> Grid:
-    """Equal steps in t."""
+    """A grid of equal steps in t.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The grid.
+    """
     return Grid(Uniform(), steps)
 
 
 def cosine(steps: int) -> Grid:
-    """Dense at both ends of time."""
+    """A grid that is dense at both ends of time: t = sin^2 of an angle in equal steps.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The grid.
+    """
     return Grid(Cosine(), steps)
 
 
 def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
-    """EDM's spacing: dense at low noise."""
+    """EDM's grid, dense at low noise (Karras et al., 2022, equation 5).
+
+    Args:
+        steps: Number of steps.
+        rho: 1 is equal steps in sigma / alpha; the higher, the denser at low noise.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
+
+    Returns:
+        The grid.
+    """
     return Grid(Karras(rho, sigma_min, sigma_max), steps)
 
 
 def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
-    """Equal ratios of noise level."""
+    """A grid of equal ratios of noise level.
+
+    Args:
+        steps: Number of steps.
+        sigma_min: Lowest noise-to-signal ratio before 0; at most half of that at the start.
+        sigma_max: Highest; no higher than that at the start.
+
+    Returns:
+        The grid.
+    """
     return Grid(LogSNR(sigma_min, sigma_max), steps)
 
 
 def balanced(steps: int, pivot: float = 0.63) -> Grid:
-    """Dense where noise and data are of one size: the grid to go with `Adams`."""
+    """A grid that is dense where noise and data are of one size: the one to use with `Adams`.
+
+    Args:
+        steps: Number of steps.
+        pivot: Noise-to-signal ratio about which the steps are balanced.
+
+    Returns:
+        The grid.
+    """
     return Grid(Balanced(pivot), steps)
 
 
-def shares(of_start: list[float] | tuple[float, ...]) -> Grid:
-    """These shares of the level at the start, from 1 to 0, on the scale in which `balanced` takes equal steps."""
+def level_shares(of_start: list[float] | tuple[float, ...]) -> Grid:
+    """A grid of given levels, on the scale in which `balanced` takes equal steps.
+
+    Args:
+        of_start: Shares of the level at the start, decreasing from 1 to 0.
+
+    Returns:
+        The grid.
+
+    Raises:
+        UsageError: If the shares do not go from 1 to 0.
+    """
     if len(of_start) < 2 or of_start[0] != 1 or of_start[-1] != 0:
-        raise UsageError(f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.shares([1.0, 0.6, 0.3, 0.0])")
-    return Grid(Shares(tuple(of_start[:-1])), len(of_start) - 1)
+        raise UsageError(
+            f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.level_shares([1.0, 0.6, 0.3, 0.0])"
+        )
+    return Grid(LevelShares(tuple(of_start[:-1])), len(of_start) - 1)
 
 
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:
-    """These times, the last of them 0."""
+    """A grid of given times.
+
+    Args:
+        times: Decreasing times, the last of them 0.
+
+    Returns:
+        The grid, which starts at the first of them.
+
+    Raises:
+        UsageError: If there are fewer than two, or the last is not 0.
+    """
     if len(times) < 2 or times[-1] != 0:
         raise UsageError(
             f"{len(times)} times that end at {times[-1] if times else 'nothing'}",

@@ -25,8 +25,8 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
-from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand, expand_like
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
@@ -35,19 +35,23 @@ from unmelt.schedule import Schedule
 @final
 @dataclass(frozen=True)
 class Leapfrog(Sampler):
-    """Order 2; one evaluation a step, two on the first. A step may also go up, to s > t."""
+    """Asynchronous leapfrog. Order 2; one network call a step, two on the first. A step may also go up, to s > t."""
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         wide = x.double()
         return State.start(x, t, rng, condition, slope=-wide, under_way=t == 0, rest=torch.zeros_like(wide))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process, t = denoiser.process, state.t
         slope, under_way = state.recall("slope"), state.recall("under_way")
-        w, u_t = process.straighten(state.x.double() + state.recall("rest"), t)
+        w, u_t = process.straight_coordinates(state.x.double() + state.recall("rest"), t)
         if not under_way.all():
             x0 = denoiser(state.x, t, state.condition).mean
-            slope = torch.where(expand_like(under_way.double(), w) > 0, slope, (w - x0) / expand_like(u_t, w))
+            slope = torch.where(
+                expand_like(under_way.double(), w) > 0, slope, (w - x0) / expand_like(torch.where(u_t > 0, u_t, 1.0), w)
+            )
         half_way, half_step, middle_u, middle_size, size = _half_way(process.schedule, t, s, w.ndim)
         middle = w + half_step * slope
         x0 = denoiser((middle_size * middle).to(state.x.dtype), half_way, state.condition).mean
@@ -68,5 +72,5 @@ def _half_way(schedule: Schedule, t: Tensor, s: Tensor, ndim: int) -> tuple[Tens
     (u_t, _), (u_s, size) = level(t), level(s)
     u = (u_t + u_s) / 2
     half_way = schedule.time(2 * torch.log((1 - u) / u))
-    each = ((u_s - u_t) / 2, u, level(half_way)[1], size)
-    return half_way, *(value.view(-1, *(1,) * (ndim - 1)) for value in each)
+    each = ((u_s - u_t) / 2, torch.where(u > 0, u, 1.0), level(half_way)[1], size)  # u = 0: a frame waits at t = 0
+    return half_way, *(expand(value, value.dtype, ndim) for value in each)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import RATIO
+from unmelt.sampler.ode_coordinates import RATIO
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -20,14 +20,23 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class LMS(Sampler):
-    """Orders 1 to 4 (multistep); one evaluation a step."""
+    """Linear multistep of orders 1 to 4. One network call a step.
+
+    Args:
+        order: Order of convergence.
+
+    Raises:
+        UsageError: If the order is not from 1 to 4.
+    """
 
     order: int = 4
 
     def __post_init__(self) -> None:
         multistep.check_order(self, self.order, 1, 4)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

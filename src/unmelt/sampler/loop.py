@@ -1,4 +1,10 @@
-"""The one loop that drives every sampler: the notebook, the server, `sample` and `trajectory` are all this."""
+"""The one loop that drives every sampler: the notebook, the server, `sample` and `trajectory` all use it.
+
+    state = sampler.init(x, t),      state = sampler.step(state, s)  for s on the way from 1 to 0
+
+Rows may stand at different times, and so may the frames of a row (times [rows, *axes]). A row takes a step if any of
+its frames moves; frames that wait, s = t, keep x, x0 and memory bit for bit.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,42 +17,104 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand
+from unmelt.rng import RowSeeds
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import AnySchedule
 
 
-def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor, " rows"]) -> State:
-    """One step of the rows that have s < t; the others wait as they are, at no cost to the network."""
-    moves = s < state.t
+def advance(denoiser: Denoiser, sampler: Sampler, state: State, s: Float[Tensor, "rows *axes"]) -> State:
+    """Take one step with the rows, or frames of rows, that have s < t; the others wait.
+
+    Rows that wait are not shown to the denoiser. Frames that wait are shown, at their own times, beside those of the
+    same row that move.
+
+    Args:
+        denoiser: The denoiser to sample from.
+        sampler: The sampler.
+        state: The rows.
+        s: [rows, *axes], times to go to; where the state has finer times, [rows] is the time of all frames of a row.
+
+    Returns:
+        The state after the step.
+    """
+    s = _for_every_frame(s, state.t)
+    return _move(denoiser, sampler, state, s, s < state.t)
+
+
+def _for_every_frame(s: Tensor, t: Tensor) -> Tensor:
+    """Times to go to in the shape of the times that are: a time of a row is that of all its frames."""
+    return s if s.ndim == t.ndim else expand(s, s.dtype, t.ndim).expand_as(t)
+
+
+def _move(denoiser: Denoiser, sampler: Sampler, state: State, s: Tensor, moves: Tensor) -> State:
+    """One step of the rows and frames that move, for as few rows as possible."""
     if moves.all():
         return sampler.step(denoiser, state, s)
-    return state.put(moves, sampler.step(denoiser, state[moves], s[moves])) if moves.any() else state
+    rows = moves
+    if moves.ndim > 1:
+        rows, s = moves.flatten(1).any(1), torch.where(moves, s, state.t)
+    return state.put(moves, sampler.step(denoiser, state[rows], s[rows])) if rows.any() else state
 
 
 @memoized
 def knots(
     grid: Grid, schedule: AnySchedule, rows: int, device: torch.device | str = "cpu"
 ) -> tuple[Float[Tensor, " rows"], ...]:
-    """The times of a grid, each as the one time of all rows."""
+    """The times of a grid, each as the time of all rows.
+
+    Args:
+        grid: The grid.
+        schedule: The schedule on which its levels are visited.
+        rows: Number of rows.
+        device: Device of the times.
+
+    Returns:
+        The n + 1 times of n steps, each [rows].
+    """
     return tuple(time.expand(rows) for time in grid(schedule).to(device).unbind())
 
 
 def walk(
-    denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, " rows"]]
+    denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, "rows *axes"]]
 ) -> Iterator[State]:
-    """Drive `state` through these times, yielding after every step; differentiable."""
+    """Drive a state through times; differentiable.
+
+    Args:
+        denoiser: The denoiser to sample from.
+        sampler: The sampler.
+        state: The rows, as its `init` or an earlier step left them.
+        times: Times to go to, one after the other, as in `advance`, but all rows move each time, up or down.
+            Frames that have s = t wait.
+
+    Yields:
+        The state after every step.
+    """
     for s in times:
-        state = sampler.step(denoiser, state, s)
+        if state.t.ndim == 1:
+            state = sampler.step(denoiser, state, s)
+        else:
+            s = _for_every_frame(s, state.t)
+            state = _move(denoiser, sampler, state, s, s != state.t)
         yield state
 
 
 def frames(
-    denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, " rows"]]
+    denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, "rows *axes"]]
 ) -> Iterator[State]:
-    """`walk` as people watch it: the state it starts from first, and no autograd, whatever they do in between."""
+    """`walk` without autograd, whatever the caller does between two steps.
+
+    Args:
+        denoiser: The denoiser to sample from.
+        sampler: The sampler.
+        state: The rows.
+        times: Times to go to, as in `walk`.
+
+    Yields:
+        The state given, then the state after every step.
+    """
     yield state
     steps = walk(denoiser, sampler, state, times)
     while True:
@@ -70,12 +138,26 @@ def trajectory(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Iterator[State]:
-    """Yield the state at every time of the grid: pure noise first, clean data last.
+    """The state at every time of a grid: pure noise first, clean data last.
 
-    rows        how many to make
-    seed        one for all (row i of a larger batch is row i of a smaller one), or one for each row
-    label       the class of every row, or one for each; `condition` for anything else
-    shape       of one row, where the denoiser does not say
+    Args:
+        denoiser: Anything with a process that maps (x_t, t, condition) to a belief.
+        rows: Number of rows to make.
+        sampler: The sampler.
+        grid: The times to visit, from 1 to 0.
+        seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row.
+        label: The class of every row, or one for each.
+        condition: What else is known of each row; give this or a label.
+        shape: Of one row, where the denoiser does not say.
+        dtype: Precision of x.
+        device: Where to sample.
+
+    Yields:
+        The state at each of the grid's times.
+
+    Raises:
+        UsageError: If the shape is unknown, rows < 1, both a label and a condition are given, or the grid does not
+            start at 1.
     """
     shape = tuple(shape if shape is not None else getattr(denoiser, "shape", ()))
     if not shape:
@@ -98,9 +180,11 @@ def trajectory(
                 "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
             )
         start, *times = knots(grid, denoiser.process.schedule, rows, device)
-        rng = Rows.of(seed, rows)
+        rng = RowSeeds.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
         condition = None if condition is None else condition.to(device)
+        if condition is not None and condition.known_tokens is not None:
+            x = torch.where(condition.known_tokens >= 0, condition.known_tokens, x)
         state = sampler.init(denoiser, x, start, rng.advance(), condition)
     yield from frames(denoiser, sampler, state, times)
 
@@ -118,7 +202,26 @@ def sample(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Shaped[Tensor, "rows *shape"]:
-    """The last frame of `trajectory`: `rows` samples at t = 0."""
+    """Samples at t = 0: x in the last state of `trajectory`.
+
+    Args:
+        denoiser: Anything with a process that maps (x_t, t, condition) to a belief.
+        rows: Number of rows to make.
+        sampler: The sampler.
+        grid: The times to visit, from 1 to 0.
+        seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row.
+        label: The class of every row, or one for each.
+        condition: What else is known of each row; give this or a label.
+        shape: Of one row, where the denoiser does not say.
+        dtype: Precision of x.
+        device: Where to sample.
+
+    Returns:
+        [rows, *shape], the samples.
+
+    Raises:
+        UsageError: As `trajectory` does.
+    """
     states = trajectory(
         denoiser,
         rows=rows,

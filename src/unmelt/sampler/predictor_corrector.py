@@ -1,4 +1,4 @@
-"""Predictor and corrector (Song et al., 2021, algorithm 1): after each step, a walk by the score at the new level.
+"""Predictor and corrector (Song et al., 2021, algorithm 1): after each step, Langevin dynamics at the new level.
 
     step = 2 (snr sigma_s)^2,      x <- x + step score(x) + sqrt(2 step) noise
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand_like
+from unmelt.rng import RowSeeds
 from unmelt.sampler.ancestral import Ancestral
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -25,7 +25,16 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
-    """Any sampler, corrected after each of its steps; `walks` evaluations more a step, none at t = 0."""
+    """Any sampler, corrected after each of its steps. `corrector_steps` more network calls a step, none at t = 0.
+
+    Args:
+        sampler: The predictor.
+        corrector_steps: Moves of Langevin dynamics after each step.
+        snr: Signal-to-noise ratio of a move, which sets its size.
+
+    Raises:
+        UsageError: If corrector_steps is not a whole number, or snr is not between 0 and 1.
+    """
 
     sampler: Sampler = Ancestral()
     corrector_steps: int = 1
@@ -39,25 +48,28 @@ class PredictorCorrector(Sampler):
             or not 0 < self.snr < 1
         ):
             raise UsageError(
-                f"PredictorCorrector with walks={self.corrector_steps!r}, snr={self.snr}",
-                "a whole number of walks, and a ratio between 0 and 1",
-                "PredictorCorrector(Ancestral(), walks=1, snr=0.16)",
+                f"PredictorCorrector with corrector_steps={self.corrector_steps!r}, snr={self.snr}",
+                "a whole number of corrector steps, and a ratio between 0 and 1",
+                "PredictorCorrector(Ancestral(), corrector_steps=1, snr=0.16)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         done = self.sampler.step(denoiser, state, s)
-        walking = s > 0
-        for _ in range(self.corrector_steps if walking.any() else 0):
-            part = done[walking]
-            done = done.put(walking, part.moved(self._walk(denoiser, part), part.t, part.x0, part.rng.advance()))
+        moves = (s > 0) & (s < state.t)
+        rows = moves.flatten(1).any(1) if moves.ndim > 1 else moves
+        for _ in range(self.corrector_steps if rows.any() else 0):
+            part = done[rows]
+            done = done.put(moves, part.moved(self._corrected(denoiser, part), part.t, part.x0, part.rng.advance()))
         return done
 
-    def _walk(self, denoiser: Denoiser, state: State) -> Tensor:
+    def _corrected(self, denoiser: Denoiser, state: State) -> Tensor:
         x, process = state.x, denoiser.process
         belief = denoiser(x, state.t, state.condition).mean
-        sigma = expand_like(process.level(state.t).sigma, x)
+        alpha, sigma = (expand_like(each, x) for each in process.level(state.t))
         noise = state.rng.normal(x.shape, x.dtype, x.device)
-        return x - 2 * self.snr**2 * sigma * process.noise(x, belief, state.t) + 2 * self.snr * sigma * noise
+        return x - 2 * self.snr**2 * (x - alpha * belief) + 2 * self.snr * sigma * noise

@@ -14,19 +14,24 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.euler import Euler
-from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.sampler import Sampler, check_row_times
 from unmelt.sampler.state import State
 
 
 @final
 @dataclass(frozen=True)
 class Restart(Sampler):
-    """Any sampler, its steps within an interval of time taken `times` times more.
+    """Any sampler, each of its steps within an interval of time taken again `times` times. Times are one a row.
 
-    times      restarts of each step
-    interval   (low, high): a step from t to s restarts where low <= s and t <= high
+    Args:
+        sampler: The sampler that takes the steps.
+        times: Number of restarts of each step.
+        interval: (low, high), times: a step from t to s restarts where low <= s and t <= high.
+
+    Raises:
+        UsageError: If `times` is not a whole number, not 0 <= low < high <= 1, or the times are finer than rows.
     """
 
     sampler: Sampler = Euler()
@@ -47,7 +52,10 @@ class Restart(Sampler):
                 "Restart(DPMpp(), times=2, interval=(0.1, 0.6))",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
+        check_row_times(self, t)
         return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -56,7 +64,7 @@ class Restart(Sampler):
         done = self.sampler.step(denoiser, state, s)
         for _ in range(self.times if again.any() else 0):
             part = done[again]
-            x = denoiser.process.melt(part.x, part.t, state.t[again], part.rng)
+            x = denoiser.process.renoise(part.x, part.t, state.t[again], part.rng)
             back = part.moved(x, state.t[again], part.x0, part.rng.advance())
             done = done.put(again, self.sampler.step(denoiser, back, s[again]))
         return done

@@ -12,19 +12,21 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.process.gaussian import expand_like
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand_like
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
-from unmelt.sampler.straight import Path
+from unmelt.sampler.straight_coordinates import Path
 
 
 @final
 @dataclass(frozen=True)
 class RK4(Sampler):
-    """Order 4; four evaluations a step, two where every row goes to 0."""
+    """The classical Runge-Kutta method. Order 4; four network calls a step, two where every row goes to t = 0."""
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

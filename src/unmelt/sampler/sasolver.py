@@ -13,9 +13,9 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import data
+from unmelt.sampler.ode_coordinates import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -23,7 +23,15 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class SASolver(Sampler):
-    """Predictor of orders 1 to 4 (multistep); one evaluation a step."""
+    """SA-Solver, its predictor of orders 1 to 4. Multistep; one network call a step.
+
+    Args:
+        order: Order of the predictor.
+        eta: Share of fresh noise: 0 is the ODE, 1 the reverse SDE.
+
+    Raises:
+        UsageError: If the order is not from 1 to 4, or eta is negative.
+    """
 
     order: int = 3
     eta: float = 1.0
@@ -32,7 +40,9 @@ class SASolver(Sampler):
         multistep.check_order(self, self.order, 1, 4)
         multistep.check_eta(self, self.eta)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return multistep.start(x, t, rng, condition, slopes=self.order - 1)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

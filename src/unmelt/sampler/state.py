@@ -11,28 +11,29 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 
 
 @dataclass(frozen=True)
 class State:
     """Rows on their way back, each at its own time; a value, never changed in place.
 
-    x          [rows, *shape], the rows as they are now
-    t          [rows], the time each stands at
-    x0         [rows, *shape], what was last believed of the clean data (0 before the first step)
-    rng        the seed of each row and how often it has drawn
-    condition  what is known of each row
-    memory     what a multistep sampler remembers; every entry has rows first
-
     Since all history is here, rows can be split off (`state[rows]`), joined (`State.join`), saved and moved between
     batches at any step.
+
+    Args:
+        x: [rows, *axes, *rest], the rows as they are now.
+        t: [rows, *axes], the time at which each row stands, or each frame of a row.
+        x0: What was last believed of the clean data, of the shape of x (0 before the first step).
+        rng: Seed of each row, and how often it has drawn.
+        condition: What is known of each row.
+        memory: What a multistep sampler remembers, by name; every entry has rows first.
     """
 
     x: Shaped[Tensor, "rows *shape"]
-    t: Float[Tensor, " rows"]
+    t: Float[Tensor, "rows *axes"]
     x0: Shaped[Tensor, "rows *shape"]
-    rng: Rows
+    rng: RowSeeds
     condition: Condition | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -40,22 +41,63 @@ class State:
     def start(
         cls,
         x: Shaped[Tensor, "rows *shape"],
-        t: Float[Tensor, " rows"],
-        rng: Rows,
+        t: Float[Tensor, "rows *axes"],
+        rng: RowSeeds,
         condition: Condition | None = None,
         **memory: Tensor,
     ) -> State:
-        """Rows that have not yet taken a step."""
+        """Rows that have not yet taken a step.
+
+        Args:
+            x: [rows, *axes, *rest], the rows.
+            t: [rows, *axes], the times at which they stand. Their axes are the leading axes of x.
+            rng: Seed of each row.
+            condition: What is known of each row.
+            **memory: What the sampler will remember, rows first.
+
+        Returns:
+            The state, in which nothing is believed yet.
+
+        Raises:
+            UsageError: If the axes of t are not the leading axes of x.
+        """
+        if x.shape[: t.ndim] != t.shape:
+            raise UsageError(
+                f"times of shape {tuple(t.shape)} for x of shape {tuple(x.shape)}",
+                "one time a row, or one for each index of the leading axes of x",
+                f"t of shape {tuple(x.shape[:1])} or {tuple(x.shape[:2])}",
+            )
         return cls(x, t, torch.zeros_like(x), rng, condition, memory)
 
     def moved(
-        self, x: Tensor, s: Float[Tensor, " rows"], x0: Tensor, rng: Rows | None = None, **memory: Tensor
+        self, x: Tensor, s: Float[Tensor, "rows *axes"], x0: Tensor, rng: RowSeeds | None = None, **memory: Tensor
     ) -> State:
-        """The same rows one step on."""
+        """The same rows one step on.
+
+        Args:
+            x: The rows as they are now.
+            s: [rows, *axes], the time at which they stand now.
+            x0: What was believed of the clean data.
+            rng: Their next draw; None if nothing was drawn.
+            **memory: Entries of the memory that changed.
+
+        Returns:
+            The state after the step.
+        """
         return State(x, s, x0, rng or self.rng, self.condition, {**self.memory, **memory} if memory else self.memory)
 
     def recall(self, name: str) -> Tensor:
-        """Something from memory; a state that has no such thing was begun by another sampler."""
+        """An entry of the memory.
+
+        Args:
+            name: Of the entry.
+
+        Returns:
+            The tensor remembered under that name.
+
+        Raises:
+            UsageError: If there is none, as in a state begun by another sampler.
+        """
         if name not in self.memory:
             raise UsageError(
                 f"a state from another sampler, which remembers {sorted(self.memory) or 'nothing'}",
@@ -64,12 +106,24 @@ class State:
             )
         return self.memory[name]
 
-    def put(self, rows: Bool[Tensor, " rows"], part: State) -> State:
-        """These rows replaced by those of `part`, in order."""
-        at = rows.nonzero()[:, 0]
+    def put(self, where: Bool[Tensor, "rows *axes"], part: State) -> State:
+        """Replace rows, or frames of rows, by those of another state.
+
+        Args:
+            where: [rows] or [rows, *axes], True where to replace.
+            part: The rows of which any frame is replaced, in order.
+
+        Returns:
+            The whole state. A row draws on if any of its frames is replaced.
+        """
+        rows = where.flatten(1).any(1) if where.ndim > 1 else where
+        index, inside = rows.nonzero()[:, 0], where[rows]
 
         def placed(whole: Tensor, new: Tensor) -> Tensor:
-            return whole.index_copy(0, at.to(whole.device), new)
+            at = index.to(whole.device)
+            if 1 < where.ndim <= whole.ndim:
+                new = torch.where(inside.view(*inside.shape, *(1,) * (new.ndim - inside.ndim)), new, whole[at])
+            return whole.index_copy(0, at, new)
 
         return State(
             placed(self.x, part.x),
@@ -100,28 +154,32 @@ class State:
 
     @staticmethod
     def join(parts: Sequence[State]) -> State:
-        """Rows of several states in one batch; they must come from one sampler and have one shape."""
+        """Rows of several states in one batch.
+
+        Args:
+            parts: States from one sampler, their rows of one shape and their times of one shape.
+
+        Returns:
+            The state of all rows, in order.
+
+        Raises:
+            UsageError: If shapes differ, or what is remembered.
+        """
         first = parts[0]
         for part in parts[1:]:
-            if part.memory.keys() != first.memory.keys() or part.x.shape[1:] != first.x.shape[1:]:
+            shapes = part.x.shape[1:] != first.x.shape[1:] or part.t.shape[1:] != first.t.shape[1:]
+            if shapes or part.memory.keys() != first.memory.keys():
                 raise UsageError(
                     f"states of shape {tuple(first.x.shape[1:])} with {sorted(first.memory)} "
                     f"and of shape {tuple(part.x.shape[1:])} with {sorted(part.memory)}",
-                    "rows of one shape, from one kind of sampler",
+                    "rows of one shape, with times of one shape, from one kind of sampler",
                     "State.join([a, b]) with both from the same sampler.init",
                 )
-        conditions = [part.condition for part in parts if part.condition is not None]
-        if conditions and len(conditions) < len(parts):
-            raise UsageError(
-                "states with and without a condition",
-                "a condition for all rows (null is one) or none",
-                "condition.null()",
-            )
         return State(
             torch.cat([part.x for part in parts]),
             torch.cat([part.t for part in parts]),
             torch.cat([part.x0 for part in parts]),
-            Rows.join([part.rng for part in parts]),
-            Condition.join(conditions) if conditions else None,
+            RowSeeds.join([part.rng for part in parts]),
+            Condition.join([part.condition for part in parts], [len(part) for part in parts]),
             {name: torch.cat([part.memory[name] for part in parts]) for name in first.memory},
         )

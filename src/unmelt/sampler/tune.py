@@ -4,7 +4,7 @@
 
 a problem of nonlinear least squares with tens of unknowns, solved by scipy's trust-region method with Jacobians from
 finite differences, each unknown needing the batch once more from the step that it is about. Any denoiser will do,
-guided ones included, since nothing is asked of it but beliefs. Learned on some rows, judged on others. (Learned grids
+guided ones included. The sampler is learned on some rows and its error is measured on others. (Learned grids
 and coefficients: Tong et al., 2025; Frankel et al., 2025.)
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.default import adams, default_sampler, initial_guess, past
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import walk
@@ -34,7 +34,13 @@ NUDGE = 1e-3
 
 
 class TuneResult(NamedTuple):
-    """What was learned, and root mean square errors on rows that it was not learned from: before and after."""
+    """What was learned, and how good it is on rows that it was not learned from.
+
+    Args:
+        sampler: The learned sampler.
+        default_error: Root mean square error of the default sampler with as many steps.
+        tuned_error: Root mean square error of the learned sampler.
+    """
 
     sampler: Tuned
     default_error: float
@@ -50,13 +56,22 @@ def tune(
     teacher: int = 64,
     progress: Callable[[float], None] | None = None,
 ) -> TuneResult:
-    """A `Tuned` sampler of this many steps for this denoiser.
+    """Learn a `Tuned` sampler for a denoiser.
 
-    noise       x at t = 1; three quarters of the rows are learned from, the others judge
-    condition   of each row
-    rounds      of learning, each of as many samples as there are unknowns
-    teacher     steps of the accurate paths
-    progress    is told the error so far, once a round
+    Args:
+        denoiser: The denoiser to sample from.
+        steps: Number of steps, 2 to 30.
+        noise: [rows, *shape], x at t = 1. Three quarters of the rows are learned from, the others measure the error.
+        condition: What is known of each row.
+        rounds: Rounds of learning, each of as many samples as there are unknowns.
+        teacher: Steps of the accurate paths.
+        progress: Called once a round with the error so far.
+
+    Returns:
+        The sampler and its errors.
+
+    Raises:
+        UsageError: If steps is not from 2 to 30, or there are fewer than 16 rows.
     """
     if not 2 <= steps <= 30:
         raise UsageError(
@@ -87,9 +102,20 @@ def fit(
     rounds: int = 12,
     progress: Callable[[float], None] | None = None,
 ) -> Tuned:
-    """The sampler that ends nearest to what is wanted, found from `start`.
+    """The sampler whose ends are nearest to given ones, in least squares.
 
-    weight   of each number's error; all alike if not given
+    Args:
+        denoiser: The denoiser to sample from.
+        start: Sampler to begin the search from.
+        noise: [rows, *shape], x at t = 1.
+        wanted: [rows, *shape], where each row should end.
+        condition: What is known of each row.
+        weight: Weight of the error of each number. None: all equal.
+        rounds: Rounds of learning.
+        progress: Called once a round with the error so far.
+
+    Returns:
+        The learned sampler.
     """
     states: list[State] = []
 
@@ -130,7 +156,18 @@ def ends(
     noise: Float[Tensor, "rows *shape"],
     condition: Condition | None = None,
 ) -> Float[Tensor, "rows *shape"]:
-    """Where rows of noise end."""
+    """Where rows of noise end.
+
+    Args:
+        denoiser: The denoiser to sample from.
+        sampler: The sampler.
+        grid: The times to visit.
+        noise: [rows, *shape], x at t = 1.
+        condition: What is known of each row.
+
+    Returns:
+        [rows, *shape], x at t = 0.
+    """
     return deque(_states(denoiser, sampler, grid, noise, condition), maxlen=1).pop().x
 
 
@@ -138,7 +175,7 @@ def _states(
     denoiser: Denoiser, sampler: Sampler, grid: Grid, noise: Tensor, condition: Condition | None
 ) -> Iterator[State]:
     start, *times = _knots(grid, denoiser, noise)
-    state = sampler.init(denoiser, noise, start, Rows.of(0, len(noise)), condition)
+    state = sampler.init(denoiser, noise, start, RowSeeds.of(0, len(noise)), condition)
     yield state
     yield from walk(denoiser, sampler, state, times)
 

@@ -1,14 +1,13 @@
-"""A sampler whose levels and coefficients were learned: few steps, each told what it should do.
+"""A sampler with learned levels and coefficients: few steps, each with its own coefficients.
 
-With the angle theta = atan(sigma / alpha), in which paths are smooth from pure noise to clean data, step i asks for a
-belief some of the way ahead, as if x turned with the angle and nothing else happened, and carries a mixture of all
-beliefs so far:
+Let theta = atan(sigma / alpha), the angle in which paths are smooth from pure noise to clean data. Step i evaluates the
+belief part of the way ahead, with x rescaled to the level there, and steps with a weighted mean of all beliefs so far:
 
     D_i = belief(x_t c' / c, theta'),  theta' = theta_t + ahead_i (theta_s - theta_t),  c = sqrt(alpha^2 + sigma^2)
-    x_s = carry(x_t, sum_j w_ij D_(i-j)),      sum_j w_ij = 1
+    x_s = ode_step(x_t, sum_j w_ij D_(i-j)),      sum_j w_ij = 1
 
-Every explicit multistep method is of this form up to its order, so that learning (see `tune.py`) starts from one; and
-whatever is learned, data that are a single point are sampled exactly. Nothing in it knows of a schedule.
+Every explicit multistep method has this form, so that the fit (see `tune.py`) can start from one. Data that are a
+single point are sampled exactly, whatever the coefficients. Levels and coefficients do not depend on the schedule.
 """
 
 import math
@@ -23,26 +22,31 @@ from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
-from unmelt.process.gaussian import expand, expand_like
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand, expand_like
+from unmelt.rng import RowSeeds
 from unmelt.sampler import grid
-from unmelt.sampler.sampler import Sampler
+from unmelt.sampler.sampler import Sampler, check_row_times
 from unmelt.sampler.state import State
 from unmelt.schedule import Schedule
 
 SOONEST = 1e-3
-"""Of the present angle: no belief is asked for at less noise than that."""
+"""Smallest angle at which a belief is evaluated, as a share of the present angle."""
 
 
 @final
 @dataclass(frozen=True)
 class Tuned(Sampler):
-    """Made for its own few levels (`Tuned.grid`); one evaluation a step.
+    """Learned sampler for its own few levels (`Tuned.grid`). One network call a step; times are one a row.
 
-    levels    the n + 1 levels it visits, from 1 to 0, as `grid.shares` has them
-    weights   for each step, those of past beliefs, the newest first; the present belief has the rest
-    ahead     for each step, how much of the way to its end the belief is asked for
-    guidance  scale of the guidance under which it was learned
+    Args:
+        levels: The n + 1 levels it visits, from 1 to 0, as `grid.level_shares` has them.
+        weights: For each step, weights of past beliefs, the newest first; the present belief has the rest.
+        ahead: For each step, how much of the way to its end the belief is asked for.
+        guidance: Scale of the guidance under which it was learned.
+
+    Raises:
+        UsageError: If levels do not fall from 1 to 0, a step has no entry or too many weights, a number is not finite,
+            or the times are finer than rows.
     """
 
     levels: tuple[float, ...] = (1.0, 0.0)
@@ -64,18 +68,23 @@ class Tuned(Sampler):
 
     @property
     def steps(self) -> int:
+        """Number of steps."""
         return len(self.weights)
 
     @property
     def grid(self) -> grid.Grid:
-        """The grid it was made for."""
-        return grid.shares(self.levels)
+        """The grid that it was made for."""
+        return grid.level_shares(self.levels)
 
     @property
     def depth(self) -> int:
+        """Number of past beliefs that it remembers."""
         return max(len(row) for row in self.weights)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
+        check_row_times(self, t)
         beliefs = {f"x0_{j}": torch.zeros_like(x) for j in range(1, self.depth + 1)}
         return State.start(x, t, rng, condition, known=torch.zeros_like(t), **beliefs)
 
@@ -91,7 +100,15 @@ class Tuned(Sampler):
         return state.moved(process.ode_step(x, belief, state.t, s), s, x0, state.rng, known=known + 1, **beliefs)
 
     def begun(self, schedule: Schedule, t: Float[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
-        """The step that begins at a row's level, or the last to begin before it."""
+        """The step that begins at a row's level, or the last to begin before it.
+
+        Args:
+            schedule: The schedule of the denoiser.
+            t: [rows], times.
+
+        Returns:
+            [rows], step numbers from 0.
+        """
         scale, one = grid.Balanced(), torch.ones((), dtype=torch.float64, device=t.device)
         level = scale.share(schedule, t.double()) / scale.share(schedule, one)
         return (level.new_tensor(self.levels[1:-1])[:, None] >= level - 1e-9).sum(0)
@@ -101,7 +118,7 @@ class Tuned(Sampler):
 def _numbers(
     of: Tuned, schedule: Schedule, dtype: torch.dtype, ndim: int, t: Float[Tensor, " rows"], s: Float[Tensor, " rows"]
 ) -> tuple[Tensor, ...]:
-    """(the time at which belief is asked for, what x turns by until then, the weight of each past belief)."""
+    """(the time at which the belief is evaluated, the factor that rescales x to it, the weight of each past belief)."""
     step = of.begun(schedule, t)
     ahead: Float64[Tensor, " rows"] = t.new_tensor(of.ahead, dtype=torch.float64)[step]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler import multistep
-from unmelt.sampler.coordinates import data
+from unmelt.sampler.ode_coordinates import data
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
@@ -22,14 +22,23 @@ from unmelt.sampler.state import State
 @final
 @dataclass(frozen=True)
 class UniPC(Sampler):
-    """Orders 1 to 3 of the predictor (multistep); one evaluation a step."""
+    """UniPC of orders 1 to 3. Multistep; one network call a step.
+
+    Args:
+        order: Order of the predictor; the corrector has one order more.
+
+    Raises:
+        UsageError: If the order is not from 1 to 3.
+    """
 
     order: int = 3
 
     def __post_init__(self) -> None:
         multistep.check_order(self, self.order, 1, 3)
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return multistep.start(x, t, rng, condition, slopes=self.order, corrected=True)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -1,4 +1,4 @@
-"""Signal and noise over time: for numbers, and for tokens."""
+"""Schedules: signal and noise over time, for numbers and for tokens."""
 
 from typing import TypeAlias
 
@@ -9,12 +9,23 @@ from unmelt.schedule.tokens import Geometric, Linear, MaskCosine, Polynomial, To
 AnySchedule: TypeAlias = Schedule | TokenSchedule
 
 
-def with_levels(schedule: AnySchedule, wanted_by: str) -> Schedule:
-    """The schedule, if it has noise levels: tokens have none, only a share that is left."""
+def require_gaussian(schedule: AnySchedule, wanted_by: str) -> Schedule:
+    """The schedule itself, if it has noise levels. Token schedules have none, only a share of tokens that is left.
+
+    Args:
+        schedule: Any schedule.
+        wanted_by: Who needs noise levels, for the error message.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        UsageError: If it is a token schedule.
+    """
     if not isinstance(schedule, Schedule):
         raise UsageError(
             f"{wanted_by} on the token schedule {type(schedule).__name__}",
-            "times that are spread without noise levels",
+            "times that are defined without noise levels",
             "objective.Uniform(), or grid.uniform(20)",
         )
     return schedule
@@ -33,5 +44,5 @@ __all__ = [
     "Straight",
     "TokenSchedule",
     "VarianceExploding",
-    "with_levels",
+    "require_gaussian",
 ]

@@ -6,7 +6,7 @@ A schedule is four functions of time and the exact inverse of its log signal-to-
 sigma(0) is 0, and alpha(1) is 0 where the schedule promises pure noise; nothing is clipped. Two schedules differ
 only in how fast they pass through the same noise levels, and in scale (Kingma et al., 2021, section 5.1).
 
-Times are float64 tensors of any shape; what comes back has that shape.
+Times are float64 tensors of any shape; results have the same shape.
 """
 
 import math
@@ -23,36 +23,85 @@ from unmelt.errors import UsageError
 
 
 class Schedule(ABC):
-    """How much signal and noise are left at time t."""
+    """How much signal and how much noise there is at time t."""
 
     @abstractmethod
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """Scale of the signal: 1 at t = 0, falling."""
+        """The scale of the signal: 1 at t = 0, decreasing.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
 
     @abstractmethod
     def sigma(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """Standard deviation of the noise: 0 at t = 0, rising."""
+        """The standard deviation of the noise: 0 at t = 0, increasing.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
 
     @abstractmethod
     def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """d alpha / dt."""
+        """The derivative d alpha / dt.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
 
     @abstractmethod
     def sigma_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """d sigma / dt; infinite at t = 0 where sigma starts like a square root."""
+        """The derivative d sigma / dt; infinite at t = 0 if sigma grows like sqrt(t) there.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
 
     @abstractmethod
     def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """The time at which `log_snr` is reached: the exact inverse; +inf gives 0."""
+        """The time at which a log signal-to-noise ratio is reached: the exact inverse of `log_snr`.
+
+        Args:
+            log_snr: [*n], values of 2 log(alpha / sigma); +inf gives time 0.
+
+        Returns:
+            [*n], times in [0, 1] for the values between those of t = 1 and t = 0.
+        """
 
     @final
     def log_snr(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """2 log(alpha / sigma): +inf at t = 0, and -inf at t = 1 where no signal is left."""
+        """2 log(alpha / sigma): +inf at t = 0, and -inf at t = 1 if no signal is left.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
         return 2 * torch.log(self.alpha(t) / self.sigma(t))
 
     @final
     def log_snr_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """d log_snr / dt, always negative."""
+        """The derivative d log_snr / dt, always negative.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
         return 2 * (self.alpha_rate(t) / self.alpha(t) - self.sigma_rate(t) / self.sigma(t))
 
 
@@ -65,7 +114,14 @@ def _positive(owner: str, instead: str, **values: float) -> None:
 @final
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """alpha^2 = e^(-rate t): the Ornstein-Uhlenbeck process at constant speed (variance preserving)."""
+    """alpha^2 = e^(-rate t): the Ornstein-Uhlenbeck process at constant speed (variance preserving).
+
+    Args:
+        rate: The speed; log alpha^2 is -rate at t = 1.
+
+    Raises:
+        UsageError: If the rate is not a positive number.
+    """
 
     rate: float = 10.0
 
@@ -94,6 +150,13 @@ class LinearBeta(Schedule):
     """DDPM's schedule in continuous time: beta rises linearly, alpha^2 = exp(-integral of beta).
 
     Song et al., 2021 (Score SDE), equation 33; Ho et al., 2020, for the discrete form with 1000 beta_t.
+
+    Args:
+        beta_min: beta at t = 0.
+        beta_max: beta at t = 1.
+
+    Raises:
+        UsageError: If one of them is not a positive number.
     """
 
     beta_min: float = 0.1
@@ -131,7 +194,7 @@ class LinearBeta(Schedule):
 class Cosine(Schedule):
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): equal angles in equal times, pure noise at t = 1.
 
-    Nichol and Dhariwal, 2021, without the offset and the clipping.
+    The schedule of Nichol and Dhariwal, 2021, without the offset and the clipping.
     """
 
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -157,8 +220,15 @@ class VarianceExploding(Schedule):
 
         sigma(t) = sigma_min sinh(c t),    c = asinh(sigma_max / sigma_min)
 
-    The geometric path of Song et al., 2021, stops at sigma_min; the hyperbolic sine follows it and then goes on to
-    exactly 0. The defaults are the range of EDM (Karras et al., 2022, table 1).
+    The geometric path of Song et al., 2021, stops at sigma_min. The hyperbolic sine follows it down to sigma_min and
+    then falls to exactly 0. The defaults are the range of EDM (Karras et al., 2022, table 1).
+
+    Args:
+        sigma_min: The noise level around which sigma turns from geometric to linear in t.
+        sigma_max: The noise level at t = 1, above sigma_min.
+
+    Raises:
+        UsageError: If one of them is not a positive number, or sigma_min is not the smaller.
     """
 
     sigma_min: float = 0.002
@@ -201,8 +271,12 @@ class Straight(Schedule):
 
         u = shift t / (1 + (shift - 1) t)
 
-    `shift` > 1 multiplies sigma / alpha by that factor, which larger images need to be as blurred at the same t
-    (Esser et al., 2024, equation 23). It is stated here once and nowhere else.
+    Args:
+        shift: The factor by which sigma / alpha is multiplied at every t; 1 changes nothing. Larger images need a shift
+            above 1 to be as blurred at the same t (Esser et al., 2024, equation 23).
+
+    Raises:
+        UsageError: If the shift is not a positive number.
     """
 
     shift: float = 1.0

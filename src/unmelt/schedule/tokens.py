@@ -1,9 +1,9 @@
-"""How likely a token is to be still itself at time t.
+"""Token schedules: the probability alpha(t) that a token has not melted at time t.
 
-    alpha(0) = 1,      alpha falls,      alpha(1) = 0: nothing is left
+    alpha(0) = 1,      alpha decreases,      alpha(1) = 0: no token is left
 
-As in the Gaussian half a schedule is only a speed: a token melts at rate -alpha' / alpha, whatever it melts to. Times
-are float64 tensors of any shape; what comes back has that shape.
+As for Gaussian processes, a schedule only sets the speed: a token melts at rate -alpha' / alpha, whatever it melts to.
+Times are float64 tensors of any shape; results have the same shape.
 """
 
 import math
@@ -19,25 +19,49 @@ from unmelt.errors import UsageError
 
 
 class TokenSchedule(ABC):
-    """The share of tokens that are left at time t."""
+    """The share of tokens that have not melted at time t."""
 
     @abstractmethod
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """Probability that a token has not melted: 1 at t = 0, falling."""
+        """The probability that a token has not melted: 1 at t = 0, decreasing.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
 
     @abstractmethod
     def alpha_rate(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """d alpha / dt."""
+        """The derivative d alpha / dt.
+
+        Args:
+            t: [*n], times in [0, 1].
+
+        Returns:
+            [*n], in the precision of t.
+        """
 
     @abstractmethod
     def time(self, alpha: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """When this share is left: the exact inverse."""
+        """The time at which a share of the tokens is left: the exact inverse of `alpha`.
+
+        Args:
+            alpha: [*n], shares in [0, 1].
+
+        Returns:
+            [*n], times.
+        """
 
 
 @final
 @dataclass(frozen=True)
 class Linear(TokenSchedule):
-    """alpha = 1 - t: as many tokens in each unit of time. Its total rate is -log(1 - t), hence also "log-linear"."""
+    """alpha = 1 - t: equally many tokens melt in equal times.
+
+    Also called "log-linear", since its integrated rate is -log(1 - t).
+    """
 
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return 1 - t
@@ -52,7 +76,14 @@ class Linear(TokenSchedule):
 @final
 @dataclass(frozen=True)
 class Polynomial(TokenSchedule):
-    """alpha = 1 - t^power (Shi et al., 2024, table 1): above 1, few tokens melt early."""
+    """alpha = 1 - t^power (Shi et al., 2024, table 1).
+
+    Args:
+        power: The exponent; 1 is linear, above 1 few tokens melt early.
+
+    Raises:
+        UsageError: If the power is not a positive number.
+    """
 
     power: float = 2.0
 
@@ -73,7 +104,7 @@ class Polynomial(TokenSchedule):
 @final
 @dataclass(frozen=True)
 class MaskCosine(TokenSchedule):
-    """alpha = 1 - sin(pi t / 2): on the way back few tokens while little is known (Chang et al., 2022)."""
+    """alpha = 1 - sin(pi t / 2): sampling unmasks few tokens while most are masked (Chang et al., 2022)."""
 
     def alpha(self, t: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return 1 - torch.sin(math.pi / 2 * t)
@@ -88,11 +119,18 @@ class MaskCosine(TokenSchedule):
 @final
 @dataclass(frozen=True)
 class Geometric(TokenSchedule):
-    """-log alpha grows geometrically from 0 to `highest` (Lou et al., 2024, appendix C, begun at exactly 0).
+    """-log alpha grows geometrically from exactly 0 to `highest` (Lou et al., 2024, appendix C, with an exact start).
 
         -log alpha(t) = lowest ((highest / lowest + 1)^t - 1)
 
-    A little is left at t = 1: e^-highest.
+    A share e^-highest of the tokens is left at t = 1.
+
+    Args:
+        lowest: The scale of -log alpha at small t.
+        highest: -log alpha at t = 1, above `lowest`.
+
+    Raises:
+        UsageError: Unless 0 < lowest < highest.
     """
 
     lowest: float = 1e-3

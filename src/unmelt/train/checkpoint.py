@@ -1,68 +1,108 @@
-"""Everything a run needs to go on as if it had never stopped, kept as a chain: the newest and those before it.
+"""Everything a run needs to go on as if it had never stopped, kept as a chain: the newest checkpoint and those before.
 
-Data and noise are functions of the step number, so weights, their average, the optimizer's moments and that number
-are all there is. A checkpoint holds whole tensors, whatever they were spread over, and a checksum: one that is damaged
-is passed over for the one before it.
+Data and noise are functions of the step number, so the networks' weights, the average of the first one, the moments of
+every optimizer and that number are all there is. A checkpoint holds whole tensors, however they were sharded, and a
+checksum: one that is damaged is passed over for the one before it.
+
+Names of tensors: `weights.NAME`, `average.NAME`, `optimizer.MOMENT.NAME` and `power.STD/NAME` for the first network;
+`networks.NETWORK.weights.NAME` and `networks.NETWORK.optimizer.MOMENT.NAME` for each further one. A weight that several
+networks hold is written once, with the first of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from unmelt.errors import UsageError
-from unmelt.train import processes
+from unmelt.train import distributed
+from unmelt.train.atomic_files import checksum, read_tensors, write_tensors
 from unmelt.train.ema import EMA
-from unmelt.train.files import checksum, read_tensors, write_tensors
 from unmelt.train.post_hoc_ema import PowerFunctionEMA
 
 
-class Checkpoint:
-    """The state of these parts.
+class Saved(NamedTuple):
+    """A network whose state is saved.
 
-    power   averages kept beside, if some are
-    keep    how many checkpoints stay
+    Args:
+        network: The network.
+        optimizers: The optimizers that own its parameters; empty if it has none, as a target that follows.
+    """
+
+    network: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer] = ()
+
+
+@final
+class Checkpoint:
+    """Saves and restores the state of a run.
+
+    Args:
+        networks: Every network by name, with its optimizers. The first is the model's.
+        ema: The average of the first network's weights.
+        post_hoc_ema: Its power-function averages, None if the run keeps none.
+        keep: How many checkpoints stay in the folder.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        ema: EMA,
-        optimizers: list[torch.optim.Optimizer],
-        power: PowerFunctionEMA | None = None,
-        keep: int = 2,
+        self, networks: Mapping[str, Saved], ema: EMA, post_hoc_ema: PowerFunctionEMA | None = None, keep: int = 2
     ) -> None:
-        self.network, self.ema, self.optimizers, self.power, self.keep = network, ema, optimizers, power, keep
-        self.named = dict(network.named_parameters())
-        self.owner = {each: one for one in optimizers for group in one.param_groups for each in group["params"]}
+        self.networks, self.ema, self.post_hoc_ema, self.keep = dict(networks), ema, post_hoc_ema, keep
+        self._states: list[_State] = []
+        earlier: set[int] = set()
+        for name, saved in self.networks.items():
+            self._states.append(_State(f"networks.{name}." if self._states else "", saved, earlier))
+            earlier |= {id(value) for value in saved.network.state_dict(keep_vars=True).values()}
 
     def save(self, folder: Path, step: int) -> None:
-        """Write a checkpoint, and only then remove the oldest. Every process must call; the first one writes."""
-        tensors = {name: processes.whole(value).detach() for name, value in self._tensors()}
-        if processes.rank() == 0:
+        """Write a checkpoint, and only then remove the oldest. Every process must call; the first one writes.
+
+        Args:
+            folder: Where checkpoints are; made if it is not there.
+            step: Number of training steps taken.
+
+        Raises:
+            UsageError: If the file cannot be written, as on a full disk. The checkpoints before it are then untouched.
+        """
+        tensors = {name: distributed.full_tensor(value).detach() for name, value in self.tensors()}
+        if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            about = {"step": step, "updates": self.ema.updates, "checksum": checksum(tensors)}
-            write_tensors(folder / f"{step:09d}.safetensors", tensors, {name: str(x) for name, x in about.items()})
+            metadata = {"step": step, "updates": self.ema.updates, "checksum": checksum(tensors)}
+            write_tensors(folder / f"{step:09d}.safetensors", tensors, {name: str(x) for name, x in metadata.items()})
             for old in [*chain(folder)[self.keep :], *folder.glob(".*.safetensors.*")]:  # the latter of a killed run
                 old.unlink()
-        if processes.count() > 1:
+        if distributed.world_size() > 1:
             dist.barrier()
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        yield from ((f"weights.{name}", value) for name, value in self.network.state_dict().items())
-        for (name, parameter), average in zip(self.named.items(), self.ema.average, strict=True):
-            yield f"average.{name}", processes.like(average, parameter)
-            for moment, value in self.owner[parameter].state[parameter].items():
-                yield f"optimizer.{moment}.{name}", value
-        if self.power is not None:
-            yield from ((f"power.{name}", value) for name, value in self.power.named().items())
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The state as (name, tensor) pairs, laid out as the networks are. The same order in every process."""
+        first, *others = self._states
+        yield from first.weights()
+        for (name, parameter), average in zip(first.parameters.items(), self.ema.average, strict=True):
+            yield f"average.{name}", distributed.as_dtensor_like(average, parameter)
+            yield from first.moments(name)
+        if self.post_hoc_ema is not None:
+            yield from ((f"power.{name}", value) for name, value in self.post_hoc_ema.named().items())
+        for state in others:
+            yield from state.weights()
+            for name in state.parameters:
+                yield from state.moments(name)
 
     def load(self, folder: Path, warn: Callable[[str], None] = print) -> int:
-        """Restore the newest checkpoint that is whole; returns the number of steps it had taken.
+        """Restore the newest checkpoint that is whole.
 
-        tell   is told of each that is not. If none is, the newest one's `UsageError` is raised.
+        Args:
+            folder: Where checkpoints are.
+            warn: Called with a message if newer ones were damaged.
+
+        Returns:
+            The number of training steps that it had taken.
+
+        Raises:
+            UsageError: If there is none, or none is whole; then it is about the newest one.
         """
         found = chain(folder)
         if not found:
@@ -82,30 +122,29 @@ class Checkpoint:
         raise errors[0]
 
     def _restore(self, path: Path) -> int:
-        tensors, about = read_tensors(path)
-        if about.get("checksum") != checksum(tensors):
+        tensors, metadata = read_tensors(path)
+        if metadata.get("checksum") != checksum(tensors):
             raise UsageError(
                 f"{path} was damaged after it was written", "the file as it was saved", "a copy of it, or another --out"
             )
         try:
-            weights = self.network.state_dict()
-            if extra := {name for name in tensors if name.startswith("weights.")} - {f"weights.{n}" for n in weights}:
+            first = self._states[0]
+            expected = {f"{state.prefix}weights.{name}" for state in self._states for name in state.weight_names}
+            moments = tuple(f"{state.prefix}optimizer." for state in self._states)
+            stored = {name for name in tensors if name.startswith(("weights.", "networks."))}
+            if extra := {name for name in stored - expected if not name.startswith(moments)}:
                 raise KeyError(min(extra))
-            restored = {name: tensors[f"weights.{name}"] for name in weights}
-            of_optimizer = {name.split(".", 2)[1] for name in tensors if name.startswith("optimizer.")}
-            moments = sorted(of_optimizer)  # a set has another order in every process, and they save them together
-            self.network.load_state_dict({n: processes.placed(v, weights[n]) for n, v in restored.items()})
-            for (name, parameter), average in zip(self.named.items(), self.ema.average, strict=True):
-                average.copy_(processes.local(processes.placed(tensors[f"average.{name}"], parameter)))
-                self.owner[parameter].state[parameter] = {
-                    moment: self._moment(tensors[f"optimizer.{moment}.{name}"], parameter)
-                    for moment in moments
-                    if f"optimizer.{moment}.{name}" in tensors
-                }
-            self.ema.updates = int(about["updates"])
-            if self.power is not None:
-                self.power.restore({name: tensors[f"power.{name}"] for name in self.power.named()}, self.ema.updates)
-            return int(about["step"])
+            if missing := expected - tensors.keys():
+                raise KeyError(min(missing))
+            for (name, parameter), average in zip(first.parameters.items(), self.ema.average, strict=True):
+                average.copy_(distributed.to_local(distributed.distribute_like(tensors[f"average.{name}"], parameter)))
+            for state in self._states:
+                state.restore(tensors)
+            self.ema.updates = int(metadata["updates"])
+            if self.post_hoc_ema is not None:
+                averages = {name: tensors[f"power.{name}"] for name in self.post_hoc_ema.named()}
+                self.post_hoc_ema.restore(averages, self.ema.updates)
+            return int(metadata["step"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"{path} is not a checkpoint of this network ({error})",
@@ -113,10 +152,52 @@ class Checkpoint:
                 "the run's own settings, or another --out",
             ) from None
 
-    def _moment(self, value: Tensor, parameter: Tensor) -> Tensor:
-        return processes.placed(value, parameter) if value.ndim else value
+
+class _State:
+    """One network's weights and moments, under a prefix. `earlier`: ids of the tensors that earlier networks hold."""
+
+    def __init__(self, prefix: str, saved: Saved, earlier: set[int]) -> None:
+        self.prefix, self.network = prefix, saved.network
+        self.parameters = dict(saved.network.named_parameters())
+        values = saved.network.state_dict(keep_vars=True)
+        self.weight_names = [name for name, value in values.items() if id(value) not in earlier]
+        self.owner = {each: one for one in saved.optimizers for group in one.param_groups for each in group["params"]}
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        values = self.network.state_dict()
+        yield from ((f"{self.prefix}weights.{name}", values[name]) for name in self.weight_names)
+
+    def moments(self, name: str) -> Iterator[tuple[str, Tensor]]:
+        parameter = self.parameters[name]
+        if (optimizer := self.owner.get(parameter)) is not None:
+            for moment, value in optimizer.state.get(parameter, {}).items():
+                yield f"{self.prefix}optimizer.{moment}.{name}", value
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        values = self.network.state_dict()
+        found = {name: tensors[f"{self.prefix}weights.{name}"] for name in self.weight_names}
+        own = {name: distributed.distribute_like(value, values[name]) for name, value in found.items()}
+        self.network.load_state_dict({**values, **own})
+        start = f"{self.prefix}optimizer."
+        kinds = {name.removeprefix(start).split(".", 1)[0] for name in tensors if name.startswith(start)}
+        moments = sorted(kinds)  # a set has another order in every process, and they save them together
+        for name, parameter in self.parameters.items():
+            if parameter in self.owner:
+                stored = {moment: tensors.get(f"{start}{moment}.{name}") for moment in moments}
+                self.owner[parameter].state[parameter] = {
+                    moment: distributed.distribute_like(value, parameter) if value.ndim else value
+                    for moment, value in stored.items()
+                    if value is not None
+                }
 
 
 def chain(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, newest first."""
+    """List the checkpoints in a folder.
+
+    Args:
+        folder: Where checkpoints are; it may be empty or not there.
+
+    Returns:
+        Their paths, newest first.
+    """
     return sorted(folder.glob("[0-9]*.safetensors"), reverse=True)

@@ -1,6 +1,6 @@
 """How a run is computed: what changes its speed and its memory, but not what it learns.
 
-A run may be interrupted on one engine and go on with another: any number of processes, parts, or none of it.
+A run may be interrupted with one `Execution` and go on with another: any number of processes or parts, or none of it.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,16 @@ from unmelt.errors import UsageError
 @final
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """
-    accumulate   parts that a batch is worked through in, one after the other, where all of it does not fit
-    recompute    keep only what goes in and out of each block, and work out the rest again for the gradient
-    compile      let torch compile the network: a minute at the start, less for a transformer; faster steps on a GPU
-    shard        with several processes, each keeps a part of weights and optimizer (FSDP2) in place of all of them
+    """Settings of a run that may change at every resumption.
+
+    Args:
+        gradient_accumulation: Parts that a batch is divided into, computed one after the other; 1 is the whole batch.
+        activation_checkpointing: Whether to keep only each block's input and recompute the rest for the gradient.
+        compile: Whether torch compiles the networks: up to a minute at the start, faster steps on a GPU.
+        shard: Whether each of several processes keeps a part of weights and optimizer (FSDP2) instead of all of them.
+
+    Raises:
+        UsageError: If `gradient_accumulation` is not a positive whole number.
     """
 
     gradient_accumulation: int = 1
@@ -31,22 +36,28 @@ class Execution:
     shard: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.gradient_accumulation, bool)
-            or not isinstance(self.gradient_accumulation, int)
-            or self.gradient_accumulation < 1
-        ):
+        count = self.gradient_accumulation
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise UsageError(
-                f"accumulate={self.gradient_accumulation!r}", "a whole number of at least 1", "accumulate=4"
+                f"gradient_accumulation={count!r}", "a whole number of at least 1", "gradient_accumulation=4"
             )
 
     @contextmanager
-    def prepared(self, network: nn.Module) -> Iterator[None]:
-        """Inside, the network is compiled, or recomputes, as asked; afterwards it is as it was."""
-        if self.activation_checkpointing:
-            for block in blocks(network):
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-        compiled = worth_compiling(getattr(network, "backbone", network)) if self.compile else []
+    def prepared(self, *networks: nn.Module) -> Iterator[None]:
+        """Inside, the networks are compiled or checkpoint their activations, as set; afterwards they are as before.
+
+        Args:
+            networks: The networks that are computed with.
+
+        Yields:
+            Nothing.
+        """
+        checkpointed = [block for each in networks for block in blocks(each)] if self.activation_checkpointing else []
+        for block in checkpointed:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        compiled = []
+        if self.compile:
+            compiled = [part for each in networks for part in worth_compiling(getattr(each, "backbone", each))]
         for each in compiled:
             each.compile()
         try:
@@ -54,20 +65,33 @@ class Execution:
         finally:
             for each in compiled:
                 each._compiled_call_impl = None
-            if self.activation_checkpointing:
-                for block in blocks(network):
-                    del block.forward
+            for block in checkpointed:
+                del block.forward
 
 
 def worth_compiling(network: nn.Module) -> list[nn.Module]:
-    """The blocks of a network where all are alike, which are then compiled but once; else the whole of it."""
+    """Find what to compile: blocks that are all alike, which are then compiled only once, or else the whole network.
+
+    Args:
+        network: A network, without its denoiser.
+
+    Returns:
+        Its modules to compile.
+    """
     repeated = blocks(network)
     alike = len({tuple(each.shape for each in block.parameters()) for block in repeated}) == 1
     return repeated if alike else [network]
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """The repeated parts of a network: the members of its lists of modules."""
+    """Find the repeated parts of a network: the members of its lists of modules.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        The blocks, in order; those within a block are not listed.
+    """
     if isinstance(network, nn.ModuleList):
         return list(network)
     return [block for child in network.children() for block in blocks(child)]

@@ -1,14 +1,20 @@
-"""Ctrl-C and SIGTERM, heard between steps: a step is never cut in half, so what is saved then is whole."""
+"""Ctrl-C and SIGTERM, noted and answered between steps: a step is never cut in half, so what is saved is whole."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import final
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@final
 class Interrupt:
-    """While active, the first signal sets `asked`; a second one interrupts at once, as usual."""
+    """A context manager in which the first signal only sets `asked`; a second one interrupts at once, as usual.
+
+    Attributes:
+        asked: The signal that asked the run to stop, None so far.
+    """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
@@ -16,16 +22,20 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         self.before = {}
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+            self.before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise self.outcome()
         self.asked = signal.Signals(number)
 
     def outcome(self) -> BaseException:
-        """What it means once all is saved: Ctrl-C is a KeyboardInterrupt; SIGTERM, here or elsewhere, a good end."""
+        """Return what to raise once all is saved.
+
+        Returns:
+            KeyboardInterrupt for Ctrl-C; SystemExit(0) for SIGTERM, or where another process was told to stop.
+        """
         return KeyboardInterrupt() if self.asked == signal.SIGINT else SystemExit(0)
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a share of its peak: a rise over the first steps, then one of these shapes."""
+"""The learning rate over a run, relative to its peak: a linear warm-up, then one of these shapes."""
 
 import math
 from dataclasses import dataclass
@@ -9,25 +9,43 @@ from unmelt.errors import UsageError
 
 @runtime_checkable
 class LRSchedule(Protocol):
+    """A factor on the peak learning rate for every step."""
+
     def __call__(self, step: int, steps: int) -> float:
-        """The share of step number `step`, counted from 0, of a run of `steps`."""
+        """Compute the factor of one step.
+
+        Args:
+            step: Number of the step, counted from 0.
+            steps: Number of steps of the run.
+
+        Returns:
+            The learning rate relative to its peak, from 0 to 1.
+        """
 
 
-def _check(part: object, warmup: int, *shares: float) -> None:
-    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0 or not all(0 <= x <= 1 for x in shares):
+def _check(part: object, warmup: int, *fractions: float) -> None:
+    whole = isinstance(warmup, int) and not isinstance(warmup, bool)
+    if not whole or warmup < 0 or not all(0 <= x <= 1 for x in fractions):
         raise UsageError(
-            f"{part}", "a whole number of warm-up steps and shares from 0 to 1", f"{type(part).__name__}()"
+            f"{part}", "a whole number of warm-up steps and fractions from 0 to 1", f"{type(part).__name__}()"
         )
 
 
-def _rise(step: int, warmup: int) -> float:
+def _warmed_up(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Falls to 0 as half a cosine: for runs whose length is known."""
+    """Falls to 0 as half a cosine: for runs whose length is known (Loshchilov and Hutter, 2017).
+
+    Args:
+        warmup: Steps of linear warm-up.
+
+    Raises:
+        UsageError: If `warmup` is not a whole number of at least 0.
+    """
 
     warmup: int = 100
 
@@ -36,7 +54,7 @@ class Cosine:
 
     def __call__(self, step: int, steps: int) -> float:
         if step < self.warmup:
-            return _rise(step, self.warmup)
+            return _warmed_up(step, self.warmup)
         done = (step - self.warmup) / max(1, steps - self.warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
@@ -44,9 +62,16 @@ class Cosine:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Trapezoid:
-    """Stays at its peak and falls to 0 in a line over the last `fall` of the run (Hägele et al., 2024).
+    """Warm-up, constant, then linear decay to 0 (Hägele et al., 2024, "Scaling Laws Beyond Fixed Training Durations").
 
-    A longer run is the same run up to the fall, so that a run can be made longer after the fact.
+    A longer run equals the shorter one up to the decay, so that a run can be extended afterwards.
+
+    Args:
+        warmup: Steps of linear warm-up.
+        fall: Fraction of the run, at its end, over which the rate decays.
+
+    Raises:
+        UsageError: If `warmup` is not a whole number of at least 0, or `fall` is not from 0 to 1.
     """
 
     warmup: int = 100
@@ -57,13 +82,23 @@ class Trapezoid:
 
     def __call__(self, step: int, steps: int) -> float:
         left = (steps - step) / (self.fall * steps) if self.fall else 1.0
-        return min(_rise(step, self.warmup), left, 1.0)
+        return min(_warmed_up(step, self.warmup), left, 1.0)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class InverseRoot:
-    """Falls as 1 / sqrt(step) after `hold` steps, for ever: averages do what a fall would (Karras et al., 2024)."""
+    """Constant for `hold` steps, then 1 / sqrt(step): for runs without an end, with averages in place of a decay.
+
+    Karras et al., 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models".
+
+    Args:
+        warmup: Steps of linear warm-up.
+        hold: Steps before the rate starts to fall.
+
+    Raises:
+        UsageError: If one of them is not a whole number of at least 0.
+    """
 
     warmup: int = 100
     hold: int = 10_000
@@ -73,4 +108,4 @@ class InverseRoot:
         _check(self, self.hold)
 
     def __call__(self, step: int, steps: int) -> float:
-        return _rise(step, self.warmup) * math.sqrt(self.hold / max(step, self.hold, 1))
+        return _warmed_up(step, self.warmup) * math.sqrt(self.hold / max(step, self.hold, 1))

@@ -1,10 +1,10 @@
-"""What a run says about itself while it learns: `metrics.jsonl`, a progress bar, and whoever else watches."""
+"""The log of a run: `metrics.jsonl`, a progress bar, and the loggers that it is reported to."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,22 +15,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unmelt.device import peak_memory
 from unmelt.errors import UsageError
-from unmelt.train.files import write
+from unmelt.train.atomic_files import write
+from unmelt.train.event import Event
 from unmelt.train.logger import Logger
 
 FIELDS = ("step", "loss", "lr", "rows_per_second", "seconds", "skipped", "memory")
-"""What a line of metrics.jsonl holds; and `held_out`, the loss on data kept aside, where it was looked at."""
+"""Fields of every line of metrics.jsonl. Some lines have `held_out`, and `loss/NAME` for each further network."""
 
-SPOKEN_EVERY = 10.0
-"""Seconds between lines where there is no terminal to draw a bar on."""
+PRINT_EVERY = 10.0
+"""Seconds between printed lines where there is no terminal for a progress bar."""
 
 
 class MetricsLog:
-    """Told of every stretch of training; a context manager around the run.
+    """The log of a run, a context manager around it: rates are measured from its start.
 
-    path    the metrics.jsonl to append to, one JSON object a line; None to keep nothing
-    done    steps already taken: later lines of an earlier, interrupted run are dropped
-    watch   who else is told
+    Args:
+        path: The metrics.jsonl to append to, one JSON object per line; None writes no file.
+        done: Training steps already taken. Later lines, of a run that was killed, are dropped.
+        steps: Training steps in all.
+        batch: Rows per step.
+        quiet: Whether to print nothing.
+        loggers: Loggers that receive the same numbers. They are closed with the log.
+        device: Device whose peak memory is reported.
+
+    Raises:
+        UsageError: If the file is damaged other than in its last line.
     """
 
     def __init__(
@@ -43,13 +52,14 @@ class MetricsLog:
         loggers: Sequence[Logger] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        self.path, self.done, self.batch, self.loggers, self.device = path, done, batch, loggers, torch.device(device)
+        self.path, self.done, self.steps, self.batch = path, done, steps, batch
+        self.quiet, self.loggers, self.device = quiet, loggers, torch.device(device)
         self.console = Console(stderr=True, quiet=quiet)
         self.seconds = 0.0
         if path is not None:
-            kept = [line for line in read_metrics(path) if line["step"] <= done]
-            write(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-            self.seconds = kept[-1]["seconds"] if kept else 0.0
+            lines = [line for line in read_metrics(path) if line["step"] <= done]
+            write(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+            self.seconds = lines[-1]["seconds"] if lines else 0.0
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -65,36 +75,71 @@ class MetricsLog:
 
     def __enter__(self) -> MetricsLog:
         self.bar.start()
-        self.since = self.spoken = time.perf_counter()
+        self.since = self.printed = time.perf_counter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        for one in self.loggers:
-            one.close()
+        for logger in self.loggers:
+            logger.close()
 
-    def add(self, step: int, loss: float, lr: float, skipped: int = 0, held_out: float | None = None) -> None:
-        """The mean loss of the steps since the last call, up to `step`; how many of them were left out; and what the
-        averaged weights lose on held-out data, if that was looked at."""
+    def add(
+        self,
+        step: int,
+        loss: float,
+        lr: float,
+        skipped: int = 0,
+        held_out: float | None = None,
+        losses: Mapping[str, float] | None = None,
+    ) -> None:
+        """Append one line about the steps since the last call.
+
+        Args:
+            step: Number of training steps taken so far.
+            loss: Mean training loss over these steps.
+            lr: Learning rate of the last of them.
+            skipped: How many of them were left out because their gradients were not finite.
+            held_out: Loss of the averaged weights on held-out data, None where it was not evaluated.
+            losses: Mean losses of further networks, as `loss/NAME`.
+
+        Raises:
+            UsageError: If the file cannot be written, as on a full disk.
+        """
         now = time.perf_counter()
         rate = (step - self.done) * self.batch / max(now - self.since, 1e-9)
         self.seconds += now - self.since
         self.since, self.done = now, step
         line = dict(zip(FIELDS, (step, loss, lr, rate, self.seconds, skipped, peak_memory(self.device)), strict=True))
-        line |= {} if held_out is None else {"held_out": held_out}
+        line |= ({} if held_out is None else {"held_out": held_out}) | dict(losses or {})
         if self.path is not None:
             self._append(json.dumps(line) + "\n", self.path)
-        for one in self.loggers:
-            one.scalars(step, {name: value for name, value in line.items() if name != "step"})
+        for logger in self.loggers:
+            logger.scalars(step, {name: value for name, value in line.items() if name != "step"})
         if skipped:
-            self.console.print(f"{skipped} of the steps up to {step} left out: their gradients were not finite")
+            self.console.print(f"{skipped} of the steps up to {step} were skipped: their gradients were not finite")
         self.bar.update(self.task, completed=step, loss=loss, rate=rate, memory=line["memory"] / 1e9)
-        if self.bar.disable and (now - self.spoken > SPOKEN_EVERY or step == self.bar.tasks[0].total):
-            self.spoken = now
-            aside = "" if held_out is None else f"  held out {held_out:.4f}"
-            self.console.print(f"step {step}  loss {loss:.4f}{aside}  {rate:,.0f} rows/s", highlight=False)
+        if self.bar.disable and (now - self.printed > PRINT_EVERY or step == self.bar.tasks[0].total):
+            self.printed = now
+            extra = "" if held_out is None else f"  held out {held_out:.4f}"
+            self.console.print(f"step {step}  loss {loss:.4f}{extra}  {rate:,.0f} rows/s", highlight=False)
+
+    def add_event(self, event: Event) -> None:
+        """Append the line of a log event.
+
+        Args:
+            event: An event of kind "log".
+        """
+        numbers = event.numbers
+        self.add(
+            event.step,
+            numbers["loss"],
+            numbers["lr"],
+            int(numbers["skipped"]),
+            numbers.get("held_out"),
+            {name: value for name, value in numbers.items() if name.startswith("loss/")},
+        )
 
     @staticmethod
     def _append(text: str, path: Path) -> None:
@@ -110,14 +155,25 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
+    """Read a metrics.jsonl. A last line cut short by a crash is left out.
+
+    Args:
+        path: The file; one that is not there has no lines.
+
+    Returns:
+        One dict per line, with `FIELDS`, and `held_out` and `loss/NAME` where the line has them.
+
+    Raises:
+        UsageError: If any other line is damaged.
+    """
     if not path.exists():
         return []
     lines, texts = [], path.read_bytes().splitlines()
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-            lines.append({name: line[name] for name in (*FIELDS, *({"held_out"} & line.keys()))})
+            optional = [name for name in line if name == "held_out" or name.startswith("loss/")]
+            lines.append({name: line[name] for name in (*FIELDS, *optional)})
         except (ValueError, KeyError, TypeError, AttributeError):
             if number < len(texts):
                 raise UsageError(

@@ -1,32 +1,42 @@
-"""Two power-function averages kept beside the weights, in snapshots, from which any other is made after training.
+"""Power-function averages kept beside the weights, in snapshots, from which any other is made after training.
 
-What is kept is in `averages/` of the run folder: one file each `snapshot_every` steps, with both averages, whole and in
-float32. The mathematics is in `profile`.
+`averages/` of the run folder has one file each `snapshot_every` steps, with averages of two EMA stds, whole and in
+float32. The mathematics is in `ema_profile`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.train import processes
-from unmelt.train.ema_profile import EMAProfile, power_of, share, solve_coefficients
-from unmelt.train.files import checksum, read_metadata, read_tensors, write_tensors
+from unmelt.train import distributed
+from unmelt.train.atomic_files import checksum, read_metadata, read_tensors, write_tensors
+from unmelt.train.ema_profile import EMAProfile, newest_weight, solve_coefficients, std_to_power
 
 STDS = (0.05, 0.1)
-"""Of the two that are kept: between and around them all that is useful can be made (Karras et al., 2024)."""
+"""EMA stds of the two averages that are kept: all useful ones can be combined from them (Karras et al., 2024)."""
 
-MOST_OFF = 0.1
-"""An average that is farther than this from the one that was asked for is not given out as it."""
+LARGEST_ERROR = 0.1
+"""An average whose profile has a larger error than this is refused."""
 
 
+@final
 class PowerFunctionEMA:
-    """Averages of these lengths, kept beside some tensors; of shards, each process keeps its own."""
+    """Averages of several EMA stds, kept beside some tensors. Of shards, each process averages its own.
+
+    Args:
+        weights: Tensors by name; they are shared with the network, which is trained in place.
+        stds: EMA std of each average, relative to the run's length.
+
+    Attributes:
+        averages: For each std, the average of each tensor.
+        updates: Number of updates so far.
+    """
 
     def __init__(self, weights: Mapping[str, Tensor], stds: Iterable[float] = STDS) -> None:
         self.weights, self.updates = dict(weights), 0
@@ -34,44 +44,63 @@ class PowerFunctionEMA:
         self.averages = [[weight.clone() for weight in self._newest()] for _ in self.stds]
 
     def _newest(self) -> list[Tensor]:
-        return [processes.local(weight.detach()) for weight in self.weights.values()]
+        return [distributed.to_local(weight.detach()) for weight in self.weights.values()]
 
     @torch.no_grad()
     def update(self) -> None:
+        """Move every average towards the weights as they are now."""
         self.updates += 1
         for std, average in zip(self.stds, self.averages, strict=True):
-            torch._foreach_lerp_(average, self._newest(), share(power_of(std), self.updates))
+            torch._foreach_lerp_(average, self._newest(), newest_weight(std_to_power(std), self.updates))
 
     def named(self) -> dict[str, Tensor]:
-        """Each average of each tensor by name, laid out as that tensor is."""
+        """Name each average of each tensor.
+
+        Returns:
+            Averages by `STD/NAME`, sharded as their tensors are.
+        """
         return {
-            f"{std:g}/{name}": processes.like(part, weight)
+            f"{std:g}/{name}": distributed.as_dtensor_like(part, weight)
             for std, average in zip(self.stds, self.averages, strict=True)
             for (name, weight), part in zip(self.weights.items(), average, strict=True)
         }
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], updates: int) -> None:
-        """Go on from averages as `named` has them, whole."""
+        """Go on from saved averages.
+
+        Args:
+            tensors: Whole averages by name, as in `named`.
+            updates: Number of updates that they had.
+        """
         for std, average in zip(self.stds, self.averages, strict=True):
             for (name, weight), part in zip(self.weights.items(), average, strict=True):
-                part.copy_(processes.local(processes.placed(tensors[f"{std:g}/{name}"], weight)))
+                part.copy_(distributed.to_local(distributed.distribute_like(tensors[f"{std:g}/{name}"], weight)))
         self.updates = updates
 
     def save(self, folder: Path) -> None:
-        """Write a snapshot. Every process must call; the first one writes."""
-        tensors = {name: processes.whole(value) for name, value in self.named().items()}
-        if processes.rank() == 0:
+        """Write a snapshot. Every process must call; the first one writes.
+
+        Args:
+            folder: Where snapshots are; made if it is not there.
+
+        Raises:
+            UsageError: If the file cannot be written.
+        """
+        tensors = {name: distributed.full_tensor(value) for name, value in self.named().items()}
+        if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            about = {"lengths": " ".join(f"{std:g}" for std in self.stds), "checksum": checksum(tensors)}
-            write_tensors(folder / f"{self.updates:09d}.safetensors", tensors, about)
+            metadata = {"lengths": " ".join(f"{std:g}" for std in self.stds), "checksum": checksum(tensors)}
+            write_tensors(folder / f"{self.updates:09d}.safetensors", tensors, metadata)
 
 
-class Averaged(NamedTuple):
-    """An average that was made after training.
+class ReconstructedEMA(NamedTuple):
+    """An average of the weights, made after training.
 
-    steps   that it is over
-    error   how far its profile is from the one that was asked for, root mean square, as a share of that
+    Args:
+        tensors: The averaged weights by name.
+        steps: Number of steps that it is over.
+        error: Root mean square error of its profile, relative to the profile that was asked for.
     """
 
     tensors: dict[str, Tensor]
@@ -79,66 +108,79 @@ class Averaged(NamedTuple):
     error: float
 
 
-def averaged(folder: Path, std: float, steps: int | None = None, warn: Callable[[str], None] = print) -> Averaged:
-    """The average of this length up to some snapshot, the last one if not given, from all that there are.
+def reconstruct_ema(
+    folder: Path, std: float, steps: int | None = None, warn: Callable[[str], None] = print
+) -> ReconstructedEMA:
+    """Combine the snapshots of a run to the average of one EMA std.
 
-    warn   is told of snapshots that are damaged, which are done without
+    Args:
+        folder: Where snapshots are.
+        std: EMA std of the average, relative to the length of the run: 0.05 follows the last weights closely.
+        steps: Number of steps that it is over, those of a snapshot; None is the last one.
+        warn: Called with a message for each snapshot that is damaged. They are left out.
+
+    Returns:
+        The average.
+
+    Raises:
+        UsageError: If there are no snapshots, none has that number of steps, the std is out of its range, or the
+            snapshots cannot be combined to its profile.
     """
-    power, lost = power_of(std), set[Path]()
+    power, damaged = std_to_power(std), set[Path]()
     while True:
-        kept = _kept(folder, lost, warn)
-        if not kept:
+        stored = _stored(folder, damaged, warn)
+        if not stored:
             raise UsageError(
                 f"no snapshots in {folder}",
-                "those of a run that kept some",
+                "those of a run with snapshot_every",
                 "unmelt train images --folder faces --snapshot-every 1000 --out runs/faces",
             )
-        ends = {profile.steps for *_, profile in kept}  # between two, no mix breaks off as a profile does
-        wanted = EMAProfile(power, max(ends) if steps is None else steps)
-        if wanted.steps not in ends:
-            near = min(ends, key=lambda end: abs(end - wanted.steps))
-            raise UsageError(f"steps={steps}, without a whole snapshot", "one that there is of", f"steps={near}")
-        found = solve_coefficients([profile for *_, profile in kept], wanted)
-        if found.error > MOST_OFF:
+        ends = {profile.steps for *_, profile in stored}  # a profile that ends between two cannot be combined
+        target = EMAProfile(power, max(ends) if steps is None else steps)
+        if target.steps not in ends:
+            near = min(ends, key=lambda end: abs(end - target.steps))
+            raise UsageError(f"steps={steps}, without a whole snapshot", "the steps of a snapshot", f"steps={near}")
+        found = solve_coefficients([profile for *_, profile in stored], target)
+        if found.error > LARGEST_ERROR:
             raise UsageError(
-                f"an average of length {std:g} over {wanted.steps} steps",
-                f"one that these snapshots tell more of; this would be off by {100 * found.error:.0f} %",
-                "a length nearer to 0.05 and 0.1, or a run with a smaller snapshot_every",
+                f"an EMA std of {std:g} over {target.steps} steps",
+                f"one nearer to those stored; these snapshots give it with an error of {100 * found.error:.0f} %",
+                "a value nearer to 0.05 and 0.1, or a run with a smaller snapshot_every",
             )
-        shares: dict[Path, dict[str, float]] = {}
-        for (path, name, _), part in zip(kept, found.coefficients, strict=True):
-            shares.setdefault(path, {})[name] = part
-        tensors = _sum(shares, lost, warn)
+        coefficients: dict[Path, dict[str, float]] = {}
+        for (path, name, _), coefficient in zip(stored, found.coefficients, strict=True):
+            coefficients.setdefault(path, {})[name] = coefficient
+        tensors = _sum(coefficients, damaged, warn)
         if tensors is not None:
-            return Averaged(tensors, wanted.steps, found.error)
+            return ReconstructedEMA(tensors, target.steps, found.error)
 
 
-def _kept(folder: Path, lost: set[Path], warn: Callable[[str], None]) -> list[tuple[Path, str, EMAProfile]]:
-    """(file, length as it is called there, profile) of every average that is not known to be lost."""
+def _stored(folder: Path, damaged: set[Path], warn: Callable[[str], None]) -> list[tuple[Path, str, EMAProfile]]:
+    """(file, std as it is written there, profile) of every average that is not known to be damaged."""
     found = []
     for path in sorted(folder.glob("[0-9]*.safetensors")):
-        if path in lost:
+        if path in damaged:
             continue
         try:
             names = read_metadata(path).get("lengths", "").split()
         except UsageError as error:
-            lost.add(path)
-            warn(f"{error.given}; done without it")
+            damaged.add(path)
+            warn(f"{error.given}; left out")
             continue
-        found += [(path, name, EMAProfile(power_of(float(name)), int(path.stem))) for name in names]
+        found += [(path, name, EMAProfile(std_to_power(float(name)), int(path.stem))) for name in names]
     return found
 
 
 def _sum(
-    shares: Mapping[Path, Mapping[str, float]], lost: set[Path], warn: Callable[[str], None]
+    coefficients: Mapping[Path, Mapping[str, float]], damaged: set[Path], warn: Callable[[str], None]
 ) -> dict[str, Tensor] | None:
-    """The sum in float64, rounded once; None if a file turns out to be damaged, which is then among the lost."""
+    """The sum in float64, rounded once; None if a file turns out to be damaged, which is then added to `damaged`."""
     total: dict[str, Tensor] = {}
-    for path, parts in shares.items():
-        tensors, about = read_tensors(path)
-        if about.get("checksum") != checksum(tensors):
-            warn(f"{path} was damaged after it was written; done without it")
-            lost.add(path)
+    for path, parts in coefficients.items():
+        tensors, metadata = read_tensors(path)
+        if metadata.get("checksum") != checksum(tensors):
+            warn(f"{path} was damaged after it was written; left out")
+            damaged.add(path)
             return None
         for each, value in tensors.items():
             std, _, name = each.partition("/")

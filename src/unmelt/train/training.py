@@ -1,4 +1,4 @@
-"""What a network learns by: the numbers that make a run the run it is, and nothing else."""
+"""What a run learns by: every setting that changes its result, and none that does not (see `Execution`)."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,25 @@ from unmelt.train.optimizer import AdamW, Optimizer
 @final
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """
-    steps           optimizer steps in all
-    batch           rows a step, whatever they are spread over
-    lr              peak learning rate
-    lr_schedule            its course over the run
-    optimizer       how gradients become steps
-    clip            largest norm of the gradient; longer ones are scaled down to it
-    ema             decay of the averaged weights, which are the ones that are saved and sampled
-    precision       what matrix products are computed in, "auto" being bfloat16 where the device has it; weights stay
-                    float32
-    seed            of the order of the data, the noise and the first weights
-    save_every      steps between checkpoints; an interrupted run goes on from where it stopped
-    picture_every   steps between sample pictures, and looks at what is held out; 0 for none
-    snapshot_every  steps between snapshots of two averages over the run, from which one of any length can be made
-                    afterwards (`Model.averaged`): each as large as the weights; 0 for none
+    """Settings of a run. They are written into the run folder, and a resumed run must have the same.
+
+    Args:
+        steps: Training steps in all. The only setting that may grow when a run is resumed.
+        batch: Rows per step, over all processes and parts together.
+        lr: Peak learning rate.
+        lr_schedule: Factor on the peak learning rate at every step.
+        optimizer: How gradients become updates.
+        clip: Largest norm of a network's gradient; a larger one is scaled down to it.
+        ema: Largest decay per step of the averaged weights, which are the ones that are saved and sampled.
+        precision: Precision of matrix products. "auto" is bfloat16 where the device has it. Weights stay in float32.
+        seed: Seed of the order of the data, of the noise and of the initial weights.
+        save_every: Steps between checkpoints; an interrupted run goes on from where it stopped.
+        picture_every: Steps between previews, sample pictures with the loss on held-out data; 0 is none.
+        snapshot_every: Steps between snapshots of the power-function averages, from which an average of any EMA std can
+            be made after training (`Model.averaged`); each holds two copies of the weights. 0 is none.
+
+    Raises:
+        UsageError: If a number is out of its range or the precision is unknown.
     """
 
     steps: int
@@ -57,5 +61,12 @@ class Training:
             raise UsageError(f"precision={self.precision!r}", "auto, float32 or bfloat16", "precision='bfloat16'")
 
     def lr_at(self, step: int) -> float:
-        """Learning rate of step number `step`, counted from 0."""
+        """Compute the learning rate of one step.
+
+        Args:
+            step: Number of the step, counted from 0.
+
+        Returns:
+            The learning rate, before a phase's own factor.
+        """
         return self.lr * self.lr_schedule(step, self.steps)

@@ -4,8 +4,8 @@
 # ///
 """Melting.
 
-Take anything that has a shape and mix it with noise, a little more at every moment. At t = 0 it is data, at t = 1 it is
-noise, and in between everything that generates is decided. Drag t and watch four kinds of data dissolve in step.
+Take any data and mix it with noise, a little more at every moment. At t = 0 it is data, at t = 1 it is noise, and
+everything a generative model does happens in between. Drag t and watch four kinds of data melt together.
 """
 
 import marimo
@@ -47,8 +47,8 @@ def _():
 def _():
     mo.md(r"""
     Everything on this page is one line: $x_t = \alpha(t)\,x_0 + \sigma(t)\,\text{noise}$. A **schedule** says how fast
-    the signal $\alpha$ fades and the noise $\sigma$ grows. It sets the pace and nothing else: two schedules pass through
-    the same mixtures at different times. (On variance exploding, the signal stays and the noise outgrows it. Where
+    the signal $\alpha$ fades and the noise $\sigma$ grows. It sets the pace and nothing else: up to a scale, two schedules
+    pass through the same mixtures at different times. (Variance exploding keeps the signal and lets the noise grow. Where
     $\alpha^2 + \sigma^2 = 1$, DDPM writes $\bar\alpha$ for $\alpha^2$: then $\alpha = \sqrt{\bar\alpha}$ and
     $\sigma = \sqrt{1 - \bar\alpha}$.)
     """)
@@ -76,7 +76,7 @@ def _(highest, noise_level, signal, time, times):
         [
             vector.Line(times, signal, vector.BLUE, name="signal α"),
             vector.Line(times, noise_level, vector.ORANGE, dashed=True, name="noise σ"),
-            vector.Rule(time.value),
+            vector.VerticalLine(time.value),
         ],
         alt=f"Signal and noise against time; the slider stands at t = {time.value}",
     )
@@ -89,7 +89,7 @@ def _():
     mo.md("""
     ## Two modes on a line
 
-    Half of these points came from −2, half from +2. As they melt, the modes move together and blur into one another.
+    Half of these points started near −2, half near +2. As they melt, the two modes move together and blur into one.
     The curve is the exact density, not a fit.
     """)
     return
@@ -129,7 +129,7 @@ def _(POINTS, at, line_labels, line_noise, line_x0, process, time, two):
     line_picture = vector.draw(
         vector.Axes(x=(-reach, reach), y=(0, 1.15 * max(density.max().item(), counts.max().item())), height=260),
         [
-            vector.Steps(edges, counts, vector.BLUE, name="2,000 points"),
+            vector.Histogram(edges, counts, vector.BLUE, name="2,000 points"),
             vector.Line(grid_x, density, vector.INK, name="exact density"),
         ],
         alt=f"Histogram of two melting modes at t = {time.value}, and their exact density",
@@ -143,8 +143,8 @@ def _():
     mo.md("""
     ## A ring of six clusters
 
-    The same in the plane: 2,000 points, one colour for each cluster. The colours last longer than the eye can tell the
-    clusters apart.
+    The same in the plane: 2,000 points, one colour for each cluster. The colours still show the clusters when their
+    shapes can no longer be told apart.
     """)
     return
 
@@ -191,8 +191,8 @@ def _():
     mo.md("""
     ## Real digits
 
-    An image is a point too, in 64 dimensions here. The noise is the same at every t, only louder, so that you can follow
-    one digit all the way. (Shown at the size of data, whatever the schedule makes of it.)
+    An image is a point too, here in 64 dimensions. The noise is the same at every t, only stronger, so that you can
+    follow one digit all the way. (Each picture is rescaled to the size of the data, whatever the schedule.)
     """)
     return
 
@@ -222,8 +222,8 @@ def _():
     mo.md("""
     ## Text
 
-    Letters have no halfway, so text melts another way: at some moment each letter becomes a mask, and says so. What is
-    left of the text at t is a share α(t) of its letters. The way back, from masks to text, is chapter 7.
+    There is nothing halfway between two letters, so text melts differently: at some moment each letter is replaced by a
+    mask. At time t a share α(t) of the letters is left. The way back, from masks to text, is chapter 7.
     """)
     return
 

@@ -4,8 +4,8 @@
 # ///
 """The score.
 
-At every noise level there is an arrow at every point that says which way data are denser: the score. Follow it and you
-are home. On a ring of six clusters it is known exactly, so drop a point and watch.
+At every noise level, every point has an arrow that shows where data are denser: the score. Follow the arrows and you
+arrive at the data. On a ring of six clusters the score is known exactly, so drop a point and watch.
 """
 
 import marimo
@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.pad import Pad
+    from unmelt.lab.drawing_pad import Pad
     from unmelt.picture import vector
 
 
@@ -71,12 +71,12 @@ def _(frame):
 
 @app.cell(hide_code=True)
 def _(level, pad, walk):
-    _told = mo.md("""
-    Clusters are where arrows end. With little noise each point belongs to its nearest cluster; with much noise all arrows
-    point to the middle of everything, since from far away the ring is one blob. A walk home starts with the big picture
-    and decides late. **Click anywhere in the picture, or use the arrow keys.**
+    _text = mo.md("""
+    The arrows lead to the clusters. At low noise each point belongs to its nearest cluster; at high noise all arrows point
+    to the centre, because from far away the ring is one blob. So a walk home first finds the ring as a whole, and chooses
+    its cluster late. **Click anywhere in the picture, or use the arrow keys.**
     """)
-    mo.vstack([_told, level, walk, pad])
+    mo.vstack([_text, level, walk, pad])
     return
 
 
@@ -91,7 +91,7 @@ def _(level, pad, ring, walk, when):
         um.sampler.walk(
             ring,
             sampler,
-            sampler.init(ring, start.expand(rows, 2), here, um.rng.Rows.of(1, rows)),
+            sampler.init(ring, start.expand(rows, 2), here, um.rng.RowSeeds.of(1, rows)),
             [stop.expand(rows) for stop in stops],
         )
     )
@@ -104,7 +104,7 @@ def _(level, pad, ring, walk, when):
 @app.cell(hide_code=True)
 def _(frame, level, pad, paths, places, ring, when):
     score = ring.score(places, when(level.value, len(places)))
-    # σ times the score is of the size of σ-sized steps; long arrows are cut, so that they do not cross.
+    # σ times the score has the size of a step of length σ; long arrows are cut so that they do not cross.
     arrows = level.value * score
     arrows = arrows * (0.42 / arrows.norm(dim=1, keepdim=True).clamp_min(0.42))
     pad.widget.picture = vector.draw(
@@ -113,7 +113,7 @@ def _(frame, level, pad, paths, places, ring, when):
             vector.Arrows(places, arrows, vector.BLUE, name="σ × score, long arrows cut"),
             vector.Dots(ring.means, vector.GREEN, 9.0, name="clusters"),
             vector.Paths(paths, vector.RED, 2.0, 0.9, name="the walk home"),
-            vector.Walkers(paths, vector.RED),
+            vector.MovingDots(paths, vector.RED),
         ],
         alt=f"Arrows of the score over the ring at noise {level.value}, and a point that walks home along them",
     )
@@ -124,8 +124,8 @@ def _(frame, level, pad, paths, places, ring, when):
 def _(home, nearest, ring):
     _ends = ", ".join(f"({x:.2f}, {y:.2f})" for x, y in home.tolist())
     mo.md(
-        f"Arrived at {_ends}: {nearest.values.max():.2f} from the middle of a cluster at most, where clusters have a "
-        f"standard deviation of {ring.spread[0, 0].sqrt():.2f}."
+        f"Arrived at {_ends}: at most {nearest.values.max():.2f} from the centre of a cluster. Clusters have a standard "
+        f"deviation of {ring.spread[0, 0].sqrt():.2f}."
     )
     return
 
@@ -135,13 +135,13 @@ def _():
     mo.md(r"""
     ## Score, noise and belief are one thing
 
-    A network may be taught to guess the noise in $x_t$, the clean $x_0$, or the score. Each is a line of algebra away
-    from the others: with $x_t = x_0 + \sigma\,\text{noise}$ here,
+    A network can be trained to predict the noise in $x_t$, the clean $x_0$, or the score. One line of algebra turns each
+    into the others. With $x_t = x_0 + \sigma\,\text{noise}$, as here,
 
     $$\nabla \log p_\sigma(x) = -\frac{\text{noise}}{\sigma} = \frac{E[x_0 \mid x] - x}{\sigma^2}.$$
 
-    Here it is at your point, in numbers: the gradient of the exact log-density (by automatic differentiation), and the
-    score that the belief stands for.
+    The table shows it at your point: the gradient of the exact log-density (by automatic differentiation), and the score
+    computed from the belief $E[x_0 \mid x]$.
     """)
     return
 
@@ -169,9 +169,9 @@ def _():
     mo.md(r"""
     ## Annealed Langevin, live
 
-    Before solvers there was this: stand at a noise level, take many small steps along the score with a kick of noise
-    each, then go on to the next lower level. At one level alone, points cannot find the other clusters; annealing is what
-    makes it work. Watch 400 points.
+    Before there were solvers, samples were drawn like this: stay at one noise level, take many small steps along the
+    score with a little noise added to each, then go on to the next lower level. At one level alone, points cannot reach
+    the other clusters; annealing is what makes it work. Watch 400 points.
     """)
     return
 
@@ -197,7 +197,7 @@ def _(again, frame, levels, ring, size, walks):
         grid=um.grid.log_snr(levels.value, sigma_min=0.05, sigma_max=5.0),
         seed=0,
     )
-    for _number, langevin in enumerate(_frames):  # each is shown as it comes
+    for _number, langevin in enumerate(_frames):  # each frame is shown as it is computed
         _sigma = ring.process.level(langevin.t).sigma[0].item()
         mo.output.replace(
             mo.Html(

@@ -4,7 +4,7 @@
 # ///
 """Learning it.
 
-Nobody hands you the score of real data, but a network can learn it from examples alone: melt a point, ask where it came
+The score of real data is not known, but a network can learn it from examples alone: melt a point, ask where it came
 from, and take the average of the answers. Train one here, on the ring and then on whatever you draw.
 """
 
@@ -22,7 +22,7 @@ with app.setup:
     import unmelt as um
     from unmelt import lab
     from unmelt.denoiser import Mixture, Network
-    from unmelt.lab.pad import Pad
+    from unmelt.lab.drawing_pad import Pad
     from unmelt.picture import vector
 
 
@@ -35,9 +35,9 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    The whole of training is one sentence. Draw a clean point $x_0$, a time $t$ and some noise; show the network
+    Training fits into one sentence. Draw a clean point $x_0$, a time $t$ and some noise; show the network
     $x_t = x_0 + \sigma(t)\,\text{noise}$; let it guess $x_0$; make the square of its error small. Many clean points could
-    have become the same $x_t$, so the best guess is their mean, $E[x_0 \mid x_t]$, and the mean is the score
+    have become the same $x_t$, so the best guess is their mean, $E[x_0 \mid x_t]$, and that mean gives the score
     (chapter 2).
     """)
     return
@@ -61,10 +61,10 @@ def _():
         denoiser = Network(backbone, process, um.prediction.Preconditioned(1.5), (2,), data_sd=1.5)
         objective = um.objective.Regression(
             times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-0.6, sd=1.3)),
-            weight=um.objective.EDM(1.5),
+            weight=um.objective.EDMWeight(1.5),
         )
         training = um.train.Training(steps=steps, batch=256, lr=5e-3, ema=0.98)
-        trainer = um.train.Trainer(denoiser, um.data.Arrays(points), None, objective, training)
+        trainer = um.train.Trainer(um.train.ObjectiveStep(denoiser, objective), um.data.Arrays(points), None, training)
         losses = []
         while trainer.done < steps:
             losses.append(trainer.step().item())
@@ -76,7 +76,7 @@ def _():
 
     @torch.no_grad()
     def fields(denoiser, truth, sigma):
-        """Arrows from each place to what is believed, in units of σ: learned, exact; and how far apart they are."""
+        """Arrows from each place to the believed x_0, in units of σ: learned, exact; and their root mean square distance."""
         t = when(sigma, len(places))
         both = [(each(places.float(), t).mean.double() - places) / sigma for each in (denoiser, truth)]
         x0 = truth.sample(2000, um.rng.Stream(7), torch.float64)
@@ -91,7 +91,7 @@ def _():
         return (*both, gaps.item() / sigma)
 
     def arrows(vectors):
-        """Short enough not to cross."""
+        """The arrows, shortened so that they do not cross."""
         return vectors * (0.5 / vectors.norm(dim=1, keepdim=True).clamp_min(0.5))
 
     def shown(done, losses, denoiser, truth, sigma):
@@ -141,8 +141,8 @@ def _(process):
             mo.md("""
             ## The ring
 
-            Grey arrows are the truth, red ones what the network has learned so far. Try a narrow network, or few steps:
-            the arrows straighten far from the data first, where they are simple, and last between the clusters.
+            Grey arrows are exact, red ones are what the network has learned so far. Try a narrow network, or few steps:
+            the arrows become right far from the data first, where the field is simple, and between the clusters last.
             """),
             ring_steps,
             ring_width,
@@ -180,8 +180,8 @@ def _(fields, frame, ring, ring_learned, ring_points, sigma):
     _, _, ring_apart = fields(ring_learned, ring, sigma.value)
     _sampler, _grid = um.sampler.default_sampler(20)
     ring_made = um.sample(ring_learned, rows=1000, sampler=_sampler, grid=_grid, seed=0)
-    ring_energy = um.metric.energy(ring_made, ring.sample(1000, um.rng.Stream(1)))
-    ring_floor = um.metric.energy(ring_points[:1000], ring.sample(1000, um.rng.Stream(1)))
+    ring_energy = um.metric.energy_distance(ring_made, ring.sample(1000, um.rng.Stream(1)))
+    ring_floor = um.metric.energy_distance(ring_points[:1000], ring.sample(1000, um.rng.Stream(1)))
     mo.vstack(
         [
             mo.Html(
@@ -217,7 +217,7 @@ def _(fields, frame, ring, ring_learned, ring_points, sigma):
 
 @app.cell(hide_code=True)
 def _(frame):
-    # Something to begin with: a spiral.
+    # The canvas starts with a spiral.
     _turns = [0.14 * k for k in range(100)]
     spiral = [[(0.4 + 0.18 * a) * math.cos(a), (0.4 + 0.18 * a) * math.sin(a)] for a in _turns]
     drawing = Pad.on(frame, "A canvas. Draw with the mouse, or move with the arrow keys and press space.", mode="draw")
@@ -231,8 +231,8 @@ def _(frame):
             mo.md("""
             ## Your own density
 
-            Draw something: clear the spiral, and draw with the mouse, a finger or the keyboard. Data are points near your
-            line, and since you told us the line, the exact field is known here too.
+            Clear the spiral and draw with the mouse, a finger or the keyboard. The data are points near your line. Because
+            the line is known, the exact field is known here too.
             """),
             pad,
             own_steps,

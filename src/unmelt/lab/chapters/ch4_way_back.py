@@ -4,8 +4,8 @@
 # ///
 """The way back.
 
-Generating is walking from noise to data, and every step costs one look of the network. Here are four ways to walk from
-the same noise, and the exact ends they should have come to. How few steps can you get away with?
+Generating is walking from noise to data, and every step costs evaluations of the network. Here are four solvers that
+start from the same noise, and the exact end points they should reach. How few evaluations can you get away with?
 """
 
 import marimo
@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import bar, mistakes
+    from unmelt.lab.progress import bar, mistakes
     from unmelt.picture import vector
 
 
@@ -37,14 +37,14 @@ def _():
     ROWS = 200
 
     def walked(sampler, grid, rows=ROWS):
-        """Every place on the way, [rows, times, 2], all from the same noise."""
+        """All states of the walks, [rows, times, 2], from the same noise for every sampler."""
         states = um.trajectory(ring, rows=rows, sampler=sampler, grid=grid, seed=0, dtype=torch.float64)
         return torch.stack([state.x for state in states], 1)
 
     def error(ends):
         return (ends - exact_ends).square().sum(1).mean().sqrt().item()
 
-    # As exact as float64 goes: sixth order, 400 steps.
+    # Exact to float64 precision: sixth order, 400 steps.
     exact_ends = walked(um.sampler.Adams(6), um.grid.balanced(400))[:, -1]
     return ROWS, error, exact_ends, frame, process, ring, walked
 
@@ -66,11 +66,12 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            Grey dots are where the exact solution ends, coloured ones where each solver does, and thin lines join the two: 200
-            walks, the same noise for all. **Euler** goes straight on at every step. **Heun** looks twice, so it takes half
-            as many. **DPM-Solver++(2M)** remembers its last look. These three share the grid that you choose. **Stock** is
-            what this library takes when nothing is said, on a grid of its own: for few evaluations a sampler that was
-            learned on random mixtures, whose score is exact, for many Adams' method, which remembers up to five looks.
+            Grey dots are where the exact solution ends, coloured dots where each solver ends, and thin lines join the two: 200
+            walks, the same noise for all. **Euler** follows the tangent at every step. **Heun** evaluates the network twice
+            per step, so it takes half as many steps. **DPM-Solver++(2M)** also uses its previous evaluation. These three
+            share the grid that you choose. The **default** sampler is what this library uses unless told otherwise, on a
+            grid of its own: for few evaluations a sampler that was learned on random mixtures, whose score is exact; for
+            many Adams' method, which uses up to five previous evaluations.
             """),
             evaluations,
             grid_choice,
@@ -81,8 +82,8 @@ def _():
 
 @app.cell(hide_code=True)
 def _(grid_choice):
-    def way(name, n):
-        """The sampler and the grid that spend n evaluations, or a few less."""
+    def solver(name, n):
+        """The sampler and the grid for n evaluations, or one less."""
         if name == "default":
             return um.sampler.default_sampler(n)
         if name == "Heun":
@@ -95,14 +96,14 @@ def _(grid_choice):
         "DPM-Solver++(2M)": vector.GREEN,
         "default": vector.RED,
     }
-    return COLOURS, way
+    return COLOURS, solver
 
 
 @app.cell(hide_code=True)
-def _(COLOURS, error, evaluations, exact_ends, frame, walked, way):
+def _(COLOURS, error, evaluations, exact_ends, frame, solver, walked):
     panels, errors_now = [], {}
     for _name, _colour in COLOURS.items():
-        _ends = walked(*way(_name, evaluations.value))[:, -1]
+        _ends = walked(*solver(_name, evaluations.value))[:, -1]
         errors_now[_name] = error(_ends)
         panels.append(
             vector.draw(
@@ -120,9 +121,9 @@ def _(COLOURS, error, evaluations, exact_ends, frame, walked, way):
 
 
 @app.cell(hide_code=True)
-def _(COLOURS, error, walked, way):
+def _(COLOURS, error, solver, walked):
     TRIED = (2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40)
-    errors = {name: [error(walked(*way(name, n))[:, -1]) for n in TRIED] for name in COLOURS}
+    errors = {name: [error(walked(*solver(name, n))[:, -1]) for n in TRIED] for name in COLOURS}
     return TRIED, errors
 
 
@@ -145,9 +146,9 @@ def _(COLOURS, TRIED, errors, evaluations, tuned):
             mo.md("""
             ## Error against evaluations
 
-            Root mean square distance from the exact ends. Both axes are logarithmic, so a solver's **order** is the slope
-            of its line: Euler halves its error when you double the work, a second-order solver quarters it. Orders show
-            only once steps are short beside the bends of the path.
+            Root mean square distance from the exact end points. Both axes are logarithmic, so a solver's **order** is the
+            slope of its line: Euler halves its error when you double the work, a second-order solver quarters it. The order
+            shows only once steps are short compared with the bends of the path.
             """),
             mo.Html(
                 vector.draw(
@@ -161,7 +162,7 @@ def _(COLOURS, TRIED, errors, evaluations, tuned):
                         x_name="evaluations",
                         y_name="error",
                     ),
-                    [*_lines, vector.Rule(evaluations.value)],
+                    [*_lines, vector.VerticalLine(evaluations.value)],
                     alt=f"Error of each solver against evaluations; the slider stands at {evaluations.value}",
                 )
             ),
@@ -178,8 +179,8 @@ def _():
             mo.md("""
             ## A sampler that learned this model
 
-            Nothing says that a grid must have a formula. `tune` fits the times and the weights of past looks to the model's
-            own accurate walks, on noise that is not judged by. The first time takes some seconds; what was learned is kept.
+            A grid need not have a formula. `tune` fits the times and the weights of past evaluations to accurate walks of
+            this very model, on other noise than the noise shown here. The first time takes some seconds; the result is kept.
             """),
             tune,
         ]
@@ -189,8 +190,8 @@ def _():
 
 @app.cell(hide_code=True)
 def _(process, ring, tune):
-    def lesson(n):
-        noise = process.prior((256, 2), um.rng.Rows.of(5, 256), torch.float64)
+    def tune_for(n):
+        noise = process.prior((256, 2), um.rng.RowSeeds.of(5, 256), torch.float64)
         found = um.sampler.tune(ring, n, noise, rounds=8)
         grids = {"default": um.sampler.default_sampler(n)[1], "tuned": found.sampler.grid}
         return {
@@ -207,7 +208,7 @@ def _(process, ring, tune):
             for _number, (_n, _settings) in enumerate(_kept.items()):
                 if not lab.place("tuned", _settings).with_suffix(".json").exists():
                     _move(_number, f"{_n} evaluations")
-                tuned[_n] = lab.kept("tuned", _settings, lambda n=_n: lesson(n))
+                tuned[_n] = lab.kept("tuned", _settings, lambda n=_n: tune_for(n))
     return (tuned,)
 
 
@@ -226,7 +227,7 @@ def _(tuned):
             )
             for name, colour, lift in (("default", vector.RED, 0.15), ("tuned", vector.PINK, -0.15))
         ],
-        alt="The times that stock and tuned samplers visit, two rows for each number of evaluations",
+        alt="The times that the default and the tuned samplers visit, two rows for each number of evaluations",
     )
     _table = lab.beside(
         {f"error with {n} evaluations": (each["default"], each["tuned"]) for n, each in tuned.items()},
@@ -244,11 +245,11 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            ## Chance or no chance
+            ## With or without fresh noise
 
-            Between two noise levels one may keep the noise one has (η = 0: the same start always ends at the same place) or
-            draw some of it anew (η = 1: the true reverse of melting). Both have the same law at every level. Here is one
-            start, walked 24 times each way. With few steps, see which of the two is farther from the ring as a whole.
+            Between two noise levels a sampler can keep its noise (η = 0: the same start always ends at the same place) or
+            draw some of it anew (η = 1: the true reverse of melting). Both have the same distribution at every level. Here
+            is one start, walked 24 times in each way. With few steps, see which of the two misses the ring by more.
             """),
             eta,
             moments,
@@ -264,7 +265,7 @@ def _(eta, frame, moments, process, ring):
         rows, sampler, grid = 24, um.sampler.DDIM(eta=share), um.grid.uniform(moments.value)
         start, *stops = um.sampler.knots(grid, process.schedule, rows)
         x = torch.tensor([[0.35, 0.9]], dtype=torch.float64).expand(rows, 2)
-        states = um.sampler.walk(ring, sampler, sampler.init(ring, x, start, um.rng.Rows.of(3, rows)), stops)
+        states = um.sampler.walk(ring, sampler, sampler.init(ring, x, start, um.rng.RowSeeds.of(3, rows)), stops)
         paths = torch.stack([x, *(state.x for state in states)], 1)
         nearest = (paths[:, -1][:, None] - ring.means).norm(dim=2).argmin(1)
         made = um.sample(ring, rows=1000, sampler=sampler, grid=grid, seed=4)
@@ -279,14 +280,14 @@ def _(eta, frame, moments, process, ring):
                 vector.Paths(paths, colour, 1.0, 0.55),
                 vector.Dots(ring.means, vector.GREEN, 9.0),
                 vector.Dots(paths[:, -1], vector.RED, 5.0),
-                vector.Mark(0.35, 0.9),
+                vector.Ring(0.35, 0.9),
             ],
             alt=f"24 walks from one start, {title}; they reach {count} of the six clusters",
         )
         for (title, (paths, count, _)), colour in zip(fans.items(), (vector.BLUE, vector.ORANGE), strict=True)
     ]
     _truth = ring.sample(1000, um.rng.Stream(1))
-    _apart = [um.metric.energy(made, _truth) for _, _, made in fans.values()]
+    _apart = [um.metric.energy_distance(made, _truth) for _, _, made in fans.values()]
     _said = (
         f'<p style="max-width:24rem">The 24 walks reach <b data-what="reached without">{reached[0]}</b> of the six clusters '
         f'without fresh noise, and <b data-what="reached">{reached[1]}</b> with η = {eta.value:g}.</p>'

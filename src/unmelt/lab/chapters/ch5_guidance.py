@@ -4,8 +4,8 @@
 # ///
 """Guidance.
 
-Ask for a class and you get its law; ask louder and you get its caricature. Guidance overstates the difference that a
-condition makes, and pays for surer samples with fewer kinds of them. Turn it up and see what is lost.
+Ask for a class and you get its distribution; ask louder and you get its caricature. Guidance exaggerates the difference
+that a condition makes: samples become more typical and less diverse. Turn it up and see what is lost.
 """
 
 import marimo
@@ -21,7 +21,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import trained
+    from unmelt.lab.progress import trained
     from unmelt.picture import inline, tiles, vector
 
 
@@ -34,9 +34,9 @@ def _():
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    A denoiser that knows the class believes $D(x, c)$; one that does not believes $D(x)$. Classifier-free guidance goes on
-    along the line between them: $D(x) + w\,(D(x, c) - D(x))$. At $w = 1$ this is the class as it is, at $w = 0$ everything,
-    and above 1 it moves away from what the *other* classes would have done.
+    A denoiser that knows the class believes $D(x, c)$; one that does not believes $D(x)$. Classifier-free guidance
+    extrapolates along the line through both: $D(x) + w\,(D(x, c) - D(x))$. At $w = 1$ this is the class as it is, at $w = 0$
+    all classes, and above 1 it moves away from what the *other* classes would have done.
     """)
     return
 
@@ -69,8 +69,8 @@ def _():
             mo.md("""
             ## Two classes on a ring
 
-            Three clusters are of one class (large rings), three of the other (small ones). We ask for the first, with the
-            exact denoiser, so that whatever goes wrong is guidance itself and no network's fault.
+            Three clusters belong to one class (large rings), three to the other (small rings). We ask for the first, with the
+            exact denoiser, so that whatever goes wrong is due to guidance itself and not to a network.
             """),
             scale,
             interval,
@@ -104,7 +104,7 @@ def _(ROWS, SD, frame, interval, means, own, ring, scale, sides):
         [
             vector.Dots(x[mine], vector.BLUE, name="made, in the class"),
             vector.Dots(x[~mine], vector.ORANGE, name="made, in the other"),
-            *[vector.Mark(*means[k].tolist(), radius=12.0 if sides[k] == 0 else 5.0) for k in range(6)],
+            *[vector.Ring(*means[k].tolist(), radius=12.0 if sides[k] == 0 else 5.0) for k in range(6)],
         ],
         alt=f"{ROWS} samples of one class with guidance {scale.value:g} from t = {_low:g} to {_high:g}",
     )
@@ -123,7 +123,7 @@ def _(ROWS, SD, frame, interval, means, own, ring, scale, sides):
 
 @app.function(hide_code=True)
 def ring_radius(means, own, sd):
-    """Mean distance from the middle of the class itself: of a two-dimensional Gaussian off the middle (Rice's law)."""
+    """Mean distance of the class itself from the centre: of a two-dimensional Gaussian off the centre (Rice distribution)."""
     from scipy.special import ive
 
     half = means[own].norm(dim=1).mean().item() ** 2 / (4 * sd**2)
@@ -133,16 +133,16 @@ def ring_radius(means, own, sd):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Things to try: at 6, four fifths of the samples are in the one cluster that is farthest from the other class, and further
-    out than any of that class. Then guide only while t is below 0.4: all three clusters are back, a little narrower. Early
-    in the walk guidance decides *which* cluster; late, only how sharp it is.
+    Things to try: at 6, four fifths of the samples are in the one cluster that is farthest from the other class, and they
+    lie further out than the class itself does. Then guide only while t is below 0.4: all three clusters are back, a little
+    narrower. Early in the walk guidance decides *which* cluster; late in the walk, only how sharp it is.
 
     ## On digits
 
-    The same with a network, which first learns the ten digits (about a minute on two cores, once). Forty digits are
-    held against real ones that are not among those they stand beside. Up to 2 they come closer to what is real than
-    unguided ones do; beyond, there are fewer and fewer kinds, real digits are left with nothing near them, and contrast
-    burns. Guide only while t is below 0.5, and the kinds are back.
+    The same with a network, which first learns the ten digits (about a minute on two cores, once). Forty generated digits
+    and forty real ones are compared with all other real digits. Up to w = 2, guided digits are closer to real ones than
+    unguided digits are. Beyond, there are fewer and fewer kinds, some real digits have nothing near them, and the contrast
+    is too strong. Guide only while t is below 0.5, and the kinds are back.
     """)
     return
 
@@ -159,8 +159,8 @@ def _(learn):
     _steps = int(mo.cli_args().get("steps") or 720)
     model = trained("digits", lambda: um.recipe.digits(steps=_steps), "Learning the digits", learn)
     images, labels = um.data.digits().all()
-    judge = um.metric.Classifier.fit(images, labels)
-    return images, judge, labels, model
+    classifier = um.metric.Classifier.fit(images, labels)
+    return classifier, images, labels, model
 
 
 @app.cell(hide_code=True)
@@ -175,7 +175,15 @@ def _():
 
 
 @app.cell(hide_code=True)
-def _(digit, digit_interval, digit_scale, images, judge, labels, model):
+def _(
+    classifier,
+    digit,
+    digit_interval,
+    digit_scale,
+    images,
+    labels,
+    model,
+):
     _low, _high = digit_interval.value
     _label = int(digit.value)
     made = model.sample(
@@ -190,9 +198,9 @@ def _(digit, digit_interval, digit_scale, images, judge, labels, model):
     some, others = real[:40], real[40:]
 
     def beside_others(forty):
-        """How many different ones of the others come nearest to the forty; how far from them; how far they are."""
-        to, back = um.metric.nearest(forty, others), um.metric.nearest(others, forty)
-        # A distance of 1 is black for white in every pixel.
+        """Of the other real digits: how many are a nearest one; mean distance from the forty to them, and from them."""
+        to, back = um.metric.nearest_neighbour(forty, others), um.metric.nearest_neighbour(others, forty)
+        # A distance of 1 means black instead of white in every pixel.
         return len(to.row.unique()), to.distance.mean().item() / 8, back.distance.mean().item() / 8
 
     digit_numbers = {
@@ -208,10 +216,10 @@ def _(digit, digit_interval, digit_scale, images, judge, labels, model):
             strict=True,
         )
     }
-    judged = {
-        "read as this digit by a judge": (
-            judge.accuracy(some, torch.full((40,), _label)),
-            judge.accuracy(made, torch.full((40,), _label)),
+    accuracies = {
+        "classified as this digit": (
+            classifier.accuracy(some, torch.full((40,), _label)),
+            classifier.accuracy(made, torch.full((40,), _label)),
         )
     }
     _when = f"<p>Guided with w = {digit_scale.value:g} while t is between {_low:g} and {_high:g}.</p>"
@@ -222,7 +230,7 @@ def _(digit, digit_interval, digit_scale, images, judge, labels, model):
                 f"Forty digits made with guidance {digit_scale.value:g}, asked for a {_label}",
                 560,
             ),
-            f"<div>{_when}{lab.beside(judged | digit_numbers, ('forty real', 'made'))}</div>",
+            f"<div>{_when}{lab.beside(accuracies | digit_numbers, ('forty real', 'made'))}</div>",
         )
     )
     return

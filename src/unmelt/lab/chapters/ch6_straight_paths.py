@@ -4,8 +4,8 @@
 # ///
 """Straight paths.
 
-A path that is a straight line needs one step. Flow matching promises straight lines and diffusion curved ones, and yet
-they are one and the same until you choose which noise goes with which data.
+A path that is a straight line needs only one step. Flow matching is said to have straight paths and diffusion curved
+ones, and yet they are the same until you choose which noise is paired with which data.
 """
 
 import marimo
@@ -19,7 +19,7 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import trained
+    from unmelt.lab.progress import trained
     from unmelt.picture import vector
 
 
@@ -34,10 +34,10 @@ def _():
     mo.md(r"""
     ## One flow, three speeds
 
-    Three schedules, three pictures: the same 80 starts, walked home by the exact score. Flow matching's
-    ($\alpha = 1 - t$, $\sigma = t$), the cosine of diffusion, and variance exploding look different. Now divide by
-    $\alpha + \sigma$: **all three are the same curves.** A schedule is a speed and a scale, nothing more. So whatever is
-    bent about the paths, it is not the schedule's doing.
+    Three schedules, three pictures: the same 80 starts, walked home by the exact score. The schedule of flow matching
+    ($\alpha = 1 - t$, $\sigma = t$), the cosine schedule of diffusion, and variance exploding look different. Now divide
+    by $\alpha + \sigma$: **all three are the same curves.** A schedule is a speed and a scale, nothing more. So the
+    schedule is not what bends the paths.
     """)
     return
 
@@ -67,7 +67,7 @@ def _():
             )
         )
         plain = torch.stack([state.x for state in states], 1)
-        straight = torch.stack([process.straighten(state.x, state.t)[0] for state in states], 1)
+        straight = torch.stack([process.straight_coordinates(state.x, state.t)[0] for state in states], 1)
         return plain, straight, um.metric.straightness(states, process)
 
     walked = {name: walks(schedule) for name, schedule in SCHEDULES.items()}
@@ -110,9 +110,9 @@ def _():
     ## Who goes with whom
 
     Paths bend because pairs are drawn at random: lines from noise to data cross, and where they cross the network can
-    only answer with their mean. Pair noise with *near* data instead, by **optimal transport** within each batch, and lines
-    hardly cross. Two small networks learn the ring here, one with each way of pairing; nothing else differs. (About ten
-    seconds each, once.)
+    only predict their mean. Pair noise with *near* data instead, by **optimal transport** within each batch, and the lines
+    hardly cross. Two small networks learn the ring here, one with each coupling; nothing else differs. (About ten seconds
+    each, once.)
     """)
     return
 
@@ -161,16 +161,18 @@ def _():
 @app.cell(hide_code=True)
 def _(learn):
     def flow(coupling, steps):
-        """A network that learns velocities between data and noise, paired by this coupling."""
+        """A network to be trained on velocities between data and noise, paired by this coupling."""
         process = um.process.Gaussian(um.schedule.Straight())
         with um.rng.seeded(0):
             backbone = um.backbone.MLP(shape=(2,), width=64, depth=3)
         return um.Model(
-            denoiser=um.denoiser.Network(backbone, process, um.prediction.Velocity(), (2,), data_sd=1.5),
+            denoiser=um.denoiser.Network(backbone, process, um.prediction.FlowVelocity(), (2,), data_sd=1.5),
             codec=um.codec.Affine(),
             sampler=um.sampler.Euler(),
             grid=um.grid.uniform(20),
-            objective=um.objective.Regression(weight=um.objective.Flat(um.prediction.Velocity()), coupling=coupling),
+            objective=um.objective.Regression(
+                weight=um.objective.FlatWeight(um.prediction.FlowVelocity()), coupling=coupling
+            ),
             training=um.train.Training(steps=steps, batch=256, lr=4e-3, ema=0.99, picture_every=0),
             source=um.data.Arrays(um.data.Ring().sample(20_000, um.rng.Stream(5))[0]),
         )
@@ -196,7 +198,7 @@ def _():
 @app.cell(hide_code=True)
 def _(flows, steps):
     truth = um.data.Ring().sample(1000, um.rng.Stream(6))[0]
-    floor = um.metric.energy(um.data.Ring().sample(1000, um.rng.Stream(7))[0], truth)
+    floor = um.metric.energy_distance(um.data.Ring().sample(1000, um.rng.Stream(7))[0], truth)
     _panels, quality, bent = [], {}, {}
     steps_word = "step" if steps.value == 1 else "steps"
     for (_name, _model), _colour in zip(flows.items(), (vector.BLUE, vector.GREEN), strict=True):
@@ -205,7 +207,7 @@ def _(flows, steps):
             um.trajectory(_model.denoiser, rows=300, sampler=um.sampler.Heun(), grid=um.grid.uniform(60), seed=1)
         )
         _paths = torch.stack([state.x for state in _states], 1)
-        quality[f"energy distance, {_name}"] = (floor, um.metric.energy(_made, truth))
+        quality[f"energy distance, {_name}"] = (floor, um.metric.energy_distance(_made, truth))
         bent[f"straightness S, {_name} (0 is straight)"] = um.metric.straightness(_states, _model.denoiser.process).s
         _panels += [
             vector.draw(
@@ -235,9 +237,9 @@ def _(flows, steps):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    In one step, random pairs can only go to the mean of all they might have been paired with: the middle of the ring, or
-    near it. Transport pairs have little to average over, and land almost where they should. With 20 steps both arrive: a
-    coupling buys steps, not quality.
+    In one step, the network trained on random pairs can only go to the mean of all data that a noise might be paired with:
+    the centre of the ring, or near it. With optimal transport there is little to average over, and one step lands almost
+    where it should. With 20 steps both arrive: a coupling saves steps, it does not improve quality.
     """)
     return
 

@@ -4,9 +4,9 @@
 # ///
 """Words.
 
-Text need not be written from left to right. A masked model starts from nothing but masks and resolves many places at
-once, wherever it is surest; the autoregressive model beside it writes one token after the other. Same data, same
-network, same training: only the order is different.
+Text need not be written from left to right. A masked model starts from masks alone and fills many places at once, the
+most confident ones first; the autoregressive model beside it writes one token after the other. Same data, same network,
+same training: only the order is different.
 """
 
 import marimo
@@ -22,9 +22,8 @@ with app.setup:
 
     import unmelt as um
     from unmelt import lab
-    from unmelt.lab.bar import bar, mistakes, trained
+    from unmelt.lab.progress import bar, mistakes, trained
     from unmelt.picture import vector, writing
-    from unmelt.sampler import tokens as ways
 
 
 @app.cell(hide_code=True)
@@ -51,8 +50,8 @@ def _():
     autoregressive = trained("code_ar", lambda: um.recipe.code_ar(**settings), "Learning Python from left to right")
     mo.md(f"""
     Both models have {sum(p.numel() for p in masked.denoiser.parameters()):,} weights and saw {_steps * 32 * 64:,} tokens
-    of the source of Python's standard library: a minute each on two cores, the first time this page was opened. That is
-    enough to learn what code looks like, and not what it means.
+    of the source of Python's standard library. This took a minute each on two cores, the first time the page was opened.
+    It is enough to learn what code looks like, but not what it means.
     """)
     return autoregressive, masked, settings
 
@@ -62,7 +61,7 @@ def _():
     prompt = mo.ui.text(value="def ", label="it begins with", max_length=60)
     passes = mo.ui.slider(1, 64, 1, value=16, label="passes of the network, K", show_value=True, full_width=True)
     order = mo.ui.dropdown(
-        ["anywhere, at random", "where it is surest", "left to right"], value="where it is surest", label="order"
+        ["random order", "most confident first", "left to right"], value="most confident first", label="order"
     )
     seed = mo.ui.number(0, 99, value=0, label="seed")
     mo.vstack(
@@ -71,8 +70,8 @@ def _():
             ## Many at once
 
             Sixty-four tokens in K passes: with K = 64 one at a time, with K = 4 sixteen at a time. Tokens written in the
-            same pass cannot see one another, so few passes are fast and muddled. **Drag the pass** and watch text appear:
-            what is new is on blue, what was given is underlined.
+            same pass cannot see each other, so few passes are fast and the text is muddled. **Drag the pass** and watch the
+            text appear: new tokens have a blue background, given ones are underlined.
             """),
             mo.hstack([prompt, order, seed], justify="start", wrap=True),
             passes,
@@ -84,24 +83,24 @@ def _():
 @app.cell(hide_code=True)
 def _(autoregressive, masked, order, passes, prompt, seed):
     SAMPLERS = {
-        "anywhere, at random": um.sampler.tokens.Unmask(ways.Random()),
-        "where it is surest": um.sampler.tokens.Unmask(ways.Confidence()),
-        "left to right": um.sampler.tokens.Unmask(ways.LeftToRight()),
+        "random order": um.sampler.tokens.Unmask(um.sampler.tokens.Random()),
+        "most confident first": um.sampler.tokens.Unmask(um.sampler.tokens.Confidence()),
+        "left to right": um.sampler.tokens.Unmask(um.sampler.tokens.LeftToRight()),
     }
-    choosing = {"temperature": 0.7, "top_p": 0.95}
+    sampling = {"temperature": 0.7, "top_p": 0.95}
     frames = [
         frame.x[0].tolist()
         for frame in masked.trajectory(
-            1, prompt=prompt.value, steps=passes.value, sampler=SAMPLERS[order.value], seed=seed.value, **choosing
+            1, prompt=prompt.value, steps=passes.value, sampler=SAMPLERS[order.value], seed=seed.value, **sampling
         )
     ]
     beside = [
-        frame.x[0].tolist() for frame in autoregressive.trajectory(1, prompt=prompt.value, seed=seed.value, **choosing)
+        frame.x[0].tolist() for frame in autoregressive.trajectory(1, prompt=prompt.value, seed=seed.value, **sampling)
     ]
-    known = len(masked.tokenizer.encode(prompt.value))
-    # Only those in which something was written count as passes of the autoregressive model.
+    prompt_length = len(masked.tokenizer.encode(prompt.value))
+    # Of the autoregressive model, only frames with a new token count as passes.
     beside = [beside[0], *[row for before, row in itertools.pairwise(beside) if row != before]]
-    return beside, frames, known
+    return beside, frames, prompt_length
 
 
 @app.cell(hide_code=True)
@@ -114,7 +113,7 @@ def _(frames):
 
 
 @app.cell(hide_code=True)
-def _(at, autoregressive, beside, frames, known, masked):
+def _(at, autoregressive, beside, frames, masked, prompt_length):
     def seen(model, rows, now, alt):
         """The row after this many passes, as HTML."""
         now = min(now, len(rows) - 1)
@@ -124,7 +123,7 @@ def _(at, autoregressive, beside, frames, known, masked):
             [model.tokenizer.decode([token]) if token < mask else "" for token in row],
             masked=[token == mask for token in row],
             new=[token != old for token, old in zip(row, before, strict=True)],
-            given=[place < known for place in range(len(row))],
+            given=[place < prompt_length for place in range(len(row))],
             alt=alt,
         )
 
@@ -158,8 +157,8 @@ def _():
             mo.md("""
             ## A gap in the middle
 
-            What stands *after* a gap says as much about it as what stands before. The masked model sees both; the
-            autoregressive one only what it has read so far. Edit the text, move the gap.
+            The text *after* a gap says as much about it as the text before. The masked model sees both; the autoregressive
+            model sees only what it has read so far. Edit the text, move the gap.
             """),
             gapped,
             gap_tokens,
@@ -171,7 +170,7 @@ def _():
 @app.cell(hide_code=True)
 def _(autoregressive, gap_tokens, gapped, masked):
     def filled():
-        """(text before, [what the masked model puts], [what the autoregressive one does], text after)."""
+        """(text before, [fillings by the masked model], [continuations by the autoregressive one], text after)."""
         before, _, after = gapped.value.partition("[gap]")
         inside = [
             text[len(before) : len(text) - len(after)]
@@ -217,10 +216,10 @@ def _():
     mo.vstack(
         [
             mo.md("""
-            ## The compare
+            ## The comparison
 
-            What does each way of writing cost, and what is it worth? Everything here is measured on your machine, by the
-            library's own compare, on held-out modules. (Half a minute the first time; then it is kept.)
+            What does each decoding mode cost, and how good is its text? Everything here is measured on your machine, as
+            `unmelt compare` does it, on held-out modules. (Half a minute the first time; then it is kept.)
             """),
             measure,
         ]
@@ -252,7 +251,7 @@ def _(autoregressive, masked, measure, settings):
 
     with mistakes(), bar(1, "Measuring") as _move:
         if not _place.exists():
-            _move(0, "both models, a dozen ways of writing")
+            _move(0, "both models, a dozen decoding modes")
         page = lab.kept("compare", settings, measured)
     return (page,)
 
@@ -262,21 +261,21 @@ def _(page):
     _colours = {"autoregressive": vector.ORANGE, "masked": vector.BLUE}
 
     def series(value):
-        """(passes, value) of ways of writing: by model, and of the masked one apart what has its passes set."""
-        found = {"masked, K passes": [], "masked, a token a pass or as it is sure": [], "autoregressive": []}
+        """(passes, value) of every decoding mode by model; of the masked model, those with K passes separately."""
+        found = {"masked, K passes": [], "masked, one token per pass or by confidence": [], "autoregressive": []}
         for name, speeds in page["speed"].items():
-            for way, runs in speeds.items():
-                each = value(name, way)
+            for mode, runs in speeds.items():
+                each = value(name, mode)
                 if name == "masked":
-                    name_here = "masked, K passes" if way.endswith(" steps") else list(found)[1]
+                    name_here = "masked, K passes" if mode.endswith(" steps") else list(found)[1]
                 else:
                     name_here = name
                 if each is not None:
                     found[name_here].append((runs[0]["passes"], each))
         return {name: sorted(pairs) for name, pairs in found.items()}
 
-    def judged(name, way):
-        return page["quality"].get(name, {}).get(way, {}).get("judge")
+    def judged(name, mode):
+        return page["quality"].get(name, {}).get(mode, {}).get("judge")
 
     def chart(found, y_name, alt):
         every = [value for pairs in found.values() for _, value in pairs]
@@ -299,7 +298,7 @@ def _(page):
         )
 
     _quality = series(judged)
-    _speed = series(lambda name, way: page["speed"][name][way][0]["tokens_per_second"])
+    _speed = series(lambda name, mode: page["speed"][name][mode][0]["tokens_per_second"])
     _gaps = [(name, each) for name, found in page["gaps"].items() for each in found]
     _gap_chart = vector.draw(
         vector.Axes(
@@ -325,15 +324,15 @@ def _(page):
         [
             mo.Html(
                 vector.row(
-                    chart(_quality, "nats a token, by the judge", "What a judge thinks of the text against passes"),
-                    chart(_speed, "tokens a second, batch of one", "Tokens a second against passes"),
+                    chart(_quality, "nats per token, by the judge", "Nats per token by the judge against passes"),
+                    chart(_speed, "tokens per second, batch of 1", "Tokens per second against passes"),
                 )
             ),
             mo.Html(_gap_chart),
             mo.Html(
                 lab.beside(
                     {
-                        "bits per byte of held-out code (of the masked model, a bound)": (
+                        "bits per byte of held-out code (for the masked model, an upper bound)": (
                             _bits["autoregressive"][0],
                             _bits["masked"][0],
                         )
@@ -342,9 +341,9 @@ def _(page):
                 )
             ),
             mo.md("""
-            Each dot is a way of writing, of one model or the other. The judge is the autoregressive model, which flatters its own text; low is likely,
-            and can be had cheaply by repetition. Autoregression with a cache does less work in a pass, so compare tokens a
-            second and not passes. No row of this table wins everywhere: that is why there is a table.
+            Each dot is one decoding mode of one model. The judge is the autoregressive model, which favours its own text. Low
+            numbers mean likely text, and repetition lowers them cheaply. Autoregression with a cache does less work in each
+            pass, so compare tokens per second, not passes. No mode wins everywhere, which is why all of them are shown.
             """),
         ]
     )

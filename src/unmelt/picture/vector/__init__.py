@@ -1,13 +1,12 @@
-"""Pictures as vectors: points, lines, arrows and steps in SVG, light enough to be drawn anew at every move of a slider.
+"""Pictures as SVG: points, lines, arrows and histograms, small enough to be drawn again at every move of a slider.
 
-A picture is a frame, which says what part of the plane is shown, and layers, of which later ones lie on top. All points
-of one layer are one path of strokes without length and with round ends, so that 2,000 of them are about 20 KB and one
-element for a browser to replace. Axes and words are drawn in the ink of the page around them, so that a picture reads
-on light paper and on dark; what it shows is also said in words, for those who cannot see it.
+A picture is `Axes`, which say what part of the plane is shown, and layers, of which later ones lie on top. All points
+of a layer are one path of strokes without length and with round ends: 2,000 points take about 20 KB and are one element
+for a browser to replace. Axes and labels have the text colour of the page around them, so that a picture is legible on
+light and on dark pages. A description in words is required, for people who cannot see the picture.
 """
 
 from unmelt.picture.vector.axes import INK, Axes
-from unmelt.picture.vector.drawn import draw, row
 from unmelt.picture.vector.layers import (
     BLUE,
     GREEN,
@@ -16,14 +15,15 @@ from unmelt.picture.vector.layers import (
     RED,
     Arrows,
     Dots,
+    Histogram,
     Layer,
     Line,
-    Mark,
+    MovingDots,
     Paths,
-    Rule,
-    Steps,
-    Walkers,
+    Ring,
+    VerticalLine,
 )
+from unmelt.picture.vector.svg import draw, row
 
 __all__ = [
     "BLUE",
@@ -35,13 +35,13 @@ __all__ = [
     "Arrows",
     "Axes",
     "Dots",
+    "Histogram",
     "Layer",
     "Line",
-    "Mark",
+    "MovingDots",
     "Paths",
-    "Rule",
-    "Steps",
-    "Walkers",
+    "Ring",
+    "VerticalLine",
     "draw",
     "row",
 ]

@@ -1,4 +1,4 @@
-"""What part of the plane is shown, and what stands around it: title, border, axes."""
+"""The part of the plane that is shown, and what stands around it: title, border, axes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,44 @@ Numbers = Sequence[Number] | np.ndarray | Tensor
 
 INK = "currentColor"
 LEFT, RIGHT, TOP, BOTTOM, TITLE, LABEL = 44, 12, 8, 24, 22, 18
-"""Units around the data, and what a title and an axis' name take."""
+"""Units around the data, and the height of a title and of an axis' name."""
 
 SMALL, LETTER = 12.5, 7.0
-"""Height of letters, and a width that few words have more of for each."""
+"""Height of letters, and a width that most letters stay below."""
 
 
 def numbers(values: Numbers) -> np.ndarray:
-    """As float64 numbers."""
+    """Convert to a float64 array.
+
+    Args:
+        values: A sequence, an array or a tensor.
+
+    Returns:
+        The array.
+    """
     return values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, dtype=float)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """What is shown, and how large: `width` and `height` in units that are pixels where there is room for them.
+    """The part of the plane that a picture shows, and its axes.
 
-    x, y             (lowest, highest) of the data that are shown; what lies outside is cut off
-    x_name, y_name   what the axes say
-    x_log, y_log     logarithmic axes
-    y_words          what stands at 0, 1, 2, ... of the y axis, in place of numbers
-    axes             whether there are numbers on the axes; without, a border alone
+    Args:
+        x: (lowest, highest) x of the data that are shown; data outside are cut off.
+        y: (lowest, highest) y.
+        width: Width of the picture, in units that are pixels where there is room for them.
+        height: Height of the picture.
+        title: What stands above.
+        x_name: The name of the x axis.
+        y_name: The name of the y axis.
+        x_log: Whether the x axis is logarithmic.
+        y_log: Whether the y axis is logarithmic.
+        y_words: Labels at 0, 1, 2, ... of the y axis, in place of numbers.
+        axes: Whether axes are drawn with numbers; otherwise there is only a border.
+
+    Raises:
+        UsageError: If a range is empty, not finite, or not positive on a logarithmic axis.
     """
 
     x: tuple[Number, Number] = (-4.0, 4.0)
@@ -57,14 +74,14 @@ class Axes:
         for name, (low, high), log in (("x", self.x, self.x_log), ("y", self.y, self.y_log)):
             if not (low < high and np.isfinite([low, high]).all() and (low > 0 or not log)):
                 raise UsageError(
-                    f"a frame with {name}=({low}, {high})",
+                    f"axes with {name}=({low}, {high})",
                     "the lowest and the highest number shown, above 0 on a logarithmic axis",
-                    f"Frame({name}=(-4.0, 4.0))",
+                    f"Axes({name}=(-4.0, 4.0))",
                 )
 
     @property
     def area(self) -> tuple[Number, Number, Number, Number]:
-        """(left, top, width, height) of where data are."""
+        """(left, top, width, height) of the area in which data are drawn."""
         left, bottom = (LEFT, BOTTOM) if self.axes else (1, 1)
         right, top = (RIGHT, TOP) if self.axes else (1, 1)
         if self.y_words:
@@ -74,11 +91,25 @@ class Axes:
         return left, top, self.width - left - right, self.height - top - bottom
 
     def across(self, x: Numbers) -> np.ndarray:
-        """Units from the left of the area."""
+        """Convert x to units from the left of the area.
+
+        Args:
+            x: Values of x.
+
+        Returns:
+            The units, as an array.
+        """
         return self._share(x, self.x, self.x_log) * self.area[2]
 
     def down(self, y: Numbers) -> np.ndarray:
-        """Units from the top of the area."""
+        """Convert y to units from the top of the area.
+
+        Args:
+            y: Values of y.
+
+        Returns:
+            The units, as an array.
+        """
         return (1 - self._share(y, self.y, self.y_log)) * self.area[3]
 
     @staticmethod
@@ -91,7 +122,14 @@ class Axes:
 
 
 def around(axes: Axes) -> str:
-    """Title, border or axes, numbers and names."""
+    """Write what stands around the data: title, border or axes, numbers and names.
+
+    Args:
+        axes: The axes.
+
+    Returns:
+        SVG elements.
+    """
     left, top, width, height = axes.area
     parts = []
     if axes.title:

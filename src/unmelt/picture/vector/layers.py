@@ -1,4 +1,4 @@
-"""What is drawn in a frame: dots, lines, paths, arrows, steps, marks."""
+"""The layers of a picture: dots, lines, paths, arrows, histograms, marks."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.picture.look import colours
+from unmelt.picture.style import colours
 from unmelt.picture.vector.axes import INK, Axes, Number, Numbers, numbers
 
 _DEEP, ORANGE, GREEN, RED, PINK, _SKY = colours(6)
 BLUE = f"light-dark({_DEEP}, {_SKY})"
-"""Those that read on light and on dark paper; blue is the deep one on light, and the one of the sky on dark."""
+"""Colours that are legible on light and on dark pages; blue is darker on light pages than on dark ones."""
 
 
 class Layer(ABC):
-    """Something to draw. `name` puts it into the legend."""
+    """Something to draw. A layer with a `name` is in the legend, as `key` says: a dot, line, box or ring."""
 
     name: str
     colour: str
     key: ClassVar[str] = "line"
-    """How the legend shows it."""
 
     @abstractmethod
     def svg(self, axes: Axes) -> str:
-        """In units of the frame's area."""
+        """Write the layer as SVG, in units of the area of the axes.
+
+        Args:
+            axes: What part of the plane is shown.
+
+        Returns:
+            SVG elements.
+        """
 
 
 def _moves(axes: Axes, points: Numbers) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +61,15 @@ def _path(layer: Layer, d: str, style: str) -> str:
 @final
 @dataclass(frozen=True)
 class Dots(Layer):
-    """Points [n, 2]; those outside the frame, and those that are not finite, are left out."""
+    """Points. Those outside the axes, and those that are not finite, are left out.
+
+    Args:
+        points: The points [n, 2].
+        colour: Their colour.
+        size: Their diameter, in units of the picture.
+        opacity: From 0 (invisible) to 1.
+        name: What the legend calls them; empty for no entry.
+    """
 
     points: Float[Tensor, "n 2"] | np.ndarray
     colour: str = BLUE
@@ -76,7 +90,17 @@ class Dots(Layer):
 @final
 @dataclass(frozen=True)
 class Line(Layer):
-    """A line through (x, y); `dots` also marks the points."""
+    """A line through points; it is interrupted where a number is not finite.
+
+    Args:
+        x: The points' x.
+        y: The points' y.
+        colour: The line's colour.
+        width: Its width, in units of the picture.
+        dashed: Whether it is dashed.
+        dots: Whether the points are marked.
+        name: What the legend calls it; empty for no entry.
+    """
 
     x: Numbers
     y: Numbers
@@ -100,7 +124,15 @@ class Line(Layer):
 @final
 @dataclass(frozen=True)
 class Paths(Layer):
-    """Many lines, [rows, times, 2]."""
+    """Many lines of one colour.
+
+    Args:
+        points: The points of each line [rows, times, 2].
+        colour: The lines' colour.
+        width: Their width, in units of the picture.
+        opacity: From 0 (invisible) to 1.
+        name: What the legend calls them; empty for no entry.
+    """
 
     points: Float[Tensor, "rows times 2"]
     colour: str = INK
@@ -118,7 +150,17 @@ class Paths(Layer):
 @final
 @dataclass(frozen=True)
 class Arrows(Layer):
-    """A field: from each point [n, 2] a vector [n, 2], of which length 1 is `unit` of the data's own."""
+    """A vector field.
+
+    Args:
+        points: Where the arrows begin [n, 2].
+        vectors: The vectors [n, 2].
+        colour: The arrows' colour.
+        unit: Length, in the data's units, of an arrow whose vector has length 1.
+        width: Width of the strokes, in units of the picture.
+        opacity: From 0 (invisible) to 1.
+        name: What the legend calls them; empty for no entry.
+    """
 
     points: Float[Tensor, "n 2"]
     vectors: Float[Tensor, "n 2"]
@@ -147,8 +189,16 @@ class Arrows(Layer):
 
 @final
 @dataclass(frozen=True)
-class Steps(Layer):
-    """A histogram: heights [n] between edges [n + 1], filled down to 0."""
+class Histogram(Layer):
+    """A histogram, filled down to 0.
+
+    Args:
+        edges: The edges of the bins [n + 1].
+        heights: The height of each bin [n].
+        colour: The filling's colour.
+        opacity: From 0 (invisible) to 1.
+        name: What the legend calls it; empty for no entry.
+    """
 
     edges: Numbers
     heights: Numbers
@@ -165,8 +215,16 @@ class Steps(Layer):
 
 @final
 @dataclass(frozen=True)
-class Mark(Layer):
-    """A place to look at: a ring around (x, y)."""
+class Ring(Layer):
+    """A ring around one point.
+
+    Args:
+        x: The point's x.
+        y: The point's y.
+        colour: The ring's colour.
+        radius: Its radius, in units of the picture.
+        name: What the legend calls it; empty for no entry.
+    """
 
     x: Number
     y: Number
@@ -183,8 +241,16 @@ class Mark(Layer):
 
 @final
 @dataclass(frozen=True)
-class Walkers(Layer):
-    """Dots that walk along their paths [rows, times, 2] once, and stay at their ends."""
+class MovingDots(Layer):
+    """Dots that move along paths once and stay at their ends.
+
+    Args:
+        points: The paths [rows, times, 2].
+        colour: The dots' colour.
+        radius: Their radius, in units of the picture.
+        seconds: How long the movement takes.
+        name: What the legend calls them; empty for no entry.
+    """
 
     points: Float[Tensor, "rows times 2"]
     colour: str = RED
@@ -205,8 +271,15 @@ class Walkers(Layer):
 
 @final
 @dataclass(frozen=True)
-class Rule(Layer):
-    """An upright line at x."""
+class VerticalLine(Layer):
+    """A dashed vertical line.
+
+    Args:
+        x: Where it stands.
+        colour: Its colour.
+        opacity: From 0 (invisible) to 1.
+        name: What the legend calls it; empty for no entry.
+    """
 
     x: Number
     colour: str = INK

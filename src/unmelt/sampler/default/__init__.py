@@ -1,4 +1,4 @@
-"""What to sample with when nothing is said."""
+"""The default samplers."""
 
 from unmelt.sampler.default.choice import adams, default_sampler, learned
 from unmelt.sampler.default.initial_guess import initial_guess, past, untrained

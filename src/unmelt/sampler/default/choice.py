@@ -1,9 +1,9 @@
-"""The sampler and the grid for so many evaluations.
+"""The default sampler and grid for a number of network evaluations.
 
-Few steps are long beside the features of a path, and no order of convergence says what they should do. For few, then,
-there is a sampler in stock that has learned it, on random problems whose beliefs are exact (see `learn.py`), and which
-is fitted to no model. For many there is Adams' method on a balanced grid, of as high an order as its steps allow: on
-exact mixtures the best order is 3 at 5 evaluations, 4 at 10, 5 at 20 and 6 from about 40 on; see bench/solvers.py.
+With few steps, orders of convergence do not predict the error. For some small numbers of steps there is therefore a
+learned sampler, fitted to random problems with exact denoisers (see `learn.py`) and to no trained model. For all others
+the default is Adams' method on a balanced grid. Its order grows with the number of steps: on exact mixtures the best
+order is 3 at 5 evaluations, 4 at 10, 5 at 20 and 6 from about 40 on (bench/solvers.py).
 """
 
 import json
@@ -20,23 +20,44 @@ LEARNED = Path(__file__).with_name("learned.json")
 
 
 def default_sampler(steps: int) -> tuple[Sampler, Grid]:
-    """What was learned for this many evaluations, or else Adams' method."""
-    found = learned().get(steps)
-    return (found, found.grid) if found is not None else adams(steps)
+    """The default sampler: the one learned for this number of steps, else Adams' method.
+
+    Args:
+        steps: Network evaluations per sample.
+
+    Returns:
+        (sampler, grid).
+    """
+    sampler = learned().get(steps)
+    return (sampler, sampler.grid) if sampler is not None else adams(steps)
 
 
 def adams(steps: int) -> tuple[Adams, Grid]:
-    """Adams' method on a balanced grid, of the order that serves this many evaluations."""
+    """Adams' method on a balanced grid.
+
+    Args:
+        steps: Network evaluations per sample; the order, from 3 to 6, grows with them.
+
+    Returns:
+        (sampler, grid).
+    """
     order = 3 + (steps >= 8) + (steps >= 16) + (steps >= 32)
     return Adams(order), grid.balanced(steps)
 
 
 @cache
 def learned() -> dict[int, Tuned]:
-    """All samplers that were learned, by their number of steps."""
+    """All learned samplers, by their number of steps."""
     return {int(steps): made(numbers) for steps, numbers in json.loads(LEARNED.read_text()).items()}
 
 
 def made(numbers: dict[str, list]) -> Tuned:
-    """A sampler from its numbers."""
+    """Make a learned sampler from an entry of `learned.json`.
+
+    Args:
+        numbers: Levels, weights and shares ahead, as in `Tuned`.
+
+    Returns:
+        The sampler.
+    """
     return Tuned(tuple(numbers["levels"]), tuple(map(tuple, numbers["weights"])), tuple(numbers["ahead"]))

@@ -1,4 +1,4 @@
-"""Where learning to sample begins: with what is in stock, or with Adams' predictor said as mixtures of beliefs."""
+"""Initial guess for tuning a sampler: a learned sampler, or Adams' predictor written as weights of beliefs."""
 
 import torch
 from torch import Tensor
@@ -6,54 +6,74 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.default.choice import adams, learned
 from unmelt.sampler.tuned import Tuned
 from unmelt.schedule import Straight
 
 DEPTH = 5
-"""Past beliefs that a step may use."""
+"""Largest number of past beliefs that a step uses."""
 
 
 def past(step: int) -> int:
-    """How many past beliefs the step of this number has."""
+    """The number of past beliefs that a step uses.
+
+    Args:
+        step: Number of the step, from 0.
+
+    Returns:
+        At most 5.
+    """
     return min(step, DEPTH)
 
 
 def initial_guess(steps: int) -> Tuned:
-    """What was learned for so many steps, if anything was."""
+    """The sampler that tuning starts from: the learned one, else `untrained`.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The sampler.
+    """
     return learned().get(steps) or untrained(steps)
 
 
 def untrained(steps: int) -> Tuned:
-    """Equal steps of the balanced grid, with the weights by which Adams' predictor carries beliefs on it.
+    """Adams' predictor on equal steps of the balanced grid, as a `Tuned` sampler.
 
-    They are read off a run whose beliefs are unit vectors.
+    Its weights are read off a run of `Adams` in which the n-th belief is the n-th unit vector.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The sampler.
     """
     process = Gaussian(Straight())
     sampler, grid = adams(steps)
     times = grid(process.schedule)
-    each = _Unit(process)
-    state = sampler.init(each, torch.zeros(1, steps, dtype=torch.float64), times[:1], Rows.of(0, 1))
+    denoiser = _UnitVectors(process)
+    state = sampler.init(denoiser, torch.zeros(1, steps, dtype=torch.float64), times[:1], RowSeeds.of(0, 1))
     weights = []
     for step, s in enumerate(times[1:, None]):
-        carried = process.ode_step(state.x, torch.zeros_like(state.x), state.t, s)
-        pull = process.ode_step(torch.zeros_like(state.x), torch.ones_like(state.x), state.t, s)
-        state = sampler.step(each, state, s)
-        of_beliefs = ((state.x - carried) / pull)[0, : step + 1].flip(0)
-        weights.append(tuple(of_beliefs[1 : past(step) + 1].tolist()))
+        of_x = process.ode_step(state.x, torch.zeros_like(state.x), state.t, s)
+        of_belief = process.ode_step(torch.zeros_like(state.x), torch.ones_like(state.x), state.t, s)
+        state = sampler.step(denoiser, state, s)
+        shares = ((state.x - of_x) / of_belief)[0, : step + 1].flip(0)  # the newest belief first
+        weights.append(tuple(shares[1 : past(step) + 1].tolist()))
     levels = [1 - step / steps for step in range(steps)]
     return Tuned((*levels, 0.0), tuple(weights), (0.0,) * steps)
 
 
-class _Unit:
-    """The n-th belief is the n-th unit vector: what x then holds is how much of each belief went into it."""
+class _UnitVectors:
+    """A denoiser whose n-th belief is the n-th unit vector, so that x holds the weight of each belief in it."""
 
     def __init__(self, process: Gaussian) -> None:
-        self.process, self.asked = process, 0
+        self.process, self.calls = process, 0
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Point:
         belief = torch.zeros_like(x_t)
-        belief[:, self.asked] = 1
-        self.asked += 1
+        belief[:, self.calls] = 1
+        self.calls += 1
         return Point(belief)

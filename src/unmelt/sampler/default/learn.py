@@ -1,9 +1,9 @@
-"""Learns the default samplers: `python -m unmelt.sampler.default.learn 5 10 20` writes them to `learned.json`.
+"""Learn the default samplers. `python -m unmelt.sampler.default.learn 5 10 20` writes them to `learned.json`.
 
     minimise over many random problems p    sum of log (root mean square error on p)
 
-by least squares in several passes, each with every problem's error divided by what the pass before left of it: no
-problem counts for more than another because it is harder. From half a minute for 5 steps to half an hour for 20.
+by least squares in several passes. Each pass divides every problem's error by the error that the pass before left, so
+that hard problems do not outweigh easy ones. It takes half a minute for 5 steps and half an hour for 20.
 """
 
 import json
@@ -24,29 +24,40 @@ PASSES, ROUNDS, TEACHER = 4, 20, 128
 
 
 def learn(steps: int) -> tuple[Tuned, float]:
-    """A sampler of so many steps, and its error beside that of Adams' method: the median over problems."""
+    """Learn a sampler on random problems.
+
+    Args:
+        steps: Number of steps.
+
+    Returns:
+        The sampler, and the ratio of its error to that of Adams' method: the median over problems.
+    """
     problems = TrainingProblems(MIXTURES, ROWS, SEED)
     noise = problems.noise(SEED + 1)
-    wanted = ends(problems, *adams(TEACHER), noise)
+    target = ends(problems, *adams(TEACHER), noise)
 
     def errors(sampler: Tuned | None) -> torch.Tensor:
-        """Root mean square, of each mixture."""
-        by, on = adams(steps) if sampler is None else (sampler, sampler.grid)
-        x = ends(problems, by, on, noise)
-        return (x - wanted).square().view(MIXTURES, -1).mean(1).sqrt()
+        """Root mean square error on each mixture; None is Adams' method."""
+        solver, times = adams(steps) if sampler is None else (sampler, sampler.grid)
+        x = ends(problems, solver, times, noise)
+        return (x - target).square().view(MIXTURES, -1).mean(1).sqrt()
 
     learned, before = untrained(steps), errors(None)
-    left = before
+    current = before
     for number in range(PASSES):
-        weight = (1 / left.clamp_min(1e-3 * left.median())).repeat_interleave(ROWS)[:, None]
-        learned = fit(problems, learned, noise, wanted, weight=weight, rounds=ROUNDS)
-        left = errors(learned)
-        print(f"  pass {number}: {(left / before).median():.3f} of Adams' error", file=sys.stderr, flush=True)
-    return learned, (left / before).median().item()
+        weight = (1 / current.clamp_min(1e-3 * current.median())).repeat_interleave(ROWS)[:, None]
+        learned = fit(problems, learned, noise, target, weight=weight, rounds=ROUNDS)
+        current = errors(learned)
+        print(f"  pass {number}: {(current / before).median():.3f} of Adams' error", file=sys.stderr, flush=True)
+    return learned, (current / before).median().item()
 
 
 def store(sampler: Tuned) -> None:
-    """Write it beside the others."""
+    """Write a sampler to `learned.json`, in place of one with the same number of steps.
+
+    Args:
+        sampler: The sampler.
+    """
     known = json.loads(LEARNED.read_text())
     known[str(sampler.steps)] = {
         "levels": [round(level, 7) for level in sampler.levels],
@@ -57,8 +68,13 @@ def store(sampler: Tuned) -> None:
     LEARNED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def main(asked: Sequence[str]) -> None:
-    for steps in map(int, asked):
+def main(args: Sequence[str]) -> None:
+    """Learn and store samplers.
+
+    Args:
+        args: Numbers of steps, as on the command line.
+    """
+    for steps in map(int, args):
         began = time.process_time()
         sampler, share = learn(steps)
         store(sampler)

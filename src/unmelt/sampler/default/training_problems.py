@@ -1,7 +1,8 @@
-"""Random problems to learn sampling from: mixtures of Gaussians of every kind, many at once, with exact beliefs.
+"""Random problems to learn a sampler from: many mixtures of Gaussians in one batch, with exact beliefs.
 
-A mixture has four to ten components in 2 to 8 dimensions, as wide as they are far apart or much narrower, with unequal
-weights and full covariances, and any size. Under some of them beliefs are guided towards a few of the components.
+A mixture has four to ten components in 2 to 8 dimensions, with random means, full covariances, unequal weights and
+overall scale. Component widths range from about the distance between means to much less. For one mixture in ten,
+beliefs are guided towards a few of the components.
 """
 
 import math
@@ -16,20 +17,26 @@ from unmelt.process.gaussian import Gaussian
 from unmelt.schedule import Straight
 
 DIM, COMPONENTS = 8, 10
-"""Of the largest problems; in smaller ones some are empty."""
+"""Dimensions and components of the largest problems; smaller ones leave some unused."""
 
 FEWEST = 4
-"""Components."""
+"""Smallest number of components."""
 
 DIMS = (2, 4, 8, 8, 8)
-"""Dimensions that problems have, in turn."""
+"""Dimensions of the problems, in turn."""
 
 WIDTH, SIZE, SCALE, GUIDED = (0.15, 1.2), (0.5, 1.6), (1.0, 3.0), 10
-"""Ranges of a component's width beside the spread of means, of the whole, and of guidance, under one problem in ten."""
+"""Ranges of component width over distance between means, of overall scale, and of guidance scale (1 problem in 10)."""
 
 
 class TrainingProblems:
-    """So many random mixtures, with `rows` rows of each in a batch; a denoiser of all of them at one time."""
+    """Denoiser of many random mixtures, each with its own rows of a batch. All rows must be at one time.
+
+    Args:
+        mixtures: Number of mixtures.
+        rows: Rows of each mixture in a batch.
+        seed: Seed of the mixtures.
+    """
 
     def __init__(self, mixtures: int, rows: int, seed: int) -> None:
         self.process, self.shape, self.rows = Gaussian(Straight()), (DIM,), rows
@@ -39,7 +46,7 @@ class TrainingProblems:
             return torch.randn(shape, generator=generator, dtype=torch.float64)
 
         def between(low: float, high: float) -> Tensor:
-            """One for each mixture."""
+            """A number for each mixture."""
             return low + (high - low) * torch.rand(mixtures, 1, 1, generator=generator, dtype=torch.float64)
 
         dims = torch.tensor(DIMS).repeat(math.ceil(mixtures / len(DIMS)))[:mixtures]
@@ -72,7 +79,14 @@ class TrainingProblems:
         self.scale = between(*SCALE)[:guided]
 
     def noise(self, seed: int) -> Float64[Tensor, "rows dim"]:
-        """x at t = 1, with nothing in the dimensions that a problem does not have."""
+        """Draw noise at t = 1; dimensions that a problem does not have are 0.
+
+        Args:
+            seed: Seed of the noise.
+
+        Returns:
+            [mixtures * rows, 8], noise.
+        """
         shape = (len(self.used), self.rows, DIM)
         drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         return (drawn * self.used[:, None]).flatten(0, 1)
@@ -80,7 +94,16 @@ class TrainingProblems:
     def __call__(
         self, x_t: Float64[Tensor, "rows dim"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
-        """E[x0 | x_t] of each row's own mixture; all rows are at one time."""
+        """E[x0 | x_t] of each row's own mixture.
+
+        Args:
+            x_t: [mixtures * rows, 8], the noisy data.
+            t: [mixtures * rows], the times, all the same.
+            condition: Not used.
+
+        Returns:
+            The belief.
+        """
         alpha, sigma = (level[0] for level in self.process.level(t))
         x = x_t.view(-1, self.rows, DIM)
         variance = alpha**2 * self.spread + sigma**2

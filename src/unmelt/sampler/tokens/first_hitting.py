@@ -17,7 +17,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.process import Mask
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -31,7 +31,9 @@ class FirstHitting(Sampler):
     The time of the next token is in the state, so the samples do not depend on the grid.
     """
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return _plan(check_masks(denoiser), State.start(x, t, rng, condition, next_time=t))
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:

@@ -21,7 +21,7 @@ def check_masks(denoiser: Denoiser) -> Mask:
     if not isinstance(process, Mask):
         raise UsageError(
             f"a denoiser on {type(process).__name__}, for a sampler that unmasks",
-            "a process whose noise is masks",
+            "a denoiser on masks",
             "um.sampler.Ancestral()",
         )
     return process

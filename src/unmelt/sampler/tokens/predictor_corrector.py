@@ -15,7 +15,7 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.ancestral import Ancestral
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -47,7 +47,9 @@ class PredictorCorrector(Sampler):
                 "PredictorCorrector(Ancestral(), corrector_steps=1, size=0.25)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return self.sampler.init(denoiser, x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
@@ -58,7 +60,7 @@ class PredictorCorrector(Sampler):
             return done
         part, s, u = done[again], s[again], u[again]
         for _ in range(self.corrector_steps):
-            x = process.melt(part.x, s, u, part.rng)
+            x = process.renoise(part.x, s, u, part.rng)
             belief, rng = denoiser(x, u, part.condition), part.rng.advance()
             part = part.moved(process.bridge(x, belief, u, s, rng), s, belief.best, rng.advance())
         return done.put(again, part)

@@ -19,8 +19,8 @@ from torch import Tensor
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.process.tokens import expand_places
-from unmelt.rng import Rows
+from unmelt.process.broadcast import expand_like
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -46,15 +46,17 @@ class Remask(Sampler):
         if not 0 <= self.strength < math.inf:
             raise UsageError(f"Remask({self.strength})", "a finite rate, at least 0", "Remask(2.0)")
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         return State.start(x, t, rng, condition)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = check_masks(denoiser)
         belief = denoiser(state.x, state.t, state.condition)
-        alpha_t, alpha_s = (expand_places(process.schedule.alpha(each), state.x) for each in (state.t, s))
+        alpha_t, alpha_s = (expand_like(process.schedule.alpha(each), state.x) for each in (state.t, s))
         most = torch.where(alpha_t > 0, (1 - alpha_s) / alpha_t, 1.0)
-        sigma = torch.minimum(expand_places(self.strength * (state.t - s), state.x), most.clamp(max=1))
+        sigma = torch.minimum(expand_like(self.strength * (state.t - s), state.x), most.clamp(max=1))
         written = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         masked = process.masked(state.x)

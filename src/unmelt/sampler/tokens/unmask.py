@@ -25,7 +25,7 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
 from unmelt.process import Mask
-from unmelt.rng import Rows
+from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.sampler.tokens.masks import check_masks
@@ -68,7 +68,7 @@ class Unmask(Sampler):
         if isinstance(self.min_distance, bool) or self.min_distance < 1:
             raise UsageError(
                 f"Unmask with min_distance={self.min_distance!r}",
-                "at least 1 place, the distance of neighbours",
+                "at least 1, the distance of neighbours",
                 "min_distance=6",
             )
         if self.block is not None and (isinstance(self.block, bool) or self.block < 1 or self.cache):
@@ -78,7 +78,9 @@ class Unmask(Sampler):
                 "Unmask(block=32), or Unmask(cache=True)",
             )
 
-    def init(self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: Rows, condition: Condition | None = None) -> State:
+    def init(
+        self, denoiser: Denoiser, x: Tensor, t: Tensor, rng: RowSeeds, condition: Condition | None = None
+    ) -> State:
         """See `Sampler.init`. A state also remembers how many masks a row would have at t = 1, and the cache.
 
         Raises:
@@ -145,7 +147,7 @@ class Unmask(Sampler):
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Mask, x: Tensor) -> Tensor:
-        """Rows with everything after an end-of-text token filled with it, where no mask is left before it."""
+        """RowSeeds with everything after an end-of-text token filled with it, where no mask is left before it."""
         if self.end is None:
             return x
         no_mask_before = (~process.masked(x)).cummin(1).values

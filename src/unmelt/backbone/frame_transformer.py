@@ -1,0 +1,127 @@
+"""A transformer over the frames of a row, each of which may stand at its own noise level.
+
+    h_f <- h_f + gate1_f * attention(adaptive_norm1_f(h))_f
+    h_f <- h_f + cross_attention(norm(h_f), sequence)                  where a sequence can be given
+    h_f <- h_f + gate2_f * mlp(adaptive_norm2_f(h_f))
+
+Scale, shift and gate of frame f come from its own level, so that clean frames can stand beside noisy ones (diffusion
+forcing: Chen et al., 2024). With causal attention frame f depends on frames up to f alone.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmelt.backbone.argument_checks import at_least
+from unmelt.backbone.dit import Block
+from unmelt.backbone.embed import Conditioner, position_embedding
+from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.call_repr import CallRepr
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+
+
+class FrameTransformer(CallRepr, nn.Module):
+    """Transformer on sequences of frames: trajectories, actions, latents of video. One token a frame.
+
+    Args:
+        frames: Largest number of frames of a row; a row may have fewer.
+        shape: Of one frame.
+        width: Features; a multiple of `heads`.
+        depth: Number of blocks.
+        heads: Attention heads.
+        mlp_ratio: Hidden features of each block's perceptron, as a multiple of width.
+        qk_norm: Whether queries and keys are normalised, for long trainings in low precision.
+        is_causal: Whether a frame attends only to itself and to the frames before it.
+        classes: Number of labels; 0 if no label can be given, as for the two that follow.
+        features: Numbers in a vector.
+        sequence_width: Numbers in each token of a sequence.
+        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+
+    Raises:
+        UsageError: If a size is below 1, or heads do not divide width.
+    """
+
+    position: Tensor
+
+    def __init__(
+        self,
+        *,
+        frames: int,
+        shape: Sequence[int],
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        qk_norm: bool = False,
+        is_causal: bool = False,
+        classes: int = 0,
+        features: int = 0,
+        sequence_width: int = 0,
+        arrival: bool = False,
+    ) -> None:
+        super().__init__()
+        at_least(1, "FrameTransformer", frames=frames, width=width, depth=depth, heads=heads)
+        at_least(1, "FrameTransformer", numbers=math.prod(shape), hidden=int(mlp_ratio * width))
+        self.frames, self.shape, self.width, self.depth = frames, tuple(shape), width, depth
+        self.heads, self.mlp_ratio, self.qk_norm, self.is_causal = heads, mlp_ratio, qk_norm, is_causal
+        self.classes, self.features, self.sequence_width = classes, features, sequence_width
+        self.arrival = arrival
+
+        numbers, source = math.prod(self.shape), width if sequence_width else 0
+        self.register_buffer("position", position_embedding((frames,), width), persistent=False)
+        self.conditioner = Conditioner(
+            width, classes=classes, features=features, sequence_width=sequence_width, arrival=arrival
+        )
+        self.into = nn.Linear(numbers, width)
+        self.blocks = nn.ModuleList(Block(width, heads, int(mlp_ratio * width), source, qk_norm) for _ in range(depth))
+        self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
+        self.out = zeroed(nn.Linear(width, numbers))
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows frames *shape"],
+        level: Float[Tensor, "rows *axes"],
+        condition: Condition | None = None,
+        arrival: Float[Tensor, "rows *axes"] | None = None,
+    ) -> Float[Tensor, "rows frames *shape"]:
+        """The output.
+
+        Args:
+            x: [rows, frames, *shape], inputs of unit size.
+            level: [rows] or [rows, frames], noise levels.
+            condition: What is known of each row.
+            arrival: Noise levels to arrive at, of the shape of level; None where there is none.
+
+        Returns:
+            [rows, frames, *shape].
+
+        Raises:
+            UsageError: If x, the level or the condition does not fit what the network was made for.
+        """
+        count = x.shape[1] if x.ndim > 1 else 0
+        if x.shape[2:] != self.shape or not 1 <= count <= self.frames:
+            raise UsageError(
+                f"x has rows of shape {tuple(x.shape[1:])}",
+                f"this FrameTransformer was made for at most {self.frames} frames of shape {self.shape}",
+                f"FrameTransformer(frames={count}, shape={tuple(x.shape[2:])}, ...)",
+            )
+        if level.shape not in (x.shape[:1], x.shape[:2]):
+            raise UsageError(
+                f"levels of shape {tuple(level.shape)} for x of shape {tuple(x.shape)}",
+                "one level a row, or one a frame",
+                f"levels of shape {tuple(x.shape[:2])}",
+            )
+        flat, vector, tokens = self.conditioner(x.flatten(2) if self.shape else x[..., None], level, condition, arrival)
+        vector = vector if level.ndim == 2 else vector[:, None]
+        modulation = self.modulation(vector).chunk(6 * self.depth + 2, dim=-1)
+        mask = torch.ones(count, count, dtype=torch.bool, device=x.device).tril() if self.is_causal else None
+        h = self.into(flat)
+        h = h + self.position[:count].to(h)
+        for i, block in enumerate(self.blocks):
+            h = block(h, modulation[6 * i : 6 * i + 6], tokens, mask)
+        scale, shift = modulation[-2:]
+        return self.out(adaptive_norm(h, scale, shift)).view_as(x)

@@ -1,0 +1,109 @@
+"""Every image decoded once into one array of bytes: in memory if it is small, else a memory-mapped file.
+
+A mapped file is read where a batch touches it, so a data set may be larger than memory. The file lies in the cache,
+`~/.cache/unmelt` or UNMELT_CACHE, under a digest of what it was made from, and is made anew when that changes.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from unmelt.data.crop import reason, square
+from unmelt.data.image_item import Item
+from unmelt.errors import UsageError
+
+IN_MEMORY = 256 << 20
+"""Bytes of pixels up to which nothing is written to disk."""
+
+
+class Packed(NamedTuple):
+    """All images as square bytes, and which could not be read.
+
+    Args:
+        pixels: The pixels; zeros for an image that could not be read.
+        reasons: For each image the reason why it could not be read, or None.
+    """
+
+    pixels: UInt8[Tensor, "n channels size size"]
+    reasons: list[str | None]
+
+
+def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
+    """Decode all items to squares, from the cache if they were decoded before.
+
+    Args:
+        items: The images.
+        stamp: A string that changes when their content does.
+        size: Side of the squares, in pixels.
+        channels: 3 for colour, 1 for greyscale.
+
+    Returns:
+        The pixels [n, channels, size, size] and the reasons for failures.
+    """
+    shape = (len(items), channels, size, size)
+    if len(items) * channels * size * size <= IN_MEMORY:
+        array = np.zeros(shape, np.uint8)
+        return Packed(torch.from_numpy(array), _decode(items, array, size, channels))
+    folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
+    name = hashlib.sha256(f"{stamp} {shape}".encode()).hexdigest()[:32]
+    data, about = folder / f"{name}.pixels", folder / f"{name}.json"
+    if not (about.exists() and data.exists() and data.stat().st_size == np.prod(shape)):
+        _write(items, data, about, shape)
+    count = int(np.prod(shape))
+    pixels = torch.from_file(str(data), shared=False, size=count, dtype=torch.uint8).view(shape)
+    return Packed(pixels, json.loads(about.read_text()))
+
+
+def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> None:
+    """Write both files, whole or not at all: the .json is written last and says that the pixels are complete."""
+    temporary = data.with_name(f".{data.name}.{os.getpid()}")
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+        about.unlink(missing_ok=True)
+        pixels = np.memmap(temporary, np.uint8, "w+", shape=shape)
+        reasons = _decode(items, pixels, shape[2], shape[1])
+        pixels.flush()
+        os.replace(temporary, data)
+        about.write_text(json.dumps(reasons))
+    except OSError as error:
+        raise UsageError(
+            f"the cache of decoded images {data.parent} cannot be written ({error.strerror})",
+            f"room for {np.prod(shape) / 1e9:.1f} GB there",
+            "UNMELT_CACHE=another/folder unmelt ...",
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _decode(items: Sequence[Item], pixels: np.ndarray, size: int, channels: int) -> list[str | None]:
+    def read(number: int) -> str | None:
+        try:
+            pixels[number] = square(items[number].read(), size, channels)
+        except Exception as error:  # a damaged file can raise anything at all from a decoder
+            return reason(error)
+        return None
+
+    # Pillow warns of very large images and refuses those that can only be decompression bombs; the refusal is enough.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")
+        work = track(
+            pool.map(read, range(len(items))),
+            description="reading images",
+            total=len(items),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        return list(work)

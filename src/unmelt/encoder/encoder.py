@@ -1,0 +1,45 @@
+"""What a text encoder is: captions in, a padded sequence of vectors and its mask out.
+
+An encoder is frozen. It is no part of what is trained, and its output is what `Condition.sequence` and
+`Condition.sequence_mask` hold.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class EncodedText(NamedTuple):
+    """Encoded captions, padded to the length of the longest one.
+
+    Args:
+        sequence: The vectors of each caption's tokens, float32; 0 where a token is padding.
+        mask: True where a token is real. A row without a caption has none.
+    """
+
+    sequence: Float[Tensor, "rows length width"]
+    mask: Bool[Tensor, "rows length"]
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Anything that turns captions into sequences: an object with a `width` that is called with captions.
+
+    A row's vectors depend on its own caption alone, whatever else is in the batch.
+    """
+
+    @property
+    def width(self) -> int:
+        """The number of features of each vector: the `sequence_width` of the backbone that reads them."""
+
+    def __call__(self, captions: Sequence[str | None]) -> EncodedText:
+        """Encode captions.
+
+        Args:
+            captions: One caption a row; None or an empty one leaves the row without tokens.
+
+        Returns:
+            sequence [rows, length, width] and mask [rows, length], on the CPU.
+        """

@@ -1,0 +1,72 @@
+"""A progress bar on the page for work whose result is cached, and messages for the reader's mistakes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import marimo as mo
+
+from unmelt.errors import UsageError
+from unmelt.lab import cache
+from unmelt.model import Model, TextModel
+
+M = TypeVar("M", Model, TextModel)
+
+
+def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_button | None = None) -> M:
+    """`cache.learned` with a progress bar while it trains; no bar if the model is cached.
+
+    Args:
+        name: Name of the model in the cache.
+        make: Returns the untrained model.
+        title: Title of the progress bar.
+        button: Button that starts the training; None to start at once.
+
+    Returns:
+        The trained model. The cell stops with a message if the button was not pressed and nothing is cached.
+    """
+    with mo.status.spinner(title="Preparing the data"):
+        model = make()
+        steps = model.training.steps  # type: ignore[union-attr]
+    wanted = button is None or button.value or mo.app_meta().mode == "script"
+    mo.stop(not wanted and not cache.finished(name, model), mo.md("*Not learned yet: press the button.*"))
+    with mistakes(), bar(steps, title) as move:
+        return cache.learned(name, make, lambda step, _, loss: move(step, f"step {step} of {steps}, loss {loss:.3f}"))
+
+
+@contextmanager
+def mistakes() -> Iterator[None]:
+    """Show a `UsageError` on the page and stop the cell; marimo does not show a cell's errors in apps."""
+    try:
+        yield
+    except UsageError as mistake:
+        mo.stop(True, mo.callout(mo.plain_text(str(mistake)), kind="warn"))
+
+
+@contextmanager
+def bar(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar that appears when it is first moved.
+
+    Args:
+        total: The number at which it is full.
+        title: Its title.
+
+    Yields:
+        move(done, words): moves the bar and changes its subtitle.
+    """
+    made: list[mo.status.progress_bar] = []
+    done = 0
+
+    def move(now: int, words: str) -> None:
+        nonlocal done
+        if not made:
+            made.append(mo.status.progress_bar(total=total, title=title, subtitle=words, remove_on_exit=True))
+            made[0].__enter__()
+        made[0].progress.update(increment=now - done, subtitle=words)
+        done = now
+
+    try:
+        yield move
+    finally:
+        if made:
+            made[0].__exit__(None, None, None)

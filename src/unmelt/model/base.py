@@ -1,0 +1,244 @@
+"""What all models share, whatever their data: training, and sampling a `SampleRequest`.
+
+The facades differ in their arguments (a label, a prompt) and in what they return (images, text). Both turn the
+arguments into a `SampleRequest`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar, final
+
+import torch
+from torch import Tensor
+
+from unmelt.class_labels import Label, labels_of
+from unmelt.codec import Codec
+from unmelt.condition import Condition
+from unmelt.device import device_named
+from unmelt.errors import UsageError
+from unmelt.inverse import Infill
+from unmelt.model import fitting
+from unmelt.model.adaptable import AdaptableModel
+from unmelt.model.map_chunks import map_chunks
+from unmelt.model.request import SampleRequest
+from unmelt.sampler import Grid, Sampler, State, edit, trajectory
+from unmelt.sampler.tokens import Unmask
+from unmelt.train import AdapterStep, Execution, Logger, TrainStep, distributed
+
+M = TypeVar("M", bound="BaseModel")
+
+
+class SamplingPlan(NamedTuple):
+    """What samples a request.
+
+    Args:
+        denoiser: The denoiser, not yet guided.
+        sampler: The sampler.
+        grid: The times that the sampler visits.
+    """
+
+    denoiser: Any
+    sampler: Sampler
+    grid: Grid
+
+
+class BaseModel(AdaptableModel):
+    """A model that is trained and sampled; its arguments are those of `StoredModel`."""
+
+    CHUNK: ClassVar[int]
+    """Rows that are made at a time."""
+
+    SETTINGS: ClassVar[frozenset[str]]
+    """Arguments that `request` takes beside the number of rows."""
+
+    @abstractmethod
+    def training_codec(self) -> Codec | None:
+        """The codec that training batches go through; None where the source already gives what the denoiser sees."""
+
+    @abstractmethod
+    def show(self, path: Path | None) -> Path | None:
+        """Write samples for a person to look at.
+
+        Args:
+            path: Where they go, without suffix; None writes nothing, but makes them all the same (under torchrun every
+                process must take part).
+
+        Returns:
+            The file that was written.
+        """
+
+    @abstractmethod
+    def plan(self, request: SampleRequest) -> SamplingPlan:
+        """Choose what samples a request.
+
+        Args:
+            request: The request, whose sampler, grid and steps are used where they are given.
+
+        Returns:
+            Denoiser (not yet guided), sampler and grid.
+        """
+
+    @final
+    def fit(
+        self: M,
+        out: str | Path | None = None,
+        device: str | torch.device = "auto",
+        quiet: bool = False,
+        execution: Execution | None = None,
+        log_to: str | Sequence[Logger] = "none",
+        train_step: TrainStep | None = None,
+        adapter: str | None = None,
+    ) -> M:
+        """Train to the last step, or resume the interrupted run in `out`.
+
+        Started by torchrun or `accelerate launch`, every process works on its share of each batch.
+
+        Args:
+            out: The run folder. None keeps nothing.
+            device: Where to compute; "auto" is a GPU where there is one.
+            quiet: Whether to print nothing.
+            execution: How it is computed: compiled, in parts, sharded.
+            log_to: Who else is told of the run: "tensorboard", "wandb", "trackio", several with commas, "auto", or
+                `Logger` objects.
+            train_step: What one training step does, for methods with several networks. None: minimise the objective.
+            adapter: Name of an adapter to train in place of the model's weights. It is then the one that samples use
+                which ask for none.
+
+        Returns:
+            The model itself, fitted.
+
+        Raises:
+            UsageError: If the model has no data to learn from, or `out` holds another run.
+        """
+        objective = self.objective
+        if self.source is None or self.training is None or (objective is None and train_step is None):
+            raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
+        self.folder = None if out is None else Path(out)
+        if adapter is not None:
+            attachment = self._attachments[self._check_adapter(adapter)]
+            self.active_adapter = adapter
+            if objective is not None and train_step is None:
+                train_step = AdapterStep(self.denoiser, self.adapters[adapter], attachment, objective)
+        self.tuned = ()  # they were learned for weights that are no longer there
+        fitting.fit(self, device_named(device), execution, quiet, log_to, train_step)
+        return self
+
+    # Generating
+
+    @final
+    def condition_of(
+        self,
+        rows: int,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+    ) -> Condition | None:
+        """What is known of rows, from what people say.
+
+        Args:
+            rows: How many rows.
+            label: A class by number or by name, or one for each row.
+            caption: What all rows show, in words, or one for each.
+            condition: What else is known: any `Condition`, of one row for all or of each row.
+
+        Returns:
+            The condition of each row; None where nothing is known.
+
+        Raises:
+            UsageError: If the model has no such class, takes no captions, or numbers of rows differ.
+        """
+        labels = labels_of(rows, label, self.classes)
+        known = Condition() if condition is None else condition
+        if len(known) == 1:
+            known = known[torch.zeros(rows, dtype=torch.int64)]
+        fields: dict[str, Any] = {} if labels is None else {"label": labels}
+        if caption is not None:
+            captions = [caption] * rows if isinstance(caption, str) else list(caption)
+            if self.encoder is None or getattr(self.denoiser.backbone, "sequence_width", 0) != self.encoder.width:
+                raise UsageError(
+                    f"caption={caption!r} for a model that learned none",
+                    "one that was trained with captions",
+                    'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")',
+                )
+            if len(captions) != rows:
+                raise UsageError(
+                    f"{len(captions)} captions for {rows} rows", "one, or one for each row", 'caption="a cat"'
+                )
+            fields["sequence"], fields["sequence_mask"] = self.encoder(captions)
+        if twice := [name for name in fields if getattr(known, name) is not None]:
+            raise UsageError(f"a {twice[0]} and a condition with a {twice[0]}", "one of them", "condition=condition")
+        known = dataclasses.replace(known, **fields)
+        return known if len(known) else None
+
+    @final
+    def states(self, request: SampleRequest) -> Iterator[State]:
+        """Sample a request step by step.
+
+        Args:
+            request: What is asked for.
+
+        Returns:
+            The sampler's state at every time of the grid: pure noise (or noised data) first, clean data last.
+        """
+        chosen = self.plan(request)
+        denoiser, condition = request.steer(self.with_adapters(chosen.denoiser)), request.row_condition
+        numbers = self.adapter_indices(request.rows, request.adapter or self.active_adapter)
+        if numbers is not None:
+            condition = dataclasses.replace(condition or Condition(), adapter=numbers)
+        condition = None if condition is None else condition.to(self.device)
+        if condition is not None and condition.known_tokens is not None and not isinstance(chosen.sampler, Unmask):
+            denoiser = Infill(denoiser)  # `Unmask` itself leaves known tokens as they are
+        common: dict[str, Any] = {"sampler": chosen.sampler, "grid": chosen.grid, "seed": request.seeds}
+        if request.start is not None:
+            x0 = self.encode(request.start.x)
+            return edit(denoiser, x0, strength=request.start.strength, condition=condition, **common)
+        known = None if condition is None else condition.known_tokens
+        shape = self.denoiser.shape if known is None else tuple(known.shape[1:])
+        settings: dict[str, Any] = {"rows": request.rows, "shape": shape, "device": self.device, **common}
+        return trajectory(denoiser, condition=condition, **settings)
+
+    @final
+    def generate(self, request: SampleRequest) -> Tensor:
+        """The finished rows of a request. Several processes make a share each, and all get all.
+
+        Args:
+            request: What is asked for.
+
+        Returns:
+            [rows, *shape], in data space for data of numbers, tokens for text; on the CPU.
+        """
+
+        def make(rows: slice) -> Tensor:
+            return self.decode(deque(self.states(request[rows]), maxlen=1).pop().x).cpu()
+
+        return map_chunks(request.rows, self.CHUNK, make, independent=not distributed.is_sharded(self.denoiser))
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """From data space to what the denoiser sees, on the model's device.
+
+        Args:
+            x: [rows, *shape], data.
+
+        Returns:
+            [rows, *latent_shape].
+
+        Raises:
+            UsageError: If the shape is not one that the model takes.
+        """
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """From what the denoiser sees to what `generate` returns.
+
+        Args:
+            z: [rows, *latent_shape].
+
+        Returns:
+            [rows, *shape].
+        """

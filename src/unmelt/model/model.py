@@ -1,0 +1,400 @@
+"""The facade for data that are numbers: images, points, sound, latents, actions.
+
+It has no mathematics of its own: each verb calls the modules that do the work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Unpack, final
+
+import torch
+from jaxtyping import Float
+from PIL.Image import Image
+from torch import Tensor
+
+from unmelt import metric
+from unmelt.class_labels import Label
+from unmelt.codec import Affine, Bijection, Codec
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
+from unmelt.modality import Modality, modality_of
+from unmelt.model import tuning
+from unmelt.model.base import BaseModel, SamplingPlan
+from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
+from unmelt.process.gaussian import expand_like
+from unmelt.rng import RowSeeds
+from unmelt.sampler import Grid, Sampler, State, TuneResult, adams, default_sampler
+from unmelt.train import distributed
+
+FEW_DIMENSIONS = 16
+"""Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
+
+IN_A_NOTEBOOK = 16
+"""Samples that a notebook shows of a model."""
+
+
+class SampleFrame(NamedTuple):
+    """One moment of a trajectory, in data space, on the CPU.
+
+    Args:
+        x: [rows, *shape], the rows at time t, scaled to the size of data so that they can be looked at.
+        t: The time.
+        x0: [rows, *shape], what the model believes they will become.
+    """
+
+    x: Float[Tensor, "rows *shape"]
+    t: float
+    x0: Float[Tensor, "rows *shape"]
+
+
+@final
+class Model(BaseModel):
+    """A diffusion model of data that are numbers. Recipes make one; `um.load` reads one from a run folder.
+
+    Constructor arguments are those of `StoredModel`; `modality` is inferred from the shape of the data if not given.
+    """
+
+    CHUNK, SETTINGS = 512, frozenset(SampleSettings.__annotations__)
+
+    def default_modality(self) -> Modality:
+        if not isinstance(self.codec, Affine):
+            raise UsageError(
+                f"a model with a {type(self.codec).__name__} and no modality",
+                "what kind of data it decodes to",
+                "Model(..., modality=um.modality.Images())",
+            )
+        return modality_of(self.denoiser.shape)
+
+    def training_codec(self) -> Codec:
+        return self.codec
+
+    def show(self, path: Path | None) -> Path | None:
+        path = None if path is None else path.with_suffix(".png")
+        self.picture(path)
+        return path
+
+    def _repr_png_(self) -> bytes:
+        """A few samples, as a notebook shows them."""
+        content = io.BytesIO()
+        self.draw(self.sample(IN_A_NOTEBOOK)).save(content, "PNG")
+        return content.getvalue()
+
+    # Generating
+
+    def request(self, rows: int = 16, **settings: Unpack[SampleSettings]) -> SampleRequest:
+        """What `sample` and `trajectory` are asked for, as one value.
+
+        Args:
+            rows: How many samples.
+            settings: The arguments of `sample`.
+
+        Returns:
+            The request.
+
+        Raises:
+            UsageError: As for `sample`.
+        """
+        check_rows(rows)
+        label, caption = settings.pop("label", None), settings.pop("caption", None)
+        known = self.condition_of(rows, label, caption, settings.pop("condition", None))
+        return SampleRequest(rows=rows, condition=known, **settings)  # type: ignore[misc]
+
+    def sample(
+        self,
+        rows: int | SampleRequest = 16,
+        *,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+        guidance: Guide = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
+        steps: int | None = None,
+        seed: int | Sequence[int] = 0,
+        sampler: Sampler | None = None,
+        grid: Grid | None = None,
+        adapter: str | Sequence[str | None] | None = None,
+    ) -> Float[Tensor, "rows *shape"]:
+        """New data. Under torchrun (`train.distributed.process_group`) every process makes a share, and all get all.
+
+        Args:
+            rows: How many samples; or a whole `SampleRequest`, in place of all arguments.
+            label: A class by number or by name, or one for each row. None: the null condition.
+            caption: What they show, in words, or one for each row; for models that were trained with captions.
+            condition: What else is known of the rows: any `Condition`, of one row for all or of each row.
+            guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
+                denoiser.
+            interval: (low, high), times in [0, 1] between which a scale acts.
+            steps: Number of sampling steps. None: what was tuned last, or else the model's own grid.
+            seed: One for all rows, or one for each. A seed gives the same row in any batch.
+            sampler: Replaces the model's sampler.
+            grid: Replaces the model's grid of times and `steps`.
+            adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
+
+        Returns:
+            [rows, *shape], in data space, on the CPU.
+
+        Raises:
+            UsageError: If a class is unknown, the model takes no captions, or numbers of rows differ.
+        """
+        if isinstance(rows, SampleRequest):
+            return self.generate(rows)
+        known: Any = {"label": label, "caption": caption, "condition": condition}
+        known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
+        return self.generate(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
+
+    def trajectory(self, rows: int | SampleRequest = 16, **settings: Unpack[SampleSettings]) -> Iterator[SampleFrame]:
+        """Samples on their way, a `SampleFrame` for every time of the grid: pure noise first, data last.
+
+        Args:
+            rows: How many samples; or a whole `SampleRequest`, in place of all arguments.
+            settings: The arguments of `sample`.
+
+        Returns:
+            An iterator of frames.
+
+        Raises:
+            UsageError: As for `sample`.
+        """
+        request = rows if isinstance(rows, SampleRequest) else self.request(rows, **settings)
+        return (self.frame(state) for state in self.states(request))
+
+    def edit(
+        self,
+        x: Float[Tensor, "rows *shape"],
+        *,
+        strength: float,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+        guidance: Guide = 1.0,
+        steps: int | None = None,
+        seed: int | Sequence[int] = 0,
+    ) -> Float[Tensor, "rows *shape"]:
+        """Data noised to t = strength and denoised again: what is finer than the noise is made anew (SDEdit).
+
+        Args:
+            x: [rows, *shape], in data space.
+            strength: Above 0 (nothing changes) and at most 1 (all is made anew).
+            label: A class, or one for each row.
+            caption: A caption, or one for each row.
+            condition: What else is known of the rows.
+            guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
+            steps: Number of sampling steps, all of them within the shorter way.
+            seed: One seed, or one for each row.
+
+        Returns:
+            [rows, *shape], in data space, on the CPU.
+
+        Raises:
+            UsageError: If x is not of the model's shape, or strength is out of range.
+        """
+        known = self.condition_of(len(x), label, caption, condition)
+        settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
+        return self.generate(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
+
+    def plan(self, request: SampleRequest) -> SamplingPlan:
+        replaced = request.sampler is not None or request.grid is not None or request.start is not None
+        guidance = request.guidance if request.scales is None else math.nan  # no sampler was tuned for mixed scales
+        plain = not replaced and (tuple(request.interval) == (0, 1) or bool(guidance == 1))
+        sampler, grid = self.default_sampler(request.steps, guidance if plain else None)
+        return SamplingPlan(self.denoiser, request.sampler or sampler, request.grid or grid)
+
+    def default_sampler(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
+        """The sampler that is used when none is given: one tuned for this, the model's own, or the library's default.
+
+        Args:
+            steps: Number of steps. None: the newest tuned sampler for this guidance, or else the model's own grid.
+            guidance: Under which it samples. None: tuned and learned samplers do not count, as for anything but
+                the plain way from noise to data.
+
+        Returns:
+            (sampler, grid).
+        """
+        for one in reversed(self.tuned):
+            if one.guidance == guidance and steps in (None, one.steps):
+                return one, one.grid
+        grid = self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
+        if self.sampler is not None:
+            return self.sampler, grid
+        return adams(grid.steps) if guidance is None else default_sampler(grid.steps)
+
+    def frame(self, state: State) -> SampleFrame:
+        """A sampler's state in data space.
+
+        Args:
+            state: State of a sampler, in model space.
+
+        Returns:
+            The frame.
+        """
+        alpha, sigma = self.denoiser.process.level(state.t)
+        size = expand_like(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
+        return SampleFrame(self.decode(state.x / size).cpu(), state.t.flatten()[0].item(), self.decode(state.x0).cpu())
+
+    def tune(
+        self,
+        steps: int = 5,
+        *,
+        guidance: float = 1.0,
+        condition: Condition | None = None,
+        rows: int = 512,
+        rounds: int = 12,
+        seed: int = 0,
+        quiet: bool = False,
+    ) -> TuneResult:
+        """Learn to sample in few steps: times and coefficients are fitted to the model's own accurate paths.
+
+        From then on `sample` uses what was learned, with this many steps or with none given. The run folder keeps it.
+
+        Args:
+            steps: Network evaluations of a sample.
+            guidance: Scale of classifier-free guidance under which it will be used.
+            condition: What is known of each row, or of one for all. None: classes in turn, where the model has some.
+            rows: Rows of noise to fit to; a quarter of them is held out to measure the error.
+            rounds: Iterations of the fit.
+            seed: Seed of the noise.
+            quiet: Whether to show no progress.
+
+        Returns:
+            The sampler and its errors on noise it has not seen, beside the default sampler's.
+
+        Raises:
+            UsageError: If guidance is asked for and there is nothing to guide towards.
+        """
+        result = tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
+        others = [one for one in self.tuned if (one.steps, one.guidance) != (steps, guidance)]
+        self.tuned = (*others, result.sampler)
+        if self.folder is not None:
+            self.save(self.folder)
+        return result
+
+    def encode(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *latent"]:
+        shape = tuple(self.codec.latent_shape(x.shape[1:]))
+        if shape != self.denoiser.shape:
+            raise UsageError(
+                f"data of shape {tuple(x.shape)}, which are encoded to rows of {shape}",
+                f"rows that are encoded to shape {self.denoiser.shape}",
+                f"torch.rand(16, {', '.join(map(str, self.denoiser.shape))})",
+            )
+        with torch.no_grad():
+            return self.codec.encode(x.to(self.device))
+
+    def decode(self, z: Float[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
+        with torch.no_grad():
+            return self.codec.decode(z)
+
+    # Judging
+
+    def evaluate(
+        self, *, samples: int | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0
+    ) -> dict[str, Any]:
+        """How good samples are beside held-out data, with the same figures of real training data as a floor.
+
+        Args:
+            samples: How many to make, with classes and captions as in the training data. None: as many as the kind of
+                data needs.
+            steps: Number of sampling steps.
+            guidance: Scale of classifier-free guidance.
+            seed: Seed of the samples.
+
+        Returns:
+            Figures by name, and what was asked for.
+
+        Raises:
+            UsageError: If the model has no data to be judged by.
+        """
+        if self.source is None or self.held_out is None:
+            raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
+        real, held_out = metric.collect_samples(self.source), metric.collect_samples(self.held_out)
+        samples = self.modality.samples_to_score(len(real.x)) if samples is None else samples
+        check_rows(samples)
+        label = None
+        if real.labels is not None:
+            label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
+        made = metric.SampleSet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
+        scores = distributed.broadcast_from_main(lambda: self.modality.score(made, real, held_out))
+        taken = self.default_sampler(steps, guidance)[1].steps
+        return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
+
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        x: Float[Tensor, "rows *shape"],
+        *,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        condition: Condition | None = None,
+        space: Literal["data", "latent"] = "data",
+        probes: int = 8,
+        seed: int = 0,
+    ) -> Estimate:
+        """log p(x) of each row in nats, by the probability-flow ODE (Song et al., 2021, section 4.3).
+
+        The divergence is exact for rows of few numbers, and estimated by random directions for longer ones.
+
+        Args:
+            x: [rows, *shape], in data space.
+            label: A class, or one for each row.
+            caption: A caption, or one for each row.
+            condition: What else is known of the rows.
+            space: Where the density is: of the data, which needs a codec that loses nothing; or of their latents.
+            probes: Random directions of each row.
+            seed: Seed of the directions.
+
+        Returns:
+            Values [rows] and their standard errors [rows].
+
+        Raises:
+            UsageError: If x is not of the model's shape, or densities of data are asked for through a lossy codec.
+        """
+        if space == "data" and not isinstance(self.codec, Bijection):
+            raise UsageError(
+                f"a density of data through a {type(self.codec).__name__}, which is not a bijection",
+                "the density of the latents",
+                'model.log_likelihood(x, space="latent")',
+            )
+        z, known = self.encode(x), self.condition_of(len(x), label, caption, condition)
+        size = math.prod(self.denoiser.shape)
+        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(RowSeeds.of(seed, len(z)), probes)
+        known = None if known is None else known.to(self.device)
+        found = log_likelihood(self.denoiser, z, known, divergence=divergence)
+        return found._replace(value=found.value + self.codec.log_det(size)) if space == "data" else found
+
+    def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:
+        """Samples of every class, drawn as a person wants to see this kind of data.
+
+        Args:
+            path: Where the picture is written; None writes nothing.
+            steps: Number of sampling steps.
+            seed: Seed of the samples.
+
+        Returns:
+            The picture.
+        """
+        rows = self.modality.preview_rows(len(self.classes))
+        label = torch.arange(rows) * len(self.classes) // rows if self.classes else None
+        return self.draw(self.sample(rows, label=label, steps=steps, seed=seed), label, path)
+
+    def draw(self, x: Tensor, label: Sequence[int] | Tensor | None = None, path: str | Path | None = None) -> Image:
+        """These samples as a picture: of points, beside the data where there are some at hand.
+
+        Args:
+            x: [rows, *shape], in data space.
+            label: The class of each row.
+            path: Where the picture is written; None writes nothing.
+
+        Returns:
+            The picture.
+        """
+        labels = None if label is None else torch.as_tensor(label)
+        picture = self.modality.draw(x, labels, self.classes, self.source)
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        return picture

@@ -1,0 +1,223 @@
+"""A request for samples: one value behind `sample`, `trajectory`, `edit`, `infill`, the command line and a server.
+
+A request describes rows in model terms (conditions, seeds, times). A facade makes it from user arguments (a label by
+name, a caption, a prompt). It can be sliced by rows, so that rows are sampled in chunks or by several processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypedDict, final
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unmelt.class_labels import Label
+from unmelt.condition import Condition
+from unmelt.denoiser import Denoiser
+from unmelt.errors import UsageError
+from unmelt.guidance import CFG
+from unmelt.rng import fold
+from unmelt.sampler import Grid, Sampler
+
+MOST_ROWS = 1_000_000
+
+DenoiserTransform: TypeAlias = Callable[[Any], Denoiser]
+
+Guide: TypeAlias = float | Sequence[float] | Tensor | DenoiserTransform
+"""Scale of classifier-free guidance, one for all rows or one for each; or any wrapping of a denoiser:
+`lambda denoiser: um.guidance.APG(denoiser, 4.0)`."""
+
+
+class SampleSettings(TypedDict, total=False):
+    """Arguments of `Model.sample`."""
+
+    label: Label | None
+    caption: str | Sequence[str] | None
+    condition: Condition | None
+    guidance: Guide
+    interval: tuple[float, float]
+    steps: int | None
+    seed: int | Sequence[int]
+    sampler: Sampler | None
+    grid: Grid | None
+    adapter: str | Sequence[str | None] | None
+
+
+def guided(denoiser: Any, guidance: Guide, interval: tuple[float, float] = (0.0, 1.0)) -> Denoiser:
+    """A denoiser under guidance that is the same for all rows.
+
+    Args:
+        denoiser: The denoiser.
+        guidance: Scale of classifier-free guidance, 1 for none; or a function that wraps the denoiser.
+        interval: (low, high), times in [0, 1] between which a scale acts.
+
+    Returns:
+        The guided denoiser: `denoiser` itself at scale 1.
+    """
+    if callable(guidance):
+        return guidance(denoiser)
+    return denoiser if guidance == 1 else CFG(denoiser, float(guidance), interval)  # type: ignore[arg-type]
+
+
+def check_rows(rows: int) -> None:
+    """Refuse a number of rows that is not sensible.
+
+    Args:
+        rows: How many rows are asked for.
+
+    Raises:
+        UsageError: If it is not a whole number from 1 to a million.
+    """
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
+        raise UsageError(f"rows={rows!r}", f"a whole number from 1 to {MOST_ROWS:,}", "rows=16")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Data to begin with in place of noise (SDEdit).
+
+    Args:
+        x: [rows, *shape], in data space.
+        strength: The time t, above 0 and at most 1, to which the data are noised before they are denoised again.
+    """
+
+    x: Shaped[Tensor, "rows *shape"]
+    strength: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SampleRequest:
+    """Rows to be generated.
+
+    Args:
+        rows: How many.
+        condition: What is known of each row; None for nothing. Given here for one row, it holds for all.
+        guidance: Scale of classifier-free guidance (1 is none), one for all rows or one for each; or a function that
+            wraps the denoiser.
+        interval: (low, high), times in [0, 1] between which a scale acts.
+        transforms: Functions that wrap the guided denoiser, the first one innermost (temperature, allowed tokens).
+        cache_block: Tokens per block of the approximate block cache; 0 for none.
+        steps: Number of sampling steps. None: the model's own.
+        seed: One for all rows (row i of a larger batch is row i of a smaller one), or one for each.
+        sampler: Replaces the model's sampler.
+        grid: Replaces the model's grid of times, and `steps`.
+        start: Data to begin with in place of noise.
+        adapter: Name of the model's adapter to use, or a name or None (the base model) for each row. None: the model's
+            active adapter.
+
+    Raises:
+        UsageError: If rows, steps, seeds, scales or the condition do not fit one another.
+    """
+
+    rows: int = 16
+    condition: Condition | None = None
+    guidance: Guide = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    transforms: tuple[DenoiserTransform, ...] = ()
+    cache_block: int = 0
+    steps: int | None = None
+    seed: int | Sequence[int] = 0
+    sampler: Sampler | None = None
+    grid: Grid | None = None
+    start: Start | None = None
+    adapter: str | Sequence[str | None] | None = None
+
+    def __post_init__(self) -> None:
+        check_rows(self.rows)
+        steps = self.steps
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+            raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=20")
+        if not isinstance(self.seed, int) and len(self.seed) != self.rows:
+            raise UsageError(f"{len(self.seed)} seeds for {self.rows} rows", "one seed, or one for each row", "seed=0")
+        if self.condition is not None and len(self.condition) not in (0, self.rows):
+            if len(self.condition) != 1:
+                raise UsageError(
+                    f"a condition of {len(self.condition)} rows for {self.rows} rows",
+                    "one row for all, or one for each",
+                    f"Condition(label=torch.full(({self.rows},), 3))",
+                )
+            everyone = torch.zeros(self.rows, dtype=torch.int64)
+            object.__setattr__(self, "condition", self.condition[everyone])
+        self._check_guidance()
+        if self.start is not None and len(self.start.x) != self.rows:
+            raise UsageError(f"{len(self.start.x)} rows to begin with for {self.rows} rows", "as many of each", "rows")
+
+    def _check_guidance(self) -> None:
+        scales = self.scales
+        if scales is None:
+            if not callable(self.guidance) and not math.isfinite(float(self.guidance)):  # type: ignore[arg-type]
+                raise UsageError(f"a guidance scale of {self.guidance}", "a finite number", "guidance=2.0")
+        elif len(scales) != self.rows or not scales.isfinite().all():
+            raise UsageError(
+                f"{len(scales)} guidance scales for {self.rows} rows",
+                "one finite scale, or one for each",
+                "guidance=2.0",
+            )
+        if (scales is not None or self.guidance != 1) and not callable(self.guidance) and not self.is_conditional:
+            raise UsageError(
+                f"guidance={self.guidance} without a label or a caption",
+                "something to guide towards",
+                "model.sample(16, label=3, guidance=2.0)",
+            )
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether there is something that guidance can move towards."""
+        known = self.condition
+        return known is not None and known.is_droppable
+
+    @property
+    def scales(self) -> Float[Tensor, " rows"] | None:
+        """The guidance scale of each row; None where all rows share one, or guidance is a wrapping."""
+        if callable(self.guidance) or isinstance(self.guidance, int | float):
+            return None
+        scales = torch.as_tensor(self.guidance, dtype=torch.float64)
+        return scales if scales.ndim else None
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each row."""
+        return [fold(self.seed, row) for row in range(self.rows)] if isinstance(self.seed, int) else list(self.seed)
+
+    @property
+    def row_condition(self) -> Condition | None:
+        """The condition of each row, the scales of rows that have their own among it."""
+        if self.scales is None:
+            return self.condition
+        return replace(self.condition or Condition(), guidance_scale=self.scales)
+
+    def steer(self, denoiser: Any) -> Denoiser:
+        """Wrap a denoiser in the guidance and the transforms that are asked for.
+
+        Args:
+            denoiser: The model's denoiser.
+
+        Returns:
+            The denoiser to sample with: `denoiser` itself where nothing is asked for.
+        """
+        if self.scales is None:
+            denoiser = guided(denoiser, self.guidance, self.interval)
+        else:
+            denoiser = CFG(denoiser, 1.0, self.interval)  # whose scales are in the condition
+        for transform in self.transforms:
+            denoiser = transform(denoiser)
+        return denoiser
+
+    def __getitem__(self, rows: slice) -> SampleRequest:
+        """The same request for some of its rows."""
+        seeds = self.seeds[rows]
+        return replace(
+            self,
+            rows=len(seeds),
+            seed=seeds,
+            condition=None if self.condition is None else self.condition[rows],
+            guidance=self.guidance if self.scales is None else self.scales[rows],
+            start=None if self.start is None else replace(self.start, x=self.start.x[rows]),
+            adapter=self.adapter if self.adapter is None or isinstance(self.adapter, str) else self.adapter[rows],
+        )

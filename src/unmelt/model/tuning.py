@@ -1,0 +1,64 @@
+"""Tuning of a model's sampler, under the conditions and guidance of a request."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+
+from unmelt.condition import Condition
+from unmelt.model.request import SampleRequest, check_rows
+from unmelt.rng import RowSeeds, fold
+from unmelt.sampler import TuneResult, tune
+
+if TYPE_CHECKING:
+    from unmelt.model.model import Model
+
+
+def tune_model(
+    model: Model,
+    steps: int,
+    guidance: float,
+    condition: Condition | None,
+    rows: int,
+    rounds: int,
+    seed: int,
+    quiet: bool,
+) -> TuneResult:
+    """Learn a sampler for a model; see `Model.tune`, which keeps it.
+
+    Args:
+        model: The model, which is not changed.
+        steps: Network evaluations of a sample.
+        guidance: Scale of classifier-free guidance.
+        condition: What is known of each row, or of one for all. None: classes in turn, where the model has some.
+        rows: Rows of noise to fit to; a quarter of them is held out to measure the error.
+        rounds: Iterations of the fit.
+        seed: Seed of the noise.
+        quiet: Whether to show no progress.
+
+    Returns:
+        The sampler and its errors on noise it has not seen.
+
+    Raises:
+        UsageError: If guidance is asked for and there is nothing to guide towards.
+    """
+    check_rows(rows)
+    classes = torch.arange(rows) % len(model.classes) if model.classes and condition is None else None
+    known = model.condition_of(rows, classes, None, condition)
+    request = SampleRequest(rows=rows, condition=known, guidance=guidance)
+    known = None if known is None else known.to(model.device)
+    noise_rng = RowSeeds.of(fold(seed, 1), rows)
+    noise = model.denoiser.process.prior((rows, *model.denoiser.shape), noise_rng, device=model.device)
+    with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
+        result = tune(
+            request.steer(model.denoiser),
+            steps,
+            noise,
+            known,
+            rounds,
+            progress=lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
+        )
+    return result._replace(sampler=dataclasses.replace(result.sampler, guidance=guidance))

@@ -1,0 +1,62 @@
+"""A recipe records its own name and settings in the model it returns, so that the run folder can repeat it."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from unmelt.errors import UsageError, nearest
+from unmelt.model import Model, TextModel
+
+P = ParamSpec("P")
+M = TypeVar("M", Model, TextModel)
+
+Folder: TypeAlias = str | Path
+"""A setting that is a path, stored in absolute form to be valid from any working directory; or hf:owner/name."""
+
+
+def recorded(make: Callable[P, M]) -> Callable[P, M]:
+    """Decorator of a recipe: `model.origin` becomes its name and every setting, defaults included.
+
+    Args:
+        make: The recipe, with keyword-only settings.
+
+    Returns:
+        The recipe, which also refuses positional, unknown and missing settings.
+
+    Raises:
+        UsageError: By the decorated recipe, if its settings are positional, unknown or missing.
+    """
+    signature = inspect.signature(make)
+    name = make.__name__
+
+    @functools.wraps(make)
+    def recipe(*args: P.args, **settings: P.kwargs) -> M:
+        if args:
+            raise UsageError(f"{name} was given settings without names", "names for all", f"{name}(seed=0)")
+        for setting in settings:
+            if setting not in signature.parameters:
+                meant = nearest(setting, signature.parameters)
+                raise UsageError(
+                    f"{name} has no setting {setting!r}",
+                    f"one of {', '.join(signature.parameters)}",
+                    f"{name}({meant}=...)",
+                )
+        bound = signature.bind_partial(**settings)
+        bound.apply_defaults()
+        for setting, value in bound.arguments.items():
+            if signature.parameters[setting].annotation == Folder and not str(value).startswith("hf:"):
+                bound.arguments[setting] = Path(value).expanduser().absolute()
+        for setting in signature.parameters:
+            if setting not in bound.arguments:
+                raise UsageError(f"{name} was not given its {setting}", f"{name} needs it", f"{name}({setting}=...)")
+        model = make(*bound.args, **bound.kwargs)
+        model.origin = {"recipe": name, "settings": {key: _plain(value) for key, value in bound.arguments.items()}}
+        return model
+
+    return recipe
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

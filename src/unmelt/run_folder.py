@@ -1,0 +1,266 @@
+"""A run folder: a model's description, weights, losses and checkpoints.
+
+    config.json         the model's parts, how it was made, and digests of all weights
+    model.safetensors   the denoiser's weights, averaged
+    codec.safetensors   weights of the codec, if it has some; likewise of an encoder and of each adapter
+    metrics.jsonl       the losses
+    checkpoints/        the two newest checkpoints, from which an interrupted run resumes
+    averages/           snapshots, if there are some, from which post-hoc averages are made
+    samples/, loss.png
+    eval.json           scores, written by `unmelt eval`
+
+Opening a folder that is truncated, edited by hand, or written by another version raises an error that says so.
+"""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from unmelt.aliases import current, current_model, current_origin
+from unmelt.config import complete
+from unmelt.errors import UsageError
+from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
+
+FORMAT, READABLE = 2, (1, 2)
+"""The format that is written, and those that can be read. In format 1 only the denoiser has weights."""
+
+CONFIG, WEIGHTS, METRICS, CHECKPOINTS = "config.json", "model.safetensors", "metrics.jsonl", "checkpoints"
+AVERAGES = "averages"
+
+DENOISER = "denoiser"
+MODULE = re.compile(r"[\w-]+")
+"""Names that a module's file may have."""
+
+FREE = ("steps", "save_every", "picture_every")
+"""Settings that may change when a run resumes."""
+
+
+class Run(NamedTuple):
+    """What a run folder holds.
+
+    Args:
+        about: Its config.json, with present names.
+        weights: The tensors of each module, by the module's name.
+    """
+
+    about: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]]
+
+
+def weights_file(module: str) -> str:
+    """The file that holds a module's weights.
+
+    Args:
+        module: Its name: "denoiser", "codec", "encoder" or one of an adapter.
+
+    Returns:
+        The file's name in the run folder.
+    """
+    return WEIGHTS if module == DENOISER else f"{module}.safetensors"
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in about.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def most_bytes(weights: Mapping[str, Tensor]) -> int:
+    """The largest size that a file of these tensors may have; a larger file holds something else.
+
+    Args:
+        weights: Tensors by name.
+
+    Returns:
+        Bytes, names and header included.
+    """
+    return sum(value.numel() * value.element_size() + 512 for value in weights.values()) + 4096
+
+
+def writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to or made, before work is done for it. Creates nothing.
+
+    Args:
+        folder: The output folder.
+
+    Raises:
+        UsageError: If it cannot be written to.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"the output {folder} cannot be written ({error.strerror})",
+            "a folder that can be written to",
+            "--out runs/new",
+        ) from None
+
+
+def prepare(folder: Path) -> None:
+    """Make sure that a folder exists and can be written to.
+
+    Args:
+        folder: The folder; made if it does not exist.
+    """
+    writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write config.json and a file of weights for each module. Each file is replaced as a whole.
+
+    Args:
+        folder: The run folder; made if it does not exist.
+        about: The content of config.json.
+        weights: Tensors of each module by the module's name, "denoiser" among them.
+
+    Raises:
+        UsageError: If the folder cannot be written to.
+    """
+    prepare(folder)
+    for module, tensors in weights.items():
+        write_tensors(folder / weights_file(module), dict(tensors))
+    digests = {module: _file_digest(folder / weights_file(module)) for module in weights}
+    about = {"format": FORMAT, **about, "weights": digests.pop(DENOISER), "modules": digests}
+    write_json(folder / CONFIG, {**about, "digest": _digest(about)})
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read config.json and check it.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Its content, with present names.
+
+    Raises:
+        UsageError: If there is no run folder, or config.json is damaged, edited or of an unknown format.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        given = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no run folder {folder}"
+        if folder.is_file():
+            given = f"{folder} is a file"
+        raise UsageError(given, "a folder that training wrote", "unmelt train digits --out runs/digits")
+    try:
+        about = json.loads(path.read_bytes())
+        version = about["format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is damaged ({error})", "the file as it was saved", "a copy of it, or training again"
+        ) from None
+    if isinstance(version, bool) or version not in READABLE:
+        raise UsageError(
+            f"{folder} was written in format {version!r}",
+            f"format {' or '.join(map(str, READABLE))}",
+            "the version of unmelt that wrote it, or training again",
+        )
+    if about.get("digest") != _digest(about):
+        raise UsageError(
+            f"{path} was changed after it was written", "the file as it was saved", "a copy of it, or training again"
+        )
+    if "facade" not in about:  # format 1
+        about["facade"] = "TextModel" if "tokenizer" in about.get("model", {}) else "Model"
+    renamed = {"model": current_model, "tuned": current, "origin": current_origin}
+    return about | {name: rename(about[name]) for name, rename in renamed.items() if name in about}
+
+
+def digests(about: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of each module's weights, by the module's name.
+
+    Args:
+        about: What `read_about` returned.
+
+    Returns:
+        Digests, the denoiser's first.
+
+    Raises:
+        UsageError: If a module has a name that no file may have.
+    """
+    modules = about.get("modules", {})
+    if not isinstance(modules, dict) or not all(MODULE.fullmatch(name) for name in modules):
+        raise UsageError(f"modules {modules!r}", "their names and digests", "the file as it was saved")
+    return {DENOISER: about.get("weights", ""), **modules}
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder's description and weights.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        Description and weights.
+
+    Raises:
+        UsageError: If any of it is damaged.
+    """
+    about = read_about(folder)
+    return Run(about, {name: _read_weights(folder, name, digest) for name, digest in digests(about).items()})
+
+
+def _read_weights(folder: Path, module: str, digest: str) -> dict[str, Tensor]:
+    path = folder / weights_file(module)
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} has no {path.name}", "the weights that training wrote", "a copy of them, or training again"
+        )
+    weights, _ = read_tensors(path)
+    if _file_digest(path) != digest:
+        raise UsageError(
+            f"{path} is not the file that {CONFIG} describes",
+            "the weights as they were saved",
+            "a copy of them, or training again",
+        )
+    return weights
+
+
+def check_same(folder: Path, mine: dict[str, Any]) -> None:
+    """Refuse to resume a run with other settings than it was started with.
+
+    Args:
+        folder: The run folder.
+        mine: The description of the model that would resume it.
+
+    Raises:
+        UsageError: If recipe, denoiser, codec, encoder, objective, training or adapters differ; names the differences.
+    """
+    before = read_about(folder)
+    differs = _differences(before["origin"], mine["origin"])
+    for part in ("denoiser", "codec", "encoder", "objective", "training"):
+        if not differs and part in before["model"]:
+            differs = _differences(complete(before["model"][part]), mine["model"][part], part)
+    if not differs:
+        differs = _differences(before.get("adapters", {}), mine.get("adapters", {}), "adapters")
+    if differs:
+        raise UsageError(
+            f"{folder} holds another run: {'; '.join(differs[:5])}",
+            "the settings it was started with, or an empty folder",
+            f"--out {folder}-new",
+        )
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Every value that is not the same, as "name is this there, that here"."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.get("part") == now.get("part"):
+        names = [key for key in {**before, **now} if key not in FREE]
+        return [line for key in names for line in _differences(before.get(key), now.get(key), f"{name}.{key}")]
+    name = name.removeprefix(".").removeprefix("settings.")
+    return [] if before == now else [f"{name} is {_brief(before)} there, {_brief(now)} here"]
+
+
+def _brief(value: Any) -> str:
+    return str(value["part"]) if isinstance(value, dict) and "part" in value else repr(value)
