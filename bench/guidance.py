@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import unmelt as um
 from unmelt.denoiser.precondition import noise_level, unit_scale
-from unmelt.guidance import APG, CFG, Autoguidance, CFGpp, CFGZero, Rescale
+from unmelt.guidance import APG, CFG, Autoguidance, CFGpp, CFGZero, ClassifierGuidance, Rescale
 from unmelt.picture.style import FAINT, INK, colours, figure, finish, quiet
 
 SCALES = (1.5, 2.0, 3.0, 5.0, 8.0)

@@ -82,7 +82,7 @@ def walked(problem: Problem, sampler: um.sampler.Sampler, grid: um.grid.Grid) ->
 
 
 OURS = (
-    Contestant("unmelt", "default_sampler", stock, free=False),
+    Contestant("unmelt", "default", default_sampler, free=False),
     Contestant("unmelt", "tuned", tuned, free=False),
 )
 

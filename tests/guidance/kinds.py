@@ -15,7 +15,7 @@ WRAPPERS = {"Composition", "Rescale", "ZeroInit"}
 """Public guidance without a scale of its own; test_every_guidance combines it with kinds that have one."""
 
 TOKENS = {"AllowedTokens", "Temperature", "TopP"}
-"""Guidance of tokens, which truth/test_blocks_and_caches tests."""
+"""Guidance of tokens, which truth/test_cached_decoding tests."""
 
 
 class Counted:
