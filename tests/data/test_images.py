@@ -155,7 +155,7 @@ def test_subfolders_are_classes(tmp_path):
     grey("dog/1.png", 20)
     grey("dog/deep/deeper/2.png", 21)
     grey("cat/1.png", 10)
-    grey("loose.png", 99)
+    grey("unclassified.png", 99)
     grey(".hidden/1.png", 99)
     grey("cat/.hidden.png", 99)
     grey("cat/.thumbnails/1.png", 99)
@@ -168,7 +168,7 @@ def test_subfolders_are_classes(tmp_path):
     assert images.values[:, 0, 0, 0].tolist() == [10, 20, 21]
     assert images.labels.tolist() == [0, 1, 1]
     assert report.classes == {"cat": 1, "dog": 2}
-    assert report.loose == 1
+    assert report.unclassified == 1
     text = str(report)
     assert "2 classes: cat 1, dog 2" in text
     assert "1 image left out" in text

@@ -149,7 +149,7 @@ def test_sudoku_grids_are_valid_and_held_out_grids_are_disjoint():
 
 
 def test_sudoku_coordinates_are_row_column_and_box():
-    grid, written = Sudoku(4), Sudoku(4, written=True)
+    grid, written = Sudoku(4), Sudoku(4, with_puzzle=True)
     cells = grid.coordinates
     for cell, (line, column, box) in enumerate(cells):
         assert (line, column, box) == (cell // 4, cell % 4, cell // 8 * 2 + cell % 4 // 2)

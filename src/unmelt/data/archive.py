@@ -40,15 +40,16 @@ def archive(paths: Sequence[Path], label: str, caption: str) -> Listing:
     Raises:
         UsageError: If an archive cannot be read or there is no image in any of them.
     """
-    items, loose = [], 0
+    items, unclassified = [], 0
     for path in paths:
         found = _items(_members(path), label, caption, path.name)
         items += found.items
-        loose += found.loose
+        unclassified += found.unclassified
     if not items:
         names = ", ".join(path.name for path in paths[:3])
         raise UsageError(f"no images in {names}", "files that end in .jpg, .png and the like", "a zip of images")
-    return Listing(items, repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]), loose)
+    identity = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths])
+    return Listing(items, identity, unclassified)
 
 
 def shards(pattern: str) -> list[Path]:
@@ -138,18 +139,18 @@ def _items(members: Members, label: str, caption: str, where: str) -> Listing:
     described = any(f"{PurePosixPath(name).with_suffix('')}.json" in members for name in names)
     check_columns(label, caption, bool(tables) or described, where)
     metadata = read_metadata(tables, label, caption)
-    items, loose = [], 0
+    items, unclassified = [], 0
     for name in names:
         place = inside[name]
         label_beside, caption_beside = _sidecars(name, members, label, caption, where)
         class_folder = place.parts[0] if len(place.parts) > 1 else None
         class_name = label_beside or metadata.labels.get(place.as_posix()) or class_folder
         if classes and class_name is None:
-            loose += 1
+            unclassified += 1
             continue
         text = caption_beside or metadata.captions.get(place.as_posix())
         items.append(Item(name, members[name], class_name, text))
-    return Listing(items, "", loose)
+    return Listing(items, "", unclassified)
 
 
 def _common_folder(names: Sequence[str]) -> PurePosixPath:

@@ -31,12 +31,12 @@ def folder(root: Path, label: str, caption: str) -> Listing:
     Raises:
         UsageError: If there is no image in the folder.
     """
-    loose = _images(entry for entry in root.iterdir() if entry.is_file())
+    unclassified = _images(entry for entry in root.iterdir() if entry.is_file())
     subfolders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     classed = [(path, sub.name) for sub in subfolders for path in _images(_files(sub))]
     if label == "":  # no classes are wanted: everything counts, wherever it lies
-        classed, loose = [], _images(_files(root))
-    found: list[tuple[Path, str | None]] = [*classed] or [(path, None) for path in loose]
+        classed, unclassified = [], _images(_files(root))
+    found: list[tuple[Path, str | None]] = [*classed] or [(path, None) for path in unclassified]
     if not found:
         raise UsageError(
             f"no images in {root}",
@@ -50,7 +50,7 @@ def folder(root: Path, label: str, caption: str) -> Listing:
         found = [(path, metadata.labels.get(path.relative_to(root).as_posix())) for path in _images(_files(root))]
     stamp = repr([(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path, _ in found])
     items = [_item(path, name, root, metadata, caption) for path, name in found]
-    return Listing(items, stamp, len(loose) if classed and not metadata.labels else 0)
+    return Listing(items, stamp, len(unclassified) if classed and not metadata.labels else 0)
 
 
 def _item(path: Path, label: str | None, root: Path, metadata: Metadata, caption: str) -> Item:

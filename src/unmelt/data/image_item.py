@@ -37,9 +37,9 @@ class Listing(NamedTuple):
     Args:
         items: The images.
         stamp: A string that changes when the content does: names, sizes and modification times.
-        loose: Number of images beside the class folders, in no class.
+        unclassified: Number of images beside the class folders, in no class.
     """
 
     items: list[Item]
     stamp: str
-    loose: int = 0
+    unclassified: int = 0

@@ -40,14 +40,14 @@ class Report:
         used: Number of images used.
         broken: (name, reason) of every image that could not be read.
         classes: Number of images used by class; empty if there are no classes.
-        loose: Number of images beside the class folders, which belong to no class and were left out.
+        unclassified: Number of images beside the class folders, which belong to no class and were left out.
         captioned: Number of the used images that have a caption; None if captions were not asked for.
     """
 
     used: int
     broken: tuple[tuple[Path, str], ...]
     classes: dict[str, int]
-    loose: int = 0
+    unclassified: int = 0
     captioned: int | None = None
 
     def __str__(self) -> str:
@@ -61,8 +61,8 @@ class Report:
         if self.broken:
             shown = [f"{path.name} ({reason})" for path, reason in self.broken]
             parts.append(f"{_count(len(shown), 'file')} could not be read: {_some(shown, 5)}")
-        if self.loose:
-            parts.append(f"{_count(self.loose, 'image')} left out, beside the class folders and in none of them")
+        if self.unclassified:
+            parts.append(f"{_count(self.unclassified, 'image')} left out, beside the class folders and in none of them")
         return ". ".join(parts) + "."
 
 
@@ -146,7 +146,7 @@ def images(
         used=len(kept),
         broken=broken,
         classes=counts,
-        loose=found.loose,
+        unclassified=found.unclassified,
         captioned=sum(item.caption is not None for item in kept) if caption else None,
     )
     return source.only(good) if broken else source, report

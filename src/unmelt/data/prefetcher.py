@@ -25,11 +25,11 @@ class Prefetcher:
     Args:
         source: The source of batches.
         device: Device that batches are moved to.
-        after: Maps a batch number to the number of the batch that is requested after it.
+        next_batch: Maps a batch number to the number of the batch that is requested after it.
     """
 
-    def __init__(self, source: Source, device: torch.device, after: Callable[[int], int]) -> None:
-        self.source, self.device, self.after = source, device, after
+    def __init__(self, source: Source, device: torch.device, next_batch: Callable[[int], int]) -> None:
+        self.source, self.device, self.next_batch = source, device, next_batch
         self._pool = ThreadPoolExecutor(1)
         self._pending: dict[tuple[int, int], Future[Batch]] = {}
 
@@ -46,7 +46,7 @@ class Prefetcher:
         pending, each = {}, number
         for _ in range(1 + DEPTH):
             pending[each, rows] = self._pending.get((each, rows)) or self._pool.submit(self._ready, each, rows)
-            each = self.after(each)
+            each = self.next_batch(each)
         self._pending = pending
         x, condition = self._pending.pop((number, rows)).result()
         x = x.to(self.device, non_blocking=True)

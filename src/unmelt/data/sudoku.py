@@ -139,8 +139,8 @@ class Sudoku:
 
     Args:
         side: Side of the grid, 4 or 9.
-        written: False for the grid alone. True for a puzzle, "=" and its grid, for a left-to-right model: the puzzle is
-            given as known tokens, an empty cell is token `side` (a dot), and "=" is token `side` + 1.
+        with_puzzle: False for the grid alone. True for a puzzle, "=" and its grid, for a left-to-right model: the
+            puzzle is given as known tokens, an empty cell is token `side` (a dot), and "=" is token `side` + 1.
         held_out: False for the training grids; True for grids that are not among them.
         seed: Seed of the grids and of the puzzles' clues.
 
@@ -150,13 +150,13 @@ class Sudoku:
 
     classes: tuple[str, ...] = ()
 
-    def __init__(self, side: int, written: bool = False, held_out: bool = False, seed: int = 0) -> None:
+    def __init__(self, side: int, with_puzzle: bool = False, held_out: bool = False, seed: int = 0) -> None:
         _peers(side)
-        self.side, self.written, self.held_out, self.seed = side, written, held_out, seed
+        self.side, self.with_puzzle, self.held_out, self.seed = side, with_puzzle, held_out, seed
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (2 * self.side**2 + 1,) if self.written else (self.side**2,)
+        return (2 * self.side**2 + 1,) if self.with_puzzle else (self.side**2,)
 
     @property
     def coordinates(self) -> list[tuple[int, ...]]:
@@ -169,7 +169,9 @@ class Sudoku:
         box: int = round(self.side**0.5)
         lines = [divmod(cell, self.side) for cell in range(self.side**2)]
         cells: list[tuple[int, ...]] = [(line, column, line // box * box + column // box) for line, column in lines]
-        return [(*cell, number) for number, cell in enumerate([(0, 0, 0), *cells, *cells])] if self.written else cells
+        return (
+            [(*cell, number) for number, cell in enumerate([(0, 0, 0), *cells, *cells])] if self.with_puzzle else cells
+        )
 
     def grids(self, step: int, rows: int) -> Int64[Tensor, "rows cells"]:
         """The grids of batch number `step`.
@@ -190,7 +192,7 @@ class Sudoku:
 
     def batch(self, step: int, rows: int) -> tuple[Int64[Tensor, "rows tokens"], Condition | None]:
         grids = self.grids(step, rows)
-        if not self.written:
+        if not self.with_puzzle:
             return grids, None
         generator = np.random.default_rng(fold(fold(self.seed, step), 7))
         share = generator.uniform(0.2, 0.8, size=(rows, 1))
@@ -221,6 +223,6 @@ class Sudoku:
                     left -= 1
             whole = "".join(str(digit + 1) for digit in grid)
             dotted = "".join("." if digit < 0 else str(digit + 1) for digit in clues)
-            asked.append(f"{dotted}={GAP_MARKER * len(grid)}" if self.written else dotted.replace(".", GAP_MARKER))
-            answers.append(f"{dotted}={whole}" if self.written else whole)
+            asked.append(f"{dotted}={GAP_MARKER * len(grid)}" if self.with_puzzle else dotted.replace(".", GAP_MARKER))
+            answers.append(f"{dotted}={whole}" if self.with_puzzle else whole)
         return Questions(tuple(asked), tuple(answers))

@@ -62,7 +62,7 @@ class BaseModel(AdaptableModel):
 
     @abstractmethod
     def save_preview(self, path: Path | None) -> Path | None:
-        """Write samples for a person to look at.
+        """Write a few samples of every class as a picture (.png), or as text (.txt).
 
         Args:
             path: Where they go, without suffix; None writes nothing, but makes them all the same (under torchrun every
@@ -74,7 +74,7 @@ class BaseModel(AdaptableModel):
 
     @abstractmethod
     def plan(self, request: SampleRequest) -> SamplingPlan:
-        """Choose what samples a request.
+        """Choose denoiser, sampler and grid for a request.
 
         Args:
             request: The request, whose sampler, grid and steps are used where they are given.
@@ -204,7 +204,9 @@ class BaseModel(AdaptableModel):
 
     @final
     def sample_request(self, request: SampleRequest) -> Tensor:
-        """The finished rows of a request. Several processes make a share each, and all get all.
+        """Sample a request and return its rows as one tensor; `sample` makes a request from arguments and does this.
+
+        Several processes make a share each, and all get all.
 
         Args:
             request: What is asked for.

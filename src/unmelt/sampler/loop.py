@@ -80,7 +80,7 @@ def knots(
 def walk(
     denoiser: Denoiser, sampler: Sampler, state: State, times: Iterable[Float[Tensor, "rows *axes"]]
 ) -> Iterator[State]:
-    """Drive a state through times; differentiable.
+    """Step a state through times, yielding the state after each; differentiable, unlike `trajectory`.
 
     Args:
         denoiser: The denoiser to sample from.

@@ -20,7 +20,7 @@ LEARNED = Path(__file__).with_name("learned.json")
 
 
 def default_sampler(steps: int) -> tuple[Sampler, Grid]:
-    """The default sampler: the one learned for this number of steps, else Adams' method.
+    """(sampler, grid) to use by default: the sampler learned for this number of steps, else Adams' method.
 
     Args:
         steps: Network evaluations per sample.
@@ -33,7 +33,7 @@ def default_sampler(steps: int) -> tuple[Sampler, Grid]:
 
 
 def adams_sampler(steps: int) -> tuple[Adams, Grid]:
-    """Adams' method on a balanced grid.
+    """(sampler, grid): Adams' method of a suitable order, on a balanced grid.
 
     Args:
         steps: Network evaluations per sample; the order, from 3 to 6, grows with them.
