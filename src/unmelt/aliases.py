@@ -31,16 +31,21 @@ PARTS = {
 """Parts, earlier name to present name."""
 
 ARGUMENTS = {
-    "backbone.DiT": {"context": "context_channels"},
-    "backbone.UNet": {"context": "context_channels"},
+    "backbone.DiT": {"context": "context_channels", "features": "vector_width"},
+    "backbone.MLP": {"features": "vector_width"},
+    "backbone.UNet": {"context": "context_channels", "features": "vector_width"},
     "backbone.Transformer": {"symbols": "input_vocabulary"},
     "denoiser.Autoregressive": {"middle": "fills_middle"},
-    "denoiser.Blockwise": {"both": "bidirectional"},
-    "objective.AnyOrder": {"even": "token_mean", "free": "bidirectional_fraction", "twice": "antithetic_masks"},
+    "denoiser.Blockwise": {"both": "also_bidirectional"},
+    "objective.AnyOrder": {
+        "even": "equal_token_weights",
+        "free": "bidirectional_row_fraction",
+        "twice": "antithetic_masks",
+    },
     "sampler.PredictorCorrector": {"walks": "corrector_steps"},
     "tokens.EntropyBound": {"nats": "entropy_budget"},
     "tokens.PredictorCorrector": {"times": "corrector_steps"},
-    "tokens.Unmask": {"apart": "min_distance"},
+    "tokens.Unmask": {"apart": "min_distance", "end": "end_token"},
     "train.Training": {"rate": "lr_schedule"},
 }
 """Arguments of parts (present names), earlier name to present name."""
@@ -48,7 +53,7 @@ ARGUMENTS = {
 MODEL = {"tokenizer": "codec"}
 """Parts of a model, earlier name to present name."""
 
-SETTINGS = {"free": "bidirectional_fraction", "middle": "fim_rate"}
+SETTINGS = {"free": "bidirectional_row_fraction", "middle": "fim_rate"}
 """Settings of recipes, earlier name to present name."""
 
 

@@ -79,7 +79,7 @@ class Random(Protocol):
         """
 
     def batch_position(self, rows: int) -> tuple[int, int]:
-        """Locate these rows in the whole batch that they are part of.
+        """Index of the first of these rows in the whole batch, and the number of rows of the whole batch.
 
         Args:
             rows: The number of rows here.

@@ -9,7 +9,7 @@ from unmelt.backbone import MLP, DiT, FrameTransformer, UNet
 from unmelt.condition import Condition
 
 ROWS, CLASSES, FEATURES, SEQUENCE_WIDTH, LENGTH, CONTEXT = 6, 3, 5, 4, 7, 2
-KNOWS = {"classes": CLASSES, "features": FEATURES, "sequence_width": SEQUENCE_WIDTH}
+KNOWS = {"classes": CLASSES, "vector_width": FEATURES, "sequence_width": SEQUENCE_WIDTH}
 SMALL = {
     "width": 8,
     "blocks": 1,

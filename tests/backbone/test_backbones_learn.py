@@ -26,7 +26,7 @@ def task(kind):
     if kind == "label":
         return {"classes": 8}, Condition(label=torch.arange(8)), pictures
     if kind == "vector":
-        return {"features": 6}, Condition(vector=torch.randn(8, 6, generator=rng)), pictures
+        return {"vector_width": 6}, Condition(vector=torch.randn(8, 6, generator=rng)), pictures
     name = torch.nn.functional.one_hot(torch.arange(8), 8).float()
     flagged = torch.cat([name, torch.ones(8, 1)], 1)
     other = torch.cat([name[torch.arange(8) ^ 1], torch.zeros(8, 1)], 1)

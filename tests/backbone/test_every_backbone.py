@@ -150,7 +150,7 @@ def test_conditions_that_the_network_was_not_made_for_are_refused(name):
     space = {"mlp": {"shape": (2, 3)}, "unet": {"channels": 1, "space": x.ndim - 2}}
     space["frames"] = {"frames": 3, "shape": (2,)}
     deaf = small(**space.get(name.split("-")[0], {"channels": 1, "size": SHAPES[name][1:], "patch": 1, "width": 16}))
-    for kind, argument in {"label": "classes=", "vector": "features=5", "sequence": "sequence_width=4"}.items():
+    for kind, argument in {"label": "classes=", "vector": "vector_width=5", "sequence": "sequence_width=4"}.items():
         with pytest.raises(UsageError, match=argument):
             deaf(x, level, Condition(**{kind: getattr(full, kind)}))
     with pytest.raises(UsageError, match=r"a context.*Try: context_channels=2|made to know none"):
@@ -171,7 +171,7 @@ def with_arrival(name):
     network = NETWORKS[name]()
     arguments = {n: getattr(network, n) for n in inspect.signature(type(network)).parameters}
     torch.manual_seed(0)
-    return awake(type(network)(**arguments | {"arrival": True})), awake(network)
+    return awake(type(network)(**arguments | {"with_arrival": True})), awake(network)
 
 
 @every
@@ -187,7 +187,7 @@ def test_outputs_at_different_arrival_levels_differ_and_none_is_the_level_itself
 def test_an_arrival_level_is_refused_by_a_network_made_without_one(name):
     _, network = with_arrival(name)
     x, level = inputs(name)
-    with pytest.raises(UsageError, match="arrival=True"):
+    with pytest.raises(UsageError, match="with_arrival=True"):
         network(x, level, None, level)
 
 

@@ -27,7 +27,7 @@ def inputs():
 @pytest.mark.parametrize("arrival", [False, True])
 def test_levels_equal_along_frames_are_levels_of_rows(arrival):
     x, level, condition = inputs()
-    model, row = network(arrival=arrival), level[:, 0]
+    model, row = network(with_arrival=arrival), level[:, 0]
     arrive = row - 1 if arrival else None
     along = None if arrive is None else arrive[:, None].expand(ROWS, FRAMES)
     fine = model(x, row[:, None].expand(ROWS, FRAMES), condition, along)

@@ -20,7 +20,7 @@ MORE = [
     *(way.Unmask(pace=pace()) for pace in public(way, way.Pace)),
     way.Unmask(pace=way.Threshold(0.5), block=2),
     way.Unmask(way.Random(), way.EntropyBound(1.0), min_distance=3),
-    way.Unmask(way.LeftToRight(), block=1, end=1),
+    way.Unmask(way.LeftToRight(), block=1, end_token=1),
     way.Remask(8.0),
     way.Unmask(cache=True),
     way.Unmask(way.Random(), way.Threshold(0.5), cache=True),

@@ -69,7 +69,7 @@ def test_the_network_is_the_average_velocity_on_a_straight_schedule():
 
 def learned(**arguments):
     torch.manual_seed(0)
-    backbone = MLP(shape=(3,), width=16, depth=2, arrival=True)
+    backbone = MLP(shape=(3,), width=16, depth=2, with_arrival=True)
     for parameter in backbone.parameters():
         nn.init.normal_(parameter, std=0.2)
     return FlowMap(backbone, Gaussian(schedule.Cosine()), prediction.V(), (3,), **arguments).double()
@@ -112,7 +112,7 @@ def test_a_flow_map_is_described_and_built_again():
 
 def test_what_cannot_be_a_flow_map_is_refused():
     process = Gaussian(schedule.Cosine())
-    with pytest.raises(UsageError, match=r"MLP\(arrival=True\)"):
+    with pytest.raises(UsageError, match=r"MLP\(with_arrival=True\)"):
         FlowMap(MLP(shape=(3,), width=8, depth=1), process, prediction.V(), (3,))
     with pytest.raises(UsageError, match="no signal left"):
-        FlowMap(MLP(shape=(3,), width=8, depth=1, arrival=True), process, prediction.Noise(), (3,))
+        FlowMap(MLP(shape=(3,), width=8, depth=1, with_arrival=True), process, prediction.Noise(), (3,))

@@ -66,7 +66,7 @@ def test_mmps_is_exact_for_one_gaussian(any_schedule):
     prior = one_gaussian(any_schedule)
     x_t, t = anywhere(any_schedule)
     with torch.no_grad():
-        believed = MMPS(prior, A, Y, NOISE, far=1e7)(x_t, t).mean
+        believed = MMPS(prior, A, Y, NOISE, covariance_sigma_max=1e7)(x_t, t).mean
     assert (believed - exact(prior, A, Y, NOISE)(x_t, t).mean).abs().max() < 1e-8
 
 
@@ -82,7 +82,7 @@ def test_the_error_of_the_default_far_is_below_2_percent_of_the_shift(any_schedu
 def test_pigdm_is_exact_for_white_data(any_schedule):
     prior = Mixture.gaussian(MEAN, 0.7**2 * torch.eye(4, dtype=F64), Gaussian(any_schedule))
     x_t, t = anywhere(any_schedule)
-    believed = PiGDM(prior, A, Y, NOISE, data_sd=0.7, far=1e7)(x_t, t).mean
+    believed = PiGDM(prior, A, Y, NOISE, data_sd=0.7, covariance_sigma_max=1e7)(x_t, t).mean
     assert (believed - exact(prior, A, Y, NOISE)(x_t, t).mean).abs().max() < 1e-8
 
 
@@ -98,7 +98,7 @@ def test_dps_shifts_the_mean_along_the_gradient(any_schedule):
     alpha, sigma = prior.process.level(t)
     size = gap.square().mean(1).clamp_min(NOISE**2)
     wanted = mean - 0.5 * (sigma**2 / alpha / size)[:, None] * gradient
-    believed = DPS(prior, A, Y, NOISE, strength=0.5, far=1e7)(x_t.detach(), t).mean
+    believed = DPS(prior, A, Y, NOISE, strength=0.5, covariance_sigma_max=1e7)(x_t.detach(), t).mean
     torch.testing.assert_close(believed, wanted.detach(), rtol=1e-9, atol=1e-10)
 
 
@@ -220,7 +220,7 @@ def test_measured_beliefs_are_differentiable():
         (lambda d: DPS(d, A, Y, math.nan), "noise_sd"),
         (lambda d: PiGDM(d, A, Y / 0, 0.1), "finite"),
         (lambda d: MMPS(d, A, Y, 0.1, solves=0), "solves"),
-        (lambda d: MMPS(d, A, Y, 0.1, far=math.inf), "far"),
+        (lambda d: MMPS(d, A, Y, 0.1, covariance_sigma_max=math.inf), "covariance_sigma_max"),
         (lambda d: DPS(d, A, Y, 0.1, strength=0.0), "strength"),
         (lambda d: PiGDM(d, A, Y, 0.1, data_sd=-1.0), "data_sd"),
         (lambda d: DPS(d, A, Y[:, :1], 0.1)(torch.zeros(3, 4), full(3, 0.5)), "measurement of shape"),

@@ -12,7 +12,7 @@ from unmelt import schedule
 from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.errors import UsageError
-from unmelt.likelihood import START, bound, log_likelihood
+from unmelt.likelihood import SIGMA_MIN, bound, log_likelihood
 from unmelt.objective import ELBOWeight, Uniform
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
@@ -72,11 +72,11 @@ class Overconfident:
         return Point((self.gain((sigma / alpha) ** 2) / alpha)[:, None] * x_t)
 
     def variance(self, noise: float) -> float:
-        """The variance of z = x_t / alpha at s = START^2, from V = s at sigma = 80:
+        """The variance of z = x_t / alpha at s = SIGMA_MIN^2, from V = s at sigma = 80:
 
         dV/ds = (1 + noise) (1 - gain) V / s - noise,      noise = 1 for the stochastic sampler, 0 for the flow
         """
-        ends = (2 * math.log(80), 2 * math.log(START))
+        ends = (2 * math.log(80), 2 * math.log(SIGMA_MIN))
         found = solve_ivp(
             lambda log_s, v: (1 + noise) * (1 - self.gain(np.exp(log_s))) * v - noise * np.exp(log_s),
             ends,
@@ -100,7 +100,7 @@ def test_the_bound_of_a_wrong_belief_is_above_minus_log_p_of_the_stochastic_samp
     with unchecked():
         found = bound(model, x0, RowSeeds.of(0, rows), strata=64)
         flow = log_likelihood(model, x0[::20], tolerance=1e-7).value
-    least = surprise(model.gain(START**2) ** 2 * model.variance(1.0) + START**2)
+    least = surprise(model.gain(SIGMA_MIN**2) ** 2 * model.variance(1.0) + SIGMA_MIN**2)
     gap, unsure = (found.value - least).mean(), found.error.square().sum().sqrt() / rows
     assert gap > 4 * unsure
     assert ((found.value - least) / found.error).min() > -4.5
@@ -126,7 +126,7 @@ def test_the_bound_equals_the_elbo_with_uniform_times():
     """The plain estimator, with the ELBO weight of training, for a wrong belief."""
     on, rows, draws = schedule.VarianceExploding(), 50, 1000
     model, x0 = Overconfident(0.5, on), torch.linspace(-2, 2, 50, dtype=F64)[:, None]
-    first, rng = on.time(column(-2 * math.log(START))).item(), Stream(5)
+    first, rng = on.time(column(-2 * math.log(SIGMA_MIN))).item(), Stream(5)
     data, t = x0.repeat(draws, 1), first + (1 - first) * rng.uniform((rows * draws,), F64)
     with unchecked():
         found = bound(model, x0, RowSeeds.of(0, rows), strata=256)
@@ -134,7 +134,9 @@ def test_the_bound_equals_the_elbo_with_uniform_times():
         error = (model(x_t, t).mean - data).square()[:, 0] * ELBOWeight()(t, on, Uniform()) * (1 - first)
         at_start = full(rows * draws, first)
         x_t, _ = model.process.corrupt(data, at_start, rng)
-        rest = (model(x_t, at_start).mean - data).square()[:, 0] / (2 * START**2) + math.log(2 * math.pi * START**2) / 2
+        rest = (model(x_t, at_start).mean - data).square()[:, 0] / (2 * SIGMA_MIN**2) + math.log(
+            2 * math.pi * SIGMA_MIN**2
+        ) / 2
     plain = (error + rest).view(draws, rows)
     wanted, unsure = plain.mean(0) + x0[:, 0] ** 2 / (2 * 80**2), plain.std(0) / draws**0.5
     z = (found.value - wanted) / (found.error**2 + unsure**2).sqrt()
@@ -183,7 +185,12 @@ def test_the_bound_is_differentiable_and_its_error_is_not():
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"strata": 0}, "strata"), ({"strata": 2.5}, "strata"), ({"start": -1.0}, "start"), ({"start": 1e3}, "start")],
+    [
+        ({"strata": 0}, "strata"),
+        ({"strata": 2.5}, "strata"),
+        ({"sigma_min": -1.0}, "sigma_min"),
+        ({"sigma_min": 1e3}, "sigma_min"),
+    ],
 )
 def test_invalid_settings_and_data_are_refused(settings, says):
     with unchecked(), pytest.raises(UsageError, match=says):

@@ -66,7 +66,7 @@ def test_error_follows_the_tolerance_far_from_the_data():
 
 
 def test_bias_of_the_start_is_of_order_4():
-    """For one Gaussian the bias is of order 4 in start / sd, and below 1e-4 nats at the default for sd = 0.03."""
+    """For one Gaussian the bias is of order 4 in sigma_min / sd, and below 1e-4 nats at the default for sd = 0.03."""
 
     def error(sd, **settings):
         exact = Mixture.isotropic(torch.zeros(1, 1, dtype=F64), sd, Gaussian(schedule.Cosine()))
@@ -76,7 +76,7 @@ def test_bias_of_the_start_is_of_order_4():
         return (found - truth(exact, x0)).abs().max().item()
 
     assert error(0.03) < 1e-4
-    coarse, fine = error(0.5, start=0.1), error(0.5, start=0.05)
+    coarse, fine = error(0.5, sigma_min=0.1), error(0.5, sigma_min=0.05)
     assert math.log2(coarse / fine) == pytest.approx(4, abs=0.3)
 
 
@@ -140,9 +140,9 @@ def test_density_of_a_network_in_two_dimensions_integrates_to_one():
         (torch.zeros(2), {}, "shape"),
         (torch.full((1, 2), math.nan), {}, "finite"),
         (torch.zeros(4, 2), {"condition": Condition(label=torch.zeros(3, dtype=torch.int64))}, "3 rows"),
-        (torch.zeros(4, 2), {"start": 0.0}, "start"),
-        (torch.zeros(4, 2), {"start": math.nan}, "start"),
-        (torch.zeros(4, 2), {"start": 100.0}, "start"),
+        (torch.zeros(4, 2), {"sigma_min": 0.0}, "sigma_min"),
+        (torch.zeros(4, 2), {"sigma_min": math.nan}, "sigma_min"),
+        (torch.zeros(4, 2), {"sigma_min": 100.0}, "sigma_min"),
         (torch.zeros(4, 2), {"tolerance": 0.0}, "tolerance"),
         (torch.zeros(4, 2), {"tolerance": math.inf}, "tolerance"),
     ],

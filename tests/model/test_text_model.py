@@ -42,13 +42,13 @@ def model(kind="masked", **more):
         "autoregressive": lambda: Autoregressive(backbone, process, (LENGTH,)),
         "middle": lambda: Autoregressive(backbone, process, (LENGTH,), fills_middle=True),
         "blocks": lambda: Blockwise(backbone, process, (LENGTH,)),
-        "both": lambda: Blockwise(backbone, process, (LENGTH,), bidirectional=True),
+        "both": lambda: Blockwise(backbone, process, (LENGTH,), also_bidirectional=True),
     }.get(kind, lambda: TokenDenoiser(backbone, process, (LENGTH,)))()
     objective = {
         "uniform": NELBO(),
         "autoregressive": NextToken(),
         "middle": NextToken(),
-        "both": AnyOrder(bidirectional_fraction=0.5),
+        "both": AnyOrder(bidirectional_row_fraction=0.5),
     }.get(kind, AnyOrder())
     sampler = {"masked": FirstHitting(), "uniform": Ancestral()}.get(kind, Unmask(LeftToRight(), cache=True))
     settings = {
@@ -117,7 +117,7 @@ def test_a_model_trained_in_both_modes_samples_by_blocks_and_infills_bidirection
 
 def test_an_end_token_in_a_gap_keeps_the_known_text_after_it():
     for lm, cache in ((model(), False), (model("both"), True)):
-        ends = Unmask(Confidence(), cache=cache, end=LETTERS.encode("a")[0])  # hardly a gap without one
+        ends = Unmask(Confidence(), cache=cache, end_token=LETTERS.encode("a")[0])  # hardly a gap without one
         for text in lm.infill([f"b{GAP_MARKER * 4}cd"] * 8, seed=3, sampler=ends):
             assert (text[0], text[-2:]) == ("b", "cd")
         for text in lm.sample(8, prompt="b", suffix="cd", seed=3, sampler=ends):
@@ -146,7 +146,7 @@ def test_a_question_that_is_a_whole_text_includes_its_end_token():
     assert lm.score(Questions((f"ab{GAP_MARKER}",), ("abc",))) in (0.0, 1.0)
     end, padding = LETTERS.special("end"), LETTERS.special("padding")
     assert seen[0][0, 3:].tolist() == [end] + [padding] * (LENGTH - 4)
-    assert lm.infill([f"ab{GAP_MARKER}"], whole=True, seed=1)[0].startswith("ab")
+    assert lm.infill([f"ab{GAP_MARKER}"], text_is_complete=True, seed=1)[0].startswith("ab")
 
 
 def test_only_allowed_tokens_are_sampled():

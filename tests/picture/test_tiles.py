@@ -108,7 +108,7 @@ def test_wrong_arguments_are_refused(wrong):
 
 
 def test_a_clear_background_is_transparent_without_a_margin():
-    page = tiles(torch.zeros(4, 1, 8, 8), columns=2, clear=True)
+    page = tiles(torch.zeros(4, 1, 8, 8), columns=2, transparent=True)
     assert page.mode == "RGBA"
     alpha = np.asarray(page)[..., 3]
     assert page.size == (2 * 48 + 4, 2 * 48 + 4)

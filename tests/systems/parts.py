@@ -96,7 +96,7 @@ class Observed:
 def policy_model(**changed):
     """A policy: actions given an observation, which is a vector."""
     with um.rng.seeded(1):
-        backbone = um.backbone.MLP(shape=(2,), width=16, depth=1, features=3)
+        backbone = um.backbone.MLP(shape=(2,), width=16, depth=1, vector_width=3)
     return um.Model(
         denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (2,)),
         codec=um.codec.Affine(),
@@ -233,7 +233,7 @@ def student_model(**changed):
             return type(belief)(belief.mean.to(x_t.dtype))
 
     def mlp(arrival):
-        return um.backbone.MLP(shape=(2,), width=16, depth=1, arrival=arrival)
+        return um.backbone.MLP(shape=(2,), width=16, depth=1, with_arrival=arrival)
 
     with um.rng.seeded(1):
         student = um.denoiser.FlowMap(mlp(True), process(), um.prediction.V(), (2,))

@@ -57,7 +57,7 @@ def test_a_guidance_scale_for_each_row(policy):
 
 def test_rows_with_a_label_beside_rows_with_a_vector():
     with um.rng.seeded(1):
-        backbone = um.backbone.MLP(shape=(2,), width=16, depth=1, features=3, classes=4)
+        backbone = um.backbone.MLP(shape=(2,), width=16, depth=1, vector_width=3, classes=4)
         torch.nn.init.normal_(backbone.out.weight, std=0.3)
         torch.nn.init.normal_(backbone.modulation.weight, std=0.3)
     denoiser = um.denoiser.NetworkDenoiser(backbone, um.process.Gaussian(um.schedule.Cosine()), um.prediction.V(), (2,))

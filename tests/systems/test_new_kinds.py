@@ -98,7 +98,7 @@ class Turned:
 
 def test_a_kind_of_condition_of_ones_own_is_learned_guided_saved_and_joined(tmp_path):
     with um.rng.seeded(0):
-        backbone = PoseConditioned(um.backbone.MLP(shape=(2,), width=32, depth=2, features=2))
+        backbone = PoseConditioned(um.backbone.MLP(shape=(2,), width=32, depth=2, vector_width=2))
     model = um.Model(
         denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (2,)),
         codec=um.codec.Affine(),

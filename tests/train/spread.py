@@ -45,11 +45,14 @@ class Directional:
 class Wide:
     """In float64, so that equal means equal to rounding."""
 
-    def encode(self, x):
+    def encode(self, x, rng=None):
         return (2 * x - 1).double()
 
     def decode(self, z):
         return (z + 1) / 2
+
+    def latent_shape(self, shape):
+        return tuple(shape)
 
 
 def made(kind, steps, save_every):
@@ -65,6 +68,7 @@ def made(kind, steps, save_every):
     return um.Model(
         denoiser=um.denoiser.NetworkDenoiser(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double(),
         codec=Wide(),
+        modality=um.modality.Images(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(3),
         objective=Directional() if kind == "jvp" else um.objective.Regression(drop=0.2),

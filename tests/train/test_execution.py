@@ -40,11 +40,14 @@ class Doubled:
     def __init__(self, codec):
         self.codec = codec
 
-    def encode(self, x):
+    def encode(self, x, rng=None):
         return self.codec.encode(x).double()
 
     def decode(self, z):
         return self.codec.decode(z)
+
+    def latent_shape(self, shape):
+        return tuple(shape)
 
 
 def ended(run, steps=8):

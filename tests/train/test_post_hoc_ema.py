@@ -176,7 +176,7 @@ def test_post_hoc_averages_of_a_run_equal_the_sum_over_its_steps(tmp_path):
     for length, close in ((0.05, 2e-6), (0.08, 2e-4), (0.15, 5e-4)):
         made = whole.averaged(length)
         assert made.steps_done == 40
-        assert "averaged with length" in made.notes
+        assert "EMA of width" in made.notes
         shares = (edges ** (std_to_power(length) + 1)).diff()
         for name, weight in made.denoiser.named_parameters():
             wanted = sum(s * step[name] for s, step in zip(shares, history, strict=True))
@@ -205,7 +205,7 @@ def test_the_average_command_writes_run_folders(tmp_path, capsys):
     settings = ["--width", "8", "--depth", "1", "--steps", "20", "--batch", "8", "--device", "cpu", "--log-to", "none"]
     assert main(["train", "ring", "--out", str(run), *settings, "--snapshot-every", "2"]) == 0
     assert main(["average", str(run), "--ema-std", "0.08", "0.1"]) == 0
-    assert "length 0.08 over 20 steps" in " ".join(capsys.readouterr().err.split())
+    assert "EMA of width 0.08 over 20 steps" in " ".join(capsys.readouterr().err.split())
     kept = load_file(sorted((run / "averages").iterdir())[-1])
     made = load_file(tmp_path / "ring-0.1" / "model.safetensors")
     for name, value in made.items():

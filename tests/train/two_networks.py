@@ -79,11 +79,14 @@ class TwoNetworkStep:
 class Doubled:
     """A codec in float64, so that equal means equal to rounding."""
 
-    def encode(self, x):
+    def encode(self, x, rng=None):
         return (2 * x - 1).double()
 
     def decode(self, z):
         return (z + 1) / 2
+
+    def latent_shape(self, shape):
+        return tuple(shape)
 
 
 class Slow:
@@ -116,6 +119,7 @@ def made(steps=STEPS, save_every=EVERY, seconds=0.0, dtype=torch.float32, codec=
     model = um.Model(
         denoiser=denoiser(1, dtype),
         codec=codec or (Doubled() if dtype == torch.float64 else um.codec.Affine.images()),
+        modality=um.modality.Images(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(3),
         objective=um.objective.Regression(),

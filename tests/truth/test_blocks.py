@@ -95,11 +95,11 @@ def test_any_order_loss_of_blocks_matches_enumeration_from_autoregression_to_ful
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("token_mean", [False, True])
-def test_antithetic_masks_keep_the_expected_loss_and_lower_its_variance(token_mean):
+@pytest.mark.parametrize("equal_token_weights", [False, True])
+def test_antithetic_masks_keep_the_expected_loss_and_lower_its_variance(equal_token_weights):
     model, rows = Blockwise(network(2), Mask(V), (L,)), 20_000
     once, twice = (
-        um.objective.AnyOrder(token_mean=token_mean, antithetic_masks=each)(
+        um.objective.AnyOrder(equal_token_weights=equal_token_weights, antithetic_masks=each)(
             model, SEQUENCES[50].expand(rows, L), None, Stream(1)
         ).double()
         for each in (False, True)
@@ -146,7 +146,10 @@ def test_block_diffusion_attention_matches_masked_attention_and_its_gradient(n, 
 def test_logits_at_a_subset_match_the_full_forward():
     x0, x_t = SEQUENCES[[7, 50]], SEQUENCES[[9, 50]]
     where = torch.tensor([[True, False, True, False], [False, False, False, True]])
-    whole, blocks = TokenDenoiser(network(), Mask(V), (L,)), Blockwise(network(2), Mask(V), (L,), bidirectional=True)
+    whole, blocks = (
+        TokenDenoiser(network(), Mask(V), (L,)),
+        Blockwise(network(2), Mask(V), (L,), also_bidirectional=True),
+    )
     for each in (whole, blocks.as_bidirectional):
         torch.testing.assert_close(
             each.logits_at(x_t, where, zeros(2)).logits, each(x_t, zeros(2)).logits[where], rtol=0, atol=1e-12

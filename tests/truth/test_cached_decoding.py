@@ -221,7 +221,7 @@ def test_approximately_cached_rows_that_join_late_are_decoded_as_if_alone(block,
 @torch.no_grad()
 def test_after_the_end_of_text_the_row_is_filled_with_it():
     model = EXACT[0]
-    last = finished(model, way.Unmask(way.LeftToRight(), cache=True, end=1), rows=40, steps=12)[-1].x
+    last = finished(model, way.Unmask(way.LeftToRight(), cache=True, end_token=1), rows=40, steps=12)[-1].x
     plain = finished(model, way.Unmask(way.LeftToRight(), cache=True), rows=40, steps=12)[-1].x
     for row, free in zip(last.tolist(), plain.tolist(), strict=True):
         ended = row.index(1) if 1 in row else len(row)

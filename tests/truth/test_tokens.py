@@ -158,7 +158,7 @@ def test_the_sum_over_mask_counts_equals_the_bound():
     torch.testing.assert_close(found, nll, rtol=1e-12, atol=0)
 
 
-def test_with_token_mean_every_masked_token_has_the_same_weight():
+def test_with_equal_token_weights_every_masked_token_has_the_same_weight():
     model, rows, seen = Wrong(Mask(V)), 4000, []
 
     class Spy:
@@ -169,7 +169,7 @@ def test_with_token_mean_every_masked_token_has_the_same_weight():
             return model(x_t, t)
 
     x0 = SEQUENCES[40].expand(rows, L)
-    loss = um.objective.AnyOrder(token_mean=True)(Spy(), x0, None, Stream(0))
+    loss = um.objective.AnyOrder(equal_token_weights=True)(Spy(), x0, None, Stream(0))
     miss = -model(seen[0], None).log_probabilities.gather(-1, x0[..., None])[..., 0]
     torch.testing.assert_close(loss, torch.where(seen[0] == V, miss, 0).sum(1) * 2 / L)
 
@@ -321,7 +321,7 @@ def test_padding_is_never_corrupted_and_not_in_the_loss():
 def test_bad_arguments_are_refused():
     with pytest.raises(um.errors.UsageError, match="tokens from 0 to 7"):
         Mask(5).corrupt(torch.tensor([[0, 7]]), times(0.5), Stream(0))
-    with pytest.raises(um.errors.UsageError, match="a process whose noise is masks"):
+    with pytest.raises(um.errors.UsageError, match="a denoiser on masks"):
         sampled(ExactTokenDenoiser(law(), Uniform(V)), way.FirstHitting(), 1, rows=3)
     with pytest.raises(um.errors.UsageError, match="Threshold"):
         way.Threshold(0.0)

@@ -118,9 +118,9 @@ class DiT(CallRepr, nn.Module):
         qk_norm: Whether queries and keys are normalised, for long trainings in low precision.
         context_channels: Channels of `condition.context`; 0 for none.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
-        features: Numbers in a vector.
+        vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
-        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
 
     Raises:
         UsageError: If a size is below 1, patches do not fit the grid, or heads do not divide width.
@@ -141,16 +141,16 @@ class DiT(CallRepr, nn.Module):
         qk_norm: bool = False,
         context_channels: int = 0,
         classes: int = 0,
-        features: int = 0,
+        vector_width: int = 0,
         sequence_width: int = 0,
-        arrival: bool = False,
+        with_arrival: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.size, self.width, self.depth = channels, tuple(size), width, depth
         self.patch = (patch,) * len(self.size) if isinstance(patch, int) else tuple(patch)
         self.heads, self.mlp_ratio, self.qk_norm, self.context_channels = heads, mlp_ratio, qk_norm, context_channels
-        self.classes, self.features, self.sequence_width = classes, features, sequence_width
-        self.arrival = arrival
+        self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
+        self.with_arrival = with_arrival
         self._check_arguments()
 
         hidden, source = int(mlp_ratio * width), width if sequence_width else 0
@@ -160,10 +160,10 @@ class DiT(CallRepr, nn.Module):
         self.told = Conditioner(  # named so in the weights of run folders
             width,
             classes=classes,
-            features=features,
+            vector_width=vector_width,
             sequence_width=sequence_width,
             context_channels=context_channels,
-            arrival=arrival,
+            with_arrival=with_arrival,
         )
         self.into = nn.Linear((channels + context_channels) * box, width)
         self.blocks = nn.ModuleList(Block(width, heads, hidden, source, qk_norm) for _ in range(depth))

@@ -113,11 +113,11 @@ class Conditioner(nn.Module):
     Args:
         width: Features of the vector.
         classes: Number of labels; 0 if no label can be given, as for the three that follow.
-        features: Numbers in a vector.
+        vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         context_channels: Channels of the context.
-        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`). Both
-            levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
+        with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+            Both levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
     """
 
     def __init__(
@@ -125,32 +125,32 @@ class Conditioner(nn.Module):
         width: int,
         *,
         classes: int = 0,
-        features: int = 0,
+        vector_width: int = 0,
         sequence_width: int = 0,
         context_channels: int = 0,
-        arrival: bool = False,
+        with_arrival: bool = False,
     ) -> None:
         super().__init__()
         at_least(
             0,
             "backbone",
             classes=classes,
-            features=features,
+            vector_width=vector_width,
             sequence_width=sequence_width,
             context_channels=context_channels,
         )
         self.fields = {
             "label": _Field("classes", classes, None),
-            "vector": _Field("features", features, 1),
+            "vector": _Field("vector_width", vector_width, 1),
             "sequence": _Field("sequence_width", sequence_width, 2),
             "context": _Field("context_channels", context_channels, 1),
         }
         self.level = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width))
-        self.arrival = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width)) if arrival else None
+        self.arrival = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width)) if with_arrival else None
         if classes:
             self.label = nn.Embedding(1 + classes, width)  # null first: label K is then an error, not null
-        if features:
-            self.vector = nn.Linear(features, width)
+        if vector_width:
+            self.vector = nn.Linear(vector_width, width)
             self.null_vector = nn.Parameter(torch.zeros(width))
         if sequence_width:
             self.sequence = nn.Sequential(nn.Linear(sequence_width, width), nn.LayerNorm(width))
@@ -206,7 +206,7 @@ class Conditioner(nn.Module):
         if self.arrival is None:
             if arrival is not None:
                 raise UsageError(
-                    "an arrival level", "a backbone that was made to be given one", "MLP(..., arrival=True)"
+                    "an arrival level", "a backbone that was made to be given one", "MLP(..., with_arrival=True)"
                 )
             return self.level(level)
         with torch.autocast(level.device.type, enabled=False):

@@ -37,9 +37,9 @@ class FrameTransformer(CallRepr, nn.Module):
         qk_norm: Whether queries and keys are normalised, for long trainings in low precision.
         is_causal: Whether a frame attends only to itself and to the frames before it.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
-        features: Numbers in a vector.
+        vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
-        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
 
     Raises:
         UsageError: If a size is below 1, or heads do not divide width.
@@ -59,22 +59,26 @@ class FrameTransformer(CallRepr, nn.Module):
         qk_norm: bool = False,
         is_causal: bool = False,
         classes: int = 0,
-        features: int = 0,
+        vector_width: int = 0,
         sequence_width: int = 0,
-        arrival: bool = False,
+        with_arrival: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, "FrameTransformer", frames=frames, width=width, depth=depth, heads=heads)
         at_least(1, "FrameTransformer", numbers=math.prod(shape), hidden=int(mlp_ratio * width))
         self.frames, self.shape, self.width, self.depth = frames, tuple(shape), width, depth
         self.heads, self.mlp_ratio, self.qk_norm, self.is_causal = heads, mlp_ratio, qk_norm, is_causal
-        self.classes, self.features, self.sequence_width = classes, features, sequence_width
-        self.arrival = arrival
+        self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
+        self.with_arrival = with_arrival
 
         numbers, source = math.prod(self.shape), width if sequence_width else 0
         self.register_buffer("position", position_embedding((frames,), width), persistent=False)
         self.conditioner = Conditioner(
-            width, classes=classes, features=features, sequence_width=sequence_width, arrival=arrival
+            width,
+            classes=classes,
+            vector_width=vector_width,
+            sequence_width=sequence_width,
+            with_arrival=with_arrival,
         )
         self.into = nn.Linear(numbers, width)
         self.blocks = nn.ModuleList(Block(width, heads, int(mlp_ratio * width), source, qk_norm) for _ in range(depth))

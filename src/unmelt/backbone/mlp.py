@@ -28,9 +28,9 @@ class MLP(CallRepr, nn.Module):
         width: Features.
         depth: Number of residual blocks.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
-        features: Numbers in a vector.
+        vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
-        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
 
     Raises:
         UsageError: If a size is below 1.
@@ -43,19 +43,23 @@ class MLP(CallRepr, nn.Module):
         width: int = 128,
         depth: int = 4,
         classes: int = 0,
-        features: int = 0,
+        vector_width: int = 0,
         sequence_width: int = 0,
-        arrival: bool = False,
+        with_arrival: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, "MLP", width=width, depth=depth, dimensions=len(shape), numbers=math.prod(shape))
         self.shape, self.width, self.depth = tuple(shape), width, depth
-        self.classes, self.features, self.sequence_width = classes, features, sequence_width
-        self.arrival = arrival
+        self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
+        self.with_arrival = with_arrival
 
         flat = math.prod(self.shape)
         self.told = Conditioner(  # named so in the weights of run folders
-            width, classes=classes, features=features, sequence_width=sequence_width, arrival=arrival
+            width,
+            classes=classes,
+            vector_width=vector_width,
+            sequence_width=sequence_width,
+            with_arrival=with_arrival,
         )
         self.modulation = zeroed(nn.Linear(width, 3 * depth * width))
         self.into = nn.Linear(flat, width)

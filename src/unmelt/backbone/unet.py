@@ -92,9 +92,9 @@ class UNet(CallRepr, nn.Module):
         dropout: Probability with which features are dropped in training.
         context_channels: Channels of `condition.context`; 0 for none.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
-        features: Numbers in a vector.
+        vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
-        arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
 
     Raises:
         UsageError: If sizes do not fit one another, or the dropout is not in [0, 1).
@@ -113,20 +113,20 @@ class UNet(CallRepr, nn.Module):
         dropout: float = 0.0,
         context_channels: int = 0,
         classes: int = 0,
-        features: int = 0,
+        vector_width: int = 0,
         sequence_width: int = 0,
-        arrival: bool = False,
+        with_arrival: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.space, self.width = channels, space, width
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
-        self.classes, self.features, self.sequence_width = classes, features, sequence_width
-        self.arrival = arrival
+        self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
+        self.with_arrival = with_arrival
         self._check_arguments()
 
-        vector_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
-        source = vector_width if sequence_width else 0
+        told_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
+        source = told_width if sequence_width else 0
         self.parts: list[int] = []
 
         def block(inner: int, outer: int, attend: bool) -> _Block:
@@ -134,12 +134,12 @@ class UNet(CallRepr, nn.Module):
             return _Block(space, inner, outer, dropout, _Attention(outer, heads, source) if attend else None)
 
         self.told = Conditioner(  # named so in the weights of run folders
-            vector_width,
+            told_width,
             classes=classes,
-            features=features,
+            vector_width=vector_width,
             sequence_width=sequence_width,
             context_channels=context_channels,
-            arrival=arrival,
+            with_arrival=with_arrival,
         )
         self.into = CONV[space](channels + context_channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -155,7 +155,7 @@ class UNet(CallRepr, nn.Module):
                 inner = outer
         self.norm = _norm(inner)
         self.out = zeroed(CONV[space](inner, channels, 3, padding=1))
-        self.modulation = zeroed(nn.Linear(vector_width, sum(self.parts)))
+        self.modulation = zeroed(nn.Linear(told_width, sum(self.parts)))
 
     def _check_arguments(self) -> None:
         at_least(1, "UNet", channels=self.channels, width=self.width, blocks=self.blocks, heads=self.heads)

@@ -68,7 +68,7 @@ def text_sampler(
             ORDERS[order],
             _pace(threshold, entropy_budget),
             cache=by_blocks,
-            end=end,
+            end_token=end,
             min_distance=1 if min_distance is None else min_distance,
         )
     if paced:

@@ -52,7 +52,7 @@ def decoding_modes(model: TextModel, tokens: int, steps: tuple[int, ...]) -> lis
         block = model.denoiser.block
         order = f"by confidence, in blocks of {block}"
         found = [*_one_by_one(Confidence(), order, block, tokens), *_in_blocks(order, tokens)]
-        return [*found, *_any_order(model, tokens, steps)] if model.denoiser.bidirectional else found
+        return [*found, *_any_order(model, tokens, steps)] if model.denoiser.also_bidirectional else found
     return _any_order(model, tokens, steps)
 
 

@@ -36,7 +36,7 @@ class Blockwise(CallRepr, nn.Module):
         backbone: A block-causal network, with `block` tokens per block.
         process: The masks.
         shape: Shape of one row: its length.
-        bidirectional: Whether the network was also trained with full bidirectional attention.
+        also_bidirectional: Whether the network was also trained with full bidirectional attention.
 
     Raises:
         UsageError: If the backbone has no block.
@@ -44,11 +44,18 @@ class Blockwise(CallRepr, nn.Module):
 
     exact = True
 
-    def __init__(self, backbone: nn.Module, process: Mask, shape: Sequence[int], bidirectional: bool = False) -> None:
+    def __init__(
+        self, backbone: nn.Module, process: Mask, shape: Sequence[int], also_bidirectional: bool = False
+    ) -> None:
         super().__init__()
         if getattr(backbone, "block", None) is None:
             raise UsageError("a backbone without a block", "a block-causal one", "Transformer(..., block=16)")
-        self.backbone, self.process, self.shape, self.bidirectional = backbone, process, tuple(shape), bidirectional
+        self.backbone, self.process, self.shape, self.also_bidirectional = (
+            backbone,
+            process,
+            tuple(shape),
+            also_bidirectional,
+        )
 
     @property
     def block(self) -> int:

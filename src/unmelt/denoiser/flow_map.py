@@ -45,7 +45,7 @@ class FlowMap(CallRepr, nn.Module):
 
     Args:
         backbone: Network called as backbone(x, level, condition, arrival), the levels having the shape of the times;
-            those of `unmelt.backbone` are made for it by `arrival=True`.
+            those of `unmelt.backbone` are made for it by `with_arrival=True`.
         process: The process.
         prediction: What the output of the backbone means, with the belief D in the place of x0.
         shape: The shape of one row of x.
@@ -64,10 +64,12 @@ class FlowMap(CallRepr, nn.Module):
         data_sd: float = 1.0,
     ) -> None:
         super().__init__()
-        if not getattr(backbone, "arrival", True):
+        if not getattr(backbone, "with_arrival", True):
             name = type(backbone).__name__
             raise UsageError(
-                f"a FlowMap with a {name} that takes no arrival level", "a backbone that does", f"{name}(arrival=True)"
+                f"a FlowMap with a {name} that takes no arrival level",
+                "a backbone that does",
+                f"{name}(with_arrival=True)",
             )
         check_prediction(prediction, process.schedule)
         self.backbone, self.process, self.prediction = backbone, process, prediction

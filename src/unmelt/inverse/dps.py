@@ -31,7 +31,7 @@ class DPS(Measured):
         operator: A, which maps data to measurements.
         y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
         noise_sd: Standard deviation of the measurement's noise; 0 for none.
-        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+        covariance_sigma_max: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
         strength: Step size; 1 suits any grid and schedule.
 
     Raises:

@@ -41,7 +41,7 @@ class Measured(DenoiserWrapper, ABC):
         operator: A, which maps data to measurements.
         y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
         noise_sd: Standard deviation of the measurement's noise; 0 for none.
-        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+        covariance_sigma_max: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
 
     Raises:
         UsageError: If a number is out of its range or the measurement is not finite.
@@ -51,15 +51,19 @@ class Measured(DenoiserWrapper, ABC):
     operator: Operator
     y: Float[Tensor, "rows *measured"]
     noise_sd: float
-    far: float = field(default=10.0, kw_only=True)
+    covariance_sigma_max: float = field(default=10.0, kw_only=True)
 
     def __post_init__(self) -> None:
         method = type(self).__name__
         instead = f"{method}(denoiser, operator, y, noise_sd=0.05)"
         if not (math.isfinite(self.noise_sd) and self.noise_sd >= 0):
             raise UsageError(f"{method} with noise_sd={self.noise_sd}", "a standard deviation: 0 or more", instead)
-        if not (math.isfinite(self.far) and self.far > 0):
-            raise UsageError(f"{method} with far={self.far}", "a finite noise-to-signal ratio above 0", "far=10.0")
+        if not (math.isfinite(self.covariance_sigma_max) and self.covariance_sigma_max > 0):
+            raise UsageError(
+                f"{method} with covariance_sigma_max={self.covariance_sigma_max}",
+                "a finite noise-to-signal ratio above 0",
+                "covariance_sigma_max=10.0",
+            )
         if not self.y.isfinite().all():
             raise UsageError(
                 "a measurement with numbers that are not finite", "finite numbers only", "Inpainting(known)"
@@ -85,7 +89,7 @@ class Measured(DenoiserWrapper, ABC):
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
-        mean, covary = tweedie(self.denoiser, x_t, t, condition, self.far)
+        mean, covary = tweedie(self.denoiser, x_t, t, condition, self.covariance_sigma_max)
         expected, shape = self.operator.forward(mean), tuple(x_t.shape[1:])
         if self.y.shape[1:] != expected.shape[1:] or len(self.y) not in (1, len(expected)):
             raise UsageError(

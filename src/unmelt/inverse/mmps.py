@@ -26,7 +26,7 @@ class MMPS(Measured):
         operator: A, which maps data to measurements.
         y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
         noise_sd: Standard deviation of the measurement's noise; 0 for none.
-        far: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
+        covariance_sigma_max: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
         solves: Steps of conjugate residuals to solve for u, at least 1.
 
     Raises:

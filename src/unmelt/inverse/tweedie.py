@@ -5,7 +5,8 @@
 (Tweedie's formula of second order: Efron, 2011; for denoisers: Meng et al., 2021.) The derivative decreases as
 alpha / sigma^2 does, so that at high noise a small error of a network in it is a large error in the covariance, and
 with no signal left the formula is 0 / 0. But there the covariance is almost constant: beyond a noise-to-signal ratio
-it changes by a share of only Cov / ratio^2. Beyond the ratio `far` the covariance at `far` is used, for the same noise.
+it changes by a share of only Cov / ratio^2. Beyond the ratio `covariance_sigma_max` the covariance at that ratio is
+used, for the same noise.
 """
 
 import math
@@ -29,7 +30,7 @@ def tweedie(
     x_t: Float[Tensor, "rows *shape"],
     t: Float[Tensor, " rows"],
     condition: Condition | None,
-    far: float,
+    covariance_sigma_max: float,
 ) -> tuple[Float[Tensor, "rows *shape"], Covary]:
     """E[x0 | x_t], and products with Cov[x0 | x_t] at one backward pass each.
 
@@ -38,7 +39,7 @@ def tweedie(
         x_t: [rows, *shape], the noisy data.
         t: [rows], the times.
         condition: What is known of each row; None for nothing.
-        far: Noise-to-signal ratio beyond which the covariance of this ratio is used.
+        covariance_sigma_max: Noise-to-signal ratio beyond which the covariance of this ratio is used.
 
     Returns:
         (mean [rows, *shape], v -> Cov[x0 | x_t] v).
@@ -54,7 +55,7 @@ def tweedie(
         )
     process = denoiser.process
     end = process.schedule.log_snr(t.new_ones(()))
-    near = torch.minimum(t, process.schedule.time(end.clamp_min(-2 * math.log(far))))
+    near = torch.minimum(t, process.schedule.time(end.clamp_min(-2 * math.log(covariance_sigma_max))))
     alpha, sigma = process.level(near)
     beyond = t > near
     x_near = x_t * expand_like(torch.where(beyond, sigma / process.level(t).sigma, 1.0), x_t)

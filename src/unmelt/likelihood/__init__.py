@@ -3,12 +3,12 @@
 from unmelt.likelihood.bits import bits_per_dim
 from unmelt.likelihood.bound import bound
 from unmelt.likelihood.divergence import Divergence, Exact, Hutchinson
-from unmelt.likelihood.estimate import START, Estimate
+from unmelt.likelihood.estimate import SIGMA_MIN, Estimate
 from unmelt.likelihood.flow import log_likelihood
 from unmelt.likelihood.tokens import bound_on_tokens
 
 __all__ = [
-    "START",
+    "SIGMA_MIN",
     "Divergence",
     "Estimate",
     "Exact",

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.likelihood.estimate import START, Estimate, check_data, check_start
+from unmelt.likelihood.estimate import SIGMA_MIN, Estimate, check_data, check_sigma_min
 from unmelt.process.gaussian import Gaussian
 from unmelt.rng import RowSeeds
 
@@ -42,7 +42,7 @@ def bound(
     condition: Condition | None = None,
     *,
     strata: int = 32,
-    start: float = START,
+    sigma_min: float = SIGMA_MIN,
 ) -> Estimate:
     """Estimate an upper bound on -log p(x0), in 2 strata + 2 evaluations of the denoiser.
 
@@ -52,23 +52,23 @@ def bound(
         rng: A seed for each row; a row's estimate is the same in any batch.
         condition: What is known of each row; None for nothing.
         strata: Slices of log SNR of equal mass. The standard error falls at least as fast as about strata^(-1/2).
-        start: sigma / alpha of the reconstruction term; the diffusion term covers all noise above it.
+        sigma_min: sigma / alpha of the reconstruction term; the diffusion term covers all noise above it.
 
     Returns:
         The bound in nats and its standard error, a number for each row.
 
     Raises:
-        UsageError: If the data have no density under this denoiser, `start` is not a noise level of its process, or
+        UsageError: If the data have no density under this denoiser, `sigma_min` is not a noise level of its process, or
             `strata` is not a whole number of at least 1.
     """
     check_data(denoiser, x0, condition)
     process: Gaussian = denoiser.process
-    check_start(process, start)
+    check_sigma_min(process, sigma_min)
     if isinstance(strata, bool) or not isinstance(strata, int) or strata < 1:
         raise UsageError(f"{strata!r} strata", "a whole number, at least 1", "strata=32")
     rows, dim, data = len(x0), x0[0].numel(), x0.double()
     low = process.schedule.log_snr(torch.ones(rows, dtype=torch.float64, device=x0.device))
-    high = torch.full_like(low, -2 * math.log(start))
+    high = torch.full_like(low, -2 * math.log(sigma_min))
     mass = F.softplus(high) - F.softplus(low)
 
     def errors(gamma: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def bound(
 
     def reconstruction() -> Tensor:
         error, excess = errors(high)
-        return (error / start**2 - excess + dim * math.log(2 * math.pi * start**2)) / 2
+        return (error / sigma_min**2 - excess + dim * math.log(2 * math.pi * sigma_min**2)) / 2
 
     pairs = [torch.stack([diffusion(i), diffusion(i)]) / strata for i in range(strata)]
     pairs.append(torch.stack([reconstruction(), reconstruction()]))

@@ -10,7 +10,7 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.process.gaussian import Gaussian
 
-START = 0.002
+SIGMA_MIN = 0.002
 """sigma / alpha below which the denoiser is not called; the samplers' grids end there too."""
 
 
@@ -55,20 +55,20 @@ def check_data(denoiser: Any, x0: Tensor, condition: Condition | None) -> None:
         )
 
 
-def check_start(process: Gaussian, start: float) -> None:
+def check_sigma_min(process: Gaussian, sigma_min: float) -> None:
     """Refuse a starting noise level that the process does not pass through.
 
     Args:
         process: The Gaussian process.
-        start: sigma / alpha at the start.
+        sigma_min: sigma / alpha at the start.
 
     Raises:
         UsageError: Unless it is above 0 and below sigma / alpha at t = 1.
     """
     alpha, sigma = process.level(torch.ones(1, dtype=torch.float64))
-    if not 0 < start < (sigma / alpha).item():
+    if not 0 < sigma_min < (sigma / alpha).item():
         raise UsageError(
-            f"start={start}",
+            f"sigma_min={sigma_min}",
             f"a small noise-to-signal ratio, above 0 and below the {(sigma / alpha).item():.4g} of t = 1",
-            f"start={START}",
+            f"sigma_min={SIGMA_MIN}",
         )

@@ -15,7 +15,8 @@ and the divergence grow like r^2 where the density is smooth, so that the integr
     z(r) = x0 + (x0 - D) / 2,      (dim - tr dD/dz) / 2
 
 The remaining error is of order (r / s)^4 for features of size s: at the default r = 0.002, below 1e-4 nats for
-s > 0.03. Data without a density (whole numbers, a curve in the plane) have no log p(x0); the result depends on `start`.
+s > 0.03. Data without a density (whole numbers, a curve in the plane) have no log p(x0); the result depends on
+`sigma_min`.
 
 The end. p_1 is by default the law that sampling starts from, so that the result is the log-density of the samples of an
 exact solver. On a schedule with alpha(1) > 0 this is not exactly the law of the data of an exact denoiser: for data
@@ -37,7 +38,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.likelihood.divergence import Divergence, Exact, standard_error
-from unmelt.likelihood.estimate import START, Estimate, check_data, check_start
+from unmelt.likelihood.estimate import SIGMA_MIN, Estimate, check_data, check_sigma_min
 from unmelt.likelihood.runge_kutta import solve
 from unmelt.process.gaussian import Gaussian
 
@@ -52,7 +53,7 @@ def log_likelihood(
     *,
     divergence: Divergence = Exact(),
     prior: Prior | None = None,
-    start: float = START,
+    sigma_min: float = SIGMA_MIN,
     tolerance: float = 1e-5,
 ) -> Estimate:
     """log p(x0) of the probability-flow ODE, for any denoiser of a Gaussian process, guided or not.
@@ -68,26 +69,26 @@ def log_likelihood(
         divergence: How the trace of the Jacobian is computed: `Exact()`, or `Hutchinson(rng, probes)` in many
             dimensions.
         prior: Log-density of x_1; None for the process's own prior N(0, sigma(1)^2).
-        start: sigma / alpha at which the flow begins.
+        sigma_min: sigma / alpha at which the flow begins.
         tolerance: Error allowed in one step, in nats per dimension. The total error is a small multiple of it.
 
     Returns:
         log p(x0) in nats and the standard error of the trace estimates, a number for each row.
 
     Raises:
-        UsageError: If the data have no density under this denoiser, `start` is not a noise level of its process, the
-            tolerance is not between 0 and 1, or derivatives are disabled by `torch.inference_mode()`.
+        UsageError: If the data have no density under this denoiser, `sigma_min` is not a noise level of its process,
+            the tolerance is not between 0 and 1, or derivatives are disabled by `torch.inference_mode()`.
     """
     check_data(denoiser, x0, condition)
     process: Gaussian = denoiser.process
-    check_start(process, start)
+    check_sigma_min(process, sigma_min)
     if not 0 < tolerance < 1:
         raise UsageError(f"tolerance={tolerance}", "a small number of nats", "tolerance=1e-5")
     if torch.is_inference_mode_enabled():
         raise UsageError("a divergence in torch.inference_mode()", "autograd", "with torch.no_grad(): ...")
     alpha, sigma = (end.item() for end in process.level(torch.ones(1, dtype=torch.float64)))
-    dim, signal = x0[0].numel(), 1 / (1 + start)  # 1 - u at the start, so that w = signal z
-    log_u_start, log_u_end = math.log(start * signal), math.log(sigma / (alpha + sigma))
+    dim, signal = x0[0].numel(), 1 / (1 + sigma_min)  # 1 - u at the start, so that w = signal z
+    log_u_start, log_u_end = math.log(sigma_min * signal), math.log(sigma / (alpha + sigma))
     flow = _Flow(denoiser, x0, condition, divergence)
 
     z = x0.flatten(1).double()

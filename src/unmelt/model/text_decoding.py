@@ -38,13 +38,13 @@ def plan(model: TextModel, request: SampleRequest) -> SamplingPlan:
     is_ahead = known is not None and known.known_tokens is not None
     is_ahead = is_ahead and model.canvas.known_after_gap(known.known_tokens)  # type: ignore[union-attr, arg-type]
     if is_ahead and isinstance(sampler, Unmask):
-        sampler = dataclasses.replace(sampler, end=None)
+        sampler = dataclasses.replace(sampler, end_token=None)
     if request.cache_block:
         return SamplingPlan(ApproximateBlockCache(model.denoiser, request.cache_block), sampler, grid)
     if not isinstance(model.denoiser, Autoregressive | Blockwise):
         return SamplingPlan(model.denoiser, sampler, grid)
     by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == model.denoiser.block)
-    if isinstance(model.denoiser, Blockwise) and model.denoiser.bidirectional and (is_ahead or not by_blocks):
+    if isinstance(model.denoiser, Blockwise) and model.denoiser.also_bidirectional and (is_ahead or not by_blocks):
         if isinstance(sampler, Unmask) and by_blocks:
             sampler = dataclasses.replace(sampler, cache=False, block=None)
         return SamplingPlan(model.denoiser.as_bidirectional, sampler, grid)

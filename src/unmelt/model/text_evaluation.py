@@ -67,9 +67,11 @@ def negative_log_likelihood(
     if loss is None:
         raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
     if isinstance(loss, AnyOrder):
-        loss = dataclasses.replace(loss, token_mean=False, bidirectional_fraction=0.0)  # the bound, however trained
+        loss = dataclasses.replace(
+            loss, equal_token_weights=False, bidirectional_row_fraction=0.0
+        )  # the bound, however trained
     if denoiser is None:
-        is_ahead = isinstance(model.denoiser, Blockwise) and model.denoiser.bidirectional
+        is_ahead = isinstance(model.denoiser, Blockwise) and model.denoiser.also_bidirectional
         is_ahead = is_ahead and model.canvas.known_after_gap(known)
         denoiser = model.denoiser.as_bidirectional if is_ahead else model.denoiser
     draws = draws_of(model, draws)
@@ -111,7 +113,7 @@ def evaluate(model: TextModel, rows: int | None, draws: int, seed: int) -> dict[
     scores: dict[str, Any] = {}
     if model.held_out is not None:
         scores = _bits_per_byte(model, model.held_out, rows, draws, seed, None)
-        if isinstance(model.denoiser, Blockwise) and model.denoiser.bidirectional:
+        if isinstance(model.denoiser, Blockwise) and model.denoiser.also_bidirectional:
             any_order = _bits_per_byte(model, model.held_out, rows, draws, seed, model.denoiser.as_bidirectional)
             named = {"bits_per_byte": "", "bits_per_byte_error": "_error"}
             scores |= {f"bits_per_byte_any_order{end}": any_order[name] for name, end in named.items()}
@@ -166,7 +168,7 @@ def score(model: TextModel, questions: Questions) -> float | None:
     if model.is_causal and not model.fills_middle and not gaps_are_last:
         return None
     settings: dict[str, Any] = {"temperature": GREEDY, "steps": model.length, "sampler": model.greedy_sampler}
-    found = model.infill(list(questions.asked), whole=True, **settings)
+    found = model.infill(list(questions.asked), text_is_complete=True, **settings)
     right = [made == answer for made, answer in zip(found, questions.answers, strict=True)]
     return sum(right) / len(right)
 

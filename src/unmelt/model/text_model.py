@@ -117,7 +117,7 @@ class TextModel(BaseModel):
     def is_causal(self) -> bool:
         """Whether it decodes from left to right only, by tokens or by blocks, and never sees what comes after."""
         return isinstance(self.denoiser, Autoregressive) or (
-            isinstance(self.denoiser, Blockwise) and not self.denoiser.bidirectional
+            isinstance(self.denoiser, Blockwise) and not self.denoiser.also_bidirectional
         )
 
     @property
@@ -259,7 +259,7 @@ class TextModel(BaseModel):
         *,
         marker: str = GAP_MARKER,
         tokens: int = 1,
-        whole: bool = False,
+        text_is_complete: bool = False,
         steps: int | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -276,7 +276,7 @@ class TextModel(BaseModel):
             texts: One text or several, with a marker for every gap.
             marker: What stands for a gap.
             tokens: Tokens that each gap gets.
-            whole: Whether nothing comes after the text, so that its end is known as well.
+            text_is_complete: Whether nothing comes after the text, so that its end is known as well.
             steps: Steps of the grid.
             temperature: 1 is the model's own belief; towards 0, only its likeliest token.
             top_p: Share of each belief that is kept, the likeliest tokens first.
@@ -295,7 +295,7 @@ class TextModel(BaseModel):
         check_rows(len(texts))
         seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
         gapped = [self.canvas.gapped(text, marker, tokens) for text in texts]
-        if whole and not self.is_causal:
+        if text_is_complete and not self.is_causal:
             gapped = [each._replace(known=self.canvas.with_end(each.known)) for each in gapped]
         found = [""] * len(texts)
         how: dict[str, Any] = {"transforms": _transforms(temperature, allowed, top_p), "cache_block": cache_block}

@@ -35,12 +35,12 @@ class AnyOrder:
     """Masked diffusion's negative log-likelihood, in nats per token of a row.
 
     Args:
-        token_mean: Weigh every masked token alike, instead of every number of masks. The minimiser is the same and the
-            gradient less noisy, but the loss is no bound.
+        equal_token_weights: Weigh every masked token alike, instead of every number of masks. The minimiser is the same
+            and the gradient less noisy, but the loss is no bound.
         drop: Share of rows whose condition is dropped to null, for classifier-free guidance.
         padding: Token that fills rows up. Like known tokens, it is never masked and never counted. None: no padding.
-        bidirectional_fraction: With a `Blockwise` denoiser, share of rows that are masked as a whole and read with full
-            bidirectional attention.
+        bidirectional_row_fraction: With a `Blockwise` denoiser, share of rows that are masked as a whole and read with
+            full bidirectional attention.
         antithetic_masks: With a `Blockwise` denoiser, mask every row twice, in one order and in its reverse: where k of
             n tokens are masked, the other n + 1 - k are masked the second time. The clean row is computed once.
 
@@ -48,14 +48,14 @@ class AnyOrder:
         UsageError: If a share is not from 0 to 1.
     """
 
-    token_mean: bool = False
+    equal_token_weights: bool = False
     drop: float = 0.0
     padding: int | None = None
-    bidirectional_fraction: float = 0.0
+    bidirectional_row_fraction: float = 0.0
     antithetic_masks: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("drop", "bidirectional_fraction"):
+        for name in ("drop", "bidirectional_row_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 given = f"{name}={getattr(self, name)}"
                 raise UsageError(f"AnyOrder with {given}", "a share from 0 to 1", f"AnyOrder({name}=0.1)")
@@ -72,7 +72,7 @@ class AnyOrder:
             condition = condition.drop((rng.uniform((len(x0),)) < self.drop).to(x0.device))
         if not isinstance(denoiser, Blockwise):
             return self._loss(denoiser, x0, real, condition, *_masked(real, real[0].numel(), process, rng))
-        cut = len(x0) - round(self.bidirectional_fraction * len(x0))
+        cut = len(x0) - round(self.bidirectional_row_fraction * len(x0))
         losses = []
         for reader, rows in ((denoiser, slice(None, cut)), (denoiser.as_bidirectional, slice(cut, None))):
             if len(x0[rows]):
@@ -104,7 +104,7 @@ class AnyOrder:
         else:
             belief = Categorical(denoiser(x_t[:, 0], t, condition).logits[masked[:, 0]])
         miss = -belief.log_probabilities.gather(-1, truth[masked][:, None])[:, 0]
-        loss = miss * (2.0 if self.token_mean else weight[masked].to(miss))
+        loss = miss * (2.0 if self.equal_token_weights else weight[masked].to(miss))
         row = masked.flatten(1).nonzero()[:, 0]
         return torch.zeros(rows, dtype=loss.dtype, device=loss.device).index_add(0, row, loss) / (times * size)
 

@@ -64,7 +64,7 @@ def rate(
     certain = torch.nn.functional.one_hot(x0, process.vocabulary).double().log()
     true, believed = (
         alpha * w + (1 - alpha) * pi * w.sum(-1, keepdim=True)
-        for w in (process.weights(x_t, each, t) for each in (Categorical(certain), posterior))
+        for w in (process.belief_over_likelihood(x_t, each, t) for each in (Categorical(certain), posterior))
     )
     cost = believed - true + torch.xlogy(true, true) - torch.where(true > 0, true * believed.log(), 0.0)
     elsewhere = torch.arange(process.symbols, device=x_t.device) != x_t[..., None]

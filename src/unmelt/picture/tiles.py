@@ -27,7 +27,7 @@ def tiles(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     path: str | Path | None = None,
-    clear: bool = False,
+    transparent: bool = False,
 ) -> Image.Image:
     """Draw images in a grid, from left to right and from top to bottom.
 
@@ -37,7 +37,7 @@ def tiles(
         row_labels: What stands to the left of each row; empty for nothing.
         column_labels: What stands above each column; columns are made as wide as their labels.
         path: Where the picture is written as PNG; None writes nothing.
-        clear: Whether the background is transparent and there is no margin.
+        transparent: Whether the background is transparent and there is no margin.
 
     Returns:
         The picture. Small images are enlarged by a whole factor.
@@ -59,13 +59,13 @@ def tiles(
     factor = max(1, math.ceil(_TILE / max(height, width)))
     size = (width * factor, height * factor)
 
-    margin = 0 if clear else _MARGIN
+    margin = 0 if transparent else _MARGIN
     left = margin + max((_width(label) + 2 * _GAP for label in row_labels), default=0)
     top = margin + (_FONT + 2 * _GAP if column_labels else 0)
     across = max([size[0], *(_width(label) for label in column_labels)]) + _GAP
     down = size[1] + _GAP
     whole = (left + columns * across - _GAP + margin, top + rows * down - _GAP + margin)
-    page = Image.new("RGBA", whole) if clear else Image.new("RGB", whole, PAPER)
+    page = Image.new("RGBA", whole) if transparent else Image.new("RGB", whole, PAPER)
     for item, pixels in enumerate(_bytes(images)):
         row, column = divmod(item, columns)
         tile = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)

@@ -181,10 +181,10 @@ class Tokens(ABC):
         return torch.where(x_t < self.vocabulary, log_ratio, 0.0)
 
     @final
-    def weights(
+    def belief_over_likelihood(
         self, x_t: Int64[Tensor, "rows *shape"], posterior: Categorical, t: Float[Tensor, "rows *axes"]
     ) -> Float64[Tensor, "rows *shape symbols"]:
-        """w above, belief over likelihood: 0 for a token that x_t cannot come from.
+        """Divide the belief in each token of x0 by the likelihood of x_t given it; 0 where x_t cannot come from it.
 
         Args:
             x_t: [rows, *axes, *rest], tokens at time t.
@@ -217,7 +217,7 @@ class Tokens(ABC):
         Returns:
             [rows, *shape, symbols], float64, summing to 1.
         """
-        pi, w = self.limit.to(x_t.device), self.weights(x_t, posterior, t)
+        pi, w = self.limit.to(x_t.device), self.belief_over_likelihood(x_t, posterior, t)
         alpha_t, alpha_s = (expand_like(self.schedule.alpha(each), x_t, 1) for each in (t, s))
         ratio = torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
         here = torch.arange(self.symbols, device=x_t.device) == x_t[..., None]

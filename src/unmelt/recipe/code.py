@@ -15,7 +15,7 @@ def code(
     depth: int = 4,
     heads: int = 4,
     block: int = 4,
-    bidirectional_fraction: float = 0.25,
+    bidirectional_row_fraction: float = 0.25,
     steps: int = 6400,
     batch: int = 8,
     lr: float = 3e-3,
@@ -35,7 +35,7 @@ def code(
         depth: Number of transformer layers.
         heads: Attention heads; twice their number must divide width.
         block: Tokens per attention block, generated block by block; 0 for full bidirectional attention.
-        bidirectional_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
+        bidirectional_row_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
         steps: Training steps.
         batch: Rows per step.
         lr: Peak learning rate.
@@ -48,6 +48,6 @@ def code(
         The untrained model.
     """
     tokenizer, source, held_out, notes = python_code(vocabulary, length, seed)
-    network = TransformerSize(width, depth, heads, block, bidirectional_fraction)
+    network = TransformerSize(width, depth, heads, block, bidirectional_row_fraction)
     training = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
     return text_model("masked", tokenizer, source, held_out, network, training, notes=notes)

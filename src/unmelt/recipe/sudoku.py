@@ -64,7 +64,7 @@ def sudoku(
         network,
         training,
         padded=False,
-        token_mean=False,  # grids with many empty cells determine little; most is learned where few are empty
+        equal_token_weights=False,  # grids with many empty cells determine little; most is learned where few are empty
         questions=partial(_questions, held_out),
         coordinates=source.coordinates,
     )

@@ -22,7 +22,7 @@ def text(
     depth: int = 4,
     heads: int = 4,
     block: int = 0,
-    bidirectional_fraction: float = 0.25,
+    bidirectional_row_fraction: float = 0.25,
     fim_rate: float = 0.0,
     steps: int = 10_000,
     batch: int = 16,
@@ -45,7 +45,7 @@ def text(
         depth: Number of transformer layers.
         heads: Attention heads; twice their number must divide width.
         block: Tokens per attention block, generated block by block; 0 for full bidirectional attention.
-        bidirectional_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
+        bidirectional_row_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
         fim_rate: Share of rows that train fill in the middle; autoregression only.
         steps: Training steps.
         batch: Rows per step.
@@ -64,6 +64,6 @@ def text(
     source, held_out_source = (
         pack_tokens((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out_documents)
     )
-    network = TransformerSize(width, depth, heads, block, bidirectional_fraction)
+    network = TransformerSize(width, depth, heads, block, bidirectional_row_fraction)
     training = TrainingArgs(steps, batch, lr, ema, seed, save_every, picture_every)
     return text_model(kind, tokenizer, source, held_out_source, network, training, fim_rate=fim_rate, notes=str(report))

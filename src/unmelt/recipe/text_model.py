@@ -27,14 +27,14 @@ class TransformerSize(NamedTuple):
         depth: Number of layers.
         heads: Attention heads; twice their number must divide width.
         block: Tokens per attention block (0: full bidirectional attention).
-        bidirectional_fraction: With blocks, share of rows that train full bidirectional attention.
+        bidirectional_row_fraction: With blocks, share of rows that train full bidirectional attention.
     """
 
     width: int
     depth: int
     heads: int
     block: int = 0
-    bidirectional_fraction: float = 0.0
+    bidirectional_row_fraction: float = 0.0
 
 
 class TrainingArgs(NamedTuple):
@@ -69,7 +69,7 @@ def text_model(
     *,
     fim_rate: float = 0.0,
     padded: bool = True,
-    token_mean: bool = True,
+    equal_token_weights: bool = True,
     notes: str = "",
     questions: Callable[[], Mapping[str, Questions]] | None = None,
     coordinates: Sequence[Sequence[int]] | None = None,
@@ -85,7 +85,8 @@ def text_model(
         training: Settings of the training run.
         fim_rate: Share of rows that train fill in the middle; autoregression only.
         padded: Whether rows may end in padding.
-        token_mean: Masked diffusion: weight every masked token equally, rather than every number of masked tokens.
+        equal_token_weights: Masked diffusion: weight every masked token equally, rather than every number of masked
+            tokens.
         notes: A sentence for the run folder.
         questions: Returns the questions that evaluation asks, by kind; None for none.
         coordinates: Coordinates of each place; None for places in sequence.
@@ -118,7 +119,7 @@ def text_model(
     if is_causal:
         denoiser = Autoregressive(backbone, Mask(vocabulary), (length,), fim_rate > 0)
         objective = NextToken(padding=padding)
-        sampler = Unmask(LeftToRight(), cache=True, end=end)
+        sampler = Unmask(LeftToRight(), cache=True, end_token=end)
     elif kind == "uniform":
         denoiser, objective = TokenDenoiser(backbone, process, (length,)), NELBO(padding=padding)
         sampler = Ancestral()
@@ -126,15 +127,15 @@ def text_model(
         masks = Mask(vocabulary)
         if block:
             denoiser, sampler = (
-                Blockwise(backbone, masks, (length,), size.bidirectional_fraction > 0),
-                Unmask(cache=True, end=end),
+                Blockwise(backbone, masks, (length,), size.bidirectional_row_fraction > 0),
+                Unmask(cache=True, end_token=end),
             )
         else:
             denoiser, sampler = TokenDenoiser(backbone, masks, (length,)), Ancestral()
         objective = AnyOrder(
-            token_mean=token_mean,
+            equal_token_weights=equal_token_weights,
             padding=padding,
-            bidirectional_fraction=size.bidirectional_fraction if block else 0.0,
+            bidirectional_row_fraction=size.bidirectional_row_fraction if block else 0.0,
             antithetic_masks=bool(block),
         )
     model = TextModel(

@@ -166,7 +166,7 @@ def _(POINTS, at, process, ring, ring_labels, ring_noise, ring_x0, time):
         vector.Axes(x=(-half, half), y=(-half, half)),
         [
             vector.Dots(ring_x[ring_labels == mode], colour)
-            for mode, colour in enumerate(um.picture.look.colours(ring.modes))
+            for mode, colour in enumerate(um.picture.style.colours(ring.modes))
         ],
         alt=f"Six clusters of points on a ring, melted to t = {time.value}",
     )
@@ -213,7 +213,7 @@ def _(at, codec, digits_noise, digits_x0, process, time):
     digits_alpha, digits_sigma = (part[0].item() for part in process.level(digits_t))
     size = (digits_alpha**2 + (digits_sigma / 0.75) ** 2) ** 0.5
     digits_x = codec.decode(process.mix(digits_x0, digits_noise, digits_t) / size)
-    mo.Html(inline(tiles(digits_x, columns=10, clear=True), f"The ten digits, melted to t = {time.value}", 560))
+    mo.Html(inline(tiles(digits_x, columns=10, transparent=True), f"The ten digits, melted to t = {time.value}", 560))
     return
 
 

@@ -226,7 +226,7 @@ def _(
     mo.Html(
         vector.row(
             inline(
-                tiles(made, columns=10, clear=True),
+                tiles(made, columns=10, transparent=True),
                 f"Forty digits made with guidance {digit_scale.value:g}, asked for a {_label}",
                 560,
             ),

@@ -49,7 +49,7 @@ class Unmask(Sampler):
         block: Tokens per block; a block is finished before the next is begun. 1 decodes left to right. None: no blocks.
         cache: Decode with the keys and values of what was read before. The denoiser must be a `CachedDenoiser`, and the
             blocks are its own.
-        end: End-of-text token: once written, the rest of the row becomes this token. None: no such token.
+        end_token: End-of-text token: once written, the rest of the row becomes this token. None: no such token.
         min_distance: Smallest distance between tokens written in one network call. Of closer ones the first in order is
             written and the others wait.
 
@@ -61,7 +61,7 @@ class Unmask(Sampler):
     pace: Pace = Scheduled()
     block: int | None = None
     cache: bool = False
-    end: int | None = None
+    end_token: int | None = None
     min_distance: int = 1
 
     def __post_init__(self) -> None:
@@ -148,11 +148,11 @@ class Unmask(Sampler):
 
     def _ended(self, process: Mask, x: Tensor) -> Tensor:
         """RowSeeds with everything after an end-of-text token filled with it, where no mask is left before it."""
-        if self.end is None:
+        if self.end_token is None:
             return x
         no_mask_before = (~process.masked(x)).cummin(1).values
-        after = ((x == self.end) & no_mask_before).cummax(1).values
-        return torch.where(after, self.end, x)
+        after = ((x == self.end_token) & no_mask_before).cummax(1).values
+        return torch.where(after, self.end_token, x)
 
     def _open(self, masked: Bool[Tensor, "rows n"]) -> Bool[Tensor, "rows n"]:
         """Positions of the first block that is not finished."""
