@@ -207,7 +207,9 @@ def test_solve_is_exact_for_positive_matrices_and_its_residual_never_grows():
 
 
 def test_measured_beliefs_are_differentiable():
-    x_t, t = anywhere(schedule.Cosine(), 5)
+    """Also where the residual of the solver becomes exactly 0, which at t = 0 happens to some rows."""
+    x_t, t = anywhere(schedule.Cosine(), 400)
+    t[:200] = 0.0
     x_t.requires_grad_()
     (slope,) = torch.autograd.grad(MMPS(several(schedule.Cosine()), A, Y, NOISE)(x_t, t).mean.sum(), x_t)
     assert torch.isfinite(slope).all()

@@ -38,8 +38,9 @@ def solve(
         for previous, image_previous in directions:
             overlap = dot(image, image_previous)
             direction, image = direction - overlap * previous, image - overlap * image_previous
-        scale = dot(image, image).sqrt()
-        inverse = torch.where(scale > 0, 1 / scale, 0.0)  # 0 where the residual is 0, or S is 0 along it
+        square = dot(image, image)
+        found = square > 0  # False where the residual is 0, or S is 0 along it
+        inverse = torch.where(found, torch.where(found, square, 1.0).rsqrt(), 0.0)  # its gradient is finite as well
         direction, image = direction * inverse, image * inverse
         step = dot(residual, image)
         u, residual = u + step * direction, residual - step * image
