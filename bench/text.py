@@ -91,13 +91,18 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="in a row; as many as the models can if not given")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of diffusion over the whole row")
     parser.add_argument("--batches", type=int, nargs=2, default=(1, 16), help="rows at once")
-    parser.add_argument("--judged", type=int, help="rows of held-out text for bits per byte; all if not given")
+    parser.add_argument("--held-out-rows", type=int, help="rows of held-out text for bits per byte; all if not given")
     parser.add_argument("--rounds", type=int, default=2, help="measured times; the fastest counts")
     options = parser.parse_args()
     start = time.perf_counter()
     models = {str(folder): with_data(folder, "cpu") for folder in options.runs}
     asked = {"tokens": options.tokens, "steps": tuple(options.steps), "batches": tuple(options.batches)}
-    asked |= {"rows": options.rows, "questions": options.questions, "judged": options.judged, "quiet": options.json}
+    asked |= {
+        "rows": options.rows,
+        "questions": options.questions,
+        "held_out_rows": options.held_out_rows,
+        "quiet": options.json,
+    }
     page = compare(models, out=options.out, **asked)  # type: ignore[arg-type]
     report = timing.Report("text", "Text: likelihood, cost and worth of each way of writing", COLUMNS)
     report.rows = [*compressors(), *rows_of(page)]

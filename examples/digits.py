@@ -22,7 +22,7 @@ def report(scores: dict[str, Any]) -> Table:
     for heading in ("", "samples", "real images", "what it means"):
         table.add_column(heading)
     accuracy, floor = scores["classifier_accuracy"], scores["classifier_floor"]
-    table.add_row("judge accuracy", f"{accuracy:.3f}", f"{floor:.3f}", "looks like the digit that was asked for")
+    table.add_row("classifier accuracy", f"{accuracy:.3f}", f"{floor:.3f}", "looks like the digit that was asked for")
     frechet, floor = scores["frechet"], scores["frechet_floor"]
     table.add_row("Fréchet distance", f"{frechet:.4f}", f"{floor:.4f}", "to held-out digits; lower is nearer")
     nearest, floor = scores["nearest_train"], scores["nearest_floor"]

@@ -34,7 +34,7 @@ GIVEN = {
     "sample_rate": 8000,
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
-    "of_start": (1.0, 0.5),
+    "fractions": (1.0, 0.5),
     "schedule": um.schedule.Cosine(),
     "of": um.objective.Uniform(),
     "betas": um.interop.Betas(),

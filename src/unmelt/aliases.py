@@ -15,7 +15,7 @@ PARTS = {
     "schedule.Polynomial": "schedule.TokenPolynomial",
     "denoiser.Fitted": "denoiser.GaussianMixtureDenoiser",
     "denoiser.Refined": "denoiser.ResidualDenoiser",
-    "grid.Shares": "grid.LevelShares",
+    "grid.Shares": "grid.RelativeLevels",
     "objective.EDM": "objective.EDMWeight",
     "objective.ELBO": "objective.ELBOWeight",
     "objective.Flat": "objective.FlatWeight",
@@ -37,6 +37,7 @@ ARGUMENTS = {
     "backbone.Transformer": {"symbols": "input_vocabulary"},
     "denoiser.Autoregressive": {"middle": "fills_middle"},
     "denoiser.Blockwise": {"both": "also_bidirectional"},
+    "grid.RelativeLevels": {"of_start": "fractions"},
     "objective.AnyOrder": {
         "even": "equal_token_weights",
         "free": "bidirectional_row_fraction",

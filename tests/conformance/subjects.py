@@ -103,7 +103,7 @@ SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
     if inspect.isfunction(make)
     and not key.startswith("_")
     and make.__module__ == grid.__name__
-    and key not in ("fixed", "level_shares")
+    and key not in ("fixed", "relative_levels")
 }
 
 

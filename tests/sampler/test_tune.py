@@ -97,7 +97,7 @@ def test_a_row_that_joins_late_has_no_past():
     sampler = Tuned((1.0, 0.6, 0.3, 0.0), ((), (-0.4,), (-0.5, 0.2)), (0.0, 0.0, 0.0))
     model, x = tilted(on), noise(on, 3)
     silent = Silent(torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
-    t = grid.level_shares((1.0, 0.3, 0.0))(on)[1].item()
+    t = grid.relative_levels((1.0, 0.3, 0.0))(on)[1].item()
     state = sampler.step(model, sampler.init(model, x, full(3, t), silent), full(3, 0.1))
     carried = model.process.ode_step(x, model(x, full(3, t)).mean, full(3, t), full(3, 0.1))
     torch.testing.assert_close(state.x, carried)

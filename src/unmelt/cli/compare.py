@@ -37,7 +37,7 @@ def compare(
     gap: int = 8,
     batches: tuple[int, ...] = (1, 16),
     temperature: float = 1.0,
-    judged: int | None = None,
+    held_out_rows: int | None = None,
     out: Path = Path("compared"),
     device: str = "auto",
     json: bool = False,
@@ -53,7 +53,7 @@ def compare(
         gap: Tokens in each gap.
         batches: Batch sizes at which speed is measured.
         temperature: Sampling temperature of unprompted generation.
-        judged: Rows of held-out text from which bits per byte are computed. Default: all.
+        held_out_rows: Rows of held-out text from which bits per byte are computed. Default: all.
         out: Folder for quality.png and speed.png.
         device: Where to compute: auto, cpu or cuda.
         json: Print one JSON object and nothing else.
@@ -71,7 +71,7 @@ def compare(
             raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
         models[str(folder)] = model
     settings: dict[str, Any] = {"tokens": tokens, "steps": steps, "rows": rows, "questions": questions, "gap": gap}
-    settings |= {"batches": batches, "temperature": temperature, "judged": judged}
+    settings |= {"batches": batches, "temperature": temperature, "held_out_rows": held_out_rows}
     page = measured(models, **settings, out=out, quiet=json)
     if json:
         print_json(page.plain())

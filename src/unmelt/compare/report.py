@@ -63,7 +63,7 @@ def compare(
     gap: int = 8,
     batches: tuple[int, ...] = (1, 16),
     temperature: float = 1.0,
-    judged: int | None = None,
+    held_out_rows: int | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> Report:
@@ -78,7 +78,7 @@ def compare(
         gap: Tokens in each gap.
         batches: Batch sizes to measure speed with.
         temperature: Sampling temperature of generation.
-        judged: Rows of held-out text for bits per byte; None for all.
+        held_out_rows: Rows of held-out text for bits per byte; None for all.
         out: Folder for quality.png and speed.png; None for no pictures.
         quiet: Do not print progress.
 
@@ -104,7 +104,7 @@ def compare(
     Temperature(judge.denoiser, temperature)  # which refuses what is none
     page, console = Report(tokens), Console(stderr=True, quiet=quiet)
     for name, model in runs.items():
-        scores = model.evaluate(rows=judged, draws=4)
+        scores = model.evaluate(rows=held_out_rows, draws=4)
         accuracies = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
         if accuracies:
             page.questions[name] = accuracies

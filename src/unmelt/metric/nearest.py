@@ -1,4 +1,4 @@
-"""NearestNeighbour training items, by which copies are found.
+"""The nearest training items of samples, by which copies of the training data are found.
 
 Samples of a model that has learned the density are about as far from the training data as held-out data are; those of a
 model that has memorised its training data are closer. Compare `nearest_neighbour(samples, train)` with

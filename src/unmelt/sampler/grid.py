@@ -180,21 +180,21 @@ class Balanced(Spacing):
 
 @final
 @dataclass(frozen=True)
-class LevelShares(Spacing):
-    """Spacing by given levels on the scale of `Balanced`, as shares of the level at which the grid starts.
+class RelativeLevels(Spacing):
+    """Given noise levels sigma / (sigma + 0.63 alpha), as fractions of the level at which the grid starts.
 
-    The levels of noise are the same on every schedule, as those of `Balanced` are.
+    This is the scale of `Balanced`, so that the levels of noise are the same on every schedule.
 
     Args:
-        of_start: The shares, decreasing from 1, without the last, 0.
+        fractions: Decreasing from 1, without the last, 0.
     """
 
-    of_start: tuple[float, ...]
+    fractions: tuple[float, ...]
 
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
-        schedule, scale = require_gaussian(schedule, "Shares"), Balanced()
+        schedule, scale = require_gaussian(schedule, "RelativeLevels"), Balanced()
         top = scale.share(schedule, torch.tensor(start, dtype=torch.float64))
-        return scale.at(schedule, top * torch.tensor(self.of_start, dtype=torch.float64))
+        return scale.at(schedule, top * torch.tensor(self.fractions, dtype=torch.float64))
 
 
 @final
@@ -327,23 +327,23 @@ def balanced(steps: int, pivot: float = 0.63) -> Grid:
     return Grid(Balanced(pivot), steps)
 
 
-def level_shares(of_start: list[float] | tuple[float, ...]) -> Grid:
-    """A grid of given levels, on the scale in which `balanced` takes equal steps.
+def relative_levels(fractions: list[float] | tuple[float, ...]) -> Grid:
+    """A grid of given noise levels sigma / (sigma + 0.63 alpha), as fractions of the first; `balanced` has equal ones.
 
     Args:
-        of_start: Shares of the level at the start, decreasing from 1 to 0.
+        fractions: Fractions of the level at the start, decreasing from 1 to 0.
 
     Returns:
         The grid.
 
     Raises:
-        UsageError: If the shares do not go from 1 to 0.
+        UsageError: If the fractions do not go from 1 to 0.
     """
-    if len(of_start) < 2 or of_start[0] != 1 or of_start[-1] != 0:
+    if len(fractions) < 2 or fractions[0] != 1 or fractions[-1] != 0:
         raise UsageError(
-            f"shares {tuple(of_start)}", "at least two, from 1 to 0", "grid.level_shares([1.0, 0.6, 0.3, 0.0])"
+            f"fractions {tuple(fractions)}", "at least two, from 1 to 0", "grid.relative_levels([1.0, 0.6, 0.3, 0.0])"
         )
-    return Grid(LevelShares(tuple(of_start[:-1])), len(of_start) - 1)
+    return Grid(RelativeLevels(tuple(fractions[:-1])), len(fractions) - 1)
 
 
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:

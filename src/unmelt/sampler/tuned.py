@@ -39,7 +39,7 @@ class Tuned(Sampler):
     """Learned sampler for its own few levels (`Tuned.grid`). One network call a step; times are one a row.
 
     Args:
-        levels: The n + 1 levels it visits, from 1 to 0, as `grid.level_shares` has them.
+        levels: The n + 1 levels it visits, from 1 to 0, as `grid.relative_levels` has them.
         weights: For each step, weights of past beliefs, the newest first; the present belief has the rest.
         ahead: For each step, how much of the way to its end the belief is asked for.
         guidance: Scale of the guidance under which it was learned.
@@ -74,7 +74,7 @@ class Tuned(Sampler):
     @property
     def grid(self) -> grid.Grid:
         """The grid that it was made for."""
-        return grid.level_shares(self.levels)
+        return grid.relative_levels(self.levels)
 
     @property
     def depth(self) -> int:

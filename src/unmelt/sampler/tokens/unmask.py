@@ -147,7 +147,7 @@ class Unmask(Sampler):
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Mask, x: Tensor) -> Tensor:
-        """RowSeeds with everything after an end-of-text token filled with it, where no mask is left before it."""
+        """The rows with everything after an end-of-text token filled with it, where no mask is left before it."""
         if self.end_token is None:
             return x
         no_mask_before = (~process.masked(x)).cummin(1).values
