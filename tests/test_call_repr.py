@@ -31,7 +31,9 @@ def parts() -> list[nn.Module]:
         um.backbone.FrameTransformer(frames=4, shape=(2,), width=16, depth=1, heads=2),
         tokens,
         um.denoiser.NetworkDenoiser(mlp, GAUSSIAN, PREDICTION, (2,)),
-        um.denoiser.FlowMap(um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=True), GAUSSIAN, PREDICTION, (2,)),
+        um.denoiser.FlowMap(
+            um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=True), GAUSSIAN, PREDICTION, (2,)
+        ),
         mixture,
         um.denoiser.ResidualDenoiser(mlp, mixture),
         um.denoiser.TokenDenoiser(tokens, mask, (6,)),
