@@ -3,7 +3,7 @@
 Chunks do not depend on the number of processes, and go to them in turn, so that results are the same bit for bit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from rich.console import Console
@@ -32,7 +32,13 @@ def map_chunks(
     count = distributed.world_size() if independent else 1
     chunks = [slice(first, min(first + most, rows)) for first in range(0, rows, most)]
     mine = chunks[distributed.rank() % count :: count]
-    bar = Console(stderr=True, quiet=distributed.rank() > 0)
-    hidden = len(mine) < 2 or not bar.is_terminal
-    made = [make(chunk) for chunk in track(mine, what, console=bar, transient=True, disable=hidden)]
+    made = [make(chunk) for chunk in _tracked(mine, what)]
     return torch.cat(made) if count == 1 else distributed.all_gather(made, [x.stop - x.start for x in chunks])
+
+
+def _tracked(chunks: list[slice], what: str) -> Iterable[slice]:
+    """The chunks, with a progress bar where there are several and somebody can see it."""
+    bar = Console(stderr=True) if len(chunks) > 1 and distributed.rank() == 0 else None  # a bar costs a thread
+    if bar is None or not bar.is_terminal:
+        return chunks
+    return track(chunks, what, console=bar, transient=True)
