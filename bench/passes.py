@@ -64,18 +64,20 @@ def kinds(tokens: int) -> dict[str, Kind]:
     few, many = (EntropyBound(tokens * share) for share in (3 / 32, 5 / 16))  # in longer rows there is room for more
     return {
         f"{greedy_sampler}, {one} (the plain loop)": Kind(Unmask(Confidence()), tokens, close=True),
-        f"{greedy_sampler}, {few.nats:g} nats a pass, 12 apart": Kind(
+        f"{greedy_sampler}, {few.entropy_budget:g} nats a pass, 12 apart": Kind(
             Unmask(Confidence(), few, min_distance=12), 1, greedy_sampler, True
         ),
-        f"{greedy_sampler}, {many.nats:g} nats a pass, 6 apart": Kind(
+        f"{greedy_sampler}, {many.entropy_budget:g} nats a pass, 6 apart": Kind(
             Unmask(Confidence(), many, min_distance=6), 1, greedy_sampler
         ),
         f"{anywhere}, {one}": Kind(Unmask(Random()), tokens, close=True),
-        f"{anywhere}, {few.nats:g} nats a pass, 12 apart": Kind(
+        f"{anywhere}, {few.entropy_budget:g} nats a pass, 12 apart": Kind(
             Unmask(Random(), few, min_distance=12), 1, anywhere, True
         ),
-        f"{anywhere}, {many.nats:g} nats a pass, 6 apart": Kind(Unmask(Random(), many, min_distance=6), 1, anywhere),
-        f"{anywhere}, {few.nats:g} nats a pass": Kind(Unmask(Random(), few), 1, anywhere),
+        f"{anywhere}, {many.entropy_budget:g} nats a pass, 6 apart": Kind(
+            Unmask(Random(), many, min_distance=6), 1, anywhere
+        ),
+        f"{anywhere}, {few.entropy_budget:g} nats a pass": Kind(Unmask(Random(), few), 1, anywhere),
         f"{blocks}, {one}": Kind(Unmask(Confidence(), cache=True), tokens),
         f"{blocks}, above 0.9": Kind(Unmask(Confidence(), Threshold(0.9), cache=True), 1, blocks),
         f"{blocks}, 1 nat a pass": Kind(Unmask(Confidence(), EntropyBound(1.0), cache=True), 1, blocks),

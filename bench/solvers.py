@@ -103,7 +103,7 @@ def error(contestant: Contestant, problem: Problem, evaluations: int, known: Kno
     except (SpentError, ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError):
         found = math.inf
     found = found if math.isfinite(found) else math.inf
-    if contestant.as_bidirectional:
+    if contestant.free:
         known[key] = found
     return found
 

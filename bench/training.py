@@ -222,7 +222,7 @@ def diffusers(size: Size, folder: Path, as_written: bool, low: bool = False) -> 
         timesteps = torch.randint(0, 1000, (len(clean),))
         noisy = scheduler.add_noise(clean, noise, timesteps)
         known = um.Condition(label=label, given={"label": torch.rand(len(clean)) >= 0.1})
-        with accelerator.gradient_accumulation(body):
+        with accelerator.accumulate(body):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 output = body(noisy, timesteps.float() / 1000, known)
             loss = F.mse_loss(output.float(), noise.float())
