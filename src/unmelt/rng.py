@@ -1,9 +1,9 @@
 """Randomness, always explicit.
 
-Training draws from one `Stream`, or from a `Part` of it where a batch is divided. Sampling draws from `Rows`: every row
-has its own seed and counts its own draws. A row therefore comes out the same whatever rows share its batch, and however
-often it is paused, split off or joined to another batch. `Rows` draws on the CPU and moves the result, so that a seed
-gives the same sample on every device.
+Training draws from one `Stream`, or from a `Part` of it where a batch is divided. Sampling draws from `RowSeeds`: every
+row has its own seed and counts its own draws. A row therefore comes out the same whatever rows share its batch, and
+however often it is paused, split off or joined to another batch. `RowSeeds` draws on the CPU and moves the result, so
+that a seed gives the same sample on every device.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ class Questions(NamedTuple):
     """Texts with gaps and the correct answers.
 
     Args:
-        asked: Texts with one `GAP` character for every token to be filled in.
+        asked: Texts with one `GAP_MARKER` for every token to be filled in.
         answers: The same texts without gaps.
     """
 

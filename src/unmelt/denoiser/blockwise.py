@@ -95,7 +95,7 @@ class Blockwise(CallRepr, nn.Module):
         Args:
             x_t: Noisy copies of the row, one or several, one after the other.
             x0: The clean row.
-            where: True where the belief is asked for, in x_t.
+            where: True at the positions of x_t whose belief is computed; the others cost no logits.
             t: Time of each row.
             condition: What is known of each row.
 
@@ -146,7 +146,7 @@ class Bidirectional:
 
         Args:
             x_t: Rows of tokens and masks.
-            where: True where the belief is asked for.
+            where: True at the positions whose belief is computed; the others cost no logits.
             t: Time of each row.
             condition: What is known of each row.
 

@@ -89,7 +89,7 @@ class Hutchinson(Divergence):
     """Hutchinson's estimate of the trace, by one backward pass for each probe.
 
     Args:
-        rng: The source of the probes. `Rows` gives a row the same probes in any batch.
+        rng: The source of the probes. `RowSeeds` gives a row the same probes in any batch.
         probes: Probes for each row, at least 2, so that a standard error can be estimated.
 
     Raises:

@@ -276,7 +276,8 @@ class TextModel(BaseModel):
             texts: One text or several, with a marker for every gap.
             marker: What stands for a gap.
             tokens: Tokens that each gap gets.
-            text_is_complete: Whether nothing comes after the text, so that its end is known as well.
+            text_is_complete: Whether nothing follows the last character, so that an end-of-text token is known there.
+                False: the text may be an excerpt.
             steps: Steps of the grid.
             temperature: 1 is the model's own belief; towards 0, only its likeliest token.
             top_p: Share of each belief that is kept, the likeliest tokens first.

@@ -41,7 +41,8 @@ class Tuned(Sampler):
     Args:
         levels: The n + 1 levels it visits, from 1 to 0, as `grid.relative_levels` has them.
         weights: For each step, weights of past beliefs, the newest first; the present belief has the rest.
-        ahead: For each step, how much of the way to its end the belief is asked for.
+        ahead: For each step from t to s, where the denoiser is called: 0 at t, 1 at s, on x rescaled
+            to the level there.
         guidance: Scale of the guidance under which it was learned.
 
     Raises:
