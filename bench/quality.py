@@ -132,7 +132,7 @@ def _scores(library: Any, network: Any, recipe: um.Model) -> dict[str, Any]:
     return um.modality.Images().score(um.metric.SampleSet(torch.cat(parts), labels), real, held_out)
 
 
-def told(rows: Sequence[dict[str, Any]]) -> timing.Report:
+def report_of(rows: Sequence[dict[str, Any]]) -> timing.Report:
     """The table, and what it says."""
     report = timing.Report(
         "quality",
@@ -184,7 +184,7 @@ def main() -> None:
         rows = mine + tried
         print(*tried, sep="\n", file=sys.stderr)
         rows += pool.map(theirs, range(1, options.seeds), repeat(best), repeat(allowed))
-    report = told(rows)
+    report = report_of(rows)
     timing.publish(report, options, time.perf_counter() - begun)
 
 

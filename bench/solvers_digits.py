@@ -69,17 +69,17 @@ def problem(model: um.Model, labels: Tensor) -> Problem:
     return made
 
 
-def lessons(model: um.Model) -> dict[int, um.sampler.Tuned]:
+def tuned_samplers(model: um.Model) -> dict[int, um.sampler.Tuned]:
     """A tuned sampler for each number of evaluations, learned on noise of other seeds."""
     noise = model.denoiser.process.prior((LEARNED, *model.denoiser.shape), um.rng.RowSeeds.of(SEED, LEARNED))
     known = um.Condition(label=torch.arange(LEARNED) % len(model.classes))
     found = {}
     for evaluations in EVALUATIONS:
         start = time.perf_counter()
-        lesson = um.sampler.tune(model.denoiser, evaluations, noise, known, rounds=ROUNDS)
-        found[evaluations] = lesson.sampler
+        result = um.sampler.tune(model.denoiser, evaluations, noise, known, rounds=ROUNDS)
+        found[evaluations] = result.sampler
         seconds = time.perf_counter() - start
-        said = f"error {lesson.default_error:.4f} -> {lesson.tuned_error:.4f} on noise it has not seen"
+        said = f"error {result.default_error:.4f} -> {result.tuned_error:.4f} on noise it has not seen"
         print(f"{evaluations} steps learned in {seconds:.0f} s: {said}", file=sys.stderr)
     return found
 
@@ -120,7 +120,7 @@ def main() -> None:
     chosen = json.loads((timing.HERE / "results" / "solvers.json").read_text())["rows"]
     names = {(row["library"], row["sampler"]) for row in chosen if row["problem"] == "ring"}
     peers = [one for one in found if (one.library, one.name) in names]
-    tuned = lessons(model)
+    tuned = tuned_samplers(model)
     rows: list[dict[str, Any]] = []
     for evaluations in EVALUATIONS:
         finalists = list(peers)

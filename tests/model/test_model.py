@@ -301,8 +301,8 @@ class TestTrainedModel:
 
     def test_a_tuned_sampler_is_used_and_saved(self, trained, tmp_path):
         before = trained.sample(8, label=1, seed=3)
-        lesson = trained.tune(steps=4, rows=96, rounds=6, quiet=True)
-        assert lesson.tuned_error < lesson.default_error
+        result = trained.tune(steps=4, rows=96, rounds=6, quiet=True)
+        assert result.tuned_error < result.default_error
         after = trained.sample(8, label=1, seed=3)
         assert not torch.equal(before, after)
         assert torch.equal(after, trained.sample(8, label=1, seed=3, steps=4))

@@ -33,15 +33,15 @@ def rms(x):
 def test_a_sampler_tuned_on_the_ring_is_better_on_new_noise(plain_schedule):
     model = ring(plain_schedule)
     with unchecked():
-        lesson = tune(model, 4, noise(plain_schedule, 256), rounds=12)
+        result = tune(model, 4, noise(plain_schedule, 256), rounds=12)
     fresh = noise(plain_schedule, 400, seed=1)
     wanted = ends(model, Adams(6), grid.balanced(96), fresh)
-    untuned, stocked = (rms(ends(model, *way(4), fresh) - wanted) for way in (adams_sampler, default_sampler))
-    tuned = rms(ends(model, lesson.sampler, lesson.sampler.grid, fresh) - wanted)
+    untuned, default_error = (rms(ends(model, *way(4), fresh) - wanted) for way in (adams_sampler, default_sampler))
+    tuned = rms(ends(model, result.sampler, result.sampler.grid, fresh) - wanted)
     assert tuned < untuned / 4
-    assert tuned < stocked / 2
-    assert lesson.tuned_error < lesson.default_error / 2
-    assert lesson.default_error == pytest.approx(stocked, rel=0.5)
+    assert tuned < default_error / 2
+    assert result.tuned_error < result.default_error / 2
+    assert result.default_error == pytest.approx(default_error, rel=0.5)
 
 
 def test_it_learns_under_guidance():
@@ -49,8 +49,8 @@ def test_it_learns_under_guidance():
     on = schedule.Cosine()
     model, label = CFG(tilted(on), scale=3.0), torch.arange(600) % 2
     with unchecked():
-        lesson = tune(model, 4, noise(on, 600), Condition(label=label))
-    assert lesson.tuned_error < 0.75 * lesson.default_error
+        result = tune(model, 4, noise(on, 600), Condition(label=label))
+    assert result.tuned_error < 0.75 * result.default_error
 
 
 def test_the_initial_guess_is_the_adams_predictor(plain_schedule):

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 import two_networks
 from torch.func import functional_call, jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import unmelt as um
 from unmelt.config import register
@@ -35,24 +34,8 @@ class Directional:
         def belief(x):
             return functional_call(denoiser, weights, (x, t, condition)).mean
 
-        with sdpa_kernel(SDPBackend.MATH):  # the only attention that has forward derivatives
-            mean, change = jvp(belief, (x_t,), (noise,))
+        mean, change = jvp(belief, (x_t,), (noise,))
         return (mean - x0).square().flatten(1).mean(1) + 0.1 * change.square().flatten(1).mean(1)
-
-
-@register
-@dataclass(frozen=True)
-class Wide:
-    """In float64, so that equal means equal to rounding."""
-
-    def encode(self, x, rng=None):
-        return (2 * x - 1).double()
-
-    def decode(self, z):
-        return (z + 1) / 2
-
-    def latent_shape(self, shape):
-        return tuple(shape)
 
 
 def made(kind, steps, save_every):
@@ -67,7 +50,7 @@ def made(kind, steps, save_every):
     process = um.process.Gaussian(um.schedule.Cosine())
     return um.Model(
         denoiser=um.denoiser.NetworkDenoiser(body, process, um.prediction.V(), (1, 4, 4), data_sd=0.5).double(),
-        codec=Wide(),
+        codec=two_networks.Doubled(),
         modality=um.modality.Images(),
         sampler=um.sampler.DDIM(),
         grid=um.grid.uniform(3),

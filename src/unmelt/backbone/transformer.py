@@ -275,5 +275,5 @@ class Transformer(CallRepr, nn.Module):
         if not (self.time or self.classes):
             return None
         nothing = level.new_zeros(len(x), 1, 1)  # the place of x, beside which a context would be laid
-        told = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
-        return self.modulation(told.vector).view(len(x), -1, 1, self.width).unbind(1)
+        conditioned = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
+        return self.modulation(conditioned.vector).view(len(x), -1, 1, self.width).unbind(1)

@@ -125,8 +125,8 @@ class UNet(CallRepr, nn.Module):
         self.with_arrival = with_arrival
         self._check_arguments()
 
-        told_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
-        source = told_width if sequence_width else 0
+        embedding_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
+        source = embedding_width if sequence_width else 0
         self.parts: list[int] = []
 
         def block(inner: int, outer: int, attend: bool) -> _Block:
@@ -134,7 +134,7 @@ class UNet(CallRepr, nn.Module):
             return _Block(space, inner, outer, dropout, _Attention(outer, heads, source) if attend else None)
 
         self.told = Conditioner(  # named so in the weights of run folders
-            told_width,
+            embedding_width,
             classes=classes,
             vector_width=vector_width,
             sequence_width=sequence_width,
@@ -155,7 +155,7 @@ class UNet(CallRepr, nn.Module):
                 inner = outer
         self.norm = _norm(inner)
         self.out = zeroed(CONV[space](inner, channels, 3, padding=1))
-        self.modulation = zeroed(nn.Linear(told_width, sum(self.parts)))
+        self.modulation = zeroed(nn.Linear(embedding_width, sum(self.parts)))
 
     def _check_arguments(self) -> None:
         at_least(1, "UNet", channels=self.channels, width=self.width, blocks=self.blocks, heads=self.heads)
