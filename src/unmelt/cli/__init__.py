@@ -4,19 +4,18 @@ A user's mistake prints one message and exits with code 2. Ctrl-C exits with cod
 resumed. With --json, a command prints one JSON object to standard output and nothing else.
 """
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 
-import tyro
-
+from unmelt.cli import other_names
+from unmelt.cli.arguments import call
 from unmelt.cli.average import average
 from unmelt.cli.compare import compare
 from unmelt.cli.evaluate import curve, evaluate, tune
 from unmelt.cli.lab import lab
-from unmelt.cli.output import notify
 from unmelt.cli.recipes import recipes
 from unmelt.cli.sample import infill, sample
+from unmelt.cli.script import run_command
 from unmelt.cli.share import export, push
 from unmelt.cli.show import show
 from unmelt.cli.train import train
@@ -63,20 +62,12 @@ def _dispatch(args: Sequence[str]) -> None:
         return
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
-        raise UsageError(
-            f"there is no command {name!r}", f"one of {', '.join(COMMANDS)}", f"unmelt {nearest(name, COMMANDS)} --help"
-        )
+        meant = other_names.COMMANDS.get(name.lower().lstrip("-"), nearest(name, COMMANDS))
+        raise UsageError(f"there is no command {name!r}", f"one of {', '.join(COMMANDS)}", f"unmelt {meant} --help")
     if name == "train":
         train(rest)
     else:
-        tyro.cli(COMMANDS[name], prog=f"unmelt {name}", args=list(rest))
-
-
-def _as_option(instead: str) -> str:
-    """Rewrite a setting from Python's syntax to an option's: lr=0.001, or UNet(..., lr=0.001), becomes --lr 0.001."""
-    alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
-    setting = re.fullmatch(r"(\w+)=(\S+|'.*')", alone[1] if alone else instead)
-    return f"--{setting[1].replace('_', '-')} {setting[2]}" if setting else instead
+        call(COMMANDS[name], f"unmelt {name}", rest)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -86,19 +77,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command and its arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0 for success, 2 for a mistake in what was asked, 130 for Ctrl-C.
+        The exit code: 0 for success, 2 for a mistake in what was asked, 130 for Ctrl-C, 143 for SIGTERM.
     """
-    try:
-        _dispatch(sys.argv[1:] if args is None else args)
-    except UsageError as mistake:
-        notify(f"unmelt: {mistake.given}\n  needed: {mistake.needed}")
-        if mistake.instead:
-            notify(f"  try:    {_as_option(mistake.instead)}")
-        return 2
-    except OSError as error:
-        notify(f"unmelt: {error}")
-        return 2
-    except KeyboardInterrupt as interrupt:
-        notify("; ".join(["unmelt: interrupted", *map(str, interrupt.args)]))
-        return 130
-    return 0
+    args = sys.argv[1:] if args is None else args
+    return run_command(lambda: _dispatch(args), json="--json" in args)

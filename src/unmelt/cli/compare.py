@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from unmelt import run_folder
-from unmelt.cli.output import notify, print_json
+from unmelt.cli.output import console, notify, print_json
 from unmelt.cli.runs import with_data
 from unmelt.compare import Report
 from unmelt.compare import compare as measured
 from unmelt.compare.report import STEPS
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
+from unmelt.terminal import printable
 
 RunFolders = Annotated[
     tuple[Path, ...],
@@ -156,5 +156,5 @@ def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*map(Text, row))
-    Console(width=max(140, Console().width) if not Console().is_terminal else None).print(table)
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console(None if console().is_terminal else max(140, console().width)).print(table)

@@ -47,7 +47,7 @@ def lab(
     address = f"http://{serve.address(host)}:{bound.getsockname()[1]}/" + (f"?{QUESTION}={token}" if token else "")
 
     def ready() -> None:
-        notify(f"the lab is open: {address}\nCtrl-C ends it")
+        notify(f"the lab is open: {address}", "Ctrl-C ends it")
         if browser:
             serve.show(address)
 

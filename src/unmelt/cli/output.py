@@ -1,32 +1,102 @@
 """Output of the command line: messages go to standard error, results to standard output."""
 
 import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unmelt.terminal import notify, printable
 
-def notify(line: str) -> None:
-    """Print a message to standard error, without markup or line breaks.
+__all__ = ["console", "notify", "plain_number", "print_json", "print_text", "table", "tolerate_encodings"]
+
+UNDRAWN = "\u2588"
+"""A character that terminals without Unicode cannot show."""
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to whoever runs the command."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console(width: int | None = None) -> Console:
+    """Make a console for standard output, without markup: names may contain brackets.
 
     Args:
-        line: The message.
+        width: Columns; None for the terminal's.
+
+    Returns:
+        The console.
     """
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
+    return _Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def tolerate_encodings() -> None:
+    """Write escapes for characters that standard output or standard error cannot encode, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def draws_blocks() -> bool:
+    """Whether standard output can show block characters."""
+    try:
+        UNDRAWN.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def close_quietly() -> None:
+    """Drop what is left to write, after the reader of standard output has gone."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return  # standard output is no file
+
+
+def plain_number(value: Any) -> Any:
+    """Replace numbers that are not finite by None, which JSON can hold.
+
+    Args:
+        value: Any value that JSON can hold, or has such numbers in it.
+
+    Returns:
+        The value for JSON.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain_number(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain_number(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON to standard output.
+    """Print a value as JSON to standard output; numbers that are not finite become null.
 
     Args:
         value: What to print.
     """
-    print(json.dumps(value, indent=2))
+    print(json.dumps(plain_number(value), indent=2, allow_nan=False), flush=True)
 
 
-def table(rows: dict[str, Any], title: str = "") -> None:
+def print_text(text: str) -> None:
+    """Print a text to standard output: as it is to a file or a pipe, without control characters to a terminal.
+
+    Args:
+        text: The text.
+    """
+    print(printable(text, keep="\n\t") if sys.stdout.isatty() else text, flush=True)
+
+
+def table(rows: Mapping[str, Any], title: str = "") -> None:
     """Print names and values in two columns, to standard output.
 
     Args:
@@ -35,7 +105,9 @@ def table(rows: dict[str, Any], title: str = "") -> None:
     """
     printed = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows.items():
-        printed.add_row(name, Text(f"{value:.4g}" if isinstance(value, float) else str(value)))
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        printed.add_row(Text(printable(name)), Text(printable(shown)))
     if title:
-        Console().print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
-    Console().print(printed)
+        heading = title.lstrip("\n")
+        console().print(Text("\n" * (len(title) - len(heading)) + printable(heading), "bold"), soft_wrap=True)
+    console().print(printed)

@@ -3,9 +3,9 @@
 import inspect
 from typing import Any
 
-from rich.console import Console
+from rich.text import Text
 
-from unmelt.cli.output import print_json, table
+from unmelt.cli.output import console, print_json, table
 from unmelt.recipe import RECIPES
 
 
@@ -44,6 +44,6 @@ def recipes(json: bool = False) -> None:
         print_json({name: {"about": first_line(name), "settings": settings_of(name)} for name in RECIPES})
         return
     for name in RECIPES:
-        Console().print(f"\n[bold]{name}[/]  {first_line(name)}", highlight=False, soft_wrap=True)
+        console().print(Text.assemble("\n", (name, "bold"), f"  {first_line(name)}"), soft_wrap=True)
         table(settings_of(name))
-    Console().print("\nunmelt train RECIPE --out runs/NAME", highlight=False)
+    console().print("\nunmelt train RECIPE --out runs/NAME", soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from unmelt import run_folder
-from unmelt.cli.output import notify
+from unmelt.cli.output import notify, print_text
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
 from unmelt.device import device_named
@@ -20,6 +20,7 @@ from unmelt.modality import Text as TextModality
 from unmelt.modality.text import BETWEEN
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
+from unmelt.terminal import printable
 from unmelt.train import distributed
 
 IMAGES, TEXTS = 64, 1
@@ -142,13 +143,13 @@ def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]
     with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as display:
         for frame in model.trajectory(rows, **settings):
             texts = frame.text
-            display.update(Text(f"\n{BETWEEN}\n".join(texts)), refresh=True)
+            display.update(Text(printable(f"\n{BETWEEN}\n".join(texts), keep="\n\t")), refresh=True)
     return texts
 
 
 def _write_texts(texts: list[str], out: Path | None) -> None:
     if out is None:
-        print(f"\n{BETWEEN}\n".join(texts))
+        print_text(f"\n{BETWEEN}\n".join(texts))
         return
     run_folder.prepare(out.parent)
     TextModality().write(texts, out)

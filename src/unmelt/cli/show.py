@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from unmelt import card, run_folder
-from unmelt.cli.output import print_json, table
+from unmelt.cli.output import console, draws_blocks, print_json, table
 from unmelt.cli.runs import RunFolder
 from unmelt.train import read_metrics
 
 ACROSS, HIGH = 60, 6
 """Columns and rows of a plot in text."""
+
+BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " ....::::"
+"""Characters that fill none to eight eighths of their height, and what stands for them without Unicode."""
 
 Line = dict[str, Any]
 
@@ -31,7 +33,8 @@ def _plot(values: Sequence[float]) -> list[str]:
     means = np.log(means / low) if low > 0 and high > 10 * low else means - low
     share = means / (means.max() or 1.0)
     filled = 1 + np.round(share * (8 * HIGH - 1)).astype(int)  # eighths of a row
-    rows = ["".join(" ▁▂▃▄▅▆▇█"[min(8, max(0, n - 8 * row))] for n in filled) for row in reversed(range(HIGH))]
+    heights = BLOCKS if draws_blocks() else ASCII_BLOCKS
+    rows = ["".join(heights[min(8, max(0, n - 8 * row))] for n in filled) for row in reversed(range(HIGH))]
     beside = [f"{high:.4g}", *("" for _ in rows[1:-1]), f"{low:.4g}"]
     return [f"{number:>9} {row}" for number, row in zip(beside, rows, strict=True)]
 
@@ -43,7 +46,7 @@ def _curves(lines: Sequence[Line]) -> None:
         if len(known) < 2:
             continue
         ends = known[0]["step"], known[-1]["step"]
-        Console().print(f"\n{name}", style="bold")
+        console().print(f"\n{name}", style="bold")
         for row in _plot([line[field] for line in known]):
             print(row)
         print(f"{'step':>9} {ends[0]:<{ACROSS // 2},}{ends[1]:>{ACROSS // 2},}")

@@ -7,9 +7,8 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from unmelt import run_folder
+from unmelt.cli.arguments import parse
 from unmelt.cli.output import notify
 from unmelt.cli.recipes import first_line
 from unmelt.device import device_named
@@ -54,7 +53,7 @@ def train(args: Sequence[str]) -> None:
             f"one of {', '.join(RECIPES)}",
             f"unmelt train {nearest(name, RECIPES)} --out runs/{nearest(name, RECIPES)}",
         )
-    settings = dict(vars(tyro.cli(_form(name), prog=f"unmelt train {name}", args=list(rest))))
+    settings = parse(_form(name), f"unmelt train {name}", rest)
     out, device, log_to, snapshots = (settings.pop(each) for each in ("out", "device", "log_to", "snapshot_every"))
     execution = Execution(**{name: settings.pop(name) for name in [one.name for one in dataclass_fields(Execution)]})
 
@@ -68,8 +67,8 @@ def train(args: Sequence[str]) -> None:
         notify(model.notes)
     try:
         model.fit(out, device=device, execution=execution, log_to=log_to)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on from here") from None
+    except KeyboardInterrupt as ended:
+        raise type(ended)("the same command goes on from here") from None
     except SystemExit:
         notify("terminated: saved, and the same command goes on from here")
         raise

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from unmelt import picture
 from unmelt.compare.decoding_modes import decoding_modes
@@ -18,6 +17,7 @@ from unmelt.denoiser import Autoregressive
 from unmelt.errors import UsageError
 from unmelt.guidance import Temperature
 from unmelt.model import TextModel
+from unmelt.terminal import notify
 
 STEPS = (8, 16, 32, 64, 128)
 
@@ -102,7 +102,7 @@ def compare(
     )
     _check(steps=(min(steps, default=0), 1, None), batches=(min(batches, default=0), 1, None))
     Temperature(judge.denoiser, temperature)  # which refuses what is none
-    page, console = Report(tokens), Console(stderr=True, quiet=quiet)
+    page = Report(tokens)
     for name, model in runs.items():
         scores = model.evaluate(rows=held_out_rows, draws=4)
         accuracies = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
@@ -113,7 +113,8 @@ def compare(
         page.orders[name], page.speed[name], page.quality[name] = {}, {}, {}
         for mode in decoding_modes(model, tokens, steps):
             mode = mode._replace(settings={**mode.settings, "temperature": temperature})
-            console.print(f"{name}: {mode.name}", highlight=False)
+            if not quiet:
+                notify(f"{name}: {mode.name}")
             page.orders[name][mode.name] = mode.order
             page.speed[name][mode.name] = [speed(model, mode, tokens, batch) for batch in batches]
             if "no cache" not in mode.name and isinstance(judge.held_out, Arrays):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
 
 from unmelt import config, picture, run_folder
 from unmelt.errors import UsageError
+from unmelt.terminal import notify
 from unmelt.train import (
     Execution,
     Logger,
@@ -105,8 +105,8 @@ def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> No
     if not (folder / run_folder.CONFIG).exists():
         return
     run_folder.check_same(folder, mine)
-    console = Console(stderr=True, quiet=quiet)
-    trainer.done = trainer.checkpoint.load(folder / run_folder.CHECKPOINTS, warn=console.print)
+    warn = (lambda line: None) if quiet else notify
+    trainer.done = trainer.checkpoint.load(folder / run_folder.CHECKPOINTS, warn=warn)
     if trainer.done == trainer.training.steps:
         model.tuned = config.build(run_folder.read_about(folder).get("tuned", []))
     if trainer.done > trainer.training.steps:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, final
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from unmelt import card, config, hub, run_folder
@@ -22,6 +21,7 @@ from unmelt.errors import UsageError
 from unmelt.modality import Modality
 from unmelt.objective import Objective
 from unmelt.sampler import Grid, Sampler, Tuned
+from unmelt.terminal import notify
 from unmelt.train import Training, distributed, reconstruct_ema
 
 M = TypeVar("M", bound="StoredModel")
@@ -273,7 +273,7 @@ class StoredModel(ABC):
             raise UsageError(
                 "a model without a run folder", "the snapshots of one", 'um.load("runs/faces").averaged(0.1)'
             )
-        found = reconstruct_ema(self.folder / run_folder.AVERAGES, ema_std, steps, warn=Console(stderr=True).print)
+        found = reconstruct_ema(self.folder / run_folder.AVERAGES, ema_std, steps, warn=notify)
         made = type(self).load(self.folder, self.device)
         weights = dict(made.denoiser.named_parameters())
         if found.tensors.keys() != weights.keys():

@@ -1,0 +1,116 @@
+"""What every command does at its end: one message for a mistake, an exit code, and no traceback.
+
+0 success, 2 a mistake in what was asked, 130 Ctrl-C, 143 SIGTERM, 141 the reader of the output has gone.
+"""
+
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from unmelt.errors import UsageError
+from unmelt.terminal import notify
+
+MISTAKE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
+"""Exit codes."""
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+def run_command(work: Callable[[], Any], name: str = "unmelt", json: bool = False, go_on: str = "") -> int:
+    """Do the work of a command and report how it ended.
+
+    Args:
+        work: The work.
+        name: What messages begin with.
+        json: Whether a mistake is also reported as one JSON object on standard output.
+        go_on: What a person may do after Ctrl-C; an exception that says it itself comes first.
+
+    Returns:
+        The exit code.
+    """
+    from unmelt.cli import output
+
+    output.tolerate_encodings()
+    try:
+        with _terminable():
+            work()
+            sys.stdout.flush()
+    except UsageError as mistake:
+        return _refused(name, json, mistake.given, mistake.needed, as_option(mistake.instead))
+    except BrokenPipeError:
+        output.close_quietly()
+        return READER_GONE
+    except OSError as error:
+        return _refused(name, json, str(error))
+    except KeyboardInterrupt as interrupt:
+        ended = "terminated" if isinstance(interrupt, TerminatedError) else "interrupted"
+        notify(
+            "; ".join([f"{name}: {ended}", *(map(str, interrupt.args) if interrupt.args else [go_on] * bool(go_on))])
+        )
+        return TERMINATED if ended == "terminated" else INTERRUPTED
+    return 0
+
+
+def run_script(main: Callable[..., Any], go_on: str = "the same command begins again") -> int:
+    """Run a script's main function with the arguments of the command line.
+
+    Args:
+        main: The function; its arguments are the options.
+        go_on: What a person may do after Ctrl-C.
+
+    Returns:
+        The exit code.
+    """
+    from unmelt.cli.arguments import call
+
+    prog = f"python {sys.argv[0]}"
+    return run_command(lambda: call(main, prog, sys.argv[1:]), name=sys.argv[0], go_on=go_on)
+
+
+def as_option(instead: str) -> str:
+    """Rewrite a setting from Python's syntax to an option's: lr=0.001, or UNet(..., lr=0.001), becomes --lr 0.001.
+
+    Args:
+        instead: A corrected call or command.
+
+    Returns:
+        The same as an option, where it is one setting.
+    """
+    alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
+    setting = re.fullmatch(r"(\w+)=(\S+|'.*')", alone[1] if alone else instead)
+    return f"--{setting[1].replace('_', '-')} {setting[2]}" if setting else instead
+
+
+def _refused(name: str, json: bool, given: str, needed: str = "", instead: str = "") -> int:
+    """Report a mistake on standard error, and on standard output where JSON was asked for."""
+    from unmelt.cli import output
+
+    lines = [f"{name}: {given}", f"  needed: {needed}" * bool(needed), f"  try:    {instead}" * bool(instead)]
+    notify(*filter(None, lines))
+    if json:
+        output.print_json({"error": {"given": given, "needed": needed, "instead": instead}})
+    return MISTAKE
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises an exception, so that what is half-written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -1,0 +1,169 @@
+"""Arguments of commands: values by the signature's types, and one message for every mistake."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import tyro
+from test_cli import refused, ring, unmelt  # noqa: F401
+
+import unmelt as um
+from unmelt.cli import COMMANDS
+from unmelt.cli.arguments import arguments_of, parse
+from unmelt.cli.other_names import OPTIONS
+from unmelt.cli.train import _form
+from unmelt.recipe import RECIPES
+
+
+def work(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    rows: int | None = None,
+    scale: float = 1.0,
+    sizes: tuple[int, ...] = (4, 6),
+    order: Literal["own", "random"] = "own",
+    out: Path | None = None,
+    label: str | None = None,
+    json: bool = False,
+    browser: bool = True,
+) -> None:
+    """A command."""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("r", {"folder": Path("r"), "rows": None, "scale": 1.0, "sizes": (4, 6), "browser": True}),
+        ("r --rows 3 --scale -2", {"rows": 3, "scale": -2.0}),
+        ("r --rows=-3 --scale=1e-3", {"rows": -3, "scale": 1e-3}),
+        ("--sizes 1 2 3 r", {"folder": Path("r"), "sizes": (1, 2, 3)}),
+        ("r --sizes 1 --sizes 2 3", {"sizes": (2, 3)}),
+        ("r --json --no-browser", {"json": True, "browser": False}),
+        ("r --json False --label 7", None),
+        ("r --json=false --label=--x", {"json": False, "label": "--x"}),
+        ("r --order random --out a/b.png", {"order": "random", "out": Path("a/b.png")}),
+        ("--json -- -r", {"folder": Path("-r"), "json": True}),
+    ],
+)
+def test_values_are_read_by_their_types(line, expected):
+    if expected is None:
+        with pytest.raises(um.UsageError, match="'False' after unmelt work"):
+            parse(work, "unmelt work", line.split())
+        return
+    values = parse(work, "unmelt work", line.split())
+    assert {name: values[name] for name in expected} == expected
+    assert [type(values[name]) for name in expected] == [type(value) for value in expected.values()]
+
+
+@pytest.mark.parametrize(
+    ("line", "given", "needed", "instead"),
+    [
+        ("", "unmelt work without RUN", "RUN (required)", "unmelt work runs/digits"),
+        ("r s", "'s' after unmelt work", "RUN, and options", "unmelt work r"),
+        ("r --rows", "--rows without a value", "a whole number", ""),
+        ("r --rows --json", "--rows without a value, before --json", "a whole number", ""),
+        ("r --label --x", "--label without a value, before --x", "a word; one that begins", "--label=--x"),
+        ("r --rows 2.5", "--rows 2.5", "a whole number", "--rows 4"),
+        ("r --rows 1e99", "--rows 1e99", "a whole number", "--rows 4"),
+        ("r --rows nan", "--rows nan", "a whole number", "--rows 4"),
+        ("r --scale many", "--scale many", "a number", "--scale 1"),
+        ("r --sizes 1 x", "--sizes x", "a whole number", "--sizes 4"),
+        ("r --order randm", "--order randm", "one of own, random", "--order random"),
+        ("r --json=maybe", "--json maybe", "true or false", "--json true"),
+        ("r --scal 3", "there is no option --scal for unmelt work", "--scale", "unmelt work r --scale 3"),
+        ("r -o x.png", "there is no option -o for unmelt work", "--out", "unmelt work r --out x.png"),
+        ("r --guidance-scale 3", "there is no option --guidance-scale for", "one of --rows", "unmelt work --help"),
+        ("r --num_samples=5", "there is no option --num-samples for", "--rows", "unmelt work r --rows=5"),
+        ("r --zzzz 5", "there is no option --zzzz for unmelt work", "one of --rows, --scale", "unmelt work --help"),
+    ],
+)
+def test_a_mistake_says_what_was_given_and_what_is_needed(line, given, needed, instead):
+    with pytest.raises(um.UsageError) as caught:
+        parse(work, "unmelt work", line.split())
+    assert caught.value.given.startswith(given)
+    assert caught.value.needed.startswith(needed)
+    assert caught.value.instead == instead
+
+
+def test_a_number_of_many_digits_is_refused():
+    with pytest.raises(um.UsageError, match="a whole number"):
+        parse(work, "unmelt work", ["r", "--rows", "9" * 5000])
+
+
+def options_of(name):
+    function = _form(name.removeprefix("train ")) if name.startswith("train ") else COMMANDS[name]
+    return {each.name.replace("_", "-"): each for each in arguments_of(function).values() if not each.positional}
+
+
+EVERY = [*(name for name in COMMANDS if name != "train"), *(f"train {name}" for name in RECIPES)]
+
+
+def test_every_other_name_stands_for_an_option_that_exists():
+    known = {option for command in EVERY for option in options_of(command)}
+    assert {name for names in OPTIONS.values() for name in names} <= known
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("sample r --num-inference-steps 20", "--steps"),
+        ("sample r --guidance-scale 2", "--guidance"),
+        ("sample r --num-samples 4", "--rows"),
+        ("sample r -n 4", "--rows"),
+        ("sample r --output a.png", "--out"),
+        ("sample r -o a.png", "--out"),
+        ("sample r --watch", "--live"),
+        ("sample r --nats 3", "--entropy-budget"),
+        ("infill r f --apart 3", "--min-distance"),
+        ("eval r --num-samples 4", "--samples"),
+        ("eval r -n 4", "--samples"),
+        ("average r --length 0.1", "--ema-std"),
+        ("train images --epochs 3", "--steps"),
+        ("train images --learning-rate 3", "--lr"),
+        ("train images --batch-size 3", "--batch"),
+        ("train images --data x", "--folder"),
+        ("train images --watch wandb", "--log-to"),
+        ("train text --middle 0.5", "--fim-rate"),
+        ("train text --free 0.5", "--bidirectional-row-fraction"),
+    ],
+)
+def test_the_name_of_another_tool_is_answered_with_the_name_here(refused, line, meant):
+    said = refused(*line.split())
+    assert re_option(said) == meant
+    assert len(said.splitlines()) == 3
+
+
+def re_option(said):
+    return said.splitlines()[1].removeprefix("  needed: ").split(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "meant"), [("ledger", "compare"), ("generate", "sample"), ("samlpe", "sample"), ("evaluate", "eval")]
+)
+def test_another_name_of_a_command_is_answered_with_its_name_here(refused, command, meant):
+    assert f"unmelt {meant} --help" in refused(command)
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_a_number_that_is_none_is_one_message(refused, command):
+    """Words that are no whole number, for every option that takes one."""
+    for name, one in options_of(command).items():
+        values = {int: ("nan", "inf", "1e99", "2.5", "", "x"), float: ("", "x", "1,5")}.get(one.kind, ())
+        for value in values:
+            assert refused(*command.split(), f"--{name}={value}").splitlines()[0] == f"unmelt: --{name} {value}"
+
+
+def test_with_json_a_mistake_is_one_object_too(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in (
+        "show nothing --json",
+        "eval nothing --json",
+        "tune --json",
+        "curve x --json --steps y",
+        "nope --json",
+    ):
+        assert unmelt(*line.split()) == 2
+        out, err = capsys.readouterr()
+        assert set(json.loads(out)["error"]) == {"given", "needed", "instead"}
+        assert err.startswith("unmelt: ")
