@@ -4,11 +4,20 @@ It is turned upright (EXIF), cropped to the central square, resized with a Lancz
 composited on white. Of an animation the first frame is used; sixteen bits are scaled to eight; CMYK becomes RGB.
 """
 
+import threading
+from contextlib import nullcontext
 from io import BytesIO
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
+
+from unmelt.data import files
+
+LARGE = 1 << 24
+"""Pixels above which images are decoded one at a time: a small file may unpack to a gigabyte."""
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def square(content: bytes | np.ndarray, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
@@ -27,16 +36,23 @@ def square(content: bytes | np.ndarray, size: int, channels: int) -> UInt8[np.nd
     if not content:
         raise ValueError("empty file")
     with Image.open(BytesIO(content)) as image:
+        if image.format == "EPS":
+            raise ValueError("PostScript, which is a program and not an image")
         # A JPEG can be decoded at an eighth of its size or a quarter; twice what is needed keeps the filter's quality.
         image.draft(image.mode, (2 * size, 2 * size))
-        return _square(ImageOps.exif_transpose(image), size, channels)
+        with _ONE_AT_A_TIME if image.width * image.height > LARGE else nullcontext():
+            # Bits a channel, which decide what a transparent colour is counted in: a PNG's header states them.
+            depth = content[24] if image.format == "PNG" else 8
+            ImageOps.exif_transpose(image, in_place=True)
+            return _square(image, size, channels, depth)
 
 
-def _square(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    upright = _plain(image)
-    side = min(upright.size)
-    left, top = (upright.width - side) // 2, (upright.height - side) // 2
-    middle = upright.crop((left, top, left + side, top + side))
+def _square(image: Image.Image, size: int, channels: int, depth: int = 8) -> np.ndarray:
+    side = min(image.size)
+    if side == 0:
+        raise ValueError("an image without pixels")
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    middle = _plain(image.crop((left, top, left + side, top + side)), depth)
     middle = middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if middle.mode == "RGBA":
         middle = Image.alpha_composite(Image.new("RGBA", middle.size, "white"), middle)
@@ -44,15 +60,30 @@ def _square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return np.array(middle).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image, depth: int) -> Image.Image:
     """The same image in one of the modes that resize well: L, RGB, or RGBA where something is transparent."""
+    clear = image.info.get("transparency")
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):  # sixteen bits; `convert` would cut, not scale
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+        values = np.asarray(image).clip(0, 65535).astype(np.uint32)
+        grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        if clear is None:
+            return grey
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+        return grey.convert("RGBA")
     if image.mode == "F":
         raise ValueError("floating-point pixels, of which black and white are not known")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if clear is not None and image.mode in ("L", "RGB"):
+        image.info["transparency"] = _in_eight_bits(clear, depth)
+    if clear is not None or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _in_eight_bits(colour: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:
+    """The transparent colour in the bits that Pillow decodes to: the upper eight of sixteen, or fewer stretched."""
+    if isinstance(colour, tuple):
+        return tuple(each >> max(depth - 8, 0) for each in colour)
+    return colour >> 8 if depth > 8 else colour * 255 // (2**depth - 1)
 
 
 def reason(error: Exception) -> str:
@@ -68,4 +99,4 @@ def reason(error: Exception) -> str:
         return "not an image that Pillow knows"
     if isinstance(error, Image.DecompressionBombError):
         return "too many pixels, a decompression bomb?"
-    return str(error) or type(error).__name__
+    return files.reason(error)

@@ -1,9 +1,13 @@
 """What every container of images is read as: a list of items, each with a name, a reader, a label and a caption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from unmelt.data.files import reason, signature
+from unmelt.errors import UsageError
 
 # .heic is here so that a phone's photographs are reported as unreadable, and not silently passed over.
 SUFFIXES = frozenset(
@@ -38,8 +42,47 @@ class Listing(NamedTuple):
         items: The images.
         stamp: A string that changes when the content does: names, sizes and modification times.
         unclassified: Number of images beside the class folders, in no class.
+        broken: (name, reason) of what was found and cannot be used.
+        classes: Names of classes in the order that the data set gives; empty if it gives none.
     """
 
     items: list[Item]
-    stamp: str
+    stamp: str = ""
     unclassified: int = 0
+    broken: Sequence[tuple[str, str]] = ()
+    classes: tuple[str, ...] = ()
+
+
+class DamagedError(ValueError):
+    """A container that cannot be read; the message is the reason."""
+
+
+def joined(paths: Sequence[Path], listing: Callable[[Path], Listing], whole: str) -> Listing:
+    """The listings of several containers as one. A damaged one is left out, unless nothing else is left.
+
+    Args:
+        paths: The containers, read in this order.
+        listing: Lists one of them; raises `DamagedError` if it cannot be read.
+        whole: What is needed, for the error message.
+
+    Returns:
+        The listing; its stamp is made of the containers' paths, sizes and modification times.
+
+    Raises:
+        UsageError: If none of them can be read.
+    """
+    found, broken = [], []
+    for path in paths:
+        try:
+            found.append(listing(path))
+        except DamagedError as error:
+            broken.append((path.name, reason(error)))
+    if not found:
+        raise UsageError(f"{paths[0]} cannot be read ({broken[0][1]})", whole, "a copy of it")
+    return Listing(
+        [item for each in found for item in each.items],
+        repr([signature(path) for path in paths]),
+        sum(each.unclassified for each in found),
+        [*broken, *(one for each in found for one in each.broken)],
+        tuple(dict.fromkeys(name for each in found for name in each.classes)),
+    )

@@ -20,6 +20,8 @@ import torch
 
 from unmelt.data.archive import archive, shards
 from unmelt.data.array_files import numbers
+from unmelt.data.class_names import ordered
+from unmelt.data.encoded_text import printable
 from unmelt.data.folder import folder
 from unmelt.data.image_item import Listing
 from unmelt.data.labels_and_captions import AUTO
@@ -38,7 +40,7 @@ class Report:
 
     Args:
         used: Number of images used.
-        broken: (name, reason) of every image that could not be read.
+        broken: (name, reason) of every image that could not be read, and of what may have held images.
         classes: Number of images used by class; empty if there are no classes.
         unclassified: Number of images beside the class folders, which belong to no class and were left out.
         captioned: Number of the used images that have a caption; None if captions were not asked for.
@@ -59,7 +61,7 @@ class Report:
             without = self.used - self.captioned
             parts.append(f"{self.captioned:,} with captions" + (f", {without:,} without" if without else ""))
         if self.broken:
-            shown = [f"{path.name} ({reason})" for path, reason in self.broken]
+            shown = [printable(f"{path.name} ({reason})") for path, reason in self.broken]
             parts.append(f"{_count(len(shown), 'file')} could not be read: {_some(shown, 5)}")
         if self.unclassified:
             parts.append(f"{_count(self.unclassified, 'image')} left out, beside the class folders and in none of them")
@@ -113,18 +115,18 @@ def images(
         found = found._replace(items=[item._replace(label=None) for item in found.items])
     pixels, reasons = pack(found.items, found.stamp, size, channels)
     kept = [item for item, reason in zip(found.items, reasons, strict=True) if reason is None]
-    broken = tuple(
-        (Path(item.name), reason) for item, reason in zip(found.items, reasons, strict=True) if reason is not None
-    )
+    unreadable = [(item.name, reason) for item, reason in zip(found.items, reasons, strict=True) if reason is not None]
+    broken = tuple((Path(name), reason) for name, reason in [*found.broken, *unreadable])
     if not kept:
         raise UsageError(
             f"none of the {_count(len(broken), 'image')} in {path} can be read"
-            f" ({_some([f'{name.name}: {reason}' for name, reason in broken], 3)})",
+            f" ({_some([printable(f'{name.name}: {reason}') for name, reason in broken], 3)})",
             "at least one readable image",
             "opening one of them in an image viewer to see what is wrong",
         )
     # A class with no readable image is no class: nothing could be learned about its label.
-    counts = dict(sorted(Counter(item.label for item in kept if item.label is not None).items()))
+    sizes = Counter(item.label for item in kept if item.label is not None)
+    counts = {name: sizes[name] for name in ordered(sizes, found.classes)}
     if counts and any(item.label is None for item in kept):
         raise UsageError(
             f"{sum(item.label is None for item in kept)} of {len(kept)} images in {path} have no class",
@@ -149,7 +151,7 @@ def images(
         unclassified=found.unclassified,
         captioned=sum(item.caption is not None for item in kept) if caption else None,
     )
-    return source.only(good) if broken else source, report
+    return source.only(good) if unreadable else source, report
 
 
 def _listed(path: str | Path, label: str, caption: str) -> Listing:
@@ -164,9 +166,9 @@ def _listed(path: str | Path, label: str, caption: str) -> Listing:
         if (root / "dataset_info.json").exists() or (root / "dataset_dict.json").exists():
             return dataset(root, label, caption)
         for suffix, read in ((".tar", archive), (".parquet", parquet)):
-            files = [each for each in sorted(root.glob(f"*{suffix}")) if each.stem != "metadata"]
-            if files:
-                return read(files, label, caption)
+            found = [each for each in sorted(root.glob(f"*{suffix}")) if each.stem != "metadata" and each.is_file()]
+            if found:
+                return read(found, label, caption)
         return folder(root, label, caption)
     if not root.exists():
         raise UsageError(
@@ -174,7 +176,7 @@ def _listed(path: str | Path, label: str, caption: str) -> Listing:
             "a folder with images in it, or an archive, an array or a table of images",
             "folder='path/to/your/images'",
         )
-    name = root.name.lower()
+    name = root.name.lower() if root.is_file() else ""  # a pipe would block, and a device never end
     if name.endswith(ARCHIVES):
         return archive([root], label, caption)
     if name.endswith((".npy", ".npz")):
@@ -182,7 +184,7 @@ def _listed(path: str | Path, label: str, caption: str) -> Listing:
     if name.endswith(".parquet"):
         return parquet([root], label, caption)
     raise UsageError(
-        f"{root} is a file",
+        f"{root} is a file" if root.is_file() else f"{root} is no regular file",
         f"a folder with images in it, or a file that ends in {', '.join((*ARCHIVES, '.npy', '.npz', '.parquet'))}",
         f"folder={str(root.parent)!r}",
     )

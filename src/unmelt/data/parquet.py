@@ -1,19 +1,28 @@
 """Images in a column: parquet files, and data sets of Hugging Face's `datasets`.
 
-The column holds image files as bytes, or as {bytes, path}, which is how `datasets` writes its Image feature.
+The column holds image files as bytes, or as {bytes, path}, which is how `datasets` writes its Image feature. A path is
+followed where it leads to a file beside the table: whoever wrote the table must not choose among the files of whoever
+reads it.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from pathlib import Path
+from io import BytesIO
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from unmelt.data.image_item import Item, Listing
-from unmelt.data.labels_and_captions import CAPTIONS, LABELS, column
+from unmelt.data import files
+from unmelt.data.class_names import class_name
+from unmelt.data.image_item import DamagedError, Item, Listing, joined
+from unmelt.data.labels_and_captions import CAPTIONS, LABELS, caption_text, column
 from unmelt.errors import UsageError
 
 IMAGES = ("image", "img", "jpg", "png", "picture", "bytes")
+
+Names = Mapping[str, Sequence[str]]
+"""Of each column of numbers that stand for classes, their names."""
 
 
 def _library(name: str) -> Any:
@@ -23,33 +32,35 @@ def _library(name: str) -> Any:
         raise UsageError(f"{name} is not installed", "it, to read this", "pip install 'unmelt[data]'") from None
     except ImportError as error:  # it is there, but not in company that it can work with
         raise UsageError(
-            f"{name} cannot be loaded ({str(error).splitlines()[0]})",
+            f"{name} cannot be loaded ({files.reason(error)})",
             "it, to read this",
             "pip install -U 'unmelt[data]'",
         ) from None
 
 
-def parquet_rows(file: Any, name: str) -> list[dict[str, Any]]:
-    """Read all rows of a small parquet table.
+def parquet_table(content: bytes, name: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Read a small parquet table.
 
     Args:
-        file: Path or file object.
+        content: The file.
         name: Its name, for the error message.
 
     Returns:
-        One dictionary for each row.
+        (columns, rows): one dictionary for each row, in which classes have their names.
 
     Raises:
         UsageError: If the file is damaged or pyarrow is not installed.
     """
+    reader = _library("pyarrow.parquet")
     try:
-        return _library("pyarrow.parquet").read_table(file).to_pylist()
-    except (OSError, ValueError) as error:
-        raise _damaged(name, error) from None
-
-
-def _damaged(name: str, error: Exception) -> UsageError:
-    return UsageError(f"{name} cannot be read ({error})", "a whole parquet file", "a copy of it")
+        file = _checked(reader.ParquetFile(BytesIO(content)), len(content))
+        names = _class_names(file.schema_arrow.metadata)
+        rows = file.read().to_pylist()
+        for row in rows:
+            row |= {each: class_name(row[each], names[each]) for each in names if each in row}
+    except Exception as error:  # a damaged file can raise anything at all
+        raise UsageError(f"{name} cannot be read ({files.reason(error)})", "a whole parquet file", "a copy") from None
+    return file.schema_arrow.names, rows
 
 
 def parquet(paths: Sequence[Path], label: str, caption: str) -> Listing:
@@ -61,31 +72,54 @@ def parquet(paths: Sequence[Path], label: str, caption: str) -> Listing:
         caption: Column of captions; "auto" for a usual name, "" for none.
 
     Returns:
-        The listing; its stamp is made of paths, sizes and modification times.
+        The listing; its stamp is made of paths, sizes and modification times. Of several files those that are damaged
+        are left out.
 
     Raises:
-        UsageError: If a file is damaged or has no column of images.
+        UsageError: If all files are damaged, or one has no column of images.
     """
-    reader, items = _library("pyarrow.parquet"), []
-    for path in paths:
-        try:
-            file = reader.ParquetFile(path)
-            available = file.schema_arrow.names
-            image, others = _columns(available, label, caption, path.name)
-            rows = file.read(columns=[name for name in others if name]).to_pylist() if any(others) else []
-        except (OSError, ValueError) as error:
-            raise _damaged(str(path), error) from None
-        first = 0
-        for group in range(file.num_row_groups):
-            cell = _Group(path, group, image)
-            count = file.metadata.row_group(group).num_rows
-            for row in range(count):
-                values = rows[first + row] if rows else {}
-                items.append(
-                    Item(f"{path.name}:{first + row}", partial(cell, row), *_label_and_caption(values, others))
-                )
-            first += count
-    return Listing(items, repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]))
+    _library("pyarrow.parquet")
+    return joined(paths, lambda path: _rows(path, label, caption), "a whole parquet file")
+
+
+def _rows(path: Path, label: str, caption: str) -> Listing:
+    try:
+        file = _checked(_library("pyarrow.parquet").ParquetFile(path), path.stat().st_size)
+        available, names = file.schema_arrow.names, _class_names(file.schema_arrow.metadata)
+        counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    except Exception as error:  # a damaged file can raise anything at all
+        raise DamagedError(files.reason(error)) from None
+    image, others = _columns(available, label, caption, path.name)
+    try:
+        rows = file.read(columns=[name for name in others if name]).to_pylist() if any(others) else [{}] * sum(counts)
+        if len(rows) != sum(counts):
+            raise ValueError(f"{sum(counts):,} rows claimed of {len(rows):,}")
+    except Exception as error:
+        raise DamagedError(files.reason(error)) from None
+    cells = (partial(_Group(path, group, image), row) for group, count in enumerate(counts) for row in range(count))
+    named = [(f"{path.name}:{number}", cell) for number, cell in enumerate(cells)]
+    return _listing(named, rows, others, names, path.name)
+
+
+def _checked(file: Any, size: int) -> Any:
+    """The parquet file, if it does not claim more rows than its bytes have bits."""
+    if file.metadata.num_rows > 8 * size:
+        raise ValueError(f"{file.metadata.num_rows:,} rows claimed by {size:,} bytes")
+    return file
+
+
+def _class_names(metadata: Mapping[bytes, bytes] | None) -> Names:
+    """The names of classes that `datasets` writes into a table's metadata."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        found = {name: feature.get("names") for name, feature in features.items() if isinstance(feature, dict)}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):  # written by something else
+        return {}
+    return {
+        name: names
+        for name, names in found.items()
+        if isinstance(names, list) and all(isinstance(each, str) for each in names)
+    }
 
 
 def _columns(
@@ -101,10 +135,26 @@ def _columns(
     return image, (column(label, LABELS, available, where), column(caption, CAPTIONS, available, where))
 
 
-def _label_and_caption(row: dict[str, Any], others: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
-    """(label, caption) as text."""
-    label, caption = (None if name is None or row.get(name) in (None, "") else str(row[name]) for name in others)
-    return label, caption
+def _listing(
+    cells: Sequence[tuple[str, Any]],
+    rows: Sequence[dict[str, Any]],
+    others: tuple[str | None, str | None],
+    names: Names,
+    where: str,
+) -> Listing:
+    """Images with the labels and captions of their rows."""
+    label, caption = others
+    declared = names.get(label, ()) if label else ()
+    items = []
+    for (name, read), row in zip(cells, rows, strict=True):
+        try:
+            kind = class_name(row[label], declared) if label else None
+            text = caption_text(row[caption]) if caption else None
+        except ValueError as error:
+            raise UsageError(f"{where}, row {name.rpartition(':')[2]}: {error}", "a class", "label=''") from None
+        items.append(Item(name, read, kind, text))
+    order = [class_name(number, declared) or "" for number in range(len(declared))]
+    return Listing(items, classes=tuple(order))
 
 
 class _Group:
@@ -123,15 +173,28 @@ class _Group:
         self.left += 1
         if self.left >= len(cells):
             self.cells, self.left = None, 0
-        return _content(cells[row])
+        return _content(cells[row], self.path.parent)
 
 
-def _content(cell: Any) -> bytes:
+def _content(cell: Any, folder: Path, caches: Sequence[Path] = ()) -> bytes:
+    """The image file of a cell, which may name a file in the folder of its table, or in a cache that it came with."""
     if isinstance(cell, dict):
-        cell = cell.get("bytes") or Path(cell["path"]).read_bytes()
+        cell = cell.get("bytes") or _beside(cell.get("path"), folder, caches)
     if not isinstance(cell, bytes):
         raise ValueError("not the bytes of an image")
     return cell
+
+
+def _beside(path: Any, folder: Path, caches: Sequence[Path]) -> bytes | None:
+    if not isinstance(path, str) or not path:
+        return None
+    for cache in caches:
+        if Path(path).is_absolute() and Path(path).is_relative_to(cache):
+            return files.read(Path(path), cache)
+    kinds = PurePosixPath(path), PureWindowsPath(path)
+    if "://" in path or any(kind.is_absolute() or kind.anchor or ".." in kind.parts for kind in kinds):
+        raise ValueError("a path that leads out of the folder of the table, which is not followed")
+    return files.read(folder / path, folder)
 
 
 def dataset(place: str | Path, label: str, caption: str) -> Listing:
@@ -149,35 +212,32 @@ def dataset(place: str | Path, label: str, caption: str) -> Listing:
         UsageError: If the data set cannot be read or has no column of images.
     """
     library = _library("datasets")
+    remote = str(place).startswith("hf:")
     try:
-        if str(place).startswith("hf:"):
-            data = library.load_dataset(str(place)[3:])
-        else:
-            data = library.load_from_disk(str(place))
+        data = library.load_dataset(str(place)[3:]) if remote else library.load_from_disk(str(place))
         data = data[next(iter(data))] if isinstance(data, dict) else data
     except Exception as error:  # of the network, of the hub, of the files
         raise UsageError(
-            f"{place} cannot be read as a data set ({str(error).splitlines()[0]})",
+            f"{place} cannot be read as a data set ({files.reason(error)})",
             "a folder that datasets' save_to_disk wrote, or a name on the hub",
             "hf:owner/name",
         ) from None
     image, others = _columns(data.column_names, label, caption, str(place))
     features = data.features
-    data = data.cast_column(image, library.Image(decode=False)) if hasattr(features[image], "decode") else data
-    names = getattr(features[others[0]], "names", None) if others[0] else None
-
-    def label_and_caption(row: dict[str, Any]) -> tuple[str | None, str | None]:
-        label_of, caption_of = _label_and_caption(row, others)
-        return (names[int(label_of)] if names and label_of is not None else label_of), caption_of
-
+    names = {name: features[name].names for name in others if name and hasattr(features[name], "names")}
     chosen = [name for name in others if name]
     rows = list(data.select_columns(chosen)) if chosen else [{}] * len(data)
-    items = [
-        Item(f"{place}:{number}", partial(_cell, data, number, image), *label_and_caption(row))
-        for number, row in enumerate(rows)
+    column_of_images = data.select_columns([image])  # a row is read as a whole: other columns may be files as well
+    if hasattr(features[image], "decode"):
+        column_of_images = column_of_images.cast_column(image, library.Image(decode=False))
+    caches = [Path(library.config.HF_DATASETS_CACHE), Path(_library("huggingface_hub").constants.HF_HUB_CACHE)]
+    folder = caches[0] if remote else Path(place)
+    cells = [
+        (f"{place}:{number}", partial(_cell, column_of_images, number, image, folder, caches if remote else ()))
+        for number in range(len(rows))
     ]
-    return Listing(items, data._fingerprint)
+    return _listing(cells, rows, others, names, str(place))._replace(stamp=data._fingerprint)
 
 
-def _cell(data: Any, number: int, image: str) -> bytes:
-    return _content(data[number][image])
+def _cell(data: Any, number: int, image: str, folder: Path, caches: Sequence[Path]) -> bytes:
+    return _content(data[number][image], folder, caches)

@@ -58,16 +58,26 @@ def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
         array = np.zeros(shape, np.uint8)
         return Packed(torch.from_numpy(array), _decode(items, array, size, channels))
     folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
-    name = hashlib.sha256(f"{stamp} {shape}".encode()).hexdigest()[:32]
+    made_from = f"{stamp} {shape} {[item.name for item in items]}"
+    name = hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     data, about = folder / f"{name}.pixels", folder / f"{name}.json"
-    if not (about.exists() and data.exists() and data.stat().st_size == np.prod(shape)):
-        _write(items, data, about, shape)
-    count = int(np.prod(shape))
-    pixels = torch.from_file(str(data), shared=False, size=count, dtype=torch.uint8).view(shape)
-    return Packed(pixels, json.loads(about.read_text()))
+    count, reasons = int(np.prod(shape)), _reasons(about, len(items))
+    if reasons is None or not data.exists() or data.stat().st_size != count:
+        reasons = _write(items, data, about, shape)
+    return Packed(torch.from_file(str(data), shared=False, size=count, dtype=torch.uint8).view(shape), reasons)
 
 
-def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> None:
+def _reasons(about: Path, count: int) -> list[str | None] | None:
+    """What was written beside the pixels; None if it is not there or is damaged."""
+    try:
+        found = json.loads(about.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    right = isinstance(found, list) and len(found) == count and all(isinstance(each, str | None) for each in found)
+    return found if right else None
+
+
+def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> list[str | None]:
     """Write both files, whole or not at all: the .json is written last and says that the pixels are complete."""
     temporary = data.with_name(f".{data.name}.{os.getpid()}")
     try:
@@ -77,7 +87,8 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
         reasons = _decode(items, pixels, shape[2], shape[1])
         pixels.flush()
         os.replace(temporary, data)
-        about.write_text(json.dumps(reasons))
+        about.write_text(json.dumps(reasons), encoding="utf-8")
+        return reasons
     except OSError as error:
         raise UsageError(
             f"the cache of decoded images {data.parent} cannot be written ({error.strerror})",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Arrays:
     Args:
         values: Items [n, *shape]. Bytes become floats in [0, 1], floats become float32, int64 tokens are kept as they
             are.
-        labels: Labels [n], 0 to K - 1; None for no labels.
+        labels: Labels [n], 0 to K - 1: integers, or floats that are whole numbers; None for no labels.
         classes: K class names; the labels themselves if empty.
         seed: Seed of the order in which items come.
         captions: n captions, None for an item without one; a batch has them encoded, as the
@@ -66,8 +66,8 @@ class Arrays:
         encoder: Encodes the captions.
 
     Raises:
-        UsageError: If there are no items, values are not finite or of another type, labels are out of range, or the
-            numbers of items, labels and captions differ.
+        UsageError: If there are no items, values are not finite or of another type, labels are out of range or not
+            whole numbers, two classes have one name, or the numbers of items, labels and captions differ.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Arrays:
         captions: Sequence[str | None] | None = None,
         encoder: TextEncoder = HashedCaptionEncoder(),
     ) -> None:
-        self._stored = _storable(torch.as_tensor(values))
+        self._stored = _storable(_tensor(values, "values"))
         self._which = torch.arange(len(self._stored))  # items of what is stored, which may be too large to copy
-        self.labels = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        self.labels = None if labels is None else _whole(_tensor(labels, "labels"))
         self.classes = _named(len(self), self.labels, tuple(classes))
         self.seed, self.encoder = seed, encoder
         self.captions = None if captions is None else list(captions)
@@ -89,6 +89,8 @@ class Arrays:
             raise UsageError(
                 f"{len(self.captions)} captions for {len(self)} items", "one for each, or None", "captions"
             )
+        if odd := [each for each in self.captions or () if not isinstance(each, str | None)]:
+            raise UsageError(f"the caption {odd[0]!r}", "text for each item, or None", "captions=['a cat', None]")
         self._orders: dict[int, Tensor] = {}
 
     @property
@@ -192,6 +194,22 @@ class Arrays:
         return part
 
 
+def _tensor(values: Any, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise UsageError(f"{what} of type {kind}", "numbers", f"{what}=torch.tensor([0, 1, 1])") from None
+
+
+def _whole(labels: Tensor) -> Int64[Tensor, "*shape"]:
+    """Labels as int64; fractions are refused, as they would be cut."""
+    if labels.dtype.is_complex or (labels.dtype.is_floating_point and not (labels == labels.round()).all()):
+        wrong = next(each for each in labels.flatten().tolist() if each != each or each != round(each))
+        raise UsageError(f"the label {wrong}", "whole numbers, one for each class", "labels=labels.long()")
+    return labels.to(torch.int64)
+
+
 def _storable(values: Tensor) -> Tensor:
     """Check the values; bytes stay bytes until a batch needs them, which takes a quarter of the memory."""
     if values.ndim == 0 or len(values) == 0:
@@ -223,6 +241,9 @@ def _named(count: int, labels: Tensor | None, classes: tuple[str, ...]) -> tuple
         raise UsageError(
             f"labels of shape {list(labels.shape)} for {count} items", "one label for each item", "labels[:len(values)]"
         )
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise UsageError(f"two classes called {twice!r}", "a name of its own for each class", "classes=['cat', 'dog']")
     low, high = int(labels.min()), int(labels.max())
     names = classes or tuple(str(label) for label in range(high + 1))
     if low < 0 or high >= len(names):

@@ -3,23 +3,28 @@
     books/*.txt  notes/**/*.md      one document for each file; names that start with a dot are ignored
     corpus.jsonl                    one document for each line, in the column `text`
 
-Files that are not text are counted and named in a report; they do not end a run. Documents are concatenated, each
-followed by an end token, and cut into rows of equal length; only the last row is padded.
+A byte-order mark is no part of a text. Files that are not text, and links that lead out of the folder, are counted and
+named in a report; they do not end a run. Documents are concatenated, each followed by an end token, and cut into rows
+of equal length; only the last row is padded.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from unmelt.data import files
+from unmelt.data.encoded_text import decoded, json_lines, printable
 from unmelt.data.source import Arrays
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
 MANY = 5
 """Files that a report names before it only counts."""
+
+LARGEST = 1 << 30
+"""Bytes that one file of text may have."""
 
 
 class Document(NamedTuple):
@@ -68,16 +73,18 @@ def documents(path: str | Path, column: str = "text") -> tuple[list[Document], T
     Raises:
         UsageError: If there is nothing at the path or no text in it.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UsageError(f"there is nothing at {path}", "a file, a folder of text, or JSON lines", "folder=books")
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if _is_document(each, path))
+    path = Path(path).expanduser()
+    if not path.is_file() and not path.is_dir():
+        given = f"{path} is neither a file nor a folder" if path.exists() else f"there is nothing at {path}"
+        raise UsageError(given, "a file, a folder of text, or JSON lines", "folder=books")
+    top = path if path.is_dir() else None
+    every, skipped = files.walk(path) if top else files.Folder([path], [])
     found: list[Document] = []
-    refused: list[str] = []
-    for file in files:
-        name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        lines = _lines(file, name, column) if file.suffix in (".jsonl", ".ndjson") else _whole(file, name)
-        for each in lines:
+    refused = [f"{printable(each.name)} is {why}" for each, why in skipped]
+    for file in every:
+        name = printable(file.relative_to(path).as_posix() if top else file.name)
+        read = _lines(file, name, top, column) if file.suffix in (".jsonl", ".ndjson") else _whole(file, name, top)
+        for each in read:
             if isinstance(each, Document):
                 found.append(each)
             else:
@@ -88,17 +95,23 @@ def documents(path: str | Path, column: str = "text") -> tuple[list[Document], T
     return found, TextReport(len(found), sum(len(each.text) for each in found), tuple(refused))
 
 
-def _is_document(file: Path, top: Path) -> bool:
-    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(top).parts)
-
-
-def _whole(file: Path, name: str) -> Iterator[Document | str]:
+def _content(file: Path, name: str, top: Path | None) -> bytes | str:
+    """The bytes of a file, or why they cannot be read."""
     try:
-        text = file.read_bytes().decode()
+        return files.read(file, top, LARGEST)
+    except (OSError, ValueError) as error:
+        return f"{name} cannot be read ({files.reason(error)})"
+
+
+def _whole(file: Path, name: str, top: Path | None) -> Iterator[Document | str]:
+    content = _content(file, name, top)
+    if isinstance(content, str):
+        yield content
+        return
+    try:
+        text = decoded(content)
     except UnicodeDecodeError:
         yield f"{name} is not UTF-8 text"
-    except OSError as error:
-        yield f"{name} cannot be read ({error.strerror})"
     else:
         if "\0" in text:
             yield f"{name} is binary"
@@ -108,22 +121,19 @@ def _whole(file: Path, name: str) -> Iterator[Document | str]:
             yield Document(name, text)
 
 
-def _lines(file: Path, name: str, column: str) -> Iterator[Document | str]:
-    for whole in _whole(file, name):
-        if isinstance(whole, str):
-            yield whole
-            return
-        for number, line in enumerate(whole.text.splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                text = row[column] if isinstance(row, dict) else None
-            except (ValueError, KeyError):
-                text = None
-            at = f"{name}:{number}"
-            good = isinstance(text, str) and bool(text.strip())
-            yield Document(at, text) if good else f"{at} has no text in {column!r}"  # type: ignore[arg-type]
+def _lines(file: Path, name: str, top: Path | None, column: str) -> Iterator[Document | str]:
+    content = _content(file, name, top)
+    if isinstance(content, str) or b"\0" in content or not content.strip():
+        yield content if isinstance(content, str) else f"{name} is {'binary' if content.strip() else 'empty'}"
+        return
+    for number, row in json_lines(content):
+        text, at = row.get(column) if isinstance(row, dict) else None, f"{name}:{number}"
+        if not isinstance(text, str) or not text.strip():
+            yield f"{at} has no text in {column!r}"
+        elif any("\ud800" <= each <= "\udfff" for each in text):
+            yield f"{at} has half of a surrogate pair, which no text can hold"
+        else:
+            yield Document(at, text)
 
 
 def split_documents(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
