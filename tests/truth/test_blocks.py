@@ -186,7 +186,7 @@ def test_temperature_nucleus_and_allowed_match_their_definitions():
     with pytest.raises(um.errors.UsageError, match="no token"):
         AllowedTokens(model, torch.zeros(V, dtype=torch.bool))(x, zeros(1))
     with pytest.raises(um.errors.UsageError, match="temperature"):
-        Temperature(model, 0.0)
+        Temperature(model, -0.1)
     with pytest.raises(um.errors.UsageError, match="top_p"):
         TopP(model, 1.5)
 

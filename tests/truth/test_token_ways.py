@@ -25,7 +25,7 @@ TELLING = 34  # a model of which all orders and paces make different laws
 def leading(p):
     """The score of a belief under each order."""
     first, second = sorted(p, reverse=True)[:2]
-    return first, first - second, sum(x * math.log(x) for x in p)
+    return first, first - second, sum(x * math.log(x) for x in p if x)
 
 
 def entropy(p):
@@ -75,8 +75,11 @@ def apart(distance, chosen):
     return here
 
 
-def written(model, order, chosen, x=MASKS, block=L):
-    """The law of the rows that are written from x, and the mean number of passes."""
+def written(model, order, chosen, x=MASKS, block=L, drawn=None):
+    """The law of the rows that are written from x, and the mean number of passes.
+
+    `drawn` maps a row to the probabilities that tokens are drawn with; None: the model's, which rank the places.
+    """
     found, passes, open_rows = torch.zeros(V**L, dtype=torch.float64), 0.0, {tuple(x.tolist()): 1.0}
     while open_rows:
         after = {}
@@ -89,12 +92,14 @@ def written(model, order, chosen, x=MASKS, block=L):
             places = [place for place in masked if place // block == masked[0] // block]
             p = model(torch.tensor([row]), times(0.5)).probabilities[0].tolist()
             here = chosen(order, places, p)
+            q = p if drawn is None else drawn(row)
             for tokens in itertools.product(range(V), repeat=len(here)):
                 new = list(row)
                 for place, token in zip(here, tokens, strict=True):
                     new[place] = token
-                share = math.prod(p[place][token] for place, token in zip(here, tokens, strict=True))
-                after[tuple(new)] = after.get(tuple(new), 0.0) + chance * share
+                share = math.prod(q[place][token] for place, token in zip(here, tokens, strict=True))
+                if share > 0:
+                    after[tuple(new)] = after.get(tuple(new), 0.0) + chance * share
         open_rows = after
     return found, passes
 

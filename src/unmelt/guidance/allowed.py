@@ -1,4 +1,7 @@
-"""Constrained decoding: a belief without the tokens that a user's own rule does not allow."""
+"""Constrained decoding: a belief without the tokens that a user's own rule does not allow.
+
+Orders and paces rank by this belief: what may not be written is not believed.
+"""
 
 from collections.abc import Callable
 from typing import final
@@ -43,4 +46,4 @@ class AllowedTokens(TokenTransform):
                 f"at least one of {belief.logits.shape[-1]} tokens allowed everywhere",
                 "torch.ones(vocabulary, dtype=torch.bool)",
             )
-        return Categorical(torch.where(may, belief.logits, -torch.inf))
+        return belief.changed(lambda logits: torch.where(may, logits, -torch.inf))

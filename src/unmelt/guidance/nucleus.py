@@ -1,4 +1,7 @@
-"""Nucleus sampling (Holtzman et al., 2020): keep the fewest tokens whose probabilities sum to at least `top_p`."""
+"""Nucleus sampling (Holtzman et al., 2020): draw from the fewest tokens whose probabilities sum to at least `top_p`.
+
+Orders and paces rank by the belief as it was, with its tail.
+"""
 
 from typing import final
 
@@ -14,7 +17,7 @@ from unmelt.posterior import Categorical
 
 @final
 class TopP(TokenTransform):
-    """A denoiser of tokens whose beliefs are truncated to their nucleus.
+    """A denoiser of tokens that are drawn from the nucleus of its beliefs.
 
     Args:
         denoiser: A denoiser of tokens.
@@ -37,4 +40,4 @@ class TopP(TokenTransform):
         law, order = belief.probabilities.sort(dim=-1, descending=True, stable=True)
         beyond = law.cumsum(-1) - law >= self.top_p  # likelier tokens sum to top_p already
         dropped = torch.zeros_like(beyond).scatter(-1, order, beyond)
-        return Categorical(belief.logits.masked_fill(dropped, -torch.inf))
+        return belief.drawn_from(belief.logits.masked_fill(dropped, -torch.inf))

@@ -1,8 +1,13 @@
-"""Temperature: sharper or flatter beliefs, p^(1 / temperature), normalised."""
+"""Temperature: tokens drawn from sharper or flatter beliefs, p^(1 / temperature), normalised.
+
+The limit at 0 is the likeliest token. How sure a model is of a position does not depend on the temperature: orders and
+paces rank by the belief as it was.
+"""
 
 import math
 from typing import final
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -11,25 +16,40 @@ from unmelt.errors import UsageError
 from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
 
+COLDEST = 1e-30
+"""Stands for temperature 0: differences of logits divided by it are still finite in float32."""
+
+LEAD = 1e4
+"""At temperature 0, the lead of the first of equally likely tokens; exp(-1e4) is 0 in float64."""
+
 
 @final
 class Temperature(TokenTransform):
-    """A denoiser of tokens whose beliefs are made sharper or flatter.
+    """A denoiser of tokens that are drawn from sharper or flatter beliefs.
 
     Args:
         denoiser: A denoiser of tokens.
-        temperature: 1 changes nothing; as it approaches 0 only the likeliest token is left.
+        temperature: 1 changes nothing; 0 draws the likeliest token, of equally likely ones the first.
 
     Raises:
-        UsageError: If the temperature is not a positive number.
+        UsageError: If the temperature is negative or not finite.
     """
 
     def __init__(self, denoiser: Denoiser, temperature: float) -> None:
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise UsageError(f"a temperature of {temperature}", "a positive number", "temperature=0.7")
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise UsageError(f"a temperature of {temperature}", "a number that is not negative", "temperature=0.7")
         self.denoiser, self.temperature = denoiser, temperature
 
     def change(
         self, belief: Categorical, x_t: Int64[Tensor, "rows *shape"], positions: Int64[Tensor, "rows n"] | None
     ) -> Categorical:
-        return belief if self.temperature == 1 else Categorical(belief.logits / self.temperature)
+        if self.temperature == 1:
+            return belief
+        logits = belief.logits
+        highest = logits.amax(-1, keepdim=True).clamp_min(
+            torch.finfo(logits.dtype).min
+        )  # keeps -inf everywhere as it is
+        tempered = (logits - highest) / max(self.temperature, COLDEST)
+        if self.temperature == 0:
+            tempered = tempered.scatter(-1, logits.argmax(-1, keepdim=True), LEAD)
+        return belief.drawn_from(tempered)

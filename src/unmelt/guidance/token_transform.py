@@ -29,7 +29,8 @@ class TokenTransform(DenoiserWrapper, ABC):
             positions: Positions that the belief is about, row by row. None: the whole rows.
 
         Returns:
-            The belief that is sampled from, at the same positions.
+            The belief at the same positions: `belief.drawn_from` of the logits that tokens are drawn from, or
+            `belief.changed` where orders and paces are to rank by the change too.
         """
 
     @final

@@ -35,8 +35,8 @@ CHUNK = 64
 ENDLESS = 512
 """Rows to be judged by of a source that has no end."""
 
-GREEDY = 0.01
-"""A temperature at which only the likeliest token is left."""
+GREEDY = 0.0
+"""The temperature at which the likeliest token is drawn. The order of unmasking does not depend on it."""
 
 
 def negative_log_likelihood(

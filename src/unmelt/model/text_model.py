@@ -213,8 +213,9 @@ class TextModel(BaseModel):
             guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
                 denoiser.
             steps: Steps of the grid; each is one network call where the sampler's pace is the grid's.
-            temperature: 1 is the model's own belief; towards 0, only its likeliest token.
-            top_p: Share of each belief that is kept, the likeliest tokens first (nucleus sampling).
+            temperature: 1 draws from the model's own belief, 0 takes its likeliest token. The order of unmasking does
+                not depend on it.
+            top_p: Share of each belief that is drawn from, the likeliest tokens first (nucleus sampling).
             allowed: True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t.
             cache_block: Tokens per block of the approximate block cache; 0 for none.
             seed: One for all rows, or one for each. A seed gives the same row in any batch.
@@ -279,8 +280,8 @@ class TextModel(BaseModel):
             text_is_complete: Whether nothing follows the last character, so that an end-of-text token is known there.
                 False: the text may be an excerpt.
             steps: Steps of the grid.
-            temperature: 1 is the model's own belief; towards 0, only its likeliest token.
-            top_p: Share of each belief that is kept, the likeliest tokens first.
+            temperature: 1 draws from the model's own belief, 0 takes its likeliest token.
+            top_p: Share of each belief that is drawn from, the likeliest tokens first.
             allowed: True for tokens that may be written.
             cache_block: Tokens per block of the approximate block cache; 0 for none.
             seed: One for all texts, or one for each.
@@ -379,10 +380,10 @@ class TextModel(BaseModel):
 def _transforms(temperature: float, allowed: Rule | None, top_p: float) -> tuple[DenoiserTransform, ...]:
     """What is done to each belief about tokens before anything is drawn from it, in this order."""
     wanted: list[DenoiserTransform] = []
-    if temperature != 1:
-        wanted.append(lambda denoiser: Temperature(denoiser, temperature))
     if allowed is not None:
         wanted.append(lambda denoiser: AllowedTokens(denoiser, allowed))
+    if temperature != 1:
+        wanted.append(lambda denoiser: Temperature(denoiser, temperature))
     if top_p != 1:
         wanted.append(lambda denoiser: TopP(denoiser, top_p))
     return tuple(wanted)

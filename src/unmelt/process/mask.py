@@ -73,4 +73,4 @@ class Mask(Tokens):
         alpha_t, alpha_s = (expand_like(self.schedule.alpha(each), x_t) for each in (t, s))
         rate = torch.where(alpha_t < 1, (alpha_s - alpha_t) / (1 - alpha_t), 0.0)
         u = rng.uniform((*x_t.shape, 2), torch.float64, x_t.device)
-        return posterior.write(x_t, self.masked(x_t) & (u[..., 0] < rate), u[..., 1])
+        return posterior.write(x_t, self.masked(x_t) & (u[..., 0] < rate), u[..., 1], t)

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.posterior import Categorical, draw
+from unmelt.posterior import Categorical, draw, no_distribution
 from unmelt.process.broadcast import expand_like
 from unmelt.rng import Random
 from unmelt.schedule import TokenSchedule
@@ -247,12 +247,18 @@ class Tokens(ABC):
 
         Returns:
             x_s, of the shape of x_t.
+
+        Raises:
+            UsageError: If the belief is no distribution at some position.
         """
         pi = self.limit.to(x_t.device)
         alpha_t, alpha_s = (expand_like(self.schedule.alpha(each).double(), x_t) for each in (t, s))
         here, token = pi[x_t], x_t < self.vocabulary
         melted, ratio = 1 - alpha_t, torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
         own = posterior.log_probabilities.gather(-1, x_t.clamp_max(self.vocabulary - 1)[..., None])[..., 0]
+        if own.isnan().any():
+            row, *place = own.isnan().nonzero()[0].tolist()
+            raise no_distribution(posterior.logits[row, *place], place, t[row].flatten()[0].item())
         own = torch.where(token, own.double().exp(), 0.0)
         kept = own / (alpha_t + melted * here)  # w(x_t); all other w together, times pi(x_t), are what is lost
         lost = (1 - own) / melted.clamp_min(1e-300)

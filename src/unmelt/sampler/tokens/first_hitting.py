@@ -51,7 +51,7 @@ class FirstHitting(Sampler):
         masked = process.masked(state.x)
         draw = torch.where(masked, u[..., 0], -1.0).flatten(1)
         chosen = (draw == draw.max(1, keepdim=True).values).view_as(state.x)
-        x = belief.write(state.x, chosen & masked, u[..., 1])
+        x = belief.write(state.x, chosen & masked, u[..., 1], time)
         return state.moved(x, time, belief.best, state.rng.advance())
 
 

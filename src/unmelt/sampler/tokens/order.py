@@ -17,7 +17,7 @@ class Order(ABC):
         """The score of every position; positions with higher scores are written earlier.
 
         Args:
-            law: Probabilities of the tokens at each position.
+            law: Probabilities of the tokens at each position, as the model believes before any temperature.
             u: A uniform draw from [0, 1) for each position.
 
         Returns:

@@ -19,11 +19,11 @@ class Pace(ABC):
         """Which positions are written, of positions that are sorted by the order of writing.
 
         Args:
-            law: Probabilities of the tokens at each position, sorted.
+            law: Probabilities of the tokens at each position, sorted, as the model believes before any temperature.
             due: For each row, how many tokens the grid would have written by now that are still masks.
 
         Returns:
-            True where a position is written, in the same order.
+            True where a position is written, in the same order. The first is written in any case.
         """
 
 

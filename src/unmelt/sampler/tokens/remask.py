@@ -61,5 +61,5 @@ class Remask(Sampler):
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device)
         masked = process.masked(state.x)
         remasked = torch.where(~masked & (u[..., 0] < sigma), process.mask, state.x)
-        x = belief.write(remasked, masked & (u[..., 0] < written), u[..., 1])
+        x = belief.write(remasked, masked & (u[..., 0] < written), u[..., 1], state.t)
         return state.moved(x, s, belief.best, state.rng.advance())

@@ -123,19 +123,21 @@ class Unmask(Sampler):
     ) -> State:
         """The rows with some of their masks written, at the positions from `first` on that the belief is about."""
         u = state.rng.uniform((*state.x.shape, 2), torch.float64, state.x.device).flatten(1, -2)
-        logits = belief.logits.flatten(1, -2)
-        law = logits.softmax(-1)  # ranks the masks; what is written is drawn in float64
+        law = belief.ranking_probabilities.flatten(1, -2)  # ranks the masks; what is written is drawn in float64
         x, x0, n = state.x.flatten(1), state.x0.flatten(1), law.shape[1]
         masked = _window(process.masked(x), first, n)
         rank_draw, token_draw = (_window(each, first, n) for each in u.unbind(-1))
-        rank = torch.where(masked & self._open(masked), self.order.rank(law, rank_draw), -math.inf)
-        order = rank.argsort(stable=True, dim=1, descending=True)
+        candidate, rank = masked & self._open(masked), self.order.rank(law, rank_draw).double()
+        rank = rank.clamp_min(torch.finfo(rank.dtype).min)  # any candidate ranks above all that are none
+        order = torch.where(candidate, rank, -math.inf).argsort(stable=True, dim=1, descending=True)
         if self.min_distance > 1:
-            rank = torch.where(self._first_around(order), rank, -math.inf)
-            order = rank.argsort(stable=True, dim=1, descending=True)
+            candidate = candidate & self._first_around(order)
+            order = torch.where(candidate, rank, -math.inf).argsort(stable=True, dim=1, descending=True)
         chosen = self.pace.chosen(law.gather(1, order[..., None].expand_as(law)), due)
-        written = torch.zeros_like(masked).scatter(1, order, chosen) & (rank > -math.inf)
-        new = Categorical(logits).write(_window(x, first, n), written, token_draw)
+        chosen = chosen | (torch.arange(n, device=x.device) == 0)  # every call writes, so that there is a last one
+        written = torch.zeros_like(masked).scatter(1, order, chosen) & candidate
+        drawn = Categorical(belief.logits.flatten(1, -2))
+        new = drawn.write(_window(x, first, n), written, token_draw, state.t, first)
         x = _with_window(x, first, new).view_as(state.x)
         x0 = _with_window(x0, first, belief.best.flatten(1)).view_as(state.x0)
         return state.moved(self._ended(process, x), state.t, x0, state.rng.advance())
