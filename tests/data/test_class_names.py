@@ -6,8 +6,8 @@ import unicodedata
 
 import numpy as np
 import pytest
-
 from test_containers import _library, as_folder, as_tar, as_zip, png
+
 from unmelt.class_labels import labels_of
 from unmelt.data import images
 from unmelt.data.class_names import class_name, ordered
@@ -165,7 +165,7 @@ def test_numbers_of_a_data_set_with_named_classes_keep_their_names_and_order(tmp
 
 def test_minus_one_is_no_class_where_classes_have_names(tmp_path):
     for path in _classified(tmp_path, [0, -1, 1, -1]):
-        with pytest.raises(UsageError, match="2 of 4 images in .* have no class"):
+        with pytest.raises(UsageError, match=r"2 of 4 images in .* have no class"):
             images(path, size=4)
         assert len(images(path, size=4, label="")[0]) == 4
 

@@ -4,8 +4,8 @@ import json
 import tarfile
 
 import pytest
-
 from test_containers import as_folder, as_tar, png
+
 from unmelt.data import documents, images
 from unmelt.data.encoded_text import decoded, encodable, json_lines, parsed, printable
 

@@ -4,9 +4,9 @@ import os
 import socket
 
 import pytest
+from test_containers import COLOURS, png
 
 import unmelt as um
-from test_containers import COLOURS, png
 from unmelt.data import documents, files, images
 
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and links of Unix")
