@@ -8,6 +8,7 @@ that a seed gives the same sample on every device.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 _MASK = (1 << 64) - 1
+
+GLOBAL_GENERATOR = threading.RLock()
+"""Held by the thread that seeds torch's global generator, for as long as it draws from it."""
 
 
 def fold(seed: int, number: int) -> int:
@@ -40,12 +44,13 @@ def fold(seed: int, number: int) -> int:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global CPU generator inside a `with` block and restore it afterwards.
 
-    For code that takes no generator: weight initialisation and dropout.
+    For code that takes no generator: weight initialisation and dropout. Other threads wait for the end of the block
+    before they enter one of their own, since all share that generator.
 
     Args:
         seed: Any integer; its lowest 64 bits are used.
     """
-    with torch.random.fork_rng(devices=[]):
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed & _MASK)
         yield
 

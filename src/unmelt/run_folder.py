@@ -14,6 +14,7 @@ Opening a folder that is truncated, edited by hand, or written by another versio
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ FORMAT, READABLE = 2, (1, 2)
 
 CONFIG, WEIGHTS, METRICS, CHECKPOINTS = "config.json", "model.safetensors", "metrics.jsonl", "checkpoints"
 AVERAGES = "averages"
+
+AWAITING = ".awaiting"
+"""End of the names of weights that config.json does not name yet."""
 
 DENOISER = "denoiser"
 MODULE = re.compile(r"[\w-]+")
@@ -119,7 +123,10 @@ def prepare(folder: Path) -> None:
 
 
 def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write config.json and a file of weights for each module. Each file is replaced as a whole.
+    """Write config.json and a file of weights for each module, all of it or nothing.
+
+    Weights are first written beside the present ones. The new config.json then names them, and they take the places of
+    the earlier ones. Whoever reads meanwhile, or after this process was killed, finds the earlier or the new state.
 
     Args:
         folder: The run folder; made if it does not exist.
@@ -130,11 +137,29 @@ def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapp
         UsageError: If the folder cannot be written to.
     """
     prepare(folder)
-    for module, tensors in weights.items():
-        write_tensors(folder / weights_file(module), dict(tensors))
-    digests = {module: _file_digest(folder / weights_file(module)) for module in weights}
-    about = {"format": FORMAT, **about, "weights": digests.pop(DENOISER), "modules": digests}
-    write_json(folder / CONFIG, {**about, "digest": _digest(about)})
+    digests: dict[str, str] = {}
+    try:
+        for module, tensors in weights.items():
+            written = folder / f".{weights_file(module)}.written"
+            write_tensors(written, dict(tensors))
+            digests[module] = _file_digest(written)
+            os.replace(written, _awaiting(folder, module, digests[module]))
+        described = {name: digest for name, digest in digests.items() if name != DENOISER}
+        about = {"format": FORMAT, **about, "weights": digests[DENOISER], "modules": described}
+        write_json(folder / CONFIG, {**about, "digest": _digest(about)})
+    except BaseException:
+        for module, digest in digests.items():
+            _awaiting(folder, module, digest).unlink(missing_ok=True)
+        raise
+    for module, digest in digests.items():
+        os.replace(_awaiting(folder, module, digest), folder / weights_file(module))
+    for left in folder.glob(f".*{AWAITING}"):  # of a process that was killed before it wrote config.json
+        left.unlink(missing_ok=True)
+
+
+def _awaiting(folder: Path, module: str, digest: str) -> Path:
+    """Where weights lie until config.json names them: there is no moment at which a folder cannot be read."""
+    return folder / f".{weights_file(module)}.{digest[:16]}{AWAITING}"
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -209,23 +234,46 @@ def read_run(folder: Path) -> Run:
         UsageError: If any of it is damaged.
     """
     about = read_about(folder)
-    return Run(about, {name: _read_weights(folder, name, digest) for name, digest in digests(about).items()})
+    while True:
+        try:
+            return Run(about, {name: _read_weights(folder, name, digest) for name, digest in digests(about).items()})
+        except UsageError:
+            now = read_about(folder)
+            if now == about:
+                raise
+            about = now  # training saved meanwhile
 
 
 def _read_weights(folder: Path, module: str, digest: str) -> dict[str, Tensor]:
     path = folder / weights_file(module)
+    for each in (path, _awaiting(folder, module, digest), path):  # renamed, perhaps, while the first was looked at
+        weights = _read_if(each, digest)
+        if weights is not None:
+            return weights
     if not path.is_file():
         raise UsageError(
             f"{folder} has no {path.name}", "the weights that training wrote", "a copy of them, or training again"
         )
-    weights, _ = read_tensors(path)
-    if _file_digest(path) != digest:
-        raise UsageError(
-            f"{path} is not the file that {CONFIG} describes",
-            "the weights as they were saved",
-            "a copy of them, or training again",
-        )
-    return weights
+    read_tensors(path)  # which says what is wrong with a file that is cut short
+    raise UsageError(
+        f"{path} is not the file that {CONFIG} describes",
+        "the weights as they were saved",
+        "a copy of them, or training again",
+    )
+
+
+def _read_if(path: Path, digest: str) -> dict[str, Tensor] | None:
+    """The tensors of the file with this digest; None if the file is another one, is replaced meanwhile or missing."""
+    try:
+        before = path.stat()
+        if _file_digest(path) != digest:
+            return None
+        weights, _ = read_tensors(path)
+        after = path.stat()
+    except (OSError, UsageError):
+        return None
+    same = (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    return weights if same else None
 
 
 def check_same(folder: Path, mine: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def test_a_restored_checkpoint_continues_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(first[1].average, second[1].average, strict=True))
     assert first[1].updates == second[1].updates == 4
     about = read_tensors(chain(tmp_path)[0])[1]
-    assert about.keys() == {"step", "updates", "checksum"}
+    assert about.keys() == {"run", "step", "updates", "checksum"}
     assert (about["step"], about["updates"]) == ("3", "3")
 
 

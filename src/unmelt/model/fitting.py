@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +24,8 @@ from unmelt.train import (
     loggers,
     read_metrics,
 )
+from unmelt.train.checkpoint import chain
+from unmelt.train.folder_lock import folder_lock
 
 if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
@@ -58,13 +61,19 @@ def fit(
     with distributed.process_group(device) as own:
         codec = model.training_codec()
         trainer = Trainer(train_step, model.source, codec, model.training, own, execution, model.held_out)
-        _train(model, trainer, quiet or distributed.rank() > 0, log_to)
+        quiet = quiet or distributed.rank() > 0
+        if model.folder is None:
+            _train(model, trainer, quiet, log_to)
+            return
+        described = model.describe()  # first: a model that cannot be described cannot be saved
+        run_folder.prepare(model.folder)
+        with folder_lock(model.folder):
+            _begin(model, trainer, model.folder, described, quiet)
+            _train(model, trainer, quiet, log_to)
 
 
 def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
     folder, first, training = model.folder, distributed.rank() == 0, trainer.training
-    if folder is not None:
-        _resume(model, trainer, folder, quiet)
     chosen = loggers(log_to, folder) if folder is not None and first else []
     metrics = folder / run_folder.METRICS if folder is not None and first else None
     log = MetricsLog(metrics, trainer.done, training.steps, training.batch, quiet, chosen, trainer.device)
@@ -78,7 +87,7 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
             elif event.kind == "preview":
                 _preview(model, folder, event.step, chosen)
             elif event.kind == "snapshot" and trainer.post_hoc_ema is not None:
-                trainer.post_hoc_ema.save(folder / run_folder.AVERAGES)
+                trainer.post_hoc_ema.save(folder / run_folder.AVERAGES, model.run)
             elif event.kind == "save":
                 model.steps_done = event.step
                 model.save(folder)
@@ -98,17 +107,34 @@ def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]
             logger.picture(step, path)
 
 
-def _resume(model: BaseModel, trainer: Trainer, folder: Path, quiet: bool) -> None:
-    """Load the newest checkpoint of the run in this folder, if there is one."""
-    mine = model.describe()  # first: a model that cannot be described cannot be saved
-    run_folder.prepare(folder)
-    if not (folder / run_folder.CONFIG).exists():
+def _begin(model: BaseModel, trainer: Trainer, folder: Path, described: dict[str, Any], quiet: bool) -> None:
+    """Resume the run in this folder, or begin a new one: its config.json is written before its first checkpoint."""
+    if not distributed.broadcast_from_main((folder / run_folder.CONFIG).exists):
+        model.run = distributed.broadcast_from_main(lambda: secrets.token_hex(8))
+        trainer.checkpoint.run = model.run
+        (folder / run_folder.CHECKPOINTS).mkdir(exist_ok=True)
+        model.save(folder)
         return
-    run_folder.check_same(folder, mine)
-    warn = (lambda line: None) if quiet else notify
-    trainer.done = trainer.checkpoint.load(folder / run_folder.CHECKPOINTS, warn=warn)
+    run_folder.check_same(folder, described)
+    about = run_folder.read_about(folder)
+    model.run = trainer.checkpoint.run = str(about.get("run", ""))
+    _resume(model, trainer, folder, about, (lambda line: None) if quiet else notify)
+
+
+def _resume(
+    model: BaseModel, trainer: Trainer, folder: Path, about: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Load the newest checkpoint of the run. A run that was stopped before its first one starts again."""
+    checkpoints = folder / run_folder.CHECKPOINTS
+    try:
+        trainer.done = trainer.checkpoint.load(checkpoints, warn=say)
+    except UsageError as error:
+        if about["steps_done"] > 0:
+            raise
+        if chain(checkpoints):
+            say(f"{error.given}; starting from step 0")
     if trainer.done == trainer.training.steps:
-        model.tuned = config.build(run_folder.read_about(folder).get("tuned", []))
+        model.tuned = config.build(about.get("tuned", []))
     if trainer.done > trainer.training.steps:
         raise UsageError(
             f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",

@@ -265,14 +265,9 @@ class Model(BaseModel):
             The sampler and its errors on noise it has not seen, beside the default sampler's.
 
         Raises:
-            UsageError: If guidance is asked for and there is nothing to guide towards.
+            UsageError: If guidance is asked for and there is nothing to guide towards, or the run is being trained.
         """
-        result = tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
-        others = [one for one in self.tuned if (one.steps, one.guidance) != (steps, guidance)]
-        self.tuned = (*others, result.sampler)
-        if self.folder is not None:
-            self.save(self.folder)
-        return result
+        return tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
 
     def encode(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *latent"]:
         shape = tuple(self.codec.latent_shape(x.shape[1:]))

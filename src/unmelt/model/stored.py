@@ -55,6 +55,7 @@ class StoredModel(ABC):
         folder: The model's run folder; None if it has none.
 
     Attributes:
+        run: Identifier of its run, which checkpoints and snapshots carry; "" before training and in version 0.1.0.
         adapters: The model's adapters by name; see `add_adapter`.
         active_adapter: Name of the adapter for samples that ask for none; None for the base model.
     """
@@ -90,6 +91,7 @@ class StoredModel(ABC):
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
         self.steps_done, self.folder = 0, None if folder is None else Path(folder)
+        self.run = ""
         self.adapters: dict[str, Adapter] = {}
         self.active_adapter: str | None = None
         self.check_parts()
@@ -182,6 +184,7 @@ class StoredModel(ABC):
             "notes": self.notes,
             "classes": list(self.classes),
             "steps_done": self.steps_done,
+            "run": self.run,
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
             "model": {name: config.describe(getattr(self, name)) for name in self.PARTS},
             "tuned": config.describe(self.tuned),
@@ -244,7 +247,7 @@ class StoredModel(ABC):
                 "a folder that training wrote",
                 f"um.load({str(folder)!r}), a copy of it, or training again",
             ) from None
-        model.steps_done = done
+        model.steps_done, model.run = done, str(about.get("run", ""))
         for name, description in about.get("adapters", {}).items():
             model.add_adapter(name, config.build(description))
         model.active_adapter = about.get("active_adapter")
@@ -273,7 +276,7 @@ class StoredModel(ABC):
             raise UsageError(
                 "a model without a run folder", "the snapshots of one", 'um.load("runs/faces").averaged(0.1)'
             )
-        found = reconstruct_ema(self.folder / run_folder.AVERAGES, ema_std, steps, warn=notify)
+        found = reconstruct_ema(self.folder / run_folder.AVERAGES, ema_std, steps, notify, self.run)
         made = type(self).load(self.folder, self.device)
         weights = dict(made.denoiser.named_parameters())
         if found.tensors.keys() != weights.keys():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from unmelt.condition import Condition
 from unmelt.model.request import SampleRequest, check_rows
 from unmelt.rng import RowSeeds, fold
 from unmelt.sampler import TuneResult, tune
+from unmelt.train.folder_lock import folder_lock
 
 if TYPE_CHECKING:
     from unmelt.model.model import Model
@@ -27,10 +29,10 @@ def tune_model(
     seed: int,
     quiet: bool,
 ) -> TuneResult:
-    """Learn a sampler for a model; see `Model.tune`, which keeps it.
+    """Learn a sampler for a model, which keeps it, as does its run folder; see `Model.tune`.
 
     Args:
-        model: The model, which is not changed.
+        model: The model.
         steps: Network evaluations of a sample.
         guidance: Scale of classifier-free guidance.
         condition: What is known of each row, or of one for all. None: classes in turn, where the model has some.
@@ -43,8 +45,27 @@ def tune_model(
         The sampler and its errors on noise it has not seen.
 
     Raises:
-        UsageError: If guidance is asked for and there is nothing to guide towards.
+        UsageError: If guidance is asked for and there is nothing to guide towards, or the run is being trained.
     """
+    with nullcontext() if model.folder is None else folder_lock(model.folder):
+        result = _tuned(model, steps, guidance, condition, rows, rounds, seed, quiet)
+        others = [one for one in model.tuned if (one.steps, one.guidance) != (steps, guidance)]
+        model.tuned = (*others, result.sampler)
+        if model.folder is not None:
+            model.save(model.folder)
+    return result
+
+
+def _tuned(
+    model: Model,
+    steps: int,
+    guidance: float,
+    condition: Condition | None,
+    rows: int,
+    rounds: int,
+    seed: int,
+    quiet: bool,
+) -> TuneResult:
     check_rows(rows)
     classes = torch.arange(rows) % len(model.classes) if model.classes and condition is None else None
     known = model.condition_of(rows, classes, None, condition)

@@ -6,7 +6,7 @@ Tensors are safetensors, everything else is JSON; nothing is ever unpickled.
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     write(path, save(whole, metadata))
 
 
-def checksum(tensors: dict[str, Tensor]) -> str:
-    """Compute a checksum (CRC-32) of tensors, to recognise a file that was damaged after it was written.
+def checksum(tensors: dict[str, Tensor], header: Mapping[str, str] | None = None) -> str:
+    """Compute a checksum (CRC-32), to recognise a file that was damaged after it was written.
 
     Args:
         tensors: Tensors by name.
+        header: The other fields of the file's header. They are covered too, with the name, type and shape of each
+            tensor. None covers the content of the tensors alone, as in the files of version 0.1.0.
 
     Returns:
         The checksum, in decimal digits.
@@ -88,7 +90,25 @@ def checksum(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         content = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         total = zlib.crc32(content.data, total)
+    if header is not None:
+        layout = {name: [str(value.dtype), list(value.shape)] for name, value in tensors.items()}
+        total = zlib.crc32(json.dumps([layout, dict(header)], sort_keys=True).encode(), total)
     return str(total)
+
+
+def is_whole(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bool:
+    """Whether a file with a checksum is as it was written.
+
+    Args:
+        tensors: Its tensors by name.
+        metadata: The fields of its header, `checksum` among them. A file with the field `run` has a checksum of its
+            header too; version 0.1.0 wrote neither.
+
+    Returns:
+        True if the checksum fits.
+    """
+    header = {name: value for name, value in metadata.items() if name != "checksum"}
+    return metadata.get("checksum") == checksum(tensors, header if "run" in header else None)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,8 +1,9 @@
 """Everything a run needs to go on as if it had never stopped, kept as a chain: the newest checkpoint and those before.
 
 Data and noise are functions of the step number, so the networks' weights, the average of the first one, the moments of
-every optimizer and that number are all there is. A checkpoint holds whole tensors, however they were sharded, and a
-checksum: one that is damaged is passed over for the one before it.
+every optimizer and that number are all there is. A checkpoint holds whole tensors, however they were sharded, the
+identifier of its run, and a checksum of all of it: one that is damaged, or of another run, is passed over for the one
+before it.
 
 Names of tensors: `weights.NAME`, `average.NAME`, `optimizer.MOMENT.NAME` and `power.STD/NAME` for the first network;
 `networks.NETWORK.weights.NAME` and `networks.NETWORK.optimizer.MOMENT.NAME` for each further one. A weight that several
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from unmelt.errors import UsageError
 from unmelt.train import distributed
-from unmelt.train.atomic_files import checksum, read_tensors, write_tensors
+from unmelt.train.atomic_files import checksum, is_whole, read_metadata, read_tensors, write_tensors
 from unmelt.train.ema import EMA
 from unmelt.train.post_hoc_ema import PowerFunctionEMA
 
@@ -44,7 +45,8 @@ class Checkpoint:
         networks: Every network by name, with its optimizers. The first is the model's.
         ema: The average of the first network's weights.
         post_hoc_ema: Its power-function averages, None if the run keeps none.
-        keep: How many checkpoints stay in the folder.
+        keep: How many checkpoints of this run stay in the folder.
+        run: Identifier of the run; "" for a run of version 0.1.0, whose checkpoints have none.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Checkpoint:
         ema: EMA,
         post_hoc_ema: PowerFunctionEMA | None = None,
         keep: int = 2,
+        run: str = "",
     ) -> None:
-        self.networks, self.ema, self.post_hoc_ema, self.keep = dict(networks), ema, post_hoc_ema, keep
+        self.networks, self.ema, self.post_hoc_ema = dict(networks), ema, post_hoc_ema
+        self.keep, self.run = keep, run
         self._states: list[_State] = []
         earlier: set[int] = set()
         for name, saved in self.networks.items():
@@ -74,12 +78,21 @@ class Checkpoint:
         tensors = {name: distributed.full_tensor(value).detach() for name, value in self.tensors()}
         if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            metadata = {"step": step, "updates": self.ema.updates, "checksum": checksum(tensors)}
-            write_tensors(folder / f"{step:09d}.safetensors", tensors, {name: str(x) for name, x in metadata.items()})
-            for old in [*chain(folder)[self.keep :], *folder.glob(".*.safetensors.*")]:  # the latter of a killed run
+            header = {"run": self.run, "step": str(step), "updates": str(self.ema.updates)}
+            path = folder / f"{step:09d}.safetensors"
+            write_tensors(path, tensors, {**header, "checksum": checksum(tensors, header)})
+            own = [each for each in chain(folder) if each.name <= path.name and self._is_own(each)]
+            for old in [*own[self.keep :], *folder.glob(".*.safetensors.*")]:  # the latter of a killed run
                 old.unlink()
         if distributed.world_size() > 1:
             dist.barrier()
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file may be removed as an old checkpoint of this run; one that cannot be read is of no use."""
+        try:
+            return read_metadata(path).get("run", "") == self.run
+        except UsageError:
+            return True
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The state as (name, tensor) pairs, laid out as the networks are. The same order in every process."""
@@ -96,11 +109,11 @@ class Checkpoint:
                 yield from state.moments(name)
 
     def load(self, folder: Path, warn: Callable[[str], None] = print) -> int:
-        """Restore the newest checkpoint that is whole.
+        """Restore the newest checkpoint of this run that is whole.
 
         Args:
             folder: Where checkpoints are.
-            warn: Called with a message if newer ones were damaged.
+            warn: Called with a message if newer ones were damaged or of another run.
 
         Returns:
             The number of training steps that it had taken.
@@ -127,7 +140,7 @@ class Checkpoint:
 
     def _restore(self, path: Path) -> int:
         tensors, metadata = read_tensors(path)
-        if metadata.get("checksum") != checksum(tensors):
+        if not is_whole(tensors, metadata):
             raise UsageError(
                 f"{path} was damaged after it was written", "the file as it was saved", "a copy of it, or another --out"
             )
@@ -140,6 +153,7 @@ class Checkpoint:
                 raise KeyError(min(extra))
             if missing := expected - tensors.keys():
                 raise KeyError(min(missing))
+            self._check_origin(path, metadata)
             for (name, parameter), average in zip(first.parameters.items(), self.ema.average, strict=True):
                 average.copy_(distributed.to_local(distributed.distribute_like(tensors[f"average.{name}"], parameter)))
             for state in self._states:
@@ -149,12 +163,22 @@ class Checkpoint:
                 averages = {name: tensors[f"power.{name}"] for name in self.post_hoc_ema.named()}
                 self.post_hoc_ema.restore(averages, self.ema.updates)
             return int(metadata["step"])
+        except UsageError:
+            raise
         except (KeyError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"{path} is not a checkpoint of this network ({error})",
                 "the checkpoint that the same settings wrote",
                 "the run's own settings, or another --out",
             ) from None
+
+    def _check_origin(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Refuse a checkpoint that another run wrote, or whose name is not its step."""
+        instead = "the checkpoint that this run wrote", "a copy of it, or another --out"
+        if metadata.get("run", "") != self.run:
+            raise UsageError(f"{path} is a checkpoint of another run", *instead)
+        if path.stem != f"{int(metadata['step']):09d}":
+            raise UsageError(f"{path} is the checkpoint of step {int(metadata['step'])} under another name", *instead)
 
 
 class _State:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unmelt.codec import Codec
 from unmelt.data import Prefetcher, Source
 from unmelt.errors import UsageError
-from unmelt.rng import Part, Random, Stream, fold
+from unmelt.rng import GLOBAL_GENERATOR, Part, Random, Stream, fold
 from unmelt.train import distributed
 from unmelt.train.checkpoint import Checkpoint, NetworkState
 from unmelt.train.ema import EMA
@@ -218,15 +218,16 @@ class Trainer:
         count, losses = self.execution.gradient_accumulation, []
         first, seed = distributed.rank() * count, self._seed(self.done, phase)
         for part in range(first, first + count):
-            self._seed_global(seed if part == 0 else fold(seed, part))
-            rng = self._rng(self.done, part, phase)
-            batch = batches.get(part) or self._batch(self.source, self.done * self.parts + part, self.done)
-            if len(self.learners) > 1:
-                batches[part] = batch
-            loss = self._loss(batch, rng, phase)
-            if count > 1:
-                loss = loss / count
-            loss.backward()
+            with GLOBAL_GENERATOR:
+                self._seed_global(seed if part == 0 else fold(seed, part))
+                rng = self._rng(self.done, part, phase)
+                batch = batches.get(part) or self._batch(self.source, self.done * self.parts + part, self.done)
+                if len(self.learners) > 1:
+                    batches[part] = batch
+                loss = self._loss(batch, rng, phase)
+                if count > 1:
+                    loss = loss / count
+                loss.backward()
             losses.append(loss.detach().float())
         return sum(losses[1:], losses[0])
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unmelt.errors import UsageError
 from unmelt.train import distributed
-from unmelt.train.atomic_files import checksum, read_metadata, read_tensors, write_tensors
+from unmelt.train.atomic_files import checksum, is_whole, read_metadata, read_tensors, write_tensors
 from unmelt.train.ema_profile import EMAProfile, newest_weight, solve_coefficients, std_to_power
 
 STDS = (0.05, 0.1)
@@ -78,11 +78,12 @@ class PowerFunctionEMA:
                 part.copy_(distributed.to_local(distributed.distribute_like(tensors[f"{std:g}/{name}"], weight)))
         self.updates = updates
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, run: str = "") -> None:
         """Write a snapshot. Every process must call; the first one writes.
 
         Args:
             folder: Where snapshots are; made if it is not there.
+            run: Identifier of the run.
 
         Raises:
             UsageError: If the file cannot be written.
@@ -90,8 +91,9 @@ class PowerFunctionEMA:
         tensors = {name: distributed.full_tensor(value) for name, value in self.named().items()}
         if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            metadata = {"lengths": " ".join(f"{std:g}" for std in self.stds), "checksum": checksum(tensors)}
-            write_tensors(folder / f"{self.updates:09d}.safetensors", tensors, metadata)
+            header = {"run": run, "step": str(self.updates), "lengths": " ".join(f"{std:g}" for std in self.stds)}
+            path = folder / f"{self.updates:09d}.safetensors"
+            write_tensors(path, tensors, {**header, "checksum": checksum(tensors, header)})
 
 
 class ReconstructedEMA(NamedTuple):
@@ -109,7 +111,7 @@ class ReconstructedEMA(NamedTuple):
 
 
 def reconstruct_ema(
-    folder: Path, std: float, steps: int | None = None, warn: Callable[[str], None] = print
+    folder: Path, std: float, steps: int | None = None, warn: Callable[[str], None] = print, run: str = ""
 ) -> ReconstructedEMA:
     """Combine the snapshots of a run to the average of one EMA std.
 
@@ -117,7 +119,8 @@ def reconstruct_ema(
         folder: Where snapshots are.
         std: EMA std of the average, relative to the length of the run: 0.05 follows the last weights closely.
         steps: Number of steps that it is over, those of a snapshot; None is the last one.
-        warn: Called with a message for each snapshot that is damaged. They are left out.
+        warn: Called with a message for each snapshot that is damaged or of another run. They are left out.
+        run: Identifier of the run; "" for one of version 0.1.0, whose snapshots have none.
 
     Returns:
         The average.
@@ -128,7 +131,7 @@ def reconstruct_ema(
     """
     power, damaged = std_to_power(std), set[Path]()
     while True:
-        stored = _stored(folder, damaged, warn)
+        stored = _stored(folder, damaged, warn, run)
         if not stored:
             raise UsageError(
                 f"no snapshots in {folder}",
@@ -155,20 +158,34 @@ def reconstruct_ema(
             return ReconstructedEMA(tensors, target.steps, found.error)
 
 
-def _stored(folder: Path, damaged: set[Path], warn: Callable[[str], None]) -> list[tuple[Path, str, EMAProfile]]:
+def _stored(
+    folder: Path, damaged: set[Path], warn: Callable[[str], None], run: str
+) -> list[tuple[Path, str, EMAProfile]]:
     """(file, std as it is written there, profile) of every average that is not known to be damaged."""
     found = []
     for path in sorted(folder.glob("[0-9]*.safetensors")):
         if path in damaged:
             continue
         try:
-            names = read_metadata(path).get("lengths", "").split()
+            found += _profiles(path, run)
         except UsageError as error:
             damaged.add(path)
             warn(f"{error.given}; left out")
-            continue
-        found += [(path, name, EMAProfile(std_to_power(float(name)), int(path.stem))) for name in names]
     return found
+
+
+def _profiles(path: Path, run: str) -> list[tuple[Path, str, EMAProfile]]:
+    """The averages that a snapshot says it holds; refused if it is of another run, or its name is not its step."""
+    metadata, whole = read_metadata(path), ("a snapshot of this run", "a copy of it")
+    if metadata.get("run", "") != run:
+        raise UsageError(f"{path} is a snapshot of another run", *whole)
+    if metadata.get("step", path.stem.lstrip("0")) != path.stem.lstrip("0"):
+        raise UsageError(f"{path} is the snapshot of step {metadata['step']} under another name", *whole)
+    try:
+        names = metadata.get("lengths", "").split()
+        return [(path, name, EMAProfile(std_to_power(float(name)), int(path.stem))) for name in names]
+    except ValueError:
+        raise UsageError(f"{path} was damaged after it was written", *whole) from None
 
 
 def _sum(
@@ -178,7 +195,7 @@ def _sum(
     total: dict[str, Tensor] = {}
     for path, parts in coefficients.items():
         tensors, metadata = read_tensors(path)
-        if metadata.get("checksum") != checksum(tensors):
+        if not is_whole(tensors, metadata):
             warn(f"{path} was damaged after it was written; left out")
             damaged.add(path)
             return None
