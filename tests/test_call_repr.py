@@ -53,7 +53,7 @@ def test_every_network_is_shown_as_one_line_with_its_parameters(part):
 
 
 def test_every_network_that_run_folders_can_name_is_shown_as_a_call():
-    named = [um.config.part(name) for name in um.config._PARTS]
+    named = [um.config.part(name) for name in um.config.part_names()]
     networks = [cls for cls in named if issubclass(cls, nn.Module) and cls.__module__.startswith("unmelt.")]
     assert len(networks) >= 12
     assert [cls.__name__ for cls in networks if not issubclass(cls, CallRepr)] == []

@@ -54,7 +54,7 @@ GIVEN = {
 
 def made(name):
     """A part by its name: required arguments from `GIVEN`, networks around a small backbone."""
-    cls = config._PARTS[name]
+    cls = config.part(name)
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
         GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=cls is um.denoiser.FlowMap)
@@ -69,7 +69,7 @@ def made(name):
 
 def names():
     """Unmelt's own parts, and none that another test has registered."""
-    return sorted(name for name, part in config._PARTS.items() if part.__module__.startswith("unmelt."))
+    return sorted(name for name in config.part_names() if config.part(name).__module__.startswith("unmelt."))
 
 
 def test_every_package_of_parts_is_listed():

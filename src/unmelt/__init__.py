@@ -12,39 +12,46 @@ order of the book:
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, recipe, load            all of it together
     interop                                   models of diffusers, in and out
+
+Each is imported when it is first used.
 """
 
-from unmelt import (
-    adapter,
-    backbone,
-    codec,
-    compare,
-    config,
-    data,
-    denoiser,
-    diagnose,
-    encoder,
-    guidance,
-    interop,
-    inverse,
-    likelihood,
-    metric,
-    modality,
-    objective,
-    picture,
-    posterior,
-    process,
-    recipe,
-    rng,
-    sampler,
-    schedule,
-    train,
-)
-from unmelt.condition import Condition
-from unmelt.denoiser import prediction
-from unmelt.errors import UsageError
-from unmelt.model import Model, SampleFrame, SampleRequest, TextFrame, TextModel, from_pretrained, load
-from unmelt.sampler import Grid, State, grid, sample, trajectory
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt import (
+        adapter,
+        backbone,
+        codec,
+        compare,
+        config,
+        data,
+        denoiser,
+        diagnose,
+        encoder,
+        guidance,
+        interop,
+        inverse,
+        likelihood,
+        metric,
+        modality,
+        objective,
+        picture,
+        posterior,
+        process,
+        recipe,
+        rng,
+        sampler,
+        schedule,
+        train,
+    )
+    from unmelt.condition import Condition
+    from unmelt.denoiser import prediction
+    from unmelt.errors import UsageError
+    from unmelt.model import Model, SampleFrame, SampleRequest, TextFrame, TextModel, from_pretrained, load
+    from unmelt.sampler import Grid, State, grid, sample, trajectory
 
 __version__ = "0.2.0"
 
@@ -89,3 +96,5 @@ __all__ = [
     "train",
     "trajectory",
 ]
+
+publish(__name__)

@@ -1,7 +1,8 @@
-"""Names in the run folders of earlier versions, and their present names.
+"""Names of earlier versions, and their present names.
 
 A run folder names its parts, their arguments and the settings of its recipe. A renamed part is entered here, so that
-older folders still load. `current` is applied once, where a folder is read.
+older folders still load. `current` is applied once, where a folder is read. Programs find other renamed names here too:
+the error for an earlier name says the present one.
 """
 
 from typing import Any
@@ -30,6 +31,59 @@ PARTS = {
 }
 """Parts, earlier name to present name."""
 
+NAMES = {
+    "Frame": "SampleFrame",
+    "compare.Page": "compare.Report",
+    "data.Ahead": "data.Prefetcher",
+    "data.GAP": "data.GAP_MARKER",
+    "data.Middle": "data.FillInTheMiddle",
+    "data.facts": "data.reversal_facts",
+    "data.packed": "data.pack_tokens",
+    "data.parted": "data.split_documents",
+    "denoiser.Hasty": "denoiser.ApproximateBlockCache",
+    "denoiser.Table": "denoiser.ExactTokenDenoiser",
+    "guidance.Allowed": "guidance.AllowedTokens",
+    "guidance.Classifier": "guidance.ClassifierGuidance",
+    "guidance.Nucleus": "guidance.TopP",
+    "guidance.Still": "guidance.ZeroInit",
+    "grid.shares": "grid.relative_levels",
+    "interop.chosen": "interop.sampler_for_export",
+    "inverse.Hold": "inverse.Replacement",
+    "inverse.Mask": "inverse.Inpainting",
+    "ledger": "compare",
+    "likelihood.START": "likelihood.SIGMA_MIN",
+    "metric.Judge": "metric.Classifier",
+    "metric.Margins": "metric.ClassifierMargins",
+    "metric.Nearest": "metric.NearestNeighbour",
+    "metric.Sheet": "metric.SampleSet",
+    "metric.collect": "metric.collect_samples",
+    "metric.endless": "metric.frechet_extrapolated",
+    "metric.extrapolated": "metric.frechet_extrapolated",
+    "metric.sheet": "metric.collect_samples",
+    "model.Frame": "model.SampleFrame",
+    "picture.writing": "picture.text_html",
+    "rng.Rows": "rng.RowSeeds",
+    "sampler.Lesson": "sampler.TuneResult",
+    "sampler.stock": "sampler.default_sampler",
+    "schedule.with_levels": "schedule.require_gaussian",
+    "train.Averaged": "train.ReconstructedEMA",
+    "train.Engine": "train.Execution",
+    "train.Power": "train.PowerFunctionEMA",
+    "train.Record": "train.MetricsLog",
+    "train.Saved": "train.NetworkState",
+    "train.Watch": "train.Logger",
+    "train.averaged": "train.reconstruct_ema",
+    "train.processes": "train.distributed",
+    "train.rate": "train.lr_schedule",
+    "train.watches": "train.loggers",
+    "vector.Frame": "vector.Axes",
+    "vector.Mark": "vector.Ring",
+    "vector.Rule": "vector.VerticalLine",
+    "vector.Steps": "vector.Histogram",
+    "vector.Walkers": "vector.MovingDots",
+}
+"""Public names that no run folder holds, earlier name to present name."""
+
 ARGUMENTS = {
     "backbone.DiT": {"context": "context_channels", "features": "vector_width"},
     "backbone.MLP": {"features": "vector_width"},
@@ -56,6 +110,21 @@ MODEL = {"tokenizer": "codec"}
 
 SETTINGS = {"free": "bidirectional_row_fraction", "middle": "fim_rate"}
 """Settings of recipes, earlier name to present name."""
+
+
+def present_name(module: str, name: str) -> str | None:
+    """The present name of something that a module of an earlier version had.
+
+    Args:
+        module: The module's full name, such as "unmelt.inverse".
+        name: The earlier name in it.
+
+    Returns:
+        The present name, such as "inverse.Replacement"; None if nothing is known of the earlier one.
+    """
+    short = module.rpartition(".")[2]
+    earlier = name if module == "unmelt" else f"{short}.{name}"
+    return NAMES.get(earlier, PARTS.get(earlier))
 
 
 def current(description: Any) -> Any:

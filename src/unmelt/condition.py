@@ -16,6 +16,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
+from unmelt.public_names import publish
+
+__all__ = ["DROPPABLE", "FIELDS", "Condition", "RowSelection"]
+
 
 RowSelection: TypeAlias = slice | Tensor
 
@@ -201,3 +205,6 @@ def _flags(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tenso
         for (value, flags), rows in zip(values, sizes, strict=True)
     ]
     return torch.cat(of_parts)
+
+
+publish(__name__)

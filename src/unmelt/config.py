@@ -6,74 +6,93 @@ classes that are registered here, so a file from someone else can name nothing e
 """
 
 import inspect
+from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
 
-from unmelt import backbone, codec, encoder, modality, objective, process, sampler, schedule
-from unmelt.adapter import LoRA
-from unmelt.denoiser import (
-    Autoregressive,
-    Blockwise,
-    FlowMap,
-    GaussianMixtureDenoiser,
-    NetworkDenoiser,
-    ResidualDenoiser,
-    TokenDenoiser,
-    prediction,
-)
+from unmelt import adapter, backbone, codec, denoiser, encoder, modality, objective, process, sampler, schedule, train
+from unmelt.denoiser import prediction
 from unmelt.errors import UsageError, nearest
+from unmelt.public_names import publish
 from unmelt.sampler import grid
-from unmelt.train import AdamW, Muon, Training, lr_schedule
+from unmelt.train import lr_schedule
 from unmelt.train.distributed import unsharded_class
+
+__all__ = ["build", "describe", "fill_defaults", "part", "part_names", "register"]
 
 _Part = TypeVar("_Part", bound=type)
 
-_PARTS: dict[str, type] = {}
+_REGISTERED: dict[str, type] = {}
 _NAMES: dict[type, str] = {}
 
-
-def _list(name: str, module: ModuleType) -> None:
-    """Register every concrete part of a module, under the module's short name."""
-    for cls in vars(module).values():
-        if not inspect.isclass(cls) or not cls.__module__.startswith(module.__name__) or cls in _NAMES:
-            continue
-        if cls is sampler.State or issubclass(cls, tuple):  # what parts work on and answer with
-            continue
-        if not inspect.isabstract(cls) and not getattr(cls, "_is_protocol", False):
-            _PARTS[f"{name}.{cls.__name__}"], _NAMES[cls] = cls, f"{name}.{cls.__name__}"
-
-
-_MODULES = (
-    schedule,
-    process,
-    prediction,
-    backbone,
-    codec,
-    encoder,
-    modality,
-    objective,
-    grid,
-    sampler,
-    sampler.tokens,
-    lr_schedule,
+_DENOISERS = (
+    "NetworkDenoiser",
+    "FlowMap",
+    "ResidualDenoiser",
+    "GaussianMixtureDenoiser",
+    "TokenDenoiser",
+    "Autoregressive",
+    "Blockwise",
 )
-for _module in _MODULES:
-    _list(_module.__name__.rpartition(".")[2], _module)
-for _class in (
-    NetworkDenoiser,
-    FlowMap,
-    ResidualDenoiser,
-    GaussianMixtureDenoiser,
-    TokenDenoiser,
-    Autoregressive,
-    Blockwise,
-    Training,
-    AdamW,
-    Muon,
-    LoRA,
-):
-    _name = f"{_class.__module__.split('.')[1]}.{_class.__name__}"
-    _PARTS[_name], _NAMES[_class] = _class, _name
+_PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
+    **{
+        module.__name__.rpartition(".")[2]: (module, module.__all__)
+        for module in (schedule, process, prediction, backbone, codec, encoder, modality, objective, grid)
+    },
+    **{
+        module.__name__.rpartition(".")[2]: (module, module.__all__)
+        for module in (sampler, sampler.tokens, lr_schedule)
+    },
+    "denoiser": (denoiser, _DENOISERS),
+    "train": (train, ("Training", "AdamW", "Muon")),
+    "adapter": (adapter, ("LoRA",)),
+}
+"""Modules by their short names, and those of their public names that may be parts. A part is imported when needed."""
+
+_REGISTERED_ON_IMPORT = ("unmelt.interop.betas.Betas", "unmelt.interop.unet.DiffusersUNet")
+"""Parts of packages that import this module."""
+
+
+def _is_part(found: Any) -> bool:
+    """Whether it is a concrete class, and not one of those that parts work on or answer with."""
+    if not inspect.isclass(found) or found is sampler.State or issubclass(found, tuple):
+        return False
+    return not inspect.isabstract(found) and not getattr(found, "_is_protocol", False)
+
+
+def _name_of(cls: type) -> str | None:
+    """The name of a class in descriptions; None if it is no part."""
+    if cls not in _NAMES:
+        for short, (module, names) in _PUBLIC.items():
+            is_public = cls.__module__.startswith(module.__name__) and cls.__name__ in names
+            if is_public and getattr(module, cls.__name__) is cls and _is_part(cls):
+                _NAMES[cls] = f"{short}.{cls.__name__}"
+                break
+    return _NAMES.get(cls)
+
+
+def _find(name: str) -> type | None:
+    """The class of this name in descriptions; None if there is none."""
+    if name in _REGISTERED_ON_IMPORT:
+        import_module(name.rpartition(".")[0])
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    short, _, attribute = name.rpartition(".")
+    if short not in _PUBLIC or attribute not in _PUBLIC[short][1]:
+        return None
+    found = getattr(_PUBLIC[short][0], attribute)
+    return found if _is_part(found) and _name_of(found) == name else None
+
+
+def part_names() -> list[str]:
+    """Names of every part that a run folder can hold now. All of their modules are imported.
+
+    Returns:
+        The names: those of unmelt, and those that were registered.
+    """
+    public = [f"{short}.{name}" for short, (_, names) in _PUBLIC.items() for name in names]
+    return [name for name in dict.fromkeys([*public, *_REGISTERED_ON_IMPORT, *_REGISTERED]) if _find(name)]
 
 
 def register(part: _Part) -> _Part:
@@ -86,7 +105,7 @@ def register(part: _Part) -> _Part:
         The same class.
     """
     name = f"{part.__module__}.{part.__qualname__}"
-    _PARTS[name], _NAMES[part] = part, name
+    _REGISTERED[name], _NAMES[part] = part, name
     return part
 
 
@@ -98,8 +117,14 @@ def part(name: str) -> type:
 
     Returns:
         The class.
+
+    Raises:
+        KeyError: If there is no such part.
     """
-    return _PARTS[name]
+    found = _find(name)
+    if found is None:
+        raise KeyError(name)
+    return found
 
 
 def _arguments(cls: type) -> list[str]:
@@ -123,7 +148,7 @@ def describe(part: Any) -> Any:
     if isinstance(part, list | tuple):
         return [describe(value) for value in part]
     cls = unsharded_class(part)
-    name = _NAMES.get(cls)
+    name = _name_of(cls)
     if name is None:
         raise UsageError(
             f"a {cls.__name__}, which is not one of unmelt's parts",
@@ -151,9 +176,10 @@ def fill_defaults(description: Any) -> Any:
     """
     if isinstance(description, list):
         return [fill_defaults(value) for value in description]
-    if not isinstance(description, dict) or description.get("part") not in _PARTS:
+    cls = _find(str(description.get("part"))) if isinstance(description, dict) else None
+    if cls is None:
         return description
-    parameters = inspect.signature(_PARTS[description["part"]]).parameters.values()
+    parameters = inspect.signature(cls).parameters.values()
     defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
     return defaults | {name: fill_defaults(value) for name, value in description.items()}
 
@@ -175,9 +201,9 @@ def build(description: Any) -> Any:
     if not isinstance(description, dict):
         return description
     name = str(description.get("part"))
-    if name not in _PARTS:
-        raise UsageError(f"a part called {name!r}", "one that is known here", repr(nearest(name, _PARTS)))
-    cls = _PARTS[name]
+    cls = _find(name)
+    if cls is None:
+        raise UsageError(f"a part called {name!r}", "one that is known here", repr(nearest(name, part_names())))
     given = {argument: build(value) for argument, value in description.items() if argument != "part"}
     needed = {p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty}
     if not needed <= set(given) <= set(_arguments(cls)):  # an argument added since has its default
@@ -194,3 +220,6 @@ def build(description: Any) -> Any:
             "values of the right types",
             "the file as it was saved",
         ) from None
+
+
+publish(__name__)

@@ -15,8 +15,12 @@ from unmelt import metric, picture
 from unmelt.errors import UsageError
 from unmelt.model import Model, check_rows
 from unmelt.model.request import guided
+from unmelt.public_names import publish
 from unmelt.rng import fold
 from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, default_sampler, grid, trajectory
+
+__all__ = ["ACCURATE", "MOMENTS", "STEPS", "Curve", "curve"]
+
 
 ACCURATE = 160
 """Steps of the reference paths."""
@@ -151,3 +155,6 @@ def _draw(found: Curve, model: Model, paths: Sequence[State], labels: Tensor | N
     frames = [model.frame(state) for state in moments]
     strip = model.modality.strip([frame.x for frame in frames], [frame.t for frame in frames], labels, model.classes)
     strip.save(out / "trajectory.png")
+
+
+publish(__name__)

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
+from unmelt.public_names import publish
+
+__all__ = ["Categorical", "Point", "Posterior", "draw"]
 
 
 def draw(law: Float64[Tensor, "*places symbols"], u: Float64[Tensor, "*places"]) -> Int64[Tensor, "*places"]:
@@ -199,3 +202,6 @@ def no_distribution(logits: Float[Tensor, " vocabulary"], position: Sequence[int
         "logits that are numbers, or -inf",
         "a model whose training did not diverge: a smaller lr, or earlier weights",
     )
+
+
+publish(__name__)

@@ -18,6 +18,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.public_names import publish
+
+__all__ = ["Part", "Random", "RowSeeds", "Stream", "fold", "seeded"]
+
+
 _MASK = (1 << 64) - 1
 
 GLOBAL_GENERATOR = threading.RLock()
@@ -227,3 +232,6 @@ class RowSeeds:
             All rows as one batch.
         """
         return RowSeeds(torch.cat([p.seeds for p in parts]), torch.cat([p.draws for p in parts]))
+
+
+publish(__name__)

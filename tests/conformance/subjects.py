@@ -66,7 +66,7 @@ MORE: dict[type, list[Any]] = {
 
 def public(package: ModuleType, base: type) -> list[type]:
     """The concrete classes of this kind that a package or module shows the world."""
-    names = getattr(package, "__all__", None) or [name for name in vars(package) if not name.startswith("_")]
+    names = package.__all__
     found = {value for name in names if inspect.isclass(value := getattr(package, name)) and issubclass(value, base)}
     return sorted((kind for kind in found if not inspect.isabstract(kind)), key=lambda kind: kind.__name__)
 
@@ -98,12 +98,9 @@ SAMPLERS: list[Sampler] = [one for one in instances(unmelt.sampler, Sampler) if 
 TIMES: list[unmelt.objective.Times] = instances(unmelt.objective, unmelt.objective.Times)
 WEIGHTS: list[unmelt.objective.Weight] = instances(unmelt.objective, unmelt.objective.Weight)
 SPACINGS: dict[str, Callable[[int], grid.Grid]] = {
-    key: make
-    for key, make in vars(grid).items()
-    if inspect.isfunction(make)
-    and not key.startswith("_")
-    and make.__module__ == grid.__name__
-    and key not in ("fixed", "relative_levels")
+    name: getattr(grid, name)
+    for name in grid.__all__
+    if inspect.isfunction(getattr(grid, name)) and name not in ("fixed", "relative_levels")
 }
 
 

@@ -1,8 +1,15 @@
 """Low-rank adapters (LoRA): trained beside a frozen network, saved apart, merged or chosen per row."""
 
-from unmelt.adapter.adapted import AdaptedDenoiser
-from unmelt.adapter.adapter import Adapter, Attachment
-from unmelt.adapter.lora import LoRA
-from unmelt.adapter.low_rank import LowRank
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.adapter.adapted import AdaptedDenoiser
+    from unmelt.adapter.adapter import Adapter, Attachment
+    from unmelt.adapter.lora import LoRA
+    from unmelt.adapter.low_rank import LowRank
 
 __all__ = ["AdaptedDenoiser", "Adapter", "Attachment", "LoRA", "LowRank"]
+
+publish(__name__)

@@ -69,7 +69,7 @@ def with_data(folder: Path, device: str | torch.device) -> Model | TextModel:
         UsageError: If the run was not made by a recipe.
     """
     model = load(folder, device)
-    name = model.origin.get("recipe")
+    name = str(model.origin.get("recipe"))
     if name not in RECIPES:
         raise UsageError(
             f"{folder} was not made by a recipe, so there are no data to judge it by",

@@ -1,10 +1,17 @@
 """Codecs: between data space and model space."""
 
-from unmelt.codec.affine import Affine
-from unmelt.codec.bpe import BPE
-from unmelt.codec.bytes import Bytes
-from unmelt.codec.codec import Bijection, Codec
-from unmelt.codec.symbols import Symbols
-from unmelt.codec.tokenizer import Tokenizer
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.codec.affine import Affine
+    from unmelt.codec.bpe import BPE
+    from unmelt.codec.bytes import Bytes
+    from unmelt.codec.codec import Bijection, Codec
+    from unmelt.codec.symbols import Symbols
+    from unmelt.codec.tokenizer import Tokenizer
 
 __all__ = ["BPE", "Affine", "Bijection", "Bytes", "Codec", "Symbols", "Tokenizer"]
+
+publish(__name__)

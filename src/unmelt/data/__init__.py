@@ -1,16 +1,21 @@
 """Data: files, arrays and generators as sources of batches."""
 
-from unmelt.data.digits import digits
-from unmelt.data.fill_in_the_middle import FillInTheMiddle
-from unmelt.data.images import Report, images
-from unmelt.data.prefetcher import Prefetcher
-from unmelt.data.python_source import python_source
-from unmelt.data.questions import GAP_MARKER, Questions
-from unmelt.data.reversal_facts import reversal_facts
-from unmelt.data.source import Arrays, Source
-from unmelt.data.sudoku import Sudoku
-from unmelt.data.text import Document, documents, pack_tokens, split_documents
-from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.data.digits import digits
+    from unmelt.data.fill_in_the_middle import FillInTheMiddle
+    from unmelt.data.images import Report, images
+    from unmelt.data.prefetcher import Prefetcher
+    from unmelt.data.python_source import python_source
+    from unmelt.data.questions import GAP_MARKER, Questions
+    from unmelt.data.reversal_facts import reversal_facts
+    from unmelt.data.source import Arrays, Source
+    from unmelt.data.sudoku import Sudoku
+    from unmelt.data.text import Document, documents, pack_tokens, split_documents
+    from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
 
 __all__ = [
     "GAP_MARKER",
@@ -36,3 +41,5 @@ __all__ = [
     "reversal_facts",
     "split_documents",
 ]
+
+publish(__name__)

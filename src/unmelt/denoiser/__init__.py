@@ -1,18 +1,23 @@
 """Denoisers: from x_t, a time and a condition to a belief about the clean data."""
 
-from unmelt.denoiser import prediction
-from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
-from unmelt.denoiser.autoregressive import Autoregressive
-from unmelt.denoiser.blockwise import Blockwise
-from unmelt.denoiser.cached import CachedDenoiser
-from unmelt.denoiser.denoiser import Denoiser
-from unmelt.denoiser.exact import Mixture
-from unmelt.denoiser.flow_map import FlowMap
-from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
-from unmelt.denoiser.network import NetworkDenoiser
-from unmelt.denoiser.residual import ResidualDenoiser
-from unmelt.denoiser.table import ExactTokenDenoiser
-from unmelt.denoiser.token_network import TokenDenoiser
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.denoiser import prediction
+    from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
+    from unmelt.denoiser.autoregressive import Autoregressive
+    from unmelt.denoiser.blockwise import Blockwise
+    from unmelt.denoiser.cached import CachedDenoiser
+    from unmelt.denoiser.denoiser import Denoiser
+    from unmelt.denoiser.exact import Mixture
+    from unmelt.denoiser.flow_map import FlowMap
+    from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
+    from unmelt.denoiser.network import NetworkDenoiser
+    from unmelt.denoiser.residual import ResidualDenoiser
+    from unmelt.denoiser.table import ExactTokenDenoiser
+    from unmelt.denoiser.token_network import TokenDenoiser
 
 __all__ = [
     "ApproximateBlockCache",
@@ -29,3 +34,5 @@ __all__ = [
     "TokenDenoiser",
     "prediction",
 ]
+
+publish(__name__)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
-from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
 from unmelt.call_repr import CallRepr
@@ -115,6 +114,8 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
         """The rows of each cluster that is not empty."""
         if self.components == 1:
             return [x]
+        from scipy.cluster.vq import kmeans2
+
         _, which = kmeans2(x.cpu().numpy(), min(self.components, len(x)), iter=50, minit="++", seed=0, missing="warn")
         found = torch.from_numpy(which)
         return [x[found == cluster] for cluster in found.unique()]

@@ -26,7 +26,10 @@ from torch import Tensor
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand, expand_like
 from unmelt.process.gaussian import Gaussian
+from unmelt.public_names import publish
 from unmelt.schedule import Schedule
+
+__all__ = ["X0", "Coefficients", "FlowVelocity", "Noise", "Preconditioned", "Prediction", "Score", "V"]
 
 
 class Coefficients(NamedTuple):
@@ -200,3 +203,6 @@ class Preconditioned(Prediction):
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         variance = (alpha * self.data_sd) ** 2 + sigma**2
         return Coefficients(alpha * self.data_sd**2 / variance, sigma * self.data_sd * torch.rsqrt(variance))
+
+
+publish(__name__)

@@ -1,7 +1,14 @@
 """From text to a sequence that a network attends to: captions of images, instructions, lyrics."""
 
-from unmelt.encoder.encoder import EncodedText, TextEncoder
-from unmelt.encoder.hashed_captions import HashedCaptionEncoder
-from unmelt.encoder.language_model import LanguageModelEncoder
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.encoder.encoder import EncodedText, TextEncoder
+    from unmelt.encoder.hashed_captions import HashedCaptionEncoder
+    from unmelt.encoder.language_model import LanguageModelEncoder
 
 __all__ = ["EncodedText", "HashedCaptionEncoder", "LanguageModelEncoder", "TextEncoder"]
+
+publish(__name__)

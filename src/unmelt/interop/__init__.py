@@ -1,12 +1,15 @@
 """Import and export of diffusers checkpoints."""
 
-from unmelt import config
-from unmelt.interop.betas import Betas
-from unmelt.interop.from_diffusers import from_diffusers
-from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
-from unmelt.interop.unet import DiffusersUNet
+from typing import TYPE_CHECKING
 
-for _part in (Betas, DiffusersUNet):
-    config.register(_part)
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.interop.betas import Betas
+    from unmelt.interop.from_diffusers import from_diffusers
+    from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
+    from unmelt.interop.unet import DiffusersUNet
 
 __all__ = ["Betas", "DiffusersUNet", "from_diffusers", "sampler_for_export", "to_diffusers"]
+
+publish(__name__)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt import config
 from unmelt.errors import UsageError, nearest
 from unmelt.schedule import Schedule
 
@@ -39,6 +40,7 @@ SPACINGS: dict[str, Callable[[float, float, int], Tensor]] = {
 """Beta schedules by the names that diffusers gives them."""
 
 
+@config.register
 @final
 @dataclass(frozen=True)
 class Betas(Schedule):

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt import config
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError, nearest
@@ -19,6 +20,7 @@ from unmelt.interop.betas import Betas
 from unmelt.interop.diffusers_package import diffusers
 
 
+@config.register
 class DiffusersUNet(CallRepr, nn.Module):
     """A UNet2DModel: `DiffusersUNet(Betas(), {"sample_size": 32, "block_out_channels": (64, 128, 128), ...})`.
 

@@ -1,11 +1,16 @@
 """Likelihood: the log-probability of data under a denoiser, in nats."""
 
-from unmelt.likelihood.bits import bits_per_dim
-from unmelt.likelihood.bound import bound
-from unmelt.likelihood.divergence import Divergence, Exact, Hutchinson
-from unmelt.likelihood.estimate import SIGMA_MIN, Estimate
-from unmelt.likelihood.flow import log_likelihood
-from unmelt.likelihood.tokens import bound_on_tokens
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.likelihood.bits import bits_per_dim
+    from unmelt.likelihood.bound import bound
+    from unmelt.likelihood.divergence import Divergence, Exact, Hutchinson
+    from unmelt.likelihood.estimate import SIGMA_MIN, Estimate
+    from unmelt.likelihood.flow import log_likelihood
+    from unmelt.likelihood.tokens import bound_on_tokens
 
 __all__ = [
     "SIGMA_MIN",
@@ -18,3 +23,5 @@ __all__ = [
     "bound_on_tokens",
     "log_likelihood",
 ]
+
+publish(__name__)

@@ -9,16 +9,21 @@ Data to compare with     SampleSet, collect
 Which of them are reported for images, points, text and sound is decided by `unmelt.modality`.
 """
 
-from unmelt.metric.classifier import Classifier
-from unmelt.metric.energy import energy_distance
-from unmelt.metric.features import ClassifierMargins, Features, Pixels
-from unmelt.metric.frechet import frechet_distance, frechet_extrapolated
-from unmelt.metric.log_spectrum import LogSpectrum, decibels, spectrogram
-from unmelt.metric.nearest import NearestNeighbour, nearest_neighbour
-from unmelt.metric.ngrams import distinct_ngrams, ngram_divergence
-from unmelt.metric.paths import Straightness, straightness
-from unmelt.metric.sample_set import SampleSet, collect_samples
-from unmelt.metric.sliced import sliced_wasserstein
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.metric.classifier import Classifier
+    from unmelt.metric.energy import energy_distance
+    from unmelt.metric.features import ClassifierMargins, Features, Pixels
+    from unmelt.metric.frechet import frechet_distance, frechet_extrapolated
+    from unmelt.metric.log_spectrum import LogSpectrum, decibels, spectrogram
+    from unmelt.metric.nearest import NearestNeighbour, nearest_neighbour
+    from unmelt.metric.ngrams import distinct_ngrams, ngram_divergence
+    from unmelt.metric.paths import Straightness, straightness
+    from unmelt.metric.sample_set import SampleSet, collect_samples
+    from unmelt.metric.sliced import sliced_wasserstein
 
 __all__ = [
     "Classifier",
@@ -41,3 +46,5 @@ __all__ = [
     "spectrogram",
     "straightness",
 ]
+
+publish(__name__)

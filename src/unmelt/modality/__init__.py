@@ -1,11 +1,18 @@
 """Kinds of data: how images, points, text and sound are shown, scored and written to disk."""
 
-from unmelt.modality.files import check_suffix
-from unmelt.modality.images import Images
-from unmelt.modality.infer import modality_of
-from unmelt.modality.modality import Distance, Modality
-from unmelt.modality.points import Points
-from unmelt.modality.sound import Sound
-from unmelt.modality.text import Text
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.modality.files import check_suffix
+    from unmelt.modality.images import Images
+    from unmelt.modality.infer import modality_of
+    from unmelt.modality.modality import Distance, Modality
+    from unmelt.modality.points import Points
+    from unmelt.modality.sound import Sound
+    from unmelt.modality.text import Text
 
 __all__ = ["Distance", "Images", "Modality", "Points", "Sound", "Text", "check_suffix", "modality_of"]
+
+publish(__name__)

@@ -18,7 +18,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, final
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -165,6 +164,8 @@ class Sound:
 
     def _pictures(self, x: Float[Tensor, "rows channels samples"]) -> Float[Tensor, "rows 3 height width"]:
         """Spectrograms of the mean over channels, as colours; averaged down where large, stretched where short."""
+        import matplotlib
+
         power = spectrogram(x.detach().cpu().double().nan_to_num(0.0).mean(1), self.sample_rate)
         size = min(HIGH, power.shape[1]), min(WIDE, power.shape[2])
         level = decibels(F.adaptive_avg_pool2d(power, size)).flip(1)

@@ -1,10 +1,15 @@
 """The facades: one object that is fitted, sampled, judged, saved and loaded."""
 
-from unmelt.model.base import BaseModel
-from unmelt.model.load import from_pretrained, load
-from unmelt.model.model import Model, SampleFrame
-from unmelt.model.request import Guide, SampleRequest, Start, check_rows
-from unmelt.model.text_model import TextFrame, TextModel
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.model.base import BaseModel
+    from unmelt.model.load import from_pretrained, load
+    from unmelt.model.model import Model, SampleFrame
+    from unmelt.model.request import Guide, SampleRequest, Start, check_rows
+    from unmelt.model.text_model import TextFrame, TextModel
 
 __all__ = [
     "BaseModel",
@@ -19,3 +24,5 @@ __all__ = [
     "from_pretrained",
     "load",
 ]
+
+publish(__name__)

@@ -11,7 +11,6 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Int64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -52,6 +51,8 @@ class OptimalTransport(Coupling):
     """Minibatch optimal transport: the assignment of least total squared distance, within a class if there is one."""
 
     def pair(self, x0: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        from scipy.optimize import linear_sum_assignment
+
         paired = noise.clone()
         groups = (
             [torch.arange(len(x0))]

@@ -4,12 +4,19 @@ Bitmaps   tiles and strip (images), scatter (points), curve (losses), texts
 HTML      vector (SVG), writing (text on its way), inline (a bitmap in a page)
 """
 
-from unmelt.picture import vector
-from unmelt.picture.curve import curve
-from unmelt.picture.inline import inline
-from unmelt.picture.scatter import Panel, scatter
-from unmelt.picture.text_html import text_html
-from unmelt.picture.texts import texts
-from unmelt.picture.tiles import strip, tiles
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.picture import vector
+    from unmelt.picture.curve import curve
+    from unmelt.picture.inline import inline
+    from unmelt.picture.scatter import Panel, scatter
+    from unmelt.picture.text_html import text_html
+    from unmelt.picture.texts import texts
+    from unmelt.picture.tiles import strip, tiles
 
 __all__ = ["Panel", "curve", "inline", "scatter", "strip", "text_html", "texts", "tiles", "vector"]
+
+publish(__name__)

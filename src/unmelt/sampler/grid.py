@@ -15,7 +15,29 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from unmelt.errors import UsageError
+from unmelt.public_names import publish
 from unmelt.schedule import AnySchedule, Schedule, require_gaussian
+
+__all__ = [
+    "MOST_STEPS",
+    "Balanced",
+    "Cosine",
+    "Fixed",
+    "Grid",
+    "Karras",
+    "LogSNR",
+    "RelativeLevels",
+    "Spacing",
+    "Uniform",
+    "balanced",
+    "cosine",
+    "fixed",
+    "karras",
+    "log_snr",
+    "relative_levels",
+    "uniform",
+]
+
 
 MOST_STEPS = 10_000
 """Largest number of steps of a grid: every sampler has converged long before."""
@@ -365,3 +387,6 @@ def fixed(times: list[float] | tuple[float, ...]) -> Grid:
             "grid.fixed([1.0, 0.5, 0.0])",
         )
     return Grid(Fixed(tuple(times[:-1])), len(times) - 1, start=times[0])
+
+
+publish(__name__)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -142,6 +141,8 @@ def fit(
         _, *times = _knots(sampler.grid, denoiser, noise)
         state = deque(walk(denoiser, sampler, states[step], times[step:]), maxlen=1).pop()
         return (missed(state.x) - here) / NUDGE
+
+    from scipy.optimize import least_squares
 
     with torch.inference_mode():
         found = least_squares(residual, _unknowns(start), jac=slopes, x_scale="jac", max_nfev=rounds)

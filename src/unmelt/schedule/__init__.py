@@ -1,35 +1,13 @@
 """Schedules: signal and noise over time, for numbers and for tokens."""
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-from unmelt.errors import UsageError
-from unmelt.schedule.gaussian import Cosine, Exponential, LinearBeta, Schedule, Straight, VarianceExploding
-from unmelt.schedule.tokens import TokenCosine, TokenGeometric, TokenLinear, TokenPolynomial, TokenSchedule
+from unmelt.public_names import publish
 
-AnySchedule: TypeAlias = Schedule | TokenSchedule
-
-
-def require_gaussian(schedule: AnySchedule, wanted_by: str) -> Schedule:
-    """The schedule itself, if it has noise levels. Token schedules have none, only a share of tokens that is left.
-
-    Args:
-        schedule: Any schedule.
-        wanted_by: Who needs noise levels, for the error message.
-
-    Returns:
-        The schedule.
-
-    Raises:
-        UsageError: If it is a token schedule.
-    """
-    if not isinstance(schedule, Schedule):
-        raise UsageError(
-            f"{wanted_by} on the token schedule {type(schedule).__name__}",
-            "times that are defined without noise levels",
-            "objective.Uniform(), or grid.uniform(20)",
-        )
-    return schedule
-
+if TYPE_CHECKING:
+    from unmelt.schedule.any_schedule import AnySchedule, require_gaussian
+    from unmelt.schedule.gaussian import Cosine, Exponential, LinearBeta, Schedule, Straight, VarianceExploding
+    from unmelt.schedule.tokens import TokenCosine, TokenGeometric, TokenLinear, TokenPolynomial, TokenSchedule
 
 __all__ = [
     "AnySchedule",
@@ -46,3 +24,5 @@ __all__ = [
     "VarianceExploding",
     "require_gaussian",
 ]
+
+publish(__name__)

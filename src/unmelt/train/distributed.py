@@ -10,18 +10,63 @@ Weights may be sharded (FSDP2: Zhao et al., 2023). They are then DTensors: `loca
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+from unmelt.public_names import publish
+
+__all__ = [
+    "BUCKET",
+    "all_gather",
+    "any_process",
+    "as_dtensor_like",
+    "average_gradients",
+    "broadcast_from_main",
+    "distribute_like",
+    "full_tensor",
+    "is_dtensor",
+    "is_main",
+    "is_sharded",
+    "process_group",
+    "rank",
+    "reshard",
+    "shard",
+    "to_local",
+    "unsharded_class",
+    "world_size",
+]
+
 
 BUCKET = 1 << 24
 """Elements per all-reduce."""
+
+
+def _is_instance(value: object, module: str, name: str) -> bool:
+    """`isinstance` without importing the class: where its module is not imported, it has no instances."""
+    imported = sys.modules.get(module)
+    return imported is not None and isinstance(value, getattr(imported, name))
+
+
+def is_dtensor(tensor: Tensor) -> bool:
+    """Whether a tensor is sharded. Plain tensors are told apart without importing DTensor, which takes long.
+
+    Args:
+        tensor: Any tensor.
+
+    Returns:
+        True if it is a DTensor.
+    """
+    return _is_instance(tensor, "torch.distributed.tensor", "DTensor")
+
+
+def _is_fsdp_module(part: object) -> bool:
+    return _is_instance(part, "torch.distributed.fsdp", "FSDPModule")
 
 
 @contextmanager
@@ -131,7 +176,7 @@ def average_gradients(tensors: Iterable[Tensor]) -> None:
     """
     if world_size() == 1:
         return
-    plain = [each for each in tensors if not isinstance(each, DTensor)]
+    plain = [each for each in tensors if not is_dtensor(each)]
     if not plain:
         return
     for bucket in _buckets(plain):
@@ -159,6 +204,8 @@ def shard(network: nn.Module, blocks: Sequence[nn.Module]) -> None:
         network: The network, changed in place.
         blocks: Its modules that are gathered one at a time.
     """
+    from torch.distributed.fsdp import fully_shard
+
     for each in (*blocks, network):
         fully_shard(each)
 
@@ -170,8 +217,8 @@ def reshard(network: nn.Module) -> None:
         network: A network, sharded or not.
     """
     for each in network.modules():
-        if isinstance(each, FSDPModule):
-            each.reshard()
+        if _is_fsdp_module(each):
+            cast(Any, each).reshard()
 
 
 def is_sharded(network: nn.Module) -> bool:
@@ -183,7 +230,7 @@ def is_sharded(network: nn.Module) -> bool:
     Returns:
         True if any of its parameters is a DTensor.
     """
-    return any(isinstance(each, DTensor) for each in network.parameters())
+    return any(is_dtensor(each) for each in network.parameters())
 
 
 def unsharded_class(part: object) -> type:
@@ -195,7 +242,7 @@ def unsharded_class(part: object) -> type:
     Returns:
         Its class as it was written.
     """
-    return type(part).__bases__[1] if isinstance(part, FSDPModule) else type(part)
+    return type(part).__bases__[1] if _is_fsdp_module(part) else type(part)
 
 
 def to_local(tensor: Tensor) -> Tensor:
@@ -207,7 +254,7 @@ def to_local(tensor: Tensor) -> Tensor:
     Returns:
         The part, sharing memory; the tensor itself if it is not sharded.
     """
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return cast(Any, tensor).to_local() if is_dtensor(tensor) else tensor
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
@@ -219,7 +266,7 @@ def full_tensor(tensor: Tensor) -> Tensor:
     Returns:
         All of it, a plain tensor.
     """
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return cast(Any, tensor).full_tensor() if is_dtensor(tensor) else tensor
 
 
 def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
@@ -233,8 +280,11 @@ def distribute_like(tensor: Tensor, like: Tensor) -> Tensor:
         The tensor, or its DTensor.
     """
     tensor = tensor.to(like.device)
-    if not isinstance(like, DTensor):
+    if not is_dtensor(like):
         return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    like = cast(DTensor, like)
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
@@ -248,6 +298,12 @@ def as_dtensor_like(part: Tensor, other: Tensor) -> Tensor:
     Returns:
         The DTensor; the part itself if the other is not sharded.
     """
-    if not isinstance(other, DTensor):
+    if not is_dtensor(other):
         return part
+    from torch.distributed.tensor import DTensor
+
+    other = cast(DTensor, other)
     return DTensor.from_local(part, other.device_mesh, other.placements, shape=other.shape, stride=other.stride())
+
+
+publish(__name__)

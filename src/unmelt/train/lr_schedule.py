@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
 from unmelt.errors import UsageError
+from unmelt.public_names import publish
+
+__all__ = ["Cosine", "InverseRoot", "LRSchedule", "Trapezoid"]
 
 
 @runtime_checkable
@@ -109,3 +112,6 @@ class InverseRoot:
 
     def __call__(self, step: int, steps: int) -> float:
         return _warmed_up(step, self.warmup) * math.sqrt(self.hold / max(step, self.hold, 1))
+
+
+publish(__name__)

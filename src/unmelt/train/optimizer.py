@@ -17,7 +17,6 @@ from typing import Any, Protocol, cast, final, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from unmelt.errors import UsageError
 from unmelt.train import distributed
@@ -180,7 +179,7 @@ class _Orthogonal(torch.optim.Optimizer):
 
 def _whole(parts: Tensor, parameters: list[nn.Parameter]) -> Tensor:
     """[many, ...] of whole matrices from this process's parts of them: a factor needs the whole matrix."""
-    if not isinstance(parameters[0], DTensor):
+    if not distributed.is_dtensor(parameters[0]):
         return parts
     return torch.stack(
         [distributed.full_tensor(distributed.as_dtensor_like(*pair)) for pair in zip(parts, parameters, strict=True)]
@@ -189,6 +188,6 @@ def _whole(parts: Tensor, parameters: list[nn.Parameter]) -> Tensor:
 
 def _own(matrices: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     """This process's part of each of many whole matrices."""
-    if not isinstance(parameters[0], DTensor):
+    if not distributed.is_dtensor(parameters[0]):
         return list(matrices)
     return [distributed.to_local(distributed.distribute_like(*pair)) for pair in zip(matrices, parameters, strict=True)]

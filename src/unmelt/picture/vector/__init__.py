@@ -6,24 +6,29 @@ for a browser to replace. Axes and labels have the text colour of the page aroun
 light and on dark pages. A description in words is required, for people who cannot see the picture.
 """
 
-from unmelt.picture.vector.axes import INK, Axes
-from unmelt.picture.vector.layers import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PINK,
-    RED,
-    Arrows,
-    Dots,
-    Histogram,
-    Layer,
-    Line,
-    MovingDots,
-    Paths,
-    Ring,
-    VerticalLine,
-)
-from unmelt.picture.vector.svg import draw, row
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.picture.vector.axes import INK, Axes
+    from unmelt.picture.vector.layers import (
+        BLUE,
+        GREEN,
+        ORANGE,
+        PINK,
+        RED,
+        Arrows,
+        Dots,
+        Histogram,
+        Layer,
+        Line,
+        MovingDots,
+        Paths,
+        Ring,
+        VerticalLine,
+    )
+    from unmelt.picture.vector.svg import draw, row
 
 __all__ = [
     "BLUE",
@@ -45,3 +50,5 @@ __all__ = [
     "draw",
     "row",
 ]
+
+publish(__name__)
