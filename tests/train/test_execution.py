@@ -12,14 +12,14 @@ from unmelt.train import Execution, ObjectiveStep, Trainer, Training, lr_schedul
 from unmelt.train.execution import blocks
 
 
-def trainer(execution=None, batch=12, kind="unet"):
+def trainer(execution=None, batch=12, kind="unet", dropout=0.0):
     source = um.data.Arrays(
         torch.rand(37, 1, 4, 4, generator=torch.Generator().manual_seed(0)), [k % 3 for k in range(37)]
     )
     with um.rng.seeded(1):
         if kind == "unet":
             body: nn.Module = um.backbone.UNet(
-                channels=1, width=4, multipliers=(1, 2), blocks=1, attention=(False, True), classes=3
+                channels=1, width=4, multipliers=(1, 2), blocks=1, attention=(False, True), classes=3, dropout=dropout
             )
         else:
             body = um.backbone.DiT(channels=1, size=(4, 4), width=16, depth=2, heads=2, classes=3)
@@ -74,10 +74,10 @@ def test_parts_of_a_stream_draw_the_rows_of_the_whole():
     assert torch.equal(wanted, torch.cat(found))
 
 
-@pytest.mark.parametrize("kind", ["unet", "dit"])
-def test_activation_checkpointing_gives_the_same_weights(kind):
-    losses, weights = ended(trainer(kind=kind))
-    run = trainer(Execution(activation_checkpointing=True), kind=kind)
+@pytest.mark.parametrize(("kind", "dropout"), [("unet", 0.0), ("unet", 0.3), ("dit", 0.0)])
+def test_activation_checkpointing_gives_the_same_weights(kind, dropout):
+    losses, weights = ended(trainer(kind=kind, dropout=dropout))
+    run = trainer(Execution(activation_checkpointing=True), kind=kind, dropout=dropout)
     names = list(run.network.state_dict())
     with run.execution.prepared(run.network):
         found, moved = ended(run)

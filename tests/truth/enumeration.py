@@ -1,6 +1,7 @@
 """Helpers to enumerate token diffusion: three tokens, four positions, all sequences, in float64."""
 
 import itertools
+import math
 
 import numpy as np
 import torch
@@ -125,12 +126,16 @@ def nelbo(model, each, schedule):
 
 
 class Crowd(RowSeeds):
-    """One generator for all rows: fast statistics over many rows, which `Rows` draws one by one."""
+    """One generator for all rows: fast statistics over many rows, which `RowSeeds` draws one by one.
+
+    The numbers of one draw are the same whatever their shape, so that a draw that is made twice shows.
+    """
 
     def _draw(self, fill, shape, dtype, device):
-        seed = fold(int(self.seeds[0]), int(self.draws.max()) * 1000 + len(shape))
-        generator = torch.Generator().manual_seed(seed)
-        return torch.rand(tuple(shape), generator=generator, dtype=dtype)
+        rows, *rest = shape
+        generator = torch.Generator().manual_seed(fold(int(self.seeds[0]), int(self.draws.max())))
+        drawn = torch.rand(math.prod(rest), rows, generator=generator, dtype=dtype)
+        return drawn.T.reshape(tuple(shape))
 
     def advance(self):
         return Crowd(self.seeds, self.draws + 1)
