@@ -9,10 +9,10 @@ import tyro
 from test_cli import refused, ring, unmelt  # noqa: F401
 
 import unmelt as um
-from unmelt.cli import COMMANDS
+from unmelt.cli import COMMANDS, command
 from unmelt.cli.arguments import arguments_of, parse
 from unmelt.cli.other_names import OPTIONS
-from unmelt.cli.train import _form
+from unmelt.cli.train_recipe import _form
 from unmelt.recipe import RECIPES
 
 
@@ -92,7 +92,7 @@ def test_a_number_of_many_digits_is_refused():
 
 
 def options_of(name):
-    function = _form(name.removeprefix("train ")) if name.startswith("train ") else COMMANDS[name]
+    function = _form(name.removeprefix("train ")) if name.startswith("train ") else command(name)
     return {each.name.replace("_", "-"): each for each in arguments_of(function).values() if not each.positional}
 
 

@@ -1,6 +1,5 @@
 """Devices to compute on, and the memory in use on them."""
 
-import resource
 import sys
 
 import torch
@@ -36,9 +35,13 @@ def peak_memory(device: torch.device) -> int:
         device: A GPU, for the memory that torch has allocated on it; else the memory of this process is measured.
 
     Returns:
-        Bytes.
+        Bytes; 0 for the process on systems that do not say, such as Windows.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # only Unix has it
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,36 +6,29 @@ resumed. With --json, a command prints one JSON object to standard output and no
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
+from unmelt import __version__
 from unmelt.cli import other_names
-from unmelt.cli.arguments import call
-from unmelt.cli.average import average
-from unmelt.cli.compare import compare
-from unmelt.cli.evaluate import curve, evaluate, tune
-from unmelt.cli.lab import lab
-from unmelt.cli.recipes import recipes
-from unmelt.cli.sample import infill, sample
 from unmelt.cli.script import run_command
-from unmelt.cli.share import export, push
-from unmelt.cli.show import show
-from unmelt.cli.train import train
 from unmelt.errors import UsageError, nearest
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "recipes": recipes,
-    "train": train,
-    "average": average,
-    "sample": sample,
-    "infill": infill,
-    "tune": tune,
-    "eval": evaluate,
-    "curve": curve,
-    "compare": compare,
-    "show": show,
-    "export": export,
-    "push": push,
-    "lab": lab,
+COMMANDS = {
+    "recipes": "recipes.recipes",
+    "train": "train.train",
+    "average": "average.average",
+    "sample": "sample.sample",
+    "infill": "sample.infill",
+    "tune": "evaluate.tune",
+    "eval": "evaluate.evaluate",
+    "curve": "evaluate.curve",
+    "compare": "compare.compare",
+    "show": "show.show",
+    "export": "share.export",
+    "push": "share.push",
+    "lab": "lab.lab",
 }
+"""Commands, each with the module of this package and the function in it that does the work."""
 
 HELP = """usage: unmelt COMMAND
 
@@ -53,21 +46,40 @@ HELP = """usage: unmelt COMMAND
   push RUN NAME  upload a run to the Hub
   lab            open the interactive chapters in the browser
 
-unmelt COMMAND --help lists the options of a command."""
+unmelt COMMAND --help lists the options of a command; unmelt --version prints the version."""
+
+
+def command(name: str) -> Callable[..., None]:
+    """The function of a command. Its module, and with it most of unmelt, is imported now.
+
+    Args:
+        name: One of `COMMANDS`.
+
+    Returns:
+        The function; that of `train` takes the words that follow, all others are called by their signature.
+    """
+    module, _, function = COMMANDS[name].partition(".")
+    found: Callable[..., None] = getattr(import_module(f"unmelt.cli.{module}"), function)
+    return found
 
 
 def _dispatch(args: Sequence[str]) -> None:
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
         return
+    if args[0] in ("-V", "--version"):
+        print(f"unmelt {__version__}")
+        return
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
         meant = other_names.COMMANDS.get(name.lower().lstrip("-"), nearest(name, COMMANDS))
         raise UsageError(f"there is no command {name!r}", f"one of {', '.join(COMMANDS)}", f"unmelt {meant} --help")
     if name == "train":
-        train(rest)
+        command(name)(rest)
     else:
-        call(COMMANDS[name], f"unmelt {name}", rest)
+        from unmelt.cli.arguments import call
+
+        call(command(name), f"unmelt {name}", rest)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -6,10 +6,10 @@ from typing import Annotated
 import tyro
 
 from unmelt import run_folder
-from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder
 from unmelt.errors import UsageError
 from unmelt.model import load
+from unmelt.terminal import notify
 
 
 def average(

@@ -8,14 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from unmelt import run_folder
-from unmelt.cli.output import console, notify, print_json
+from unmelt.cli.output import print_json
 from unmelt.cli.runs import with_data
+from unmelt.cli.table import console
 from unmelt.compare import Report
 from unmelt.compare import compare as measured
 from unmelt.compare.report import STEPS
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
-from unmelt.terminal import printable
+from unmelt.terminal import notify, printable
 
 RunFolders = Annotated[
     tuple[Path, ...],

@@ -4,10 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from unmelt import card, diagnose, run_folder
-from unmelt.cli.output import notify, print_json, table
+from unmelt.cli.output import print_json
 from unmelt.cli.runs import RunFolder, of_numbers, with_data
+from unmelt.cli.table import table
 from unmelt.device import device_named
 from unmelt.model import Model, TextModel
+from unmelt.terminal import notify
 from unmelt.train import distributed
 from unmelt.train.atomic_files import write_json
 

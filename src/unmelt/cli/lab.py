@@ -4,8 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
-from unmelt.cli.output import notify
 from unmelt.lab import serve
+from unmelt.terminal import notify
 
 
 def lab(

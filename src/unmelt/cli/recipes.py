@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.text import Text
 
-from unmelt.cli.output import console, print_json, table
+from unmelt.cli.output import print_json
+from unmelt.cli.table import console, table
 from unmelt.recipe import RECIPES
 
 

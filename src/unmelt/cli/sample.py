@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from unmelt import run_folder
-from unmelt.cli.output import notify, print_text
+from unmelt.cli.output import print_text
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
 from unmelt.device import device_named
@@ -20,7 +20,7 @@ from unmelt.modality import Text as TextModality
 from unmelt.modality.text import BETWEEN
 from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
-from unmelt.terminal import printable
+from unmelt.terminal import notify, printable
 from unmelt.train import distributed
 
 IMAGES, TEXTS = 64, 1

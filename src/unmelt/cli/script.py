@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from unmelt.cli import output
 from unmelt.errors import UsageError
 from unmelt.terminal import notify
 
@@ -35,8 +36,6 @@ def run_command(work: Callable[[], Any], name: str = "unmelt", json: bool = Fals
     Returns:
         The exit code.
     """
-    from unmelt.cli import output
-
     output.tolerate_encodings()
     try:
         with _terminable():
@@ -90,8 +89,6 @@ def as_option(instead: str) -> str:
 
 def _refused(name: str, json: bool, given: str, needed: str = "", instead: str = "") -> int:
     """Report a mistake on standard error, and on standard output where JSON was asked for."""
-    from unmelt.cli import output
-
     lines = [f"{name}: {given}", f"  needed: {needed}" * bool(needed), f"  try:    {instead}" * bool(instead)]
     notify(*filter(None, lines))
     if json:

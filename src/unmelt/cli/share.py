@@ -6,11 +6,11 @@ from typing import Literal
 
 import tyro
 
-from unmelt.cli.output import notify
 from unmelt.cli.runs import RunFolder, of_numbers
 from unmelt.interop import sampler_for_export, to_diffusers
 from unmelt.model import load
 from unmelt.sampler import Euler, grid
+from unmelt.terminal import notify
 
 
 def export(

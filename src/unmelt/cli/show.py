@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from unmelt import card, run_folder
-from unmelt.cli.output import console, draws_blocks, print_json, table
+from unmelt.cli.output import draws_blocks, print_json
 from unmelt.cli.runs import RunFolder
+from unmelt.cli.table import console, table
 from unmelt.train import read_metrics
 
 ACROSS, HIGH = 60, 6

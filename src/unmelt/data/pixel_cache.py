@@ -17,8 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from unmelt.data.crop import reason, square
@@ -100,6 +98,9 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
 
 
 def _decode(items: Sequence[Item], pixels: np.ndarray, size: int, channels: int) -> list[str | None]:
+    from rich.console import Console
+    from rich.progress import track
+
     def read(number: int) -> str | None:
         try:
             pixels[number] = square(items[number].read(), size, channels)

@@ -6,8 +6,6 @@ Chunks do not depend on the number of processes, and go to them in turn, so that
 from collections.abc import Callable, Iterable
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from unmelt.train import distributed
@@ -38,7 +36,12 @@ def map_chunks(
 
 def _tracked(chunks: list[slice], what: str) -> Iterable[slice]:
     """The chunks, with a progress bar where there are several and somebody can see it."""
-    bar = Console(stderr=True) if len(chunks) > 1 and distributed.rank() == 0 else None  # a bar costs a thread
-    if bar is None or not bar.is_terminal:
+    if len(chunks) == 1 or distributed.rank() > 0:  # a bar costs a thread
+        return chunks
+    from rich.console import Console
+    from rich.progress import track
+
+    bar = Console(stderr=True)
+    if not bar.is_terminal:
         return chunks
     return track(chunks, what, console=bar, transient=True)

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
 
 from unmelt.condition import Condition
 from unmelt.model.request import SampleRequest, check_rows
@@ -73,6 +72,8 @@ def _tuned(
     known = None if known is None else known.to(model.device)
     noise_rng = RowSeeds.of(fold(seed, 1), rows)
     noise = model.denoiser.process.prior((rows, *model.denoiser.shape), noise_rng, device=model.device)
+    from rich.console import Console
+
     with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
         result = tune(
             request.steer(model.denoiser),

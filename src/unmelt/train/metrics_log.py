@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unmelt.device import peak_memory
 from unmelt.errors import UsageError
@@ -52,6 +50,9 @@ class MetricsLog:
         loggers: Sequence[Logger] = (),
         device: torch.device | str = "cpu",
     ) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.path, self.done, self.steps, self.batch = path, done, steps, batch
         self.quiet, self.loggers, self.device = quiet, loggers, torch.device(device)
         self.console = Console(stderr=True, quiet=quiet)
