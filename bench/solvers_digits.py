@@ -117,7 +117,7 @@ def main() -> None:
 
     accurate = distance(digits.truth)
     found, notes = solvers_peers.contestants(digits)
-    chosen = json.loads((timing.HERE / "results" / "solvers.json").read_text())["rows"]
+    chosen = json.loads((timing.HERE / "results" / "solvers.json").read_text(encoding="utf-8"))["rows"]
     names = {(row["library"], row["sampler"]) for row in chosen if row["problem"] == "ring"}
     peers = [one for one in found if (one.library, one.name) in names]
     tuned = tuned_samplers(model)

@@ -147,7 +147,7 @@ def _said(value: Any) -> str:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
@@ -200,8 +200,8 @@ def publish(report: Report, options: argparse.Namespace, seconds: float) -> None
     if options.save:
         folder = HERE / "results"
         folder.mkdir(exist_ok=True)
-        (folder / f"{report.name}.json").write_text(report.json() + "\n")
-        (folder / f"{report.name}.md").write_text(report.markdown())
+        (folder / f"{report.name}.json").write_text(report.json() + "\n", encoding="utf-8")
+        (folder / f"{report.name}.md").write_text(report.markdown(), encoding="utf-8")
     if options.json:
         print(report.json())
     else:

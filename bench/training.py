@@ -284,7 +284,7 @@ def alone(name: str, size: Size, folder: Path) -> None:
 
 def _most() -> int:
     """Kilobytes that this process held at most; not getrusage's, which counts what its parent held before it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
@@ -338,7 +338,7 @@ def judged(report: timing.Report) -> None:
 def kept(sizes: Sequence[Size]) -> list[dict[str, Any]]:
     """Saved rows of the other sizes."""
     path = timing.HERE / "results" / "training.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     return [row for row in rows if row.get("size") in {size.name for size in SIZES if size not in sizes}]
 
 

@@ -22,7 +22,7 @@ def run(tmp_path_factory):
         name = list(COLOURS)[number % 2]
         Image.new("RGB", (12, 12), COLOURS[name]).save(root / "images" / f"{number}.png")
         lines.append({"file_name": f"{number}.png", "text": f"a {name} square, number {number}"})
-    (root / "images" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (root / "images" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     settings = {"size": 8, "width": 8, "blocks": 1, "steps": 250, "batch": 24, "lr": 4e-3, "ema": 0.95}
     model = um.recipe.images(folder=root / "images", caption="auto", picture_every=0, **settings)
     assert "24 with captions" in model.notes

@@ -172,7 +172,7 @@ def test_a_missing_device_is_refused(ring, refused, command):
 @pytest.mark.parametrize("command", ["sample", "eval", "show"])
 @pytest.mark.parametrize("place", ["nothing", "file", "empty"])
 def test_a_folder_that_is_not_a_run_is_refused(refused, tmp_path, command, place):
-    (tmp_path / "file").write_text("hello")
+    (tmp_path / "file").write_text("hello", encoding="utf-8")
     (tmp_path / "empty").mkdir()
     said = refused(command, place)
     assert place in said
@@ -181,10 +181,10 @@ def test_a_folder_that_is_not_a_run_is_refused(refused, tmp_path, command, place
 
 @pytest.mark.parametrize("out", ["file", "file/below", "file/far/below", "/proc/runs/x", "/proc/self/x", "x" * 300])
 def test_an_output_that_cannot_be_written_is_refused(ring, refused, tmp_path, out):
-    (tmp_path / "file").write_text("hello")
+    (tmp_path / "file").write_text("hello", encoding="utf-8")
     assert "cannot be written" in refused("train", "ring", "--out", out)
     assert "cannot be written" in refused("sample", ring, "--out", f"{out}/s.png")
-    assert (tmp_path / "file").read_text() == "hello"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "hello"
 
 
 def test_an_output_that_is_a_folder_is_refused(ring, refused, tmp_path):
@@ -282,7 +282,7 @@ def test_show_plots_the_losses_of_a_run_in_progress(tmp_path, capsys):
     ]
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in falling))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in falling), encoding="utf-8")
     assert unmelt("show", folder) == 0
     shown = capsys.readouterr().out
     for words in ("nothing is saved yet", "90.0000 -> 0.0027", "1.9600 -> 1.0000", "3.00 GB", "100 steps, whose"):
@@ -306,7 +306,7 @@ def test_brackets_in_names_are_printed_unchanged(tmp_path, capsys, monkeypatch):
         (images / name).mkdir(parents=True)
         for number in range(10):
             Image.new("RGB", (9, 9), (20 * number, 0, 0)).save(images / name / f"{number}.png")
-    (images / "[b" / "[q].png").write_text("no image")
+    (images / "[b" / "[q].png").write_text("no image", encoding="utf-8")
     tiny = ("--size", 4, "--width", 4, "--blocks", 1, "--steps", 1, "--batch", 2, "--precision", "float32")
     assert unmelt("train", "images", "--folder", "[i]", "--out", "[bold]", *tiny) == 0
     assert "[q].png" in capsys.readouterr().err

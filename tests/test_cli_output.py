@@ -39,7 +39,9 @@ def test_output_that_cannot_be_encoded_is_escaped(tmp_path, coding):
     lines = [
         {"step": n, "loss": 1.0 / n, "lr": 1e-3, "rows_per_second": 1.0, "seconds": 1.0, "skipped": 0} for n in (1, 2)
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line | {"memory": 1}) + "\n" for line in lines))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line | {"memory": 1}) + "\n" for line in lines), encoding="utf-8"
+    )
     ended = piped("show", folder, PYTHONIOENCODING=coding, NO_COLOR="1", COLUMNS="40")
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"\\u732b" in ended.stdout
@@ -58,7 +60,7 @@ def test_names_of_classes_and_files_cannot_control_the_terminal(tmp_path, capsys
         (tmp_path / "images" / name).mkdir(parents=True)
         for number in range(6):
             Image.new("RGB", (9, 9), (20 * number, 9, 0)).save(tmp_path / "images" / name / f"{number}.png")
-    (tmp_path / "images" / evil / "\x1b]0;bad\x07.png").write_text("no image")
+    (tmp_path / "images" / evil / "\x1b]0;bad\x07.png").write_text("no image", encoding="utf-8")
     tiny = ("--size", 4, "--width", 4, "--blocks", 1, "--steps", 1, "--batch", 2, "--precision", "float32")
     assert unmelt("train", "images", "--folder", "images", "--out", "run\x1b[2J", *tiny) == 0
     assert unmelt("show", "run\x1b[2J") == 0

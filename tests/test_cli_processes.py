@@ -46,7 +46,7 @@ def test_a_run_interrupted_by_ctrl_c_resumes_to_the_uninterrupted_run(tmp_path, 
     assert not out
     assert err.strip().splitlines()[-1] == "unmelt: interrupted; the same command goes on from here"
     assert "Traceback" not in err
-    assert 25 <= json.loads((cut / "config.json").read_text())["steps_done"] < 250
+    assert 25 <= json.loads((cut / "config.json").read_text(encoding="utf-8"))["steps_done"] < 250
 
     assert unmelt("train", "ring", "--out", cut, *settings) == 0
     um.recipe.ring(steps=250, seed=3, width=8, depth=1, batch=16).fit(whole, device="cpu", quiet=True)

@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
     (root / "src").mkdir()
     for number in range(12):
         lines = [f"def area_{number}(r):", f"    return {number} * r ** 2", "", "x = area(3)  # squared"] * 6
-        (root / "src" / f"{number}.py").write_text("\n".join(lines))
+        (root / "src" / f"{number}.py").write_text("\n".join(lines), encoding="utf-8")
     made = {}
     kinds = ("autoregressive", {}), ("masked", {}), ("uniform", {}), ("autoregressive", {"fim_rate": 0.5})
     for kind, more in (*kinds, ("masked", {"block": 4})):

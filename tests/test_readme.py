@@ -7,12 +7,14 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     (tmp_path / "books").mkdir()
     for number in range(3):
-        (tmp_path / "books" / f"{number}.txt").write_text("The sea was wide. That was the end.\n" * 40)
+        (tmp_path / "books" / f"{number}.txt").write_text(
+            "The sea was wide. That was the end.\n" * 40, encoding="utf-8"
+        )
     short = {
         "recipe.digits()": "recipe.digits(steps=3)",
         "tune(steps=5)": "tune(steps=5, rows=16, rounds=1)",
@@ -34,7 +36,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_tree_in_the_readme_lists_the_package():
-    said = set(re.findall(r"(?m)(?:^ {6}|(?<= {5}))(\w+(?:\.py|/))", README.read_text()))
+    said = set(re.findall(r"(?m)(?:^ {6}|(?<= {5}))(\w+(?:\.py|/))", README.read_text(encoding="utf-8")))
     package = README.parent / "src" / "unmelt"
     there = {f"{p.name}/" if p.is_dir() else p.name for p in package.iterdir() if not p.name.startswith("_")}
     assert there <= said | {"py.typed"}

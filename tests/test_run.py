@@ -29,12 +29,12 @@ def folder(whole, tmp_path):
 
 def sealed(folder, change):
     """config.json changed by one who knows how it is sealed."""
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     change(about)
     about["weights"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     del about["digest"]
     about["digest"] = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    (folder / "config.json").write_text(json.dumps(about))
+    (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def refused(folder, capsys, *said):
@@ -76,7 +76,7 @@ def test_a_truncated_file_is_refused(folder, capsys, name, kept):
 
 @pytest.mark.parametrize("content", ["null", "[]", "5", '"text"', "{}", "{'a': 1}", '{"format": ', "[" * 100_000])
 def test_a_config_that_is_not_a_description_is_refused(folder, capsys, content):
-    (folder / "config.json").write_text(content)
+    (folder / "config.json").write_text(content, encoding="utf-8")
     refused(folder, capsys, "config.json", "damaged")
 
 
@@ -87,19 +87,19 @@ def test_a_config_that_is_not_text_is_refused(folder, capsys):
 
 @pytest.mark.parametrize("change", [("classes", ["a", "b"]), ("steps_done", 3), ("notes", " "), ("parameters", 1)])
 def test_an_edited_value_is_refused(folder, capsys, change):
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert about[change[0]] != change[1]
     about[change[0]] = change[1]
-    (folder / "config.json").write_text(json.dumps(about))
+    (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
     refused(folder, capsys, "config.json was changed")
     with pytest.raises(um.UsageError, match="was changed"):
         um.recipe.ring(width=8, depth=1, modes=2, steps=2, batch=4).fit(folder, device="cpu", quiet=True)
 
 
 def test_an_edited_nested_number_is_refused(folder, capsys):
-    text = (folder / "config.json").read_text()
+    text = (folder / "config.json").read_text(encoding="utf-8")
     assert text.count('"sigma_min": 0.002') == 1
-    (folder / "config.json").write_text(text.replace('"sigma_min": 0.002', '"sigma_min": 0.003', 1))
+    (folder / "config.json").write_text(text.replace('"sigma_min": 0.002', '"sigma_min": 0.003', 1), encoding="utf-8")
     refused(folder, capsys, "config.json was changed")
 
 
@@ -126,7 +126,7 @@ def test_a_missing_file_is_refused(folder, capsys, name):
 
 
 def test_a_path_that_is_not_a_run_folder_is_refused(tmp_path, capsys):
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     refused(tmp_path / "file", capsys, "file is a file")
     refused(tmp_path / "nothing", capsys, "there is no run folder", "unmelt train")
     refused(tmp_path, capsys, "has no config.json", "unmelt train")
@@ -199,7 +199,7 @@ def test_a_wrong_description_with_a_valid_digest_is_refused(folder, capsys, monk
 
 
 def test_show_refuses_damaged_metrics(folder, capsys):
-    (folder / "metrics.jsonl").write_text("nonsense\n{}\n")
+    (folder / "metrics.jsonl").write_text("nonsense\n{}\n", encoding="utf-8")
     assert main(["show", str(folder)]) == 2
     assert "metrics.jsonl, line 1" in capsys.readouterr().err
     (folder / "metrics.jsonl").unlink()

@@ -198,7 +198,7 @@ def test_a_folder_loads_without_huggingface_hub(model, tmp_path, monkeypatch):
 
 def test_the_code_on_the_card_runs(model, tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "shared")
-    text = (tmp_path / "shared" / "README.md").read_text()
+    text = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     lines = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     assert lines.count("\n") <= 10
@@ -210,7 +210,7 @@ def test_the_code_on_the_card_runs(model, tmp_path, monkeypatch):
 
 def test_the_card_states_what_is_known_and_what_is_not(model, tmp_path):
     model.save_pretrained(tmp_path / "a")
-    text = (tmp_path / "a" / "README.md").read_text()
+    text = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     assert text.startswith("---\nlicense: unknown\nlibrary_name: unmelt\n")
     for words in (
         "Unknown: whoever shared",
@@ -221,9 +221,9 @@ def test_the_card_states_what_is_known_and_what_is_not(model, tmp_path):
     ):
         assert words in text
     assert main(["eval", str(model.folder), "--samples", "200"]) == 0
-    scores = json.loads((model.folder / "eval.json").read_text())
+    scores = json.loads((model.folder / "eval.json").read_text(encoding="utf-8"))
     model.save_pretrained(tmp_path / "b", license="cc-by-4.0")
-    text = (tmp_path / "b" / "README.md").read_text()
+    text = (tmp_path / "b" / "README.md").read_text(encoding="utf-8")
     assert "\nlicense: cc-by-4.0\n" in text
     assert f"| energy | {scores['energy']:.4g} |" in text
     assert "No score" not in text
@@ -235,9 +235,9 @@ def test_scores_of_other_weights_are_not_shown(model, tmp_path):
     with torch.no_grad():
         next(model.denoiser.parameters()).add_(1)
     model.save_pretrained(tmp_path / "shared")
-    assert "No score of these weights" in (tmp_path / "shared" / "README.md").read_text()
+    assert "No score of these weights" in (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     assert not (tmp_path / "shared" / "eval.json").exists()
-    (model.folder / "eval.json").write_text("{")
+    (model.folder / "eval.json").write_text("{", encoding="utf-8")
     with pytest.raises(um.UsageError, match=r"eval\.json is damaged"):
         model.save_pretrained(tmp_path / "shared")
 
@@ -246,7 +246,7 @@ def test_a_licence_is_kept_by_later_saves(model, tmp_path):
     model.save_pretrained(tmp_path / "shared", license="mit")
     again = um.Model.from_pretrained(tmp_path / "shared", device="cpu")
     again.save_pretrained(tmp_path / "further")
-    assert "\nlicense: mit\n" in (tmp_path / "further" / "README.md").read_text()
+    assert "\nlicense: mit\n" in (tmp_path / "further" / "README.md").read_text(encoding="utf-8")
     for wrong in ("", "MIT License", "mit\nevil: true", "'mit'"):
         with pytest.raises(um.UsageError, match="small letters"):
             model.save_pretrained(tmp_path / "no", license=wrong)
@@ -256,13 +256,13 @@ def test_a_licence_is_kept_by_later_saves(model, tmp_path):
 def test_an_edited_card_is_kept(model, tmp_path):
     model.save_pretrained(tmp_path / "shared")
     path = tmp_path / "shared" / "README.md"
-    path.write_text(path.read_text().replace(card.OURS, "My own words."))
-    mine = path.read_text()
+    path.write_text(path.read_text(encoding="utf-8").replace(card.OURS, "My own words."), encoding="utf-8")
+    mine = path.read_text(encoding="utf-8")
     model.save_pretrained(tmp_path / "shared")
-    assert path.read_text() == mine
-    path.write_text(mine + card.OURS)
+    assert path.read_text(encoding="utf-8") == mine
+    path.write_text(mine + card.OURS, encoding="utf-8")
     model.save_pretrained(tmp_path / "shared")
-    assert "My own words." not in path.read_text()
+    assert "My own words." not in path.read_text(encoding="utf-8")
 
 
 def test_the_newest_sample_picture_is_published(model, tmp_path, fake_hub):
@@ -271,7 +271,7 @@ def test_the_newest_sample_picture_is_published(model, tmp_path, fake_hub):
         (model.folder / "samples" / f"{step:06d}.png").write_bytes(b"picture %d" % step)
     model.save_pretrained(tmp_path / "shared")
     assert (tmp_path / "shared" / "samples.png").read_bytes() == b"picture 2"
-    assert "![Samples](samples.png)" in (tmp_path / "shared" / "README.md").read_text()
+    assert "![Samples](samples.png)" in (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     model.push_to_hub("me/ring", token=fakehub.TOKEN)
     assert fake_hub.files("me/ring")["samples.png"] == b"picture 2"
 
@@ -280,7 +280,7 @@ def test_local_paths_are_not_published(model, tmp_path):
     model.origin = {"recipe": "images", "settings": {"folder": str(tmp_path / "faces"), "size": 8}}
     model.save_pretrained(tmp_path / "shared")
     for name in ("config.json", "README.md"):
-        text = (tmp_path / "shared" / name).read_text()
+        text = (tmp_path / "shared" / name).read_text(encoding="utf-8")
         assert "faces" in text
         assert str(tmp_path) not in text
     assert model.origin["settings"]["folder"] == str(tmp_path / "faces")

@@ -11,7 +11,9 @@ import pytest
 import unmelt
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [p for folder in ("src", "tests", "examples", "bench", "tools") for p in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [
+    p for folder in ("src", "tests", "examples", "bench", "tools") for p in sorted((ROOT / folder).rglob("*.py"))
+]
 
 LARGE = ("numpy", "scipy", "matplotlib", "PIL", "torch", "rich", "tyro", "jaxtyping", "safetensors")
 OPTIONAL = ("sklearn", "diffusers", "transformers", "datasets", "pyarrow", "huggingface_hub", "tokenizers", "marimo")

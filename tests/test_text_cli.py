@@ -16,16 +16,16 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("text")
     (root / "src").mkdir()
     for number in range(4):
-        (root / "src" / f"{number}.py").write_text(TEXT)
+        (root / "src" / f"{number}.py").write_text(TEXT, encoding="utf-8")
     for name, more in KINDS.items():
         um.recipe.text(folder=root / "src", **SMALL, **more).fit(root / name, device="cpu", quiet=True)
     (root / "folder").mkdir()
-    (root / "empty.txt").write_text("")
+    (root / "empty.txt").write_text("", encoding="utf-8")
     (root / "binary").write_bytes(b"\x00\xff\x10" * 100)
-    (root / "whole.py").write_text("x = 1\n")
-    (root / "gap.py").write_text("def f(<gap>): pass\n")
-    (root / "two.py").write_text("a = <gap>\nb = <gap>\n")
-    (root / "lines.jsonl").write_text('{"text": 3}\nno json\n')
+    (root / "whole.py").write_text("x = 1\n", encoding="utf-8")
+    (root / "gap.py").write_text("def f(<gap>): pass\n", encoding="utf-8")
+    (root / "two.py").write_text("a = <gap>\nb = <gap>\n", encoding="utf-8")
+    (root / "lines.jsonl").write_text('{"text": 3}\nno json\n', encoding="utf-8")
     return root
 
 
@@ -152,4 +152,4 @@ def test_live_display_and_output_file_give_the_same_text(there, tmp_path, capsys
     assert main([*asked, "--live"]) == 0
     assert capsys.readouterr().out == plain
     assert main([*asked, "--out", str(tmp_path / "x.txt")]) == 0
-    assert (tmp_path / "x.txt").read_text() == plain
+    assert (tmp_path / "x.txt").read_text(encoding="utf-8") == plain

@@ -251,9 +251,14 @@ def main(chosen: Sequence[str]) -> int:
     Returns:
         The exit code: 1 if there is a problem, else 0.
     """
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]["per-file-ignores"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"][
+        "per-file-ignores"
+    ]
     exempt = [pattern for pattern, rules in settings.items() if "D" in rules and not pattern.startswith("!")]
-    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    trees = {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
     package = Package(list(trees.values()))
     wanted = {Path(path).resolve().relative_to(ROOT).as_posix() for path in chosen}
     count = 0

@@ -47,8 +47,12 @@ def finish(folder: Path, home: Path | None, name: str | None, license: str | Non
             shutil.copyfile(newest, picture)
         if scores is not None and home.absolute() != folder.absolute():
             shutil.copyfile(home / SCORES, folder / SCORES)
-    own = next((card for card in cards if OURS not in card.read_text()), None)
-    text = own.read_text() if own else card(about, name or folder.name, license, seconds, scores, picture.exists())
+    own = next((card for card in cards if OURS not in card.read_text(encoding="utf-8")), None)
+    text = (
+        own.read_text(encoding="utf-8")
+        if own
+        else card(about, name or folder.name, license, seconds, scores, picture.exists())
+    )
     write(folder / CARD, text.encode())
 
 
@@ -89,7 +93,7 @@ def read_scores(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _license(card: Path) -> str | None:
-    found = re.search(rf"^license: ({LICENSE.pattern})$", card.read_text(), re.MULTILINE)
+    found = re.search(rf"^license: ({LICENSE.pattern})$", card.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found and found[1] != "unknown" else None
 
 

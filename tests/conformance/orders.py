@@ -155,5 +155,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     made = table(measured_orders())
     if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(made + "\n")
+        Path(sys.argv[1]).write_text(made + "\n", encoding="utf-8")
     print(made)

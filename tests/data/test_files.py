@@ -83,11 +83,11 @@ def test_a_snapshot_in_the_cache_of_the_hub_may_link_to_its_blobs(tmp_path):
 @posix
 @pytest.mark.parametrize("name", ["metadata.csv", "1.txt"])
 def test_a_table_or_caption_outside_the_folder_is_not_read(tmp_path, name):
-    (tmp_path / "private").write_text("file_name,caption\n0.png,secret\n")
+    (tmp_path / "private").write_text("file_name,caption\n0.png,secret\n", encoding="utf-8")
     (tmp_path / "f").mkdir()
     for number in range(2):
         (tmp_path / "f" / f"{number}.png").write_bytes(png((number, 0, 0)))
-    (tmp_path / "f" / "0.txt").write_text("a caption")
+    (tmp_path / "f" / "0.txt").write_text("a caption", encoding="utf-8")
     for make in (lambda path: path.symlink_to(tmp_path / "private"), os.mkfifo):
         make(tmp_path / "f" / name)
         if name == "1.txt":
@@ -112,7 +112,7 @@ def test_files_that_vanish_after_they_were_listed_are_broken_files(tmp_path, mon
     assert _used_and_broken(pets)[0] == 1
     for name in "ab":
         (tmp_path / "t").mkdir(exist_ok=True)
-        (tmp_path / "t" / f"{name}.txt").write_text(name)
+        (tmp_path / "t" / f"{name}.txt").write_text(name, encoding="utf-8")
     found, report = documents(tmp_path / "t")
     assert [each.text for each in found] == ["b"]
     assert report.refused == ("a.txt cannot be read (No such file or directory)",)
@@ -135,9 +135,9 @@ def test_a_file_larger_than_allowed_is_not_read(tmp_path):
 
 @posix
 def test_text_outside_the_folder_is_left_out_and_named(tmp_path):
-    (tmp_path / "private").write_text("a secret")
+    (tmp_path / "private").write_text("a secret", encoding="utf-8")
     (tmp_path / "books").mkdir()
-    (tmp_path / "books" / "a.txt").write_text("a book")
+    (tmp_path / "books" / "a.txt").write_text("a book", encoding="utf-8")
     (tmp_path / "books" / "b.txt").symlink_to(tmp_path / "private")
     (tmp_path / "books" / "c.jsonl").symlink_to("/dev/zero")
     (tmp_path / "books" / "d").symlink_to("..")

@@ -133,9 +133,9 @@ def test_broken_files_are_reported_and_left_out(tmp_path):
         _save(tmp_path / name, Image.fromarray(noise))
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:1500])
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.jpg").write_text("this is no image")
+    (tmp_path / "text.jpg").write_text("this is no image", encoding="utf-8")
     (tmp_path / "bomb.png").write_bytes(_bomb())
-    (tmp_path / "notes.txt").write_text("not looked at")
+    (tmp_path / "notes.txt").write_text("not looked at", encoding="utf-8")
 
     images, report = folder(tmp_path, size=8, channels=1)
     assert images.values[:, 0, 0, 0].tolist() == [10, 11, 12]

@@ -57,15 +57,17 @@ def test_symbols_refuse_unknown_characters():
 
 def test_documents_are_read_and_unreadable_files_are_named(tmp_path):
     (tmp_path / "deep").mkdir()
-    (tmp_path / "b.txt").write_text("second")
-    (tmp_path / "a.md").write_text("first")
-    (tmp_path / "deep" / "c.py").write_text("third")
-    (tmp_path / ".hidden").write_text("no")
-    (tmp_path / "empty.txt").write_text("  \n")
+    (tmp_path / "b.txt").write_text("second", encoding="utf-8")
+    (tmp_path / "a.md").write_text("first", encoding="utf-8")
+    (tmp_path / "deep" / "c.py").write_text("third", encoding="utf-8")
+    (tmp_path / ".hidden").write_text("no", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("  \n", encoding="utf-8")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
     (tmp_path / "zip.gz").write_bytes(gzip.compress(b"text"))
     (tmp_path / "null.bin").write_bytes(b"abc\0def")
-    (tmp_path / "lines.jsonl").write_text('{"text": "one"}\n\n{"text": ""}\n{"other": "x"}\nbroken\n{"text": "two"}\n')
+    (tmp_path / "lines.jsonl").write_text(
+        '{"text": "one"}\n\n{"text": ""}\n{"other": "x"}\nbroken\n{"text": "two"}\n', encoding="utf-8"
+    )
     found, report = documents(tmp_path)
     assert [each.text for each in found] == ["first", "second", "third", "one", "two"]
     assert report.documents == 5

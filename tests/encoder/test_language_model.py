@@ -105,10 +105,10 @@ def test_pickled_weights_and_missing_folders_are_refused(tmp_path):
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     saved(tmp_path, "causal")
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     config |= {"model_type": "strange", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "own.py").write_text("raise SystemExit('this ran')")
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "own.py").write_text("raise SystemExit('this ran')", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be read"):
         _ = LanguageModelEncoder(str(tmp_path)).width
 

@@ -145,7 +145,7 @@ def test_models_that_cannot_be_exported_are_refused(digits, tmp_path):
     with pytest.raises(UsageError, match="as diffusers' pipelines make"):
         to_diffusers(um.recipe.ring(steps=1), tmp_path / "b")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "mine.txt").write_text("keep")
+    (tmp_path / "c" / "mine.txt").write_text("keep", encoding="utf-8")
     with pytest.raises(UsageError, match="is not empty"):
         to_diffusers(digits, tmp_path / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written

@@ -30,8 +30,10 @@ def test_marimo_check_is_clean():
 def test_the_contents_page_lists_every_chapter_file(tmp_path):
     assert [each.number for each in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
     for number, name in ((2, "two_things"), (10, "later"), (1, "first")):
-        (tmp_path / f"ch{number}_{name}.py").write_text(f'"""Title {number}.\n\nA <story>\nof {number}.\n\nMore."""\n')
-    (tmp_path / "notes.py").write_text("")
+        (tmp_path / f"ch{number}_{name}.py").write_text(
+            f'"""Title {number}.\n\nA <story>\nof {number}.\n\nMore."""\n', encoding="utf-8"
+        )
+    (tmp_path / "notes.py").write_text("", encoding="utf-8")
     found = contents.chapters(tmp_path)
     assert [(each.number, each.name, each.title, each.story) for each in found] == [
         (1, "first", "Title 1", "A <story> of 1."),
@@ -188,7 +190,7 @@ def test_measurements_are_cached(monkeypatch, tmp_path):
     make = lambda: asked.append(1) or {"a": (1, 2)}  # noqa: E731
     assert lab.kept("x", [1], make) == {"a": [1, 2]} == lab.kept("x", [1], make)
     assert len(asked) == 1
-    lab.place("x", [1]).with_suffix(".json").write_text('{"a": [1')
+    lab.place("x", [1]).with_suffix(".json").write_text('{"a": [1', encoding="utf-8")
     assert lab.kept("x", [1], make) == {"a": [1, 2]}
     assert len(asked) == 2
     lab.kept("x", [2], make)
@@ -211,4 +213,4 @@ def test_two_labs_compute_a_cached_value_once(tmp_path):
     words = [sys.executable, "-c", code, str(tmp_path / "log")]
     both = [subprocess.Popen(words, env={**os.environ, "UNMELT_CACHE": str(tmp_path)}) for _ in range(2)]
     assert [each.wait(timeout=120) for each in both] == [0, 0]
-    assert (tmp_path / "log").read_text() == "made"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "made"

@@ -89,7 +89,7 @@ def test_without_a_browser_the_tests_are_skipped_with_a_warning(tmp_path):
 
 def test_a_browser_is_found_at_any_usual_place(monkeypatch, tmp_path):
     mine = tmp_path / "google-chrome"
-    mine.write_text("#!/bin/sh\n")
+    mine.write_text("#!/bin/sh\n", encoding="utf-8")
     mine.chmod(0o755)
     monkeypatch.delenv("UNMELT_CHROMIUM", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

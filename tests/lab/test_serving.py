@@ -170,9 +170,9 @@ def test_edit_opens_copies_and_keeps_existing_ones(monkeypatch, tmp_path):
     )
     mine = tmp_path / "lab" / "ch1_melting.py"
     mine.parent.mkdir()
-    mine.write_text("mine")
+    mine.write_text("mine", encoding="utf-8")
     assert serve.edit(tmp_path / "lab", "127.0.0.1", chromium.free_port(), browser=False) == 0
-    assert mine.read_text() == "mine"
+    assert mine.read_text(encoding="utf-8") == "mine"
     assert {path.name for path in mine.parent.iterdir()} == {each.path.name for each in contents.chapters()}
     assert "--headless" in commands[0]
     assert "--no-token" not in commands[0]

@@ -197,7 +197,7 @@ def test_a_text_model_is_fitted_saved_resumed_loaded_and_evaluated(kind, tmp_pat
     lm = model(kind)
     lm.held_out, lm.questions = lm.source, lambda: questions
     lm.fit(tmp_path / "run", device="cpu", quiet=True)
-    assert (tmp_path / "run" / "samples" / "000002.txt").read_text()
+    assert (tmp_path / "run" / "samples" / "000002.txt").read_text(encoding="utf-8")
     again = um.load(tmp_path / "run")
     assert isinstance(again, TextModel)
     assert again.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)

@@ -37,7 +37,7 @@ def together(points, text, out):
         main(["eval", str(points), "--samples", "1100"])
         main(["eval", str(text), "--samples", "150"])
         np.savez(out / f"{distributed.rank()}.npz", *made)
-        (out / f"{distributed.rank()}.json").write_text(json.dumps(told))
+        (out / f"{distributed.rank()}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     folder, out = tmp_path / "notes", tmp_path / "run"
     folder.mkdir()
     for number in range(6):
-        (folder / f"{number}.txt").write_text(f"Note {number}: the sea is wide. " * 20)
+        (folder / f"{number}.txt").write_text(f"Note {number}: the sea is wide. " * 20, encoding="utf-8")
     (folder / "picture.png").write_bytes(b"\x89PNG\xff")
     small = ["--width", "16", "--depth", "1", "--length", "24", "--vocabulary", "0", "--steps", "3", "--batch", "4"]
     assert main(["train", "text", "--folder", str(folder), "--out", str(out), *small]) == 0
@@ -221,7 +221,7 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     output = capsys.readouterr().out
     assert output.startswith("Note")
     assert output.rstrip("\n").endswith("wide.")
-    (tmp_path / "gap.txt").write_text("Note 1: the <gap> is wide. " + "And so on. " * 9)
+    (tmp_path / "gap.txt").write_text("Note 1: the <gap> is wide. " + "And so on. " * 9, encoding="utf-8")
     assert main(["infill", str(out), str(tmp_path / "gap.txt"), "--tokens", "3"]) == 0
     filled = capsys.readouterr().out
     assert "<gap>" not in filled
@@ -230,7 +230,7 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     assert (
         main(["sample", str(out), "--rows", "2", "--live", "--threshold", "0.5", "--out", str(tmp_path / "a.txt")]) == 0
     )
-    assert "-" * 80 in (tmp_path / "a.txt").read_text()
+    assert "-" * 80 in (tmp_path / "a.txt").read_text(encoding="utf-8")
     assert main(["eval", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bits_per_byte"] > 0
 
@@ -246,7 +246,7 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     assert "a model without classes" in refused("sample", out, "--label", "3")
     assert "text without '<gap>'" in refused("infill", out, folder / "0.txt")
     assert "not text" in refused("infill", out, folder / "picture.png")
-    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     assert "empty" in refused("infill", out, tmp_path / "empty.txt")
     assert "No such file" in refused("infill", out, tmp_path / "none.txt")
     assert "ends in .txt" in refused("sample", out, "--out", tmp_path / "a.png")

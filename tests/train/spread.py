@@ -101,5 +101,5 @@ if __name__ == "__main__":
         model.folder = Path(out)
         fitting.fit(model, torch.device("cpu"), Execution(shard=shard), True, "none", train_step)
     if distributed.is_main():
-        Path(out, "losses.json").write_text(json.dumps(losses))
+        Path(out, "losses.json").write_text(json.dumps(losses), encoding="utf-8")
     os._exit(0)  # torch's threads now and then abort a process whose interpreter shuts down (see LOG.md)

@@ -57,7 +57,7 @@ def test_wandb_and_trackio_receive_the_numbers_of_the_metrics_file(tmp_path, mon
     assert len(ended) == 2
     assert begun[0] == begun[1]
     assert (begun[0]["project"], begun[0]["resume"]) == ("unmelt", "allow")
-    own = (tmp_path / "logger.id").read_text()
+    own = (tmp_path / "logger.id").read_text(encoding="utf-8")
     assert own == begun[0].get("id") or begun[0]["name"] == f"{tmp_path.name}-{own}"
 
 

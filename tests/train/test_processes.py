@@ -24,7 +24,7 @@ def losses(out, processes, kind="regression", steps=50, stop=1000, shard=False):
         [*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((out / "losses.json").read_text())  # of each step, one a phase
+    return json.loads((out / "losses.json").read_text(encoding="utf-8"))  # of each step, one a phase
 
 
 def farthest(found, wanted):

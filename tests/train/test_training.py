@@ -153,7 +153,7 @@ def test_metrics_after_the_last_checkpoint_are_dropped_on_resume(tmp_path, whole
     cut = model(at=30, do=lambda: 1 / 0, save_every=20)
     with pytest.raises(ZeroDivisionError):
         cut.fit(tmp_path, device="cpu", quiet=True)
-    with open(tmp_path / "metrics.jsonl", "a") as file:
+    with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 3')  # the line during which the power failed
     fitted(tmp_path)
     lines = read_metrics(tmp_path / "metrics.jsonl")

@@ -128,7 +128,7 @@ def kept(name: str, settings: Any, make: Callable[[], Any]) -> Any:
     path = place(name, settings).with_suffix(".json")
     with _alone(path):
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             found = make()
             text = json.dumps(found)
@@ -151,7 +151,7 @@ def _lock_file(name: str) -> IO[str]:
     try:
         for each in ("lab", "locks"):
             (folder() / each).mkdir(parents=True, exist_ok=True)
-        return open(folder() / "locks" / name, "w")
+        return open(folder() / "locks" / name, "w", encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{folder()}, which cannot be written ({error.strerror})",

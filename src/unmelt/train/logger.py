@@ -97,10 +97,10 @@ def _run_id(folder: Path) -> str:
     """The run's identifier at services, made at its first start."""
     path, older = folder / "logger.id", folder / "watch.id"  # the latter as version 0.1.0 called it
     if older.is_file():
-        return older.read_text()
+        return older.read_text(encoding="utf-8")
     if not path.is_file():
         write(path, secrets.token_hex(4).encode())
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 @final

@@ -93,11 +93,11 @@ def test_learning_betters_what_it_starts_from(monkeypatch, tmp_path):
         ("LEARNED", tmp_path / "all.json"),
     ):
         monkeypatch.setattr(room, name, value)
-    (tmp_path / "all.json").write_text("{}")
+    (tmp_path / "all.json").write_text("{}", encoding="utf-8")
     with unchecked():
         sampler, share = learn(3)
     assert share < 0.9
     room.store(sampler)
-    found = made(room.json.loads((tmp_path / "all.json").read_text())["3"])
+    found = made(room.json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))["3"])
     torch.testing.assert_close(column(*found.levels), column(*sampler.levels), rtol=0, atol=1e-6)
     assert found.steps == 3

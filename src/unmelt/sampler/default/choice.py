@@ -48,7 +48,7 @@ def adams_sampler(steps: int) -> tuple[Adams, Grid]:
 @cache
 def learned() -> dict[int, Tuned]:
     """All learned samplers, by their number of steps."""
-    return {int(steps): made(numbers) for steps, numbers in json.loads(LEARNED.read_text()).items()}
+    return {int(steps): made(numbers) for steps, numbers in json.loads(LEARNED.read_text(encoding="utf-8")).items()}
 
 
 def made(numbers: dict[str, list]) -> Tuned:

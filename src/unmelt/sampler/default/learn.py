@@ -58,14 +58,14 @@ def store(sampler: Tuned) -> None:
     Args:
         sampler: The sampler.
     """
-    known = json.loads(LEARNED.read_text())
+    known = json.loads(LEARNED.read_text(encoding="utf-8"))
     known[str(sampler.steps)] = {
         "levels": [round(level, 7) for level in sampler.levels],
         "weights": [[round(weight, 6) for weight in step] for step in sampler.weights],
         "ahead": [round(share, 6) for share in sampler.ahead],
     }
     lines = [f"  {json.dumps(steps)}: {json.dumps(known[steps])}" for steps in sorted(known, key=int)]
-    LEARNED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    LEARNED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def main(args: Sequence[str]) -> None:
