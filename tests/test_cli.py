@@ -58,7 +58,7 @@ def refused(capsys, tmp_path, monkeypatch):
     [
         (["trian"], "unmelt train --help"),
         (["evaluate"], "unmelt eval --help"),
-        (["--version"], "one of recipes, train"),
+        (["--verbose"], "one of recipes, train"),
         (["train", "rings", "--out", "x"], "unmelt train ring --out runs/ring"),
         (["train", "two-modes", "--out", "x"], "unmelt train two_modes"),
         (["train", "--out", "x", "ring"], "one of two_modes, ring"),
