@@ -112,6 +112,10 @@ SETTINGS = {"free": "bidirectional_row_fraction", "middle": "fim_rate"}
 """Settings of recipes, earlier name to present name."""
 
 
+ADDED: dict[str, dict[str, Any]] = {"images": {"split": "position"}, "text": {"split": "position"}}
+"""Settings that a recipe did not have, and what it did then."""
+
+
 def present_name(module: str, name: str) -> str | None:
     """The present name of something that a module of an earlier version had.
 
@@ -183,4 +187,5 @@ def current_origin(origin: Any) -> Any:
     """
     if not isinstance(origin, dict) or not isinstance(origin.get("settings"), dict):
         return origin
-    return origin | {"settings": {SETTINGS.get(key, key): value for key, value in origin["settings"].items()}}
+    settings = {SETTINGS.get(key, key): value for key, value in origin["settings"].items()}
+    return origin | {"settings": ADDED.get(str(origin.get("recipe")), {}) | settings}

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from unmelt.aliases import current, current_model, current_origin
 from unmelt.config import fill_defaults
+from unmelt.data.identity import NAMES, differences
 from unmelt.errors import UsageError
 from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
 
@@ -43,6 +44,9 @@ MODULE = re.compile(r"[\w-]+")
 
 FREE = ("steps", "save_every", "picture_every")
 """Settings that may change when a run resumes."""
+
+PLACES = ("folder",)
+"""Settings that say where data are. They may change where the run has recorded what data they are."""
 
 
 class Run(NamedTuple):
@@ -276,18 +280,27 @@ def _read_if(path: Path, digest: str) -> dict[str, Tensor] | None:
     return weights if same else None
 
 
-def check_same(folder: Path, mine: dict[str, Any]) -> None:
-    """Refuse to resume a run with other settings than it was started with.
+def check_same(folder: Path, mine: dict[str, Any], allow_other_data: bool = False) -> None:
+    """Refuse to resume a run with other settings or other data than it was started with.
 
     Args:
         folder: The run folder.
         mine: The description of the model that would resume it.
+        allow_other_data: Whether the data may be others.
 
     Raises:
-        UsageError: If recipe, denoiser, codec, encoder, objective, training or adapters differ; names the differences.
+        UsageError: If recipe, data, denoiser, codec, encoder, objective, training or adapters differ; names the
+            differences.
     """
     before = read_about(folder)
-    differs = _differences(before["origin"], mine["origin"])
+    free = (*FREE, *PLACES) if before.get("data") else FREE
+    differs = _differences(before["origin"], mine["origin"], free=free)
+    if not differs and not allow_other_data and (others := other_data(before.get("data"), mine.get("data"))):
+        raise UsageError(
+            f"{folder} learned from other data: {'; '.join(others)}",
+            "the data it was started with; or to say that it is to go on with these",
+            "allow_other_data=True",
+        )
     for part in ("denoiser", "codec", "encoder", "objective", "training"):
         if not differs and part in before["model"]:
             differs = _differences(fill_defaults(before["model"][part]), mine["model"][part], part)
@@ -301,11 +314,26 @@ def check_same(folder: Path, mine: dict[str, Any]) -> None:
         )
 
 
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+def other_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
+    """Say how the data of a run differ from those at hand.
+
+    Args:
+        before: The identities that its config.json records; None for a run that recorded none.
+        now: Those of the data at hand, or of a part of them.
+
+    Returns:
+        A clause for each difference.
+    """
+    if not before or not now:
+        return []
+    return [line for part in NAMES if part in now for line in differences(before.get(part), now[part], part)]
+
+
+def _differences(before: Any, now: Any, name: str = "", free: Sequence[str] = FREE) -> list[str]:
     """Every value that is not the same, as "name is this there, that here"."""
     if isinstance(before, dict) and isinstance(now, dict) and before.get("part") == now.get("part"):
-        names = [key for key in {**before, **now} if key not in FREE]
-        return [line for key in names for line in _differences(before.get(key), now.get(key), f"{name}.{key}")]
+        names = [key for key in {**before, **now} if key not in free]
+        return [line for key in names for line in _differences(before.get(key), now.get(key), f"{name}.{key}", free)]
     name = name.removeprefix(".").removeprefix("settings.")
     return [] if before == now else [f"{name} is {_brief(before)} there, {_brief(now)} here"]
 

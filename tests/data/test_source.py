@@ -57,14 +57,14 @@ def test_bytes_become_floats_in_0_1_and_tokens_stay_integers():
     assert Arrays(np.zeros((2, 3))).all()[0].dtype == torch.float32
 
 
-def test_split_is_stratified_disjoint_and_fixed():
-    rest, out = _numbered(200).split(held_out=0.2)
+def test_split_by_position_is_stratified_disjoint_and_fixed():
+    rest, out = _numbered(200).split(held_out=0.2, by="position")
     items = torch.cat([rest.values, out.values]).flatten().long()
     assert torch.equal(items.sort().values, torch.arange(200))
     assert torch.equal(out.labels.bincount(), torch.full((10,), 4))
     assert out.classes == rest.classes == tuple("0123456789")
     # These very items, for ever: scores measured on another split cannot be compared.
-    assert Arrays(torch.arange(20.0)).split(0.25)[1].values.tolist() == [6, 12, 13, 15, 19]
+    assert Arrays(torch.arange(20.0)).split(0.25, by="position")[1].values.tolist() == [6, 12, 13, 15, 19]
 
 
 @pytest.mark.parametrize(

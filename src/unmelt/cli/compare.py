@@ -41,6 +41,7 @@ def compare(
     held_out_rows: int | None = None,
     out: Path = Path("compared"),
     device: str = "auto",
+    allow_other_data: bool = False,
     json: bool = False,
 ) -> None:
     """Compare an autoregressive model with diffusion models: likelihood, calls, speed, FLOPs, quality, infilling.
@@ -57,6 +58,7 @@ def compare(
         held_out_rows: Rows of held-out text from which bits per byte are computed. Default: all.
         out: Folder for quality.png and speed.png.
         device: Where to compute: auto, cpu or cuda.
+        allow_other_data: Judge by the data as they are now, though the run recorded others.
         json: Print one JSON object and nothing else.
 
     Raises:
@@ -67,7 +69,7 @@ def compare(
     run_folder.writable(out)
     models: dict[str, TextModel] = {}
     for folder in runs:
-        model = with_data(folder, device)
+        model = with_data(folder, device, allow_other_data)
         if not isinstance(model, TextModel):
             raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
         models[str(folder)] = model

@@ -60,6 +60,7 @@ def evaluate(
     guidance: float = 1.0,
     seed: int = 0,
     device: str = "auto",
+    allow_other_data: bool = False,
     json: bool = False,
 ) -> None:
     """Score a trained model against held-out data, and write the scores to RUN/eval.json.
@@ -75,12 +76,13 @@ def evaluate(
         guidance: Scale of classifier-free guidance; 1 is unguided.
         seed: Seed of the samples.
         device: Where to compute: auto, cpu or cuda.
+        allow_other_data: Judge by the data as they are now, though the run recorded others.
         json: Print one JSON object and nothing else.
     """
     run_folder.read_about(folder)  # whether it is a run at all comes first
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
-        model = with_data(folder, own)
+        model = with_data(folder, own, allow_other_data)
         if isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
         else:
@@ -103,6 +105,7 @@ def curve(
     seed: int = 0,
     out: Path | None = None,
     device: str = "auto",
+    allow_other_data: bool = False,
     json: bool = False,
 ) -> None:
     """Plot quality against network evaluations, samples along their trajectories, and how straight the paths are.
@@ -115,10 +118,11 @@ def curve(
         seed: Seed of the noise.
         out: Folder for the pictures. Default: the run folder.
         device: Where to compute: auto, cpu or cuda.
+        allow_other_data: Judge by the data as they are now, though the run recorded others.
         json: Print one JSON object and nothing else.
     """
     of_numbers(folder, device)
-    model = with_data(folder, device)
+    model = with_data(folder, device, allow_other_data)
     assert isinstance(model, Model)
     out = out or folder
     run_folder.writable(out)

@@ -10,7 +10,9 @@ import tyro
 
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, load
+from unmelt.model.judging import check_data
 from unmelt.recipe import RECIPES
+from unmelt.recipe.of_run import recipe_of
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")]
 
@@ -55,18 +57,19 @@ def of_text(folder: Path, device: str) -> TextModel:
     return model
 
 
-def with_data(folder: Path, device: str | torch.device) -> Model | TextModel:
+def with_data(folder: Path, device: str | torch.device, allow_other_data: bool = False) -> Model | TextModel:
     """Load the model of a run, with the data that its recipe trains on and holds out.
 
     Args:
         folder: The run folder.
         device: Where to compute: auto, cpu, cuda or a device.
+        allow_other_data: Whether they may be others than those that the run recorded.
 
     Returns:
         The model, with `source` and `held_out`, and with `questions` where the recipe has some.
 
     Raises:
-        UsageError: If the run was not made by a recipe.
+        UsageError: If the run was not made by a recipe, or its data are not those that it recorded.
     """
     model = load(folder, device)
     name = str(model.origin.get("recipe"))
@@ -76,8 +79,9 @@ def with_data(folder: Path, device: str | torch.device) -> Model | TextModel:
             "a run of a recipe",
             "model.evaluate() in Python, on a model that has its data",
         )
-    fresh = RECIPES[name](**model.origin["settings"])
+    fresh = recipe_of(model.origin)
     model.source, model.held_out = fresh.source, fresh.held_out
+    check_data(model, allow_other_data)
     if isinstance(model, TextModel) and isinstance(fresh, TextModel):
         model.questions = fresh.questions
     return model

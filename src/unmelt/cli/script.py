@@ -84,7 +84,10 @@ def as_option(instead: str) -> str:
     """
     alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
     setting = re.fullmatch(r"(\w+)=(\S+|'.*')", alone[1] if alone else instead)
-    return f"--{setting[1].replace('_', '-')} {setting[2]}" if setting else instead
+    if setting is None:
+        return instead
+    option = f"--{setting[1].replace('_', '-')}"
+    return option if setting[2] == "True" else f"{option} {setting[2]}"
 
 
 def _refused(name: str, json: bool, given: str, needed: str = "", instead: str = "") -> int:

@@ -13,6 +13,7 @@ on as if nothing had happened. Every item comes exactly once an epoch, and no ba
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -22,6 +23,14 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.data.split import (
+    SplitBy,
+    check_split,
+    digest,
+    held_out_by_content,
+    held_out_by_position,
+    row_keys,
+)
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 from unmelt.rng import fold
@@ -92,6 +101,7 @@ class Arrays:
         if odd := [each for each in self.captions or () if not isinstance(each, str | None)]:
             raise UsageError(f"the caption {odd[0]!r}", "text for each item, or None", "captions=['a cat', None]")
         self._orders: dict[int, Tensor] = {}
+        self._keys: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,15 +153,15 @@ class Arrays:
         """Every item once, in the given order, and the labels (None if there are none)."""
         return _numbers(self.values), self.labels
 
-    def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[Arrays, Arrays]:
-        """Split into a training and a held-out part, with the same held-out share of every class.
+    def split(self, held_out: float = 0.1, seed: int = 0, by: SplitBy = "content") -> tuple[Arrays, Arrays]:
+        """Split into a training and a held-out part, each class on its own.
 
-        Items are ranked by fold(seed, item), which is integer arithmetic of this library: the split does not depend on
-        any library's random number generator and never changes.
+        The rules are those of `data.split`: hashes and integer arithmetic, no library's random number generator.
 
         Args:
             held_out: The held-out share, between 0 and 1.
             seed: Seed of the split.
+            by: "content": each item's side is decided by its own content. "position": by the numbers of all items.
 
         Returns:
             (the rest, the held-out part).
@@ -159,19 +169,44 @@ class Arrays:
         Raises:
             UsageError: If the share is not between 0 and 1 or leaves one side empty.
         """
-        if not 0 < held_out < 1:
-            raise UsageError(f"held_out={held_out}", "a share between 0 and 1", "held_out=0.1")
-        rank = torch.tensor([fold(seed, item) for item in range(len(self))])
-        out = torch.zeros(len(self), dtype=torch.bool)
-        for group in self._groups():
-            out[group[rank[group].argsort()[: round(held_out * len(group))]]] = True
+        check_split(held_out, by)
+        groups = [group.tolist() for group in self._groups()]
+        if by == "content":
+            chosen = held_out_by_content(self.keys().tolist(), groups, held_out, seed)
+        else:
+            chosen = held_out_by_position(len(self), groups, held_out, seed)
+        out = torch.tensor(chosen)
         if out.all() or not out.any():
             raise UsageError(
                 f"split(held_out={held_out}) of {len(self)} items leaves one side empty",
-                "at least one item on each side",
+                "at least two different items, and one on each side",
                 "more items, or another share",
             )
         return self.only((~out).nonzero()[:, 0]), self.only(out.nonzero()[:, 0])
+
+    def keys(self) -> Int64[Tensor, " n"]:
+        """Hash the content of every item, once: of all of its bytes as they are stored.
+
+        Returns:
+            A key for each item; items of the same content have the same.
+        """
+        if self._keys is None:
+            self._keys = row_keys(self._stored, self._which)
+        return self._keys
+
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes these data from others; see `data.identity`.
+
+        Returns:
+            Number of rows, and digests of contents, labels and captions, None where there are none.
+        """
+        captions = None if self.captions is None else digest(json.dumps(self.captions).encode())
+        return {
+            "rows": len(self),
+            "contents": digest(self.keys().numpy().tobytes()),
+            "labels": None if self.labels is None else digest(self.labels.contiguous().numpy().tobytes()),
+            "captions": captions,
+        }
 
     def _groups(self) -> list[Int64[Tensor, " items"]]:
         if self.labels is None:
@@ -189,6 +224,7 @@ class Arrays:
         """
         part = copy.copy(self)
         part._which, part._orders = self._which[items], {}
+        part._keys = None if self._keys is None else self._keys[items]
         part.labels = None if self.labels is None else self.labels[items]
         part.captions = None if self.captions is None else [self.captions[item] for item in items.tolist()]
         return part

@@ -17,8 +17,8 @@ import torch
 from unmelt.data import files
 from unmelt.data.encoded_text import decoded, json_lines, printable
 from unmelt.data.source import Arrays
+from unmelt.data.split import SplitBy, check_split, content_key, held_out_by_content, held_out_by_position
 from unmelt.errors import UsageError
-from unmelt.rng import fold
 
 MANY = 5
 """Files that a report names before it only counts."""
@@ -136,15 +136,18 @@ def _lines(file: Path, name: str, top: Path | None, column: str) -> Iterator[Doc
             yield Document(at, text)
 
 
-def split_documents(found: list[Document], held_out: float, seed: int = 0) -> tuple[list[Document], list[Document]]:
+def split_documents(
+    found: list[Document], held_out: float, seed: int = 0, by: SplitBy = "content"
+) -> tuple[list[Document], list[Document]]:
     """Split documents into a training and a held-out part, at least one document on each side.
 
-    The split depends only on the documents' number and the seed. A single document is cut: its end is held out.
+    The rules are those of `data.split`. A single document, or several of one text, is cut: its end is held out.
 
     Args:
         found: The documents.
         held_out: The held-out share, between 0 and 1.
         seed: Seed of the split.
+        by: "content": each document's side is decided by its own text. "position": by the numbers of all documents.
 
     Returns:
         (the rest, the held-out documents).
@@ -152,16 +155,19 @@ def split_documents(found: list[Document], held_out: float, seed: int = 0) -> tu
     Raises:
         UsageError: If the share is not between 0 and 1.
     """
-    if not 0 < held_out < 1:
-        raise UsageError(f"held_out={held_out}", "a share between 0 and 1", "held_out=0.1")
-    if len(found) == 1:
+    check_split(held_out, by)
+    if len(found) == 1 or (by == "content" and len({each.text for each in found}) == 1):
         name, text = found[0]
         cut = max(1, min(len(text) - 1, round(len(text) * (1 - held_out))))
         return [Document(name, text[:cut])], [Document(f"{name} (its end)", text[cut:])]
-    order = sorted(range(len(found)), key=lambda number: fold(seed, number))
-    held_out_numbers = set(order[: max(1, min(len(found) - 1, round(held_out * len(found))))])
-    rest = [each for number, each in enumerate(found) if number not in held_out_numbers]
-    return rest, [found[number] for number in sorted(held_out_numbers)]
+    everything = [range(len(found))]
+    if by == "content":
+        keys = [content_key(each.text.encode("utf-8", "surrogatepass")) for each in found]
+        out = held_out_by_content(keys, everything, held_out, seed)
+    else:
+        out = held_out_by_position(len(found), everything, held_out, seed, least=1)
+    rest, chosen = ([each for each, held in zip(found, out, strict=True) if held == side] for side in (False, True))
+    return rest, chosen
 
 
 def pack_tokens(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0) -> Arrays:

@@ -93,6 +93,7 @@ class BaseModel(AdaptableModel):
         log_to: str | Sequence[Logger] = "none",
         train_step: TrainStep | None = None,
         adapter: str | None = None,
+        allow_other_data: bool = False,
     ) -> M:
         """Train to the last step, or resume the interrupted run in `out`.
 
@@ -108,12 +109,14 @@ class BaseModel(AdaptableModel):
             train_step: What one training step does, for methods with several networks. None: minimise the objective.
             adapter: Name of an adapter to train in place of the model's weights. It is then the one that samples use
                 which ask for none.
+            allow_other_data: Whether the run in `out` may go on with other data than it was started with. They are
+                recorded in their place.
 
         Returns:
             The model itself, fitted.
 
         Raises:
-            UsageError: If the model has no data to learn from, or `out` holds another run.
+            UsageError: If the model has no data to learn from, or `out` holds another run or one of other data.
         """
         objective = self.objective
         if self.source is None or self.training is None or (objective is None and train_step is None):
@@ -125,7 +128,7 @@ class BaseModel(AdaptableModel):
             if objective is not None and train_step is None:
                 train_step = AdapterStep(self.denoiser, self.adapters[adapter], attachment, objective)
         self.tuned = ()  # they were learned for weights that are no longer there
-        fitting.fit(self, device_named(device), execution, quiet, log_to, train_step)
+        fitting.fit(self, device_named(device), execution, quiet, log_to, train_step, allow_other_data)
         return self
 
     # Generating

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unmelt import config, picture, run_folder
+from unmelt.data.identity import identity
 from unmelt.errors import UsageError
 from unmelt.terminal import notify
 from unmelt.train import (
@@ -38,6 +39,7 @@ def fit(
     quiet: bool,
     log_to: str | Sequence[Logger],
     train_step: TrainStep | None = None,
+    allow_other_data: bool = False,
 ) -> None:
     """Train a model to its last step, or resume the run in its folder.
 
@@ -49,6 +51,7 @@ def fit(
         log_to: Names of services, or loggers, that the run is reported to.
         train_step: The networks and losses, the model's denoiser being the first network or computing with it; None is
             the denoiser and its objective.
+        allow_other_data: Whether a run may go on with other data than it was started with, which it then records.
 
     Raises:
         UsageError: If the folder holds another run, cannot be written to, or the training diverges.
@@ -65,10 +68,11 @@ def fit(
         if model.folder is None:
             _train(model, trainer, quiet, log_to)
             return
+        model.data = {"training": identity(model.source), "held_out": identity(model.held_out)}
         described = model.describe()  # first: a model that cannot be described cannot be saved
         run_folder.prepare(model.folder)
         with folder_lock(model.folder):
-            _begin(model, trainer, model.folder, described, quiet)
+            _begin(model, trainer, model.folder, described, allow_other_data, quiet)
             _train(model, trainer, quiet, log_to)
 
 
@@ -107,7 +111,9 @@ def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]
             logger.picture(step, path)
 
 
-def _begin(model: BaseModel, trainer: Trainer, folder: Path, described: dict[str, Any], quiet: bool) -> None:
+def _begin(
+    model: BaseModel, trainer: Trainer, folder: Path, described: dict[str, Any], allow_other_data: bool, quiet: bool
+) -> None:
     """Resume the run in this folder, or begin a new one: its config.json is written before its first checkpoint."""
     if not distributed.broadcast_from_main((folder / run_folder.CONFIG).exists):
         model.run = distributed.broadcast_from_main(lambda: secrets.token_hex(8))
@@ -115,7 +121,7 @@ def _begin(model: BaseModel, trainer: Trainer, folder: Path, described: dict[str
         (folder / run_folder.CHECKPOINTS).mkdir(exist_ok=True)
         model.save(folder)
         return
-    run_folder.check_same(folder, described)
+    run_folder.check_same(folder, described, allow_other_data)
     about = run_folder.read_about(folder)
     model.run = trainer.checkpoint.run = str(about.get("run", ""))
     _resume(model, trainer, folder, about, (lambda line: None) if quiet else notify)

@@ -26,6 +26,7 @@ from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.modality import Modality, modality_of
 from unmelt.model import tuning
 from unmelt.model.base import BaseModel, SamplingPlan
+from unmelt.model.judging import note_other_data
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.process.gaussian import expand_like
 from unmelt.rng import RowSeeds
@@ -306,6 +307,7 @@ class Model(BaseModel):
         """
         if self.source is None or self.held_out is None:
             raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
+        note_other_data(self)
         real, held_out = metric.collect_samples(self.source), metric.collect_samples(self.held_out)
         samples = self.modality.samples_to_score(len(real.x)) if samples is None else samples
         check_rows(samples)

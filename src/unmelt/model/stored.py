@@ -55,6 +55,7 @@ class StoredModel(ABC):
         folder: The model's run folder; None if it has none.
 
     Attributes:
+        data: Identities of the training data and the held-out data of its run (`data.identity`); None if unknown.
         run: Identifier of its run, which checkpoints and snapshots carry; "" before training and in version 0.1.0.
         adapters: The model's adapters by name; see `add_adapter`.
         active_adapter: Name of the adapter for samples that ask for none; None for the base model.
@@ -91,7 +92,8 @@ class StoredModel(ABC):
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
         self.steps_done, self.folder = 0, None if folder is None else Path(folder)
-        self.run = ""
+        self.run: str = ""
+        self.data: dict[str, Any] | None = None
         self.adapters: dict[str, Adapter] = {}
         self.active_adapter: str | None = None
         self.check_parts()
@@ -185,6 +187,7 @@ class StoredModel(ABC):
             "classes": list(self.classes),
             "steps_done": self.steps_done,
             "run": self.run,
+            "data": self.data,
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
             "model": {name: config.describe(getattr(self, name)) for name in self.PARTS},
             "tuned": config.describe(self.tuned),
@@ -248,6 +251,7 @@ class StoredModel(ABC):
                 f"um.load({str(folder)!r}), a copy of it, or training again",
             ) from None
         model.steps_done, model.run = done, str(about.get("run", ""))
+        model.data = about.get("data")
         for name, description in about.get("adapters", {}).items():
             model.add_adapter(name, config.build(description))
         model.active_adapter = about.get("active_adapter")

@@ -20,6 +20,7 @@ from unmelt.data import GAP_MARKER, Arrays, Questions, Source
 from unmelt.denoiser import Autoregressive, Blockwise, Denoiser
 from unmelt.errors import UsageError
 from unmelt.likelihood import Estimate, bound_on_tokens
+from unmelt.model.judging import note_other_data
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import check_rows
 from unmelt.objective import AnyOrder
@@ -111,6 +112,7 @@ def evaluate(model: TextModel, rows: int | None, draws: int, seed: int) -> dict[
     if (model.held_out is None and model.questions is None) or model.objective is None:
         raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
     scores: dict[str, Any] = {}
+    note_other_data(model)
     if model.held_out is not None:
         scores = _bits_per_byte(model, model.held_out, rows, draws, seed, None)
         if isinstance(model.denoiser, Blockwise) and model.denoiser.also_bidirectional:

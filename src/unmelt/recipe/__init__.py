@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.code_uniform import code_uniform
     from unmelt.recipe.digits import digits
     from unmelt.recipe.images import images
+    from unmelt.recipe.of_run import resumed
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
     from unmelt.recipe.sudoku import sudoku
@@ -24,6 +25,7 @@ __all__ = [
     "code_uniform",
     "digits",
     "images",
+    "resumed",
     "reversal",
     "ring",
     "sudoku",

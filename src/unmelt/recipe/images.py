@@ -5,6 +5,7 @@ from typing import Literal
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
+from unmelt.data.split import SplitBy
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
 from unmelt.encoder import HashedCaptionEncoder
@@ -27,6 +28,7 @@ def images(
     label: str = "auto",
     caption: str = "",
     held_out: float = 0.1,
+    split: SplitBy = "content",
     width: int = 64,
     blocks: int = 2,
     steps: int = 20_000,
@@ -49,6 +51,7 @@ def images(
         label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
         held_out: Share of the images held out for evaluation.
+        split: What decides an item's side: its own content, or its position, as in version 0.1.0.
         width: Channels of the U-Net at its finest level.
         blocks: Residual blocks at each level, in the encoder and in the decoder.
         steps: Training steps.
@@ -66,7 +69,7 @@ def images(
         The untrained model.
     """
     everything, report = data.images(folder, size, channels, seed, label=label, caption=caption)
-    source, held_out_images = everything.split(held_out)
+    source, held_out_images = everything.split(held_out, by=split)
     with seeded(seed):
         backbone = UNet(
             channels=channels,

@@ -35,7 +35,7 @@ def python_code(vocabulary: int, length: int, seed: int) -> Corpus:
     Returns:
         The corpus; the same object for the same arguments.
     """
-    rest, held_out = split_documents(python_source(), 0.1)
+    rest, held_out = split_documents(python_source(), 0.1, by="position")
     tokenizer = BPE.learned((each.text for each in rest), vocabulary)
     source, held_out_source = (
         pack_tokens((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out)

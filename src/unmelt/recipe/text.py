@@ -4,6 +4,7 @@ from typing import Literal
 
 from unmelt.codec import BPE, Bytes, Tokenizer
 from unmelt.data import documents, pack_tokens, split_documents
+from unmelt.data.split import SplitBy
 from unmelt.model import TextModel
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
@@ -16,6 +17,7 @@ def text(
     kind: Literal["masked", "uniform", "autoregressive"] = "masked",
     column: str = "text",
     held_out: float = 0.1,
+    split: SplitBy = "content",
     length: int = 256,
     vocabulary: int = 2048,
     width: int = 128,
@@ -39,6 +41,7 @@ def text(
         kind: Masked diffusion, uniform diffusion, or autoregression.
         column: Column of the text in JSON lines.
         held_out: Share of the documents held out for evaluation; of a single document, its end.
+        split: What decides an item's side: its own content, or its position, as in version 0.1.0.
         length: Tokens in a row.
         vocabulary: Vocabulary size: bytes, byte pairs and special tokens; 0 for bytes alone.
         width: Features per token of the transformer.
@@ -59,7 +62,7 @@ def text(
         The untrained model.
     """
     found, report = documents(folder, column)
-    rest, held_out_documents = split_documents(found, held_out, seed)
+    rest, held_out_documents = split_documents(found, held_out, seed, split)
     tokenizer: Tokenizer = BPE.learned((each.text for each in rest), vocabulary) if vocabulary else Bytes()
     source, held_out_source = (
         pack_tokens((each.text for each in part), tokenizer, length, seed) for part in (rest, held_out_documents)
