@@ -23,7 +23,7 @@ def recipe_of(origin: dict[str, Any], **changes: Any) -> Model | TextModel:
     Raises:
         UsageError: If no recipe made the run, or its data or settings are refused.
     """
-    name, settings = origin.get("recipe"), origin.get("settings")
+    name, settings = str(origin.get("recipe")), origin.get("settings")
     if name not in RECIPES or not isinstance(settings, dict):
         raise UsageError(
             "a run that no recipe made, so that its data are unknown",
