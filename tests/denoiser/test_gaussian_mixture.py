@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from unmelt.condition import Condition
-from unmelt.denoiser import GaussianMixtureDenoiser, Mixture, ResidualDenoiser
+from unmelt.denoiser import GaussianMixtureDenoiser, Mixture, NetworkDenoiser, ResidualDenoiser
+from unmelt.denoiser.prediction import X0
 from unmelt.errors import UsageError
 from unmelt.process import Gaussian
 from unmelt.rng import Stream
@@ -56,6 +57,79 @@ def test_shrinking_wholly_gives_every_class_one_covariance_and_keeps_the_means()
     torch.testing.assert_close(shared.spread[0], shared.spread[1])
     assert not torch.allclose(apart.spread[0], apart.spread[1])
     torch.testing.assert_close(apart.mean[1, 0], x[labels == 1].flatten(1).mean(0))
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_covariances_are_shrunk_towards_the_pooled_covariance_within_clusters(components):
+    """(1 - shrink) S_k + shrink S, with S the mean of the clusters' own covariances by their number of rows."""
+    x, labels = skewed(401)
+    process = Gaussian(Cosine())
+    apart, half, whole = (
+        GaussianMixtureDenoiser(process, (1, 3), 2, components, shrink=share, floor=1e-12).double().fit(x, labels)
+        for share in (0.0, 0.5, 1.0)
+    )
+
+    def covariances(base):
+        return (base.basis * base.spread[..., None, :] @ base.basis.mT)[:2]
+
+    counts = apart.weight[:2] * torch.tensor([[201.0], [200.0]], dtype=torch.float64)
+    pooled = (counts[..., None, None] * covariances(apart)).sum((0, 1)) / 401
+    if components == 1:
+        within = [torch.cov(x[labels == k].flatten(1).T) for k in (0, 1)]
+        torch.testing.assert_close(pooled, (201 * within[0] + 200 * within[1]) / 401, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(covariances(whole), pooled.expand(2, components, 3, 3), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(covariances(half), (covariances(apart) + pooled) / 2, rtol=1e-6, atol=1e-9)
+
+
+def test_no_variance_is_below_the_floor():
+    x = torch.randn(50, 1, 3, dtype=torch.float64) * torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    base = GaussianMixtureDenoiser(Gaussian(Cosine()), (1, 3), floor=0.01).double().fit(x)
+    assert base.spread[-1, 0].min().item() == pytest.approx(0.01)
+    assert base.spread[-1, 0].max() > 0.3
+
+
+def test_the_network_sees_scaled_inputs_and_its_output_is_scaled_by_what_is_left_to_believe(any_schedule):
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x, level, condition=None):
+            seen.append((x, level, condition))
+            return x.flip(1)
+
+    base, _, _ = fitted(Gaussian(any_schedule), shrink=0.3)
+    refined = ResidualDenoiser(Spy(), base, data_sd=1.7, residual_sd=0.4)
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    x_t, label = torch.randn(3, 1, 3, dtype=torch.float64), Condition(label=torch.tensor([0, 1, 0]))
+    found = refined(x_t, t, label).mean
+    alpha, sigma = (each.view(3, 1, 1) for each in base.process.level(t))
+    ((x, level, condition),) = seen
+    believed = base(x_t, t, label).mean
+    torch.testing.assert_close(x[:, :1], x_t / torch.sqrt((alpha * 1.7) ** 2 + sigma**2))
+    torch.testing.assert_close(x[:, 1:], believed)
+    torch.testing.assert_close(level, torch.log(sigma / alpha).flatten().clamp(-10, 10) / 4)
+    assert condition is label
+    c_out = sigma * 0.4 / torch.sqrt((alpha * 0.4) ** 2 + sigma**2)
+    torch.testing.assert_close(found, believed + c_out * believed)  # of the flipped channels the first is the belief
+
+
+@pytest.mark.parametrize("sd", [0.5, 1.7])
+def test_a_network_sees_inputs_of_unit_size_and_a_quarter_of_the_log_ratio(any_schedule, sd):
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x, level, condition=None):
+            seen.append((x, level, condition))
+            return torch.zeros_like(x)
+
+    model = NetworkDenoiser(Spy(), Gaussian(any_schedule), X0(), (3,), data_sd=sd)
+    t, x_t = torch.tensor([0.0, 0.1, 0.9], dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    label = Condition(label=torch.tensor([0, 1, 0]))
+    model(x_t, t, label)
+    alpha, sigma = model.process.level(t)
+    ((x, level, condition),) = seen
+    torch.testing.assert_close(x, x_t / torch.sqrt((alpha * sd) ** 2 + sigma**2)[:, None])
+    torch.testing.assert_close(level, torch.log(sigma / alpha).clamp(-10, 10) / 4)
+    assert condition is label
 
 
 def test_a_network_that_outputs_0_leaves_the_belief_of_the_base(any_schedule):

@@ -99,6 +99,18 @@ def test_guidance_acts_only_inside_the_interval(any_schedule, kind):
 
 
 @every_kind
+def test_guidance_acts_at_both_ends_of_its_interval(kind):
+    (x, _, condition), base = batch(4), Counted(classes(COS))
+    low, high = INTERVAL
+    for end, beyond in ((low, low - 1e-9), (high, high + 1e-9)):
+        for t, inside in ((end, True), (beyond, False)):
+            times = torch.full((4,), t, dtype=F64)
+            within = make(kind, base, 3.0, interval=INTERVAL)(x, times, condition).mean
+            assert torch.equal(within, make(kind, base, 3.0)(x, times, condition).mean) == inside
+            assert torch.equal(within, base(x, times, condition).mean) == (not inside)
+
+
+@every_kind
 def test_outside_the_interval_there_is_one_network_call(kind):
     (x, t, condition), base = batch(), Counted(classes(COS))
     guided, outside = make(kind, base, 3.0, interval=INTERVAL), t < 0.3

@@ -44,3 +44,16 @@ def test_rows_of_one_number_are_left_as_they_are():
 def test_shares_outside_0_to_1_are_refused(share):
     with pytest.raises(UsageError, match="share"):
         Rescale(CFG(classes(COS), 2.0), share)
+
+
+def test_the_deviation_of_an_image_is_that_of_all_its_numbers():
+    """Over channels and places together: channels of different contrast keep their ratio."""
+    shape, generator = (3, 4, 4), torch.Generator().manual_seed(0)
+    means = torch.randn(2, *shape, dtype=F64, generator=generator) * torch.tensor([0.2, 1.0, 5.0]).view(3, 1, 1)
+    guided = CFG(Mixture.isotropic(means, 0.3, Gaussian(COS)), 4.0)
+    x, t = torch.randn(5, *shape, dtype=F64, generator=generator), torch.linspace(0.1, 0.9, 5, dtype=F64)
+    condition = Condition(label=torch.tensor([0, 1, 0, 1, 0]))
+    plain, strong = (belief.mean for belief in guided.beliefs(x, t, condition))
+    ratio = (deviation(plain.flatten(1)) / deviation(strong.flatten(1))).view(5, 1, 1, 1)
+    found = Rescale(guided, share=0.6)(x, t, condition).mean
+    torch.testing.assert_close(found, strong * (0.4 + 0.6 * ratio), rtol=1e-10, atol=1e-11)

@@ -198,3 +198,27 @@ def test_invalid_settings_and_data_are_refused(settings, says):
     for bad in (torch.zeros(1, 3), torch.full((1, 2), math.inf)):
         with pytest.raises(UsageError):
             bound(ring(schedule.Cosine()), bad, RowSeeds.of(0, 1))
+
+
+class Oracle:
+    """Knows the data."""
+
+    def __init__(self, x0, on):
+        self.x0, self.process = x0, Gaussian(on)
+
+    def __call__(self, x_t, t, condition=None):
+        return Point(self.x0)
+
+
+def test_each_term_of_the_bound_in_closed_form():
+    """For a denoiser that knows x0 the diffusion term is 0, and only the prior depends on the data: SNR |x0|^2 / 2."""
+    on, rows = schedule.VarianceExploding(0.05, 20.0), 200
+    x0 = column(3.0, 1.0).repeat_interleave(rows)[:, None].expand(-1, 2)
+    seeds = RowSeeds.of(list(range(rows)) * 2, 2 * rows)
+    with unchecked():
+        found = bound(Oracle(x0, on), x0, seeds, sigma_min=0.1)
+    three, one = found.value[:rows], found.value[rows:]
+    torch.testing.assert_close(three - one, torch.full((rows,), (18 - 2) / 2 / 400, dtype=F64), rtol=0, atol=1e-9)
+    wanted = 2 / 400 / 2 + math.log(2 * math.pi * 0.1**2)
+    assert abs(one.mean() - wanted) < 4 * one.std() / rows**0.5
+    assert one.std().item() == pytest.approx(found.error[rows:].square().mean().sqrt().item(), rel=0.3)

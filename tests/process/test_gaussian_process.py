@@ -225,3 +225,27 @@ def test_a_step_of_no_length_changes_no_bit_of_a_frame_at_either_end(any_schedul
     x, x0 = torch.randn(1, 3, 2, dtype=F64), torch.randn(1, 3, 2, dtype=F64)
     assert torch.equal(process.bridge(x, Point(x0), t, t, Stream(0), eta), x)
     assert torch.equal(process.renoise(x, t, t, Stream(0)), x)
+
+
+def test_renoising_is_the_forward_process_from_where_x_stands(any_schedule):
+    """q(x_s | x_t) = N(alpha_s / alpha_t x_t, sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2), for s >= t."""
+    process = Gaussian(any_schedule)
+    t, s = column(0.0, 0.1, 0.3, 0.5, 0.8), column(0.2, 0.6, 0.3001, 0.5, 0.99)
+    x, noise = (torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    found = process.renoise(x, t, s, Given(noise))
+    ratio = any_schedule.alpha(s) / any_schedule.alpha(t)
+    variance = any_schedule.sigma(s) ** 2 - ratio**2 * any_schedule.sigma(t) ** 2
+    wanted = ratio[:, None] * x + variance.clamp_min(0).sqrt()[:, None] * noise
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    assert torch.equal(found[3], x[3])
+
+
+def test_noise_put_in_twice_is_noise_put_in_once(any_schedule):
+    """From data to t and on to s: together the law of one jump to s, and from one number to the next independent."""
+    process = Gaussian(any_schedule)
+    t, s, x0 = column(0.3), column(0.7), torch.zeros(1, 1, dtype=F64)
+    gains = []
+    for first, second in ((1.0, 0.0), (0.0, 1.0)):
+        x_t = process.mix(x0, torch.full((1, 1), first, dtype=F64), t)
+        gains.append(process.renoise(x_t, t, s, Given(torch.full((1, 1), second, dtype=F64))).item())
+    assert gains[0] ** 2 + gains[1] ** 2 == pytest.approx(any_schedule.sigma(s).item() ** 2, rel=1e-9)
