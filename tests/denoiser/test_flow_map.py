@@ -24,16 +24,18 @@ def points():
 
 
 class ByHand(nn.Module):
-    """A network whose output is set: what it must be for the flow map to be an exact one. It checks its levels."""
+    """A network whose output is set: what it must be for the flow map to be an exact one. It checks its inputs."""
 
-    def __init__(self, exact, by, t, s, x_t):
+    def __init__(self, exact, by, t, s, x_t, data_sd=1.0):
         super().__init__()
-        self.exact, self.by, self.t, self.s, self.x_t = exact, by, t, s, x_t
+        self.exact, self.by, self.t, self.s, self.x_t, self.data_sd = exact, by, t, s, x_t, data_sd
 
     def forward(self, x, level, condition=None, arrival=None):
         process = self.exact.process
         torch.testing.assert_close(level, noise_level(process.level(self.t), F64))
         torch.testing.assert_close(arrival, noise_level(process.level(self.s), F64))
+        alpha, sigma = process.level(self.t)
+        torch.testing.assert_close(x, self.x_t / torch.sqrt((alpha * self.data_sd) ** 2 + sigma**2)[:, None])
         belief = self.exact.jump(self.x_t, self.t, self.s).mean
         return self.by.output(belief, self.x_t, self.t, process)
 
@@ -41,7 +43,7 @@ class ByHand(nn.Module):
 def test_a_network_set_by_hand_gives_the_exact_flow_map(any_schedule):
     exact, x_t = ExactFlowMap(any_schedule), points()
     for by in usable(any_schedule):
-        model = FlowMap(ByHand(exact, by, T, S, x_t), exact.process, by, (3,))
+        model = FlowMap(ByHand(exact, by, T, S, x_t, 1.7), exact.process, by, (3,), data_sd=1.7)
         x_s = exact.process.ode_step(x_t, model.jump(x_t, T, S).mean, T, S)
         torch.testing.assert_close(x_s, exact.flow(x_t, T, S), rtol=1e-9, atol=1e-9)
 

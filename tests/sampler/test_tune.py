@@ -10,7 +10,7 @@ from unmelt.denoiser import Mixture
 from unmelt.guidance import CFG
 from unmelt.process import Gaussian
 from unmelt.sampler import Adams, Tuned, adams_sampler, grid, knots, tune, walk
-from unmelt.sampler.default import default_sampler, untrained
+from unmelt.sampler.default import default_sampler, initial_guess, untrained
 from unmelt.sampler.tune import fit
 
 
@@ -42,6 +42,22 @@ def test_a_sampler_tuned_on_the_ring_is_better_on_new_noise(plain_schedule):
     assert tuned < default_error / 2
     assert result.tuned_error < result.default_error / 2
     assert result.default_error == pytest.approx(default_error, rel=0.5)
+
+
+def test_errors_are_measured_on_the_last_quarter_of_the_rows_which_is_not_learned_from():
+    on = schedule.Cosine()
+    model, x, label = tilted(on), noise(on, 40), Condition(label=torch.arange(40) % 2)
+    wanted = ends(model, *adams_sampler(24), x, label)
+    with unchecked():
+        result = tune(model, 3, x, label, rounds=3, teacher=24)
+        learned = fit(model, initial_guess(3), x[:30], wanted[:30], label[:30], rounds=3)
+    assert result.sampler == learned
+    for (sampler, times), error in (
+        (default_sampler(3), result.default_error),
+        ((learned, learned.grid), result.tuned_error),
+    ):
+        off = ends(model, sampler, times, x[30:], label[30:]) - wanted[30:]
+        assert rms(off) == pytest.approx(error, rel=1e-6)
 
 
 def test_it_learns_under_guidance():
