@@ -130,9 +130,9 @@ def books(tmp_path):
     folder = tmp_path / "books"
     folder.mkdir()
     for k in range(10):
-        (folder / f"{k}.txt").write_text(f"the sea is wide and the sea is deep {k} " * 5)
+        (folder / f"{k}.txt").write_text(f"the sea is wide and the sea is deep {k} " * 5, encoding="utf-8")
     for each in split_documents(documents(folder, "text")[0], 0.2, 3)[1]:
-        (folder / each.name).write_text("qzqzqzqzqzqzqzqzqzqz" * 40)
+        (folder / each.name).write_text("qzqzqzqzqzqzqzqzqzqz" * 40, encoding="utf-8")
     return folder
 
 
