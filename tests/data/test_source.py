@@ -79,6 +79,15 @@ def test_split_by_position_is_stratified_disjoint_and_fixed():
         lambda: Arrays(torch.zeros(3, 2), labels=[0, 1, 2], classes=["a", "b"]),
         lambda: Arrays(torch.zeros(3, 2), labels=[0, -1, 0]),
         lambda: Arrays(torch.zeros(3, 2), classes=["a"]),
+        lambda: Arrays(torch.zeros(3, 2), labels=torch.tensor([0.2, 1.7, 1.0])),
+        lambda: Arrays(torch.zeros(3, 2), labels=[0.0, float("nan"), 1.0]),
+        lambda: Arrays(torch.zeros(3, 2), labels=np.array([0, 1, float("inf")])),
+        lambda: Arrays(torch.zeros(3, 2), labels=np.array(["a", "b", "a"])),
+        lambda: Arrays(torch.zeros(3, 2), labels=np.array([0, None, 1], dtype=object)),
+        lambda: Arrays(torch.zeros(3, 2), labels=np.array([0, 1, 2**63], dtype=np.uint64)),
+        lambda: Arrays(torch.zeros(3, 2), labels=torch.zeros(3, 1)),
+        lambda: Arrays(torch.zeros(3, 2), labels=[0, 1, 1], classes=["a", "a"]),
+        lambda: Arrays(np.array(["a", "b"])),
         lambda: _numbered(10).batch(0, 0),
         lambda: _numbered(10).batch(-1, 4),
         lambda: _numbered(10).split(1.0),
@@ -88,6 +97,24 @@ def test_split_by_position_is_stratified_disjoint_and_fixed():
 def test_mistakes_are_usage_errors(wrong):
     with pytest.raises(UsageError):
         wrong()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 2, 1],
+        [0.0, 2.0, 1.0],
+        np.array([0, 2, 1], np.uint8),
+        np.array([0, 2, 1], np.uint64),
+        np.array([0, 2, 1], np.float16),
+        torch.tensor([0, 2, 1], dtype=torch.bfloat16),
+    ],
+)
+def test_labels_that_are_whole_numbers_may_have_any_type(labels):
+    source = Arrays(torch.zeros(3, 2), labels)
+    assert source.labels.dtype == torch.int64
+    assert source.labels.tolist() == [0, 2, 1]
+    assert Arrays(torch.zeros(2, 2), torch.tensor([True, False])).labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("make", [_numbered.__get__(30), TwoModes, Ring, Checkerboard, Spirals, Moons])

@@ -101,7 +101,7 @@ def _members(path: Path) -> Members:
 
 def _shown(name: str) -> bool:
     """Whether this is an ordinary file: no folder, no hidden file, no macOS resource fork (__MACOSX)."""
-    parts = PurePosixPath(name).parts
+    parts = [part for part in PurePosixPath(place(name)).parts if part != ".."]
     return not name.endswith("/") and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
@@ -187,7 +187,8 @@ def _last_block(path: Path) -> bytes:
 
 
 def _items(members: Members, label: str, caption: str, where: str) -> Listing:
-    names = sorted(name for name in members if PurePosixPath(name).suffix.lower() in SUFFIXES)
+    every = sorted(name for name in members if PurePosixPath(name).suffix.lower() in SUFFIXES)
+    names = [name for name in every if ".." not in PurePosixPath(name).parts]
     top = _common_folder(names)
     inside = {name: PurePosixPath(name).relative_to(top) for name in names}
     classes = label != "" and any(len(path.parts) > 1 for path in inside.values())
@@ -195,7 +196,8 @@ def _items(members: Members, label: str, caption: str, where: str) -> Listing:
     described = any(f"{PurePosixPath(name).with_suffix('')}.json" in members for name in names)
     check_columns(label, caption, bool(tables) or described, where)
     metadata = read_metadata(tables, label, caption)
-    items, broken, unclassified = [], [], 0
+    broken = [(name, "a name that leads out of the archive") for name in every if name not in inside]
+    items, unclassified = [], 0
     for name in names:
         path = inside[name]
         try:

@@ -52,31 +52,41 @@ def _square(image: Image.Image, size: int, channels: int, depth: int = 8) -> np.
     if side == 0:
         raise ValueError("an image without pixels")
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    middle = _plain(image.crop((left, top, left + side, top + side)), depth)
+    middle = image if image.width == image.height else image.crop((left, top, left + side, top + side))
+    middle = _plain(middle, depth)
     middle = middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if middle.mode == "RGBA":
-        middle = Image.alpha_composite(Image.new("RGBA", middle.size, "white"), middle)
+    if middle.mode in ("LA", "RGBA"):
+        middle = Image.alpha_composite(Image.new("RGBA", middle.size, "white"), middle.convert("RGBA"))
     middle = middle.convert("L" if channels == 1 else "RGB")
     return np.array(middle).reshape(size, size, channels).transpose(2, 0, 1)
 
 
 def _plain(image: Image.Image, depth: int) -> Image.Image:
-    """The same image in one of the modes that resize well: L, RGB, or RGBA where something is transparent."""
+    """The same image in one of the modes that resize well: L, RGB, or LA, RGBA where something is transparent."""
     clear = image.info.get("transparency")
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):  # sixteen bits; `convert` would cut, not scale
-        values = np.asarray(image).clip(0, 65535).astype(np.uint32)
-        grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-        if clear is None:
-            return grey
-        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-        return grey.convert("RGBA")
+        return _from_sixteen_bits(np.asarray(image), clear)
     if image.mode == "F":
         raise ValueError("floating-point pixels, of which black and white are not known")
     if clear is not None and image.mode in ("L", "RGB"):
         image.info["transparency"] = _in_eight_bits(clear, depth)
-    if clear is not None or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if image.mode == "RGBA":
+        return image
+    if clear is not None or image.mode in ("LA", "PA", "La", "RGBa"):
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _from_sixteen_bits(values: np.ndarray, clear: int | None) -> Image.Image:
+    """Grey of eight bits; a few rows at a time, as the wider numbers of a large image would fill the memory."""
+    grey, rows = np.empty(values.shape, np.uint8), max(1, LARGE // 16 // values.shape[1])
+    for top in range(0, len(values), rows):
+        grey[top : top + rows] = (values[top : top + rows].clip(0, 65535).astype(np.uint32) + 128) // 257
+    image = Image.fromarray(grey)
+    if clear is None:
+        return image
+    image.putalpha(Image.fromarray((values != clear).view(np.uint8) * np.uint8(255)))
+    return image
 
 
 def _in_eight_bits(colour: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:

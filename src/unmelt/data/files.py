@@ -81,10 +81,9 @@ def read(path: Path, inside: Path | None = None, most: int = LARGEST) -> bytes:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("not a regular file")
-        content = file.read(most + 1) if about.st_size <= most else b""
-    if max(len(content), about.st_size) > most:
-        raise ValueError(too_large(about.st_size, most))
-    return content
+        if about.st_size > most:
+            raise ValueError(too_large(about.st_size, most))
+        return file.read(about.st_size)
 
 
 def too_large(size: int, most: int = LARGEST) -> str:

@@ -82,7 +82,7 @@ class Arrays:
     def __init__(
         self,
         values: Shaped[Tensor, "n *shape"] | np.ndarray,
-        labels: Shaped[Tensor, " n"] | np.ndarray | Sequence[int] | None = None,
+        labels: Shaped[Tensor, "*any"] | np.ndarray | Sequence[int] | Sequence[float] | None = None,
         classes: Sequence[str] = (),
         seed: int = 0,
         captions: Sequence[str | None] | None = None,
