@@ -307,7 +307,7 @@ def test_a_large_data_set_is_memory_mapped_from_the_cache(tmp_path, monkeypatch)
     assert cached.stat().st_mtime_ns == made  # read, not made anew
     assert report.broken[0][1] == "empty file"
     for source in (mapped, again):
-        for here, there in zip(source.split(0.3), in_memory.split(0.3), strict=True):
+        for here, there in zip(source.split(0.3, by="position"), in_memory.split(0.3, by="position"), strict=True):
             assert torch.equal(here.batch(0, 5)[0], there.batch(0, 5)[0])
     (folder / "red" / "bad.png").write_bytes(png(COLOURS["red"]))
     assert len(images(folder, size=4)[0]) == 2 * COUNT + 1  # the folder changed, and with it the cache
