@@ -37,6 +37,14 @@ def sealed(folder, change):
     (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
 
 
+def nested(deep):
+    """Lists within lists."""
+    value = 0
+    for _ in range(deep):
+        value = [value]
+    return value
+
+
 def refused(folder, capsys, *said):
     """The same sentence from `load` and from every command."""
     with pytest.raises(um.UsageError) as mistake:
@@ -188,6 +196,31 @@ def test_a_header_larger_than_the_file_is_refused(folder, capsys):
         (lambda about: about.update(model=None), "does not describe a model"),
         (lambda about: about["model"].update(denoiser=about["model"]["codec"]), "does not describe a model"),
         (lambda about: about["model"].update(denoiser=5), "does not describe a model"),
+        (lambda about: about["model"].update(denoiser=nested(900)), "does not describe a model"),
+        (lambda about: about["model"].update(codec=2.5), "does not describe a model"),
+        (lambda about: about["model"].update(grid=about["model"]["codec"]), "does not describe a model"),
+        (lambda about: about["model"].update(sampler=about["model"]["grid"]), "does not describe a model"),
+        (lambda about: about["model"].update(objective="x"), "does not describe a model"),
+        (lambda about: about["model"].update(modality=[]), "does not describe a model"),
+        (lambda about: about["model"].update(training={"steps": "x"}), "does not describe a model"),
+        (lambda about: about["model"].update(codec={"part": "os.system", "command": "x"}), "'os.system'"),
+        (lambda about: about.update(classes=2.5), "classes is 2.5"),
+        (lambda about: about.update(classes=[1]), "classes is [1]"),
+        (lambda about: about.update(steps_done=float("nan")), "steps_done is nan"),
+        (lambda about: about.update(steps_done=True), "steps_done is True"),
+        (lambda about: about.update(parameters=-1), "parameters is -1"),
+        (lambda about: about.update(notes=None), "notes is None"),
+        (lambda about: about.update(facade=[]), "facade is []"),
+        (lambda about: about.update(origin={"recipe": []}), "origin is"),
+        (lambda about: about.update(origin={"settings": 3}), "origin is"),
+        (lambda about: about.update(tuned=[5]), "does not describe a model"),
+        (lambda about: about.update(tuned="x"), "tuned is 'x'"),
+        (lambda about: about.update(adapters={"a": 5}), "adapters is"),
+        (lambda about: about.update(adapters={"a": about["model"]["grid"]}), "does not describe a model"),
+        (lambda about: about.update(active_adapter="a"), "active adapter"),
+        (lambda about: about.update(modules={"denoiser": 5}), "modules is"),
+        (lambda about: about.update(data={"training": 5}), "data is"),
+        (lambda about: about.update(run=7), "run is 7"),
     ],
 )
 def test_a_wrong_description_with_a_valid_digest_is_refused(folder, capsys, monkeypatch, change, said):
@@ -196,6 +229,17 @@ def test_a_wrong_description_with_a_valid_digest_is_refused(folder, capsys, monk
     monkeypatch.setattr(config, "jaxtyping_disable", True)
     sealed(folder, change)
     refused(folder, capsys, said)
+
+
+def test_missing_values_of_a_description_are_refused(folder):
+    about = json.loads((folder / "config.json").read_text())
+    for name in ("facade", "origin", "notes", "classes", "steps_done", "parameters", "model"):
+        sealed(folder, lambda changed, name=name: (changed.update(about), changed.pop(name)))
+        if name == "facade":  # as in format 1
+            assert um.load(folder, device="cpu").steps_done == 2
+        else:
+            with pytest.raises(um.UsageError, match=f"it has no {name}"):
+                um.load(folder, device="cpu")
 
 
 def test_show_refuses_damaged_metrics(folder, capsys):

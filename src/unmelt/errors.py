@@ -1,7 +1,9 @@
 """The error for a mistake in what the user gave."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UsageError(ValueError):
@@ -33,3 +35,42 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     matches = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     return matches[0] if matches else known[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be allocated, on the CPU or on a GPU.
+
+    Args:
+        error: Any error.
+
+    Returns:
+        True for a MemoryError, and for the errors that torch raises in its place.
+    """
+    words = ("can't allocate memory", "out of memory", "not enough memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    )
+
+
+@contextmanager
+def enough_memory(needed: str, instead: str = "") -> Iterator[None]:
+    """Inside, an error that says that memory could not be allocated becomes a `UsageError`.
+
+    Args:
+        needed: What would need less, such as "a smaller width or batch".
+        instead: A corrected call; "" for none.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UsageError: If there is not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        asked = re.search(r"allocate (\d+) bytes", str(error))
+        size = f": {int(asked[1]) / 1e9:,.1f} GB were asked for at once" if asked else ""
+        raise UsageError(f"this takes more memory than there is{size}", needed, instead) from None

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from unmelt import run_schema
 from unmelt.aliases import current, current_model, current_origin
 from unmelt.config import fill_defaults
 from unmelt.data.identity import NAMES, differences
@@ -197,12 +198,14 @@ def read_about(folder: Path) -> dict[str, Any]:
             f"format {' or '.join(map(str, READABLE))}",
             "the version of unmelt that wrote it, or training again",
         )
+    run_schema.check_depth(path, about)
     if about.get("digest") != _digest(about):
         raise UsageError(
             f"{path} was changed after it was written", "the file as it was saved", "a copy of it, or training again"
         )
     if "facade" not in about:  # format 1
         about["facade"] = "TextModel" if "tokenizer" in about.get("model", {}) else "Model"
+    run_schema.check_kinds(path, about)
     renamed = {"model": current_model, "tuned": current, "origin": current_origin}
     return about | {name: rename(about[name]) for name, rename in renamed.items() if name in about}
 

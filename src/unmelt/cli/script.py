@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from unmelt.cli import output
-from unmelt.errors import UsageError
+from unmelt.errors import UsageError, is_out_of_memory
 from unmelt.terminal import notify
 
 MISTAKE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
@@ -48,6 +48,10 @@ def run_command(work: Callable[[], Any], name: str = "unmelt", json: bool = Fals
         return READER_GONE
     except OSError as error:
         return _refused(name, json, str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _refused(name, json, "this takes more memory than there is", "fewer rows, or smaller ones")
     except KeyboardInterrupt as interrupt:
         ended = "terminated" if isinstance(interrupt, TerminatedError) else "interrupted"
         notify(

@@ -12,7 +12,7 @@ import torch
 
 from unmelt import config, picture, run_folder
 from unmelt.data.identity import identity
-from unmelt.errors import UsageError
+from unmelt.errors import UsageError, enough_memory
 from unmelt.terminal import notify
 from unmelt.train import (
     Execution,
@@ -61,7 +61,8 @@ def fit(
     if train_step is None:
         assert model.objective is not None
         train_step = ObjectiveStep(model.denoiser, model.objective)
-    with distributed.process_group(device) as own:
+    smaller = f"batch={max(1, model.training.batch // 2)}"
+    with enough_memory("a smaller network or batch", smaller), distributed.process_group(device) as own:
         codec = model.training_codec()
         trainer = Trainer(train_step, model.source, codec, model.training, own, execution, model.held_out)
         quiet = quiet or distributed.rank() > 0

@@ -19,6 +19,7 @@ from unmelt.device import device_named
 from unmelt.encoder import TextEncoder
 from unmelt.errors import UsageError
 from unmelt.modality import Modality
+from unmelt.model.part_kinds import check_kinds
 from unmelt.objective import Objective
 from unmelt.sampler import Grid, Sampler, Tuned
 from unmelt.terminal import notify
@@ -63,6 +64,9 @@ class StoredModel(ABC):
 
     PARTS: ClassVar = ("modality", "denoiser", "codec", "encoder", "sampler", "grid", "objective", "training")
     """Attributes that a run folder describes."""
+
+    CODEC: ClassVar[type] = Codec
+    """The interface of its codec."""
 
     def __init__(
         self,
@@ -240,21 +244,28 @@ class StoredModel(ABC):
         try:
             parts = {name: config.build(about["model"][name]) for name in REQUIRED}
             parts |= {name: config.build(about["model"].get(name)) for name in set(cls.PARTS) - set(REQUIRED)}
+            check_kinds(parts, cls.CODEC)
             known = {name: about[name] for name in ("classes", "origin", "notes")}
             known |= {"tuned": config.build(about.get("tuned", [])), "folder": folder}
-            done = int(about["steps_done"])
             model = cls(**parts, **known)
-        except (KeyError, TypeError, AttributeError) as error:
+            adapters = {name: config.build(described) for name, described in about.get("adapters", {}).items()}
+            if odd := [each for each in (*adapters.values(), *model.tuned) if not isinstance(each, LoRA | Tuned)]:
+                raise TypeError(f"{odd[0]!r} among adapters and tuned samplers")
+        except UsageError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise UsageError(
                 f"{folder} does not describe a model of this kind ({error!r})",
                 "a folder that training wrote",
                 f"um.load({str(folder)!r}), a copy of it, or training again",
             ) from None
-        model.steps_done, model.run = done, str(about.get("run", ""))
+        model.steps_done, model.run = about["steps_done"], about.get("run", "")
         model.data = about.get("data")
-        for name, description in about.get("adapters", {}).items():
-            model.add_adapter(name, config.build(description))
+        for name, adapter in adapters.items():
+            model.add_adapter(name, adapter)
         model.active_adapter = about.get("active_adapter")
+        if model.active_adapter not in (None, *adapters):
+            raise UsageError(f"{folder} with an active adapter that it does not hold", "one of its own", "a copy of it")
         for name, module in model.modules().items():
             _load_weights(Path(folder), name, module, weights.get(name, {}))
         return model.to(device)

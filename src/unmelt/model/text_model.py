@@ -82,7 +82,7 @@ class TextModel(BaseModel):
     Constructor arguments are those of `StoredModel`; `codec` is the tokenizer, of as many tokens as the process has.
     """
 
-    CHUNK, SETTINGS = 64, frozenset(TextSettings.__annotations__)
+    CHUNK, SETTINGS, CODEC = 64, frozenset(TextSettings.__annotations__), Tokenizer
 
     questions: Callable[[], Mapping[str, Questions]] | None = None
     """What it is asked when it is judged, by name; a recipe may set it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from unmelt.errors import UsageError, nearest
+from unmelt.errors import UsageError, enough_memory, nearest
 from unmelt.model import Model, TextModel
 
 P = ParamSpec("P")
@@ -51,7 +51,8 @@ def recorded(make: Callable[P, M]) -> Callable[P, M]:
         for setting in signature.parameters:
             if setting not in bound.arguments:
                 raise UsageError(f"{name} was not given its {setting}", f"{name} needs it", f"{name}({setting}=...)")
-        model = make(*bound.args, **bound.kwargs)
+        with enough_memory(f"a smaller network or batch; {name} has defaults for both", f"{name}(...)"):
+            model = make(*bound.args, **bound.kwargs)
         model.origin = {"recipe": name, "settings": {key: _plain(value) for key, value in bound.arguments.items()}}
         return model
 
