@@ -22,7 +22,7 @@ def test_torch_and_numpy_out_of_memory_are_recognised():
 
 
 def test_only_out_of_memory_becomes_a_usage_error():
-    with pytest.raises(um.UsageError, match="more memory than there is: 4,611,686,018.4 GB"), enough_memory("less"):
+    with pytest.raises(um.UsageError, match=r"more memory than there is: 4,611,686,018\.4 GB"), enough_memory("less"):
         too_much()
     with pytest.raises(RuntimeError, match="something else"), enough_memory("less"):
         raise RuntimeError("something else")
