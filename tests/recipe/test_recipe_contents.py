@@ -108,7 +108,9 @@ def pets(tmp_path):
 def test_images(pets):
     settings = {"size": 8, "width": 8, "blocks": 1, "drop": 0.2, "dropout": 0.25, "precision": "float32"}
     made = um.recipe.images(folder=pets, held_out=0.3, **settings, **RUN, **SAVING)
-    assert (len(made.source), len(made.held_out)) == (14, 6)
+    rest, held_out = um.data.images(pets, 8, 3, 3)[0].split(0.3)
+    assert torch.equal(made.source.all()[0], rest.all()[0])
+    assert torch.equal(made.held_out.all()[0], held_out.all()[0])
     assert not any((x == made.source.all()[0]).flatten(1).all(1).any() for x in made.held_out.all()[0])
     assert made.classes == ("cat", "dog")
     assert made.objective == edm(-1.2, 1.2, 0.5, 0.2)
@@ -124,15 +126,27 @@ def test_images(pets):
     assert plain.training.optimizer == AdamW()
 
 
+def marked(k):
+    """The text of document k, in which one pair of letters that no other has comes a hundred times."""
+    return f"q{'abcdefghij'[k]}" * 100 + f" and the sea {k}"
+
+
+def check_pairs(tokenizer, rest, held_out):
+    """The pairs of the training documents are tokens, and those of the held-out ones are not."""
+    pieces = {tokenizer.decode([token]) for token in range(tokenizer.vocabulary)}
+    assert rest
+    assert held_out
+    for part, learned in ((rest, True), (held_out, False)):
+        for each in part:
+            assert any(each.text[:2] in piece for piece in pieces) == learned
+
+
 @pytest.fixture
 def books(tmp_path):
-    """Ten documents, of which the held-out ones alone are full of one pair of letters."""
     folder = tmp_path / "books"
     folder.mkdir()
     for k in range(10):
-        (folder / f"{k}.txt").write_text(f"the sea is wide and the sea is deep {k} " * 5, encoding="utf-8")
-    for each in split_documents(documents(folder, "text")[0], 0.2, 3)[1]:
-        (folder / each.name).write_text("qzqzqzqzqzqzqzqzqzqz" * 40, encoding="utf-8")
+        (folder / f"{k}.txt").write_text(marked(k), encoding="utf-8")
     return folder
 
 
@@ -143,10 +157,8 @@ def text(books, **settings):
 
 def test_byte_pairs_are_learned_from_the_training_documents_alone(books):
     made = text(books)
-    pieces = {made.tokenizer.decode([token]) for token in range(made.tokenizer.vocabulary)}
-    assert not any("qz" in piece or "zq" in piece for piece in pieces)
-    assert any("sea" in piece or "the" in piece for piece in pieces)
     rest, held_out = split_documents(documents(books, "text")[0], 0.2, 3)
+    check_pairs(made.tokenizer, rest, held_out)
     assert made.tokenizer.sizes.tolist() == BPE.learned((each.text for each in rest), 280).sizes.tolist()
     for source, part in ((made.source, rest), (made.held_out, held_out)):
         wanted = pack_tokens((each.text for each in part), made.tokenizer, 16, 3)
@@ -235,14 +247,15 @@ def test_byte_pairs_of_the_code_are_learned_from_its_training_modules_alone(monk
     from unmelt.data import Document
     from unmelt.recipe import python_code as module
 
-    found = [Document(f"{k}.py", "def area(r): return r * r\n" * 6) for k in range(10)]
-    _, held_out = split_documents(found, 0.1)
-    marked = [Document(each.name, "qzqzqzqz" * 90) if each.name == held_out[0].name else each for each in found]
-    monkeypatch.setattr(module, "python_source", lambda: marked)
+    found = [Document(f"{k}.py", marked(k)) for k in range(10)]
+    monkeypatch.setattr(module, "python_source", lambda: found)
     corpus = module.python_code.__wrapped__(290, 16, 5)
-    assert "1 held out" in corpus.notes
-    pieces = {corpus.tokenizer.decode([token]) for token in range(corpus.tokenizer.vocabulary)}
-    assert not any("qz" in piece or "zq" in piece for piece in pieces)
-    assert corpus.source.seed == corpus.held_out.seed == 5
-    assert "q" in corpus.tokenizer.decode(corpus.held_out.all()[0][0].tolist())
-    assert "q" not in corpus.tokenizer.decode(corpus.source.all()[0].flatten().tolist())
+    rest, held_out = split_documents(found, 0.1, by="position")
+    wanted = BPE.learned((each.text for each in rest), 290)
+    assert [corpus.tokenizer.decode([k]) for k in range(corpus.tokenizer.vocabulary)] == [
+        wanted.decode([k]) for k in range(corpus.tokenizer.vocabulary)
+    ]
+    for source, part in ((corpus.source, rest), (corpus.held_out, held_out)):
+        wanted = pack_tokens((each.text for each in part), corpus.tokenizer, 16, 5)
+        assert torch.equal(source.all()[0], wanted.all()[0])
+        assert source.seed == 5
