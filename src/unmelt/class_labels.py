@@ -1,6 +1,11 @@
-"""Class labels as users give them: by number or by name, one for all rows or one for each row."""
+"""Class labels as users give them: by number or by name, one for all rows or one for each row.
+
+Classes may be called by whole numbers that are not their positions: 1 to 12, or 0, 2 and 5. Then `label=2` is the class
+that is called 2, never the third one. A tensor or array holds positions, as `Condition.label` does.
+"""
 
 import operator
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -19,7 +24,8 @@ def labels_of(rows: int, label: Label | None, classes: Sequence[str]) -> Int64[T
 
     Args:
         rows: The number of rows.
-        label: A class by number or name, for all rows; a sequence or tensor with one for each row; None for no label.
+        label: A class by number or name, for all rows; a sequence with one for each row, or a tensor or array of
+            positions; None for no label.
         classes: The names of the classes, in the order of their numbers; empty for a model without classes.
 
     Returns:
@@ -32,16 +38,19 @@ def labels_of(rows: int, label: Label | None, classes: Sequence[str]) -> Int64[T
         return None
     if not classes:
         raise UsageError(f"label={label!r} for a model without classes", "no label", "model.sample(16)")
+    positions = getattr(label, "ndim", 0) > 0
     labels = label.tolist() if hasattr(label, "tolist") else label  # a torch tensor or a numpy array
+    in_order = all(name == str(number) for number, name in enumerate(classes))
+    numbered = not positions and not in_order and all(re.fullmatch("-?[0-9]+", name) for name in classes)
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        return torch.tensor(_number(labels, classes)).expand(rows)
+        return torch.tensor(_number(labels, classes, numbered)).expand(rows)
     if len(labels) != rows:
         raise UsageError(f"{len(labels)} labels for {rows} rows", "one label, or one for each row", "label=3")
-    return torch.tensor([_number(one, classes) for one in labels])
+    return torch.tensor([_number(one, classes, numbered) for one in labels])
 
 
-def _number(label: int | str, classes: Sequence[str]) -> int:
-    """The number of a class, given by number or by name."""
+def _number(label: int | str, classes: Sequence[str], numbered: bool) -> int:
+    """The position of a class, given by number or by name; the number is the name where classes are numbered."""
     if isinstance(label, str):
         if label in classes:
             return list(classes).index(label)
@@ -51,6 +60,8 @@ def _number(label: int | str, classes: Sequence[str]) -> int:
         number = operator.index(label)
     except TypeError:
         raise UsageError(f"label={label!r}", "the number or the name of a class", "label=3") from None
+    if numbered:
+        return _number(str(number), classes, False)
     if not 0 <= number < len(classes):
         last = len(classes) - 1
         raise UsageError(f"there is no class {number}", f"a class from 0 to {last}", f"label={last}")

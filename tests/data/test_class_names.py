@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import torch
 from test_containers import _library, as_folder, as_tar, as_zip, png
 
 from unmelt.class_labels import labels_of
@@ -72,6 +73,20 @@ def test_class_k_is_the_class_that_the_data_call_k(tmp_path, kind):
     for number in NUMBERS:
         (item,) = (source.labels == labels_of(1, number, source.classes)).nonzero()[:, 0].tolist()
         assert int(source.values[item][0, 0, 0]) == number
+
+
+def test_a_number_is_the_class_that_is_called_so_and_a_tensor_holds_positions():
+    classes = ("1", "2", "5")
+    assert labels_of(2, 5, classes).tolist() == [2, 2]
+    assert labels_of(2, [1, 2], classes).tolist() == [0, 1]
+    assert labels_of(2, ["1", "2"], classes).tolist() == [0, 1]
+    assert labels_of(2, torch.tensor([1, 2]), classes).tolist() == [1, 2]
+    for absent in (0, 3, -1):
+        with pytest.raises(UsageError, match=rf"there is no class '{absent}'; one of 1, 2, 5"):
+            labels_of(1, absent, classes)
+    assert labels_of(1, 1, ("cat", "dog")).tolist() == [1]
+    with pytest.raises(UsageError, match="a class from 0 to 1"):
+        labels_of(1, 2, ("cat", "dog"))
 
 
 def test_numbers_are_ordered_by_value_and_names_as_text():
