@@ -38,6 +38,9 @@ from unmelt.rng import Random
 LEAST = 1e-6
 """The least share alpha: below it the integrand, which goes to 0 with alpha, is lost in rounding."""
 
+SMALL = 0.01
+"""Below it, e - log(1 + e) is a series of five terms, right to 3e-11, in place of a difference."""
+
 
 def rate(
     process: Tokens,
@@ -59,7 +62,8 @@ def rate(
         [rows, *shape], nats per unit of time.
     """
     pi = process.limit.to(x_t.device)
-    alpha = expand_like(process.schedule.alpha(t).clamp_min(LEAST), x_t, 1)
+    t = _where_tokens_are_left(process, t)
+    alpha = expand_like(process.schedule.alpha(t), x_t, 1)
     beta = expand_like(-process.schedule.alpha_rate(t), x_t, 1) / alpha
     certain = torch.nn.functional.one_hot(x0, process.vocabulary).double().log()
     true, believed = (
@@ -71,6 +75,26 @@ def rate(
     return (beta * pi[x_t][..., None] * torch.where(elsewhere, cost, 0.0)).sum(-1)
 
 
+class _Divergence(torch.autograd.Function):
+    """a - b + b log(b / a) of a believed rate a and a true one b, with the gradient (a - b) / a.
+
+    The difference a - b is given as well, since in float32 it is lost where the two are close.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, believed: Tensor, excess: Tensor, true: Tensor) -> Tensor:
+        ctx.save_for_backward(believed, excess)
+        ratio = excess / true
+        log = torch.where(ratio.abs() < 0.5, torch.log1p(ratio), torch.log(believed / true))
+        series = ratio * ratio * (1 / 2 - ratio * (1 / 3 - ratio * (1 / 4 - ratio * (1 / 5 - ratio / 6))))
+        return torch.where(ratio.abs() < SMALL, true * series, excess - true * log)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        believed, excess = ctx.saved_tensors
+        return grads[0] * (excess / believed), None, None
+
+
 def uniform_rate(
     process: Uniform,
     x_t: Int64[Tensor, "rows *shape"],
@@ -78,9 +102,13 @@ def uniform_rate(
     posterior: Categorical,
     t: Float[Tensor, " rows"],
 ) -> Float[Tensor, "rows *shape"]:
-    """The integrand for uniform noise, in two passes over the vocabulary, with b = (1 - alpha) / vocabulary.
+    """The integrand for uniform noise, with b = (1 - alpha) / vocabulary.
 
         rhat(y) = 1 - p(x) alpha / (alpha + b) + p(y) alpha / b,      r(y) is the same for a p that is certain of x0
+
+    At a large vocabulary and a small t, rhat and r are close to 0 or to each other and made of terms of size 1. Each
+    difference is therefore written as a sum of terms of one sign: 1 - p(x) is the sum of the other probabilities, and
+    what depends on t alone is computed in float64.
 
     Args:
         process: The process that made x_t.
@@ -92,22 +120,34 @@ def uniform_rate(
     Returns:
         [rows, *shape], nats per unit of time.
     """
-    p = posterior.logits.softmax(-1)
-    at = expand_like(process.schedule.alpha(t).clamp_min(LEAST), x_t).to(p)
-    few, rest = (1 - at) / process.vocabulary, process.vocabulary - 1
-    here, there = (p.gather(-1, x[..., None])[..., 0] for x in (x_t, x0))
-    up, kept = at / few, at / (at + few)
-    level = 1 - here * kept
-    log_believed = torch.log(level[..., None] + p * up[..., None])
-    logs = log_believed.sum(-1) - torch.log(level + here * up)  # over all y but x
-    right = x0 == x_t
-    base = torch.where(right, 1 - kept, 1.0)  # r, but at x0 where that is elsewhere
-    true = base * rest + torch.where(right, 0.0, up)
-    peak = torch.where(right, 0.0, torch.xlogy(1 + up, 1 + up) - up * torch.log(level + there * up))
-    entropy = torch.where(right, rest * torch.xlogy(1 - kept, 1 - kept), 0.0)
-    believed = (1 - here) * up + rest * level
-    beta = expand_like(-process.schedule.alpha_rate(t), x_t).to(p) / at
-    return beta / process.vocabulary * (believed - true + entropy + peak - base * logs)
+    logits, right = posterior.logits, x0 == x_t
+    there, here = x0[..., None], x_t[..., None]
+    t = _where_tokens_are_left(process, t.double())
+    alpha = process.schedule.alpha(t)
+    b, beta = (1 - alpha) / process.vocabulary, -process.schedule.alpha_rate(t) / alpha
+    weight, up, kept, left = (
+        expand_like(each, x_t) for each in (beta / process.vocabulary, alpha / b, alpha / (alpha + b), b / (alpha + b))
+    )
+    others = logits.scatter(-1, here, -torch.inf).clamp_min(torch.finfo(logits.dtype).min)
+    share = others.softmax(-1)  # p(y) / (1 - p(x))
+    odds = (logits.gather(-1, here)[..., 0] - others.logsumexp(-1)).double()
+    p, away = odds.sigmoid(), (-odds).sigmoid()  # p(x) and 1 - p(x)
+    level, true = away + p * left, torch.where(right, left, 1.0)  # r(y) is `true` at every y but x0
+    lift = torch.where(right, away, -p) * kept  # level - true
+    gain = share * (away * up)[..., None].to(share)
+    believed = level[..., None].to(share) + gain
+    excess = (lift[..., None].to(share) + gain).detach().scatter(-1, torch.stack([x_t, x0], -1), 0.0)
+    elsewhere = _Divergence.apply(believed, excess, true[..., None].to(share)).sum(-1)  # neither x nor x0
+    unlike = away * share.scatter(-1, there, 0.0).sum(-1)  # p of all but x and x0
+    missing = -p * kept - (unlike + p) * up  # rhat(x0) - r(x0), where x0 is not x
+    at_x0 = _Divergence.apply(level + away * share.gather(-1, there)[..., 0] * up, missing.detach(), 1 + up)
+    return (weight * (elsewhere + torch.where(right, 0.0, at_x0))).to(logits)
+
+
+def _where_tokens_are_left(process: Tokens, t: Tensor) -> Tensor:
+    """The times, but none so late that fewer tokens are left than `LEAST`."""
+    last = process.schedule.time(torch.full((), LEAST, dtype=torch.float64, device=t.device))
+    return torch.minimum(t, last.to(t))
 
 
 def mask_rate(

@@ -253,15 +253,11 @@ class Tokens(ABC):
         """
         pi = self.limit.to(x_t.device)
         alpha_t, alpha_s = (expand_like(self.schedule.alpha(each).double(), x_t) for each in (t, s))
-        here, token = pi[x_t], x_t < self.vocabulary
+        here = pi[x_t]
         melted, ratio = 1 - alpha_t, torch.where(alpha_s > 0, alpha_t / alpha_s, 1.0)
-        own = posterior.log_probabilities.gather(-1, x_t.clamp_max(self.vocabulary - 1)[..., None])[..., 0]
-        if own.isnan().any():
-            row, *place = own.isnan().nonzero()[0].tolist()
-            raise no_distribution(posterior.logits[row, *place], place, t[row].flatten()[0].item())
-        own = torch.where(token, own.double().exp(), 0.0)
+        own, others = self._own_and_others(posterior.logits, x_t, t)
         kept = own / (alpha_t + melted * here)  # w(x_t); all other w together, times pi(x_t), are what is lost
-        lost = (1 - own) / melted.clamp_min(1e-300)
+        lost = others / melted.clamp_min(1e-300)
         every = here * kept + lost
         stays = (ratio + (1 - ratio) * here) * (alpha_s * kept + (1 - alpha_s) * every)
         changes = (1 - ratio) * (alpha_s * lost + (1 - alpha_s) * (1 - here) * every)
@@ -273,3 +269,18 @@ class Tokens(ABC):
         from_belief, from_pi = (x.expand_as(where)[where][:, None] for x in (alpha_s / melted, (1 - alpha_s) * every))
         law = (from_belief * believed + from_pi * pi).scatter(-1, x_t[where][:, None], 0.0)
         return x_t.masked_scatter(where, draw(law, u[..., 1][where]))
+
+    def _own_and_others(self, logits: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The belief in each place's own token and in all others, float64; each is right to a relative 1e-6.
+
+        Their sum is 1, but one is not computed from the other: a belief of 1e-8 in all others is how often a token
+        that is almost sure changes, and in float32 it would be lost.
+        """
+        index = x_t.clamp_max(self.vocabulary - 1)[..., None]
+        own, others = logits.gather(-1, index)[..., 0], logits.scatter(-1, index, -torch.inf).logsumexp(-1)
+        wrong = ~torch.maximum(own, others).isfinite()
+        if wrong.any():
+            row, *place = wrong.nonzero()[0].tolist()
+            raise no_distribution(logits[row, *place], place, t[row].flatten()[0].item())
+        lead, token = own.double() - others.double(), x_t < self.vocabulary
+        return torch.where(token, lead.sigmoid(), 0.0), torch.where(token, (-lead).sigmoid(), 1.0)
