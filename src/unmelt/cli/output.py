@@ -62,10 +62,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain_number(value), indent=2, allow_nan=False), flush=True)
 
 
-def print_text(text: str) -> None:
+def print_text(text: str, exactly: bool = False) -> None:
     """Print a text to standard output: as it is to a file or a pipe, without control characters to a terminal.
 
     Args:
         text: The text.
+        exactly: Whether a file or a pipe gets the text's bytes in UTF-8 and nothing more, without a line end added.
     """
-    print(printable(text, keep="\n\t") if sys.stdout.isatty() else text, flush=True)
+    buffer = getattr(sys.stdout, "buffer", None)
+    if sys.stdout.isatty():
+        print(printable(text, keep="\n\t"), flush=True)
+    elif exactly and buffer is not None:
+        sys.stdout.flush()
+        buffer.write(text.encode())
+        buffer.flush()
+    else:
+        print(text, end="" if exactly else "\n", flush=True)

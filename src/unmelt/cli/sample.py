@@ -1,5 +1,6 @@
 """`unmelt sample | infill`: sample a trained model, and fill the gaps in a text."""
 
+import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from unmelt import run_folder
 from unmelt.cli.output import print_text
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
+from unmelt.data.encoded_text import decoded
 from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.modality import Text as TextModality
@@ -22,6 +24,7 @@ from unmelt.model import Model, TextModel, check_rows, load
 from unmelt.rng import fold
 from unmelt.terminal import notify, printable
 from unmelt.train import distributed
+from unmelt.train.atomic_files import write
 
 IMAGES, TEXTS = 64, 1
 """Default numbers of samples."""
@@ -63,7 +66,7 @@ def sample(
         prompt: Text only. The text that samples begin with.
         suffix: Text only. The text that samples end with.
         length: Text only. Tokens in all, prompt and suffix included. Default: the model's context length.
-        temperature: Text only. Sampling temperature; 1 is the model's own distribution, near 0 is greedy.
+        temperature: Text only. Sampling temperature; 1 is the model's own distribution, 0 is greedy.
         top_p: Text only. Nucleus sampling: sample from the most probable tokens of this total probability.
         order: Text only. The order in which tokens are unmasked; own is the recipe's sampler.
         threshold: Text only. At each step, unmask all tokens that are at least this probable.
@@ -182,7 +185,7 @@ def infill(
         marker: The marker.
         tokens: Tokens to fill each gap with.
         rows: Number of samples.
-        temperature: Sampling temperature; 1 is the model's own distribution, near 0 is greedy.
+        temperature: Sampling temperature; 1 is the model's own distribution, 0 is greedy.
         top_p: Nucleus sampling: sample from the most probable tokens of this total probability.
         order: The order in which tokens are unmasked; own is the recipe's sampler.
         threshold: At each step, unmask all tokens that are at least this probable.
@@ -190,7 +193,7 @@ def infill(
         min_distance: Least distance, in tokens, between tokens that are unmasked in the same step.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         seed: Seed of the samples; the same seed gives the same text.
-        out: A .txt file to write. Default: the terminal.
+        out: A .txt file to write, with the text's own bytes outside of the gaps. Default: the terminal.
         device: Where to compute: auto, cpu or cuda.
 
     Raises:
@@ -198,7 +201,8 @@ def infill(
     """
     corrected = f"a file in which {marker or '<gap>'} stands for what is missing"
     try:
-        text = file.read_text(encoding="utf-8")
+        content = file.read_bytes()  # as it is: its line ends and its byte-order mark come back
+        text = decoded(content)
     except UnicodeDecodeError:
         raise UsageError(f"{file}, which is not text", "UTF-8 text with a marker in it", corrected) from None
     except OSError as problem:
@@ -220,4 +224,11 @@ def infill(
         seed=[fold(seed, row) for row in range(rows)],
         sampler=text_sampler(model, order, threshold, entropy_budget, min_distance),
     )
-    _write_texts(texts, out)
+    mark = "\ufeff" if content.startswith(codecs.BOM_UTF8) else ""
+    filled = f"\n{BETWEEN}\n".join(mark + made for made in texts)
+    if out is None:
+        print_text(filled, exactly=True)
+        return
+    run_folder.prepare(out.parent)
+    write(out, filled.encode())
+    notify(f"{rows} texts: {out}")

@@ -87,11 +87,12 @@ def as_option(instead: str) -> str:
         The same as an option, where it is one setting.
     """
     alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
-    setting = re.fullmatch(r"(\w+)=(\S+|'.*')", alone[1] if alone else instead)
-    if setting is None:
+    one = r"(\w+)=('[^']*'|[^\s,']\S*?)(?=, |$)"
+    found = alone[1] if alone else instead
+    if not re.fullmatch(rf"{one}(, {one})*", found):
         return instead
-    option = f"--{setting[1].replace('_', '-')}"
-    return option if setting[2] == "True" else f"{option} {setting[2]}"
+    settings = ((name.replace("_", "-"), value) for name, value in re.findall(one, found))
+    return " ".join(f"--{name}" if value == "True" else f"--{name} {value}" for name, value in settings)
 
 
 def _refused(name: str, json: bool, given: str, needed: str = "", instead: str = "") -> int:

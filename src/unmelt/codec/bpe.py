@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from unmelt.codec.tokenizer import SPECIAL
+from unmelt.codec.tokenizer import SPECIAL, utf8
 from unmelt.errors import UsageError
 
 
@@ -71,7 +71,7 @@ class BPE:
         return torch.tensor([len(name) for name in names] + [0] * len(SPECIAL))
 
     def encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text).ids)
+        return list(self._tokenizer.encode(utf8(text).decode()).ids)
 
     def decode(self, tokens: Iterable[int]) -> str:
         first_special = self.vocabulary - len(SPECIAL)

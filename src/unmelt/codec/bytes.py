@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from unmelt.codec.tokenizer import SPECIAL
+from unmelt.codec.tokenizer import SPECIAL, utf8
 
 
 @final
@@ -25,7 +25,7 @@ class Bytes:
         return (torch.arange(self.vocabulary) < 256).long()
 
     def encode(self, text: str) -> list[int]:
-        return list(text.encode())
+        return list(utf8(text))
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Decode bytes. Those that are not UTF-8, which samples may contain, become replacement characters."""

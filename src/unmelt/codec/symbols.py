@@ -41,7 +41,7 @@ class Symbols:
     def encode(self, text: str) -> list[int]:
         unknown = sorted(set(text) - set(self.letters))
         if unknown:
-            raise UsageError(f"text with {''.join(unknown[:10])!r} in it", f"letters of {self.letters!r} alone")
+            raise UsageError(f"text with {''.join(unknown[:10])!a} in it", f"letters of {self.letters!r} alone")
         return [self.letters.index(letter) for letter in text]
 
     def decode(self, tokens: Iterable[int]) -> str:

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.errors import UsageError
+
 SPECIAL = ("end", "padding", "prefix", "suffix", "middle")
 """Tokens that stand for no text, numbered after all others: the end of a document, padding after it, and the markers of
 a row that is rearranged to fill in the middle, with its suffix first."""
@@ -52,3 +54,26 @@ class Tokenizer(Protocol):
         Returns:
             The token.
         """
+
+
+def utf8(text: str) -> bytes:
+    """The UTF-8 bytes of a text.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        UsageError: If it holds half of a surrogate pair, which UTF-8 cannot express. Python makes such halves of bytes
+            that are not UTF-8, in arguments and names of files.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"text with {text[error.start]!a} at position {error.start}",
+            "text that UTF-8 can express, without halves of surrogate pairs",
+            "text.encode('utf-8', 'replace').decode()",
+        ) from None

@@ -66,7 +66,7 @@ def _hashed(word: str) -> Float[Tensor, " hashed"]:
     bounded, features = f"<{word}>", torch.zeros(_HASHED)
     pieces = {bounded[i : i + n] for n in (3, 4, 5) for i in range(len(bounded) - n + 1)} | {bounded}
     for piece in pieces:
-        code = zlib.crc32(piece.encode())
+        code = zlib.crc32(piece.encode("utf-8", "surrogatepass"))
         features[code % _HASHED] += 1.0 if code >> 31 else -1.0
     return features / features.norm().clamp_min(1e-6)
 

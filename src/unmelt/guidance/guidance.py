@@ -11,7 +11,6 @@ guidance's: rows of different scales share a batch, are split from it and joined
 another, the outermost takes the rows' scales.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any, final
@@ -27,17 +26,25 @@ from unmelt.errors import UsageError
 from unmelt.process.gaussian import expand_like
 
 
+MOST_SCALE = 1e4
+"""Largest size of a scale. Far smaller ones have moved samples out of the range of all data."""
+
+
 def check_scale(scale: float) -> None:
-    """Refuse a scale that is not a finite number.
+    """Refuse a scale that is not a number of a size that makes sense.
 
     Args:
         scale: The guidance scale.
 
     Raises:
-        UsageError: If it is infinite or NaN.
+        UsageError: If it is infinite, NaN, or larger than 10,000 in size.
     """
-    if not math.isfinite(scale):
-        raise UsageError(f"a guidance scale of {scale}", "a finite number", "guidance=2.0")
+    if not abs(scale) <= MOST_SCALE:
+        raise UsageError(
+            f"a guidance scale of {scale}",
+            f"a finite number, from {-MOST_SCALE:,.0f} to {MOST_SCALE:,.0f}",
+            "guidance=2.0",
+        )
 
 
 class Guidance(DenoiserWrapper, ABC):

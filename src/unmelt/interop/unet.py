@@ -102,7 +102,7 @@ class DiffusersUNet(CallRepr, nn.Module):
             return None
         label = None if condition is None else condition.label
         given = None if condition is None else condition.is_given("label")
-        if label is not None and given is None:
+        if label is not None and (given is None or (self.null is None and given.all())):
             return label
         if self.null is None:
             raise UsageError(

@@ -6,7 +6,6 @@ name, a caption, a prompt). It can be sliced by rows, so that rows are sampled i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypedDict, final
@@ -20,6 +19,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
+from unmelt.guidance.guidance import check_scale
 from unmelt.rng import fold
 from unmelt.sampler import Grid, Sampler
 
@@ -151,14 +151,15 @@ class SampleRequest:
     def _check_guidance(self) -> None:
         scales = self.scales
         if scales is None:
-            if not callable(self.guidance) and not math.isfinite(float(self.guidance)):  # type: ignore[arg-type]
-                raise UsageError(f"a guidance scale of {self.guidance}", "a finite number", "guidance=2.0")
-        elif len(scales) != self.rows or not scales.isfinite().all():
+            if not callable(self.guidance):
+                check_scale(float(self.guidance))  # type: ignore[arg-type]
+        elif len(scales) != self.rows:
             raise UsageError(
-                f"{len(scales)} guidance scales for {self.rows} rows",
-                "one finite scale, or one for each",
-                "guidance=2.0",
+                f"{len(scales)} guidance scales for {self.rows} rows", "one scale, or one for each", "guidance=2.0"
             )
+        else:
+            for scale in scales.tolist():
+                check_scale(scale)
         if (scales is not None or self.guidance != 1) and not callable(self.guidance) and not self.is_conditional:
             raise UsageError(
                 f"guidance={self.guidance} without a label or a caption",

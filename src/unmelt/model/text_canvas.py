@@ -7,6 +7,7 @@ An autoregressive model that was trained to fill in the middle gets the known to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, final
@@ -21,19 +22,24 @@ from unmelt.errors import UsageError
 
 Texts: TypeAlias = str | Sequence[str]
 
+MOST_ADVISED = 40
+"""Characters of the longest text that an error message proposes."""
+
 
 class Gapped(NamedTuple):
-    """A row of tokens with gaps, and the text before and after it that did not fit.
+    """A row of tokens with gaps, and the tokens before and after it that did not fit.
+
+    They stay tokens, since a row may begin or end within a character.
 
     Args:
         known: [length], tokens; -1 in the gaps.
-        start: Text before the row.
-        end: Text after the row.
+        before: Tokens of the text before the row.
+        after: Tokens of the text after the row.
     """
 
     known: Int64[Tensor, " length"]
-    start: str
-    end: str
+    before: Sequence[int]
+    after: Sequence[int]
 
 
 @final
@@ -83,7 +89,7 @@ class Canvas:
                 raise UsageError(
                     f"a prompt of {len(first)} and a suffix of {len(last)} tokens",
                     f"fewer than {length} together, the length of a row",
-                    f"prompt[-{2 * length}:]" if len(first) > len(last) else "a shorter suffix",
+                    self._shorter(before, after, length),
                 )
             row = torch.tensor([*first, *[-1] * gap, *last])
             rows.append(self._marked(row[None], len(first), len(last), gap)[0])
@@ -137,16 +143,17 @@ class Canvas:
         middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
         room = self.length - len(middle) - self._taken(last)
         if tokens < 1 or room < 0:
+            most = tokens + room // (len(inner) + 1)
             raise UsageError(
                 f"gaps that take {len(middle)} tokens with what is between them",
                 f"at least 1 token a gap, and {self.length} in all",
-                "fewer tokens, or the gaps one at a time",
+                f"tokens={max(1, most)}" if tokens < 1 or most > 0 else "a text with fewer gaps, or closer ones",
             )
         before = min(len(first), max(room // 2, room - len(last)))
         cut, after = len(first) - before, min(len(last), room - before)
         row = torch.tensor([*first[cut:], *middle, *last[:after]])
         known = self._marked(row[None], before, after, len(middle))[0]
-        return Gapped(known, self.tokenizer.decode(first[:cut]), self.tokenizer.decode(last[after:]))
+        return Gapped(known, first[:cut], last[after:])
 
     def with_end(self, row: Int64[Tensor, " n"]) -> Int64[Tensor, " longer"]:
         """Append an end token and padding, as far as there is room.
@@ -189,11 +196,13 @@ class Canvas:
         start = len(known) - next((i for i, token in enumerate(reversed(known)) if token >= 0), len(known))
         return self._plain(row[:start] + self._cut(row[start:]))
 
-    def whole(self, row: list[int]) -> str:
+    def whole(self, row: list[int], before: Sequence[int] = (), after: Sequence[int] = ()) -> str:
         """Decode all of a row, in reading order; a suffix that was put first goes last.
 
         Args:
             row: Tokens.
+            before: Tokens of the text before the row.
+            after: Tokens of the text after the row.
 
         Returns:
             The text.
@@ -202,7 +211,7 @@ class Canvas:
         if row and row[0] == first and second in row and third in row:
             at, then = row.index(second), row.index(third)
             row = self._cut(row[then + 1 :]) + row[at + 1 : then]
-        return self._plain(row)
+        return self._plain([*before, *row, *after])
 
     def _cut(self, row: list[int]) -> list[int]:
         """The tokens before the first end token."""
@@ -219,6 +228,28 @@ class Canvas:
             pieces += [self.tokenizer.decode(run), GAP_MARKER]
             run = []
         return "".join([*pieces, self.tokenizer.decode(run)])
+
+    # Prompts that do not fit
+
+    def _shorter(self, prompt: str, suffix: str, length: int) -> str:
+        """Settings with which a row has room for a gap: more tokens if the model has them, else less text."""
+        first, last = len(self.tokenizer.encode(prompt)), self.tokenizer.encode(suffix)
+        room = length - 1 - self._taken(last)
+        if first + len(last) < self.length - self._taken(last):
+            return f"length={self.length}"
+        if len(last) < room:
+            return f"prompt='{self._fitting(prompt, room - len(last), of_end=True)}'"
+        if first < length - 1:
+            return f"suffix='{self._fitting(suffix, room - first, of_end=False)}'"
+        prompt = self._fitting(prompt, (length - 1) // 2, of_end=True)
+        return f"prompt='{prompt}', suffix='{self._fitting(suffix, room // 2, of_end=False)}'"
+
+    def _fitting(self, text: str, tokens: int, of_end: bool) -> str:
+        """A short end or beginning of a text, of so many tokens at most, that needs no quoting."""
+        plain = re.findall(r"[\w ,.;:!?()-]+", text)
+        text = (plain[-1] if of_end else plain[0]) if plain else ""
+        pieces = (text[-size:] if of_end else text[:size] for size in range(min(len(text), MOST_ADVISED), 0, -1))
+        return next((piece for piece in pieces if len(self.tokenizer.encode(piece)) <= tokens), "")
 
     # The order of a causal model that fills in the middle
 

@@ -75,6 +75,8 @@ def negative_log_likelihood(
         is_ahead = isinstance(model.denoiser, Blockwise) and model.denoiser.also_bidirectional
         is_ahead = is_ahead and model.canvas.known_after_gap(known)
         denoiser = model.denoiser.as_bidirectional if is_ahead else model.denoiser
+    if not len(tokens):
+        return Estimate(torch.zeros(0), torch.zeros(0))
     draws = draws_of(model, draws)
     return bound_on_tokens(loss, denoiser, tokens, Condition(known_tokens=known), draws=draws, seed=seed)
 
@@ -163,7 +165,12 @@ def score(model: TextModel, questions: Questions) -> float | None:
 
     Returns:
         The share; None where a causal model would have to see what comes after.
+
+    Raises:
+        UsageError: If there is no question.
     """
+    if not questions.asked:
+        raise UsageError("no questions", "one at least", f"Questions(['1 + 1 = {GAP_MARKER}'], ['1 + 1 = 2'])")
     gaps_are_last = all(
         text.endswith(GAP_MARKER) and GAP_MARKER not in text.rstrip(GAP_MARKER) for text in questions.asked
     )
@@ -187,6 +194,8 @@ def log_likelihood(model: TextModel, pieces: Sequence[tuple[str, str, str]], dra
     Returns:
         Values [texts] in nats and their standard errors [texts].
     """
+    if not pieces:
+        return Estimate(torch.zeros(0), torch.zeros(0))
     found = []
     for number, piece in enumerate(pieces):
         tokens, known = (each.to(model.device) for each in model.canvas.around(*piece))

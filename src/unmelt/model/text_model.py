@@ -271,7 +271,8 @@ class TextModel(BaseModel):
     ) -> list[str]:
         """Fill the gaps of texts, in view of all that stands around them.
 
-        Where a text is longer than the model, the model sees what is nearest to the gaps; the whole text comes back.
+        Where a text is longer than the model, the model sees what is nearest to the gaps. The whole text comes back, as
+        it was outside of the gaps.
 
         Args:
             texts: One text or several, with a marker for every gap.
@@ -307,7 +308,7 @@ class TextModel(BaseModel):
             own = [seeds[row] for row in rows]
             request = SampleRequest(rows=len(rows), condition=known, seed=own, steps=steps, sampler=sampler, **how)
             for row, filled in zip(rows, self.sample_request(request).tolist(), strict=True):
-                found[row] = gapped[row].start + self.canvas.whole(filled) + gapped[row].end
+                found[row] = self.canvas.whole(filled, gapped[row].before, gapped[row].after)
         return found
 
     def _texts(self, x: Tensor, request: SampleRequest) -> list[str]:

@@ -114,15 +114,38 @@ def frames(
 
     Yields:
         The state given, then the state after every step.
+
+    Raises:
+        UsageError: If x is not finite after the last step.
     """
     yield state
-    steps = walk(denoiser, sampler, state, times)
+    steps, sums = walk(denoiser, sampler, state, times), []
     while True:
         with torch.no_grad():
             frame = next(steps, None)
-        if frame is None:
-            return
+            if frame is None:
+                _check_finite(state, sums)
+                return
+            state = frame
+            if state.x.is_floating_point():
+                precision = torch.promote_types(state.x.dtype, torch.float32)
+                sums.append((state.t, state.x.sum(dtype=precision)))  # read at the end, as reading waits for the device
         yield frame
+
+
+def _check_finite(state: State, sums: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Refuse a finished state that is not finite, and name the first step after which it was not."""
+    if not sums or sums[-1][1].isfinite():
+        return
+    finite = torch.stack([total for _, total in sums]).isfinite().tolist()
+    first = finite.index(False)
+    wrong = int((~state.x.isfinite().flatten(1).all(1)).sum())
+    raise UsageError(
+        f"{wrong} of {len(state)} rows that are not finite, from step {first + 1} of {len(sums)} on "
+        f"(t = {sums[first][0].flatten()[0].item():.4g})",
+        "a denoiser whose beliefs are finite, at every step",
+        "a smaller guidance scale, more steps, or a model whose training did not diverge",
+    )
 
 
 def trajectory(
