@@ -25,7 +25,6 @@ from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
 from unmelt.process.gaussian import expand_like
 
-
 MOST_SCALE = 1e4
 """Largest size of a scale. Far smaller ones have moved samples out of the range of all data."""
 

@@ -119,7 +119,8 @@ def frames(
         UsageError: If x is not finite after the last step.
     """
     yield state
-    steps, sums = walk(denoiser, sampler, state, times), []
+    steps = walk(denoiser, sampler, state, times)
+    sums: list[tuple[Tensor, Tensor]] = []
     while True:
         with torch.no_grad():
             frame = next(steps, None)
