@@ -5,6 +5,7 @@ these weights. What the folder does not record is said to be unknown. A card tha
 they took the marker comment, is not overwritten.
 """
 
+import html
 import json
 import re
 import shlex
@@ -14,6 +15,8 @@ from typing import Any
 
 from unmelt import config, run_folder
 from unmelt.errors import UsageError
+from unmelt.modality import Text
+from unmelt.terminal import printable
 from unmelt.train import read_metrics
 from unmelt.train.atomic_files import write
 
@@ -24,36 +27,38 @@ OURS = "<!-- Written by unmelt, which will write it anew; without this line it i
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
-def finish(folder: Path, home: Path | None, name: str | None, license: str | None) -> None:
+def finish(made: Path, folder: Path, home: Path | None, name: str | None, license: str | None) -> None:
     """Add a card, scores and a picture of samples to a folder that holds config.json and weights.
 
     Args:
-        folder: The folder to share.
+        made: Where config.json and weights are, and the card goes.
+        folder: The folder that will be shared, and may hold an earlier card.
         home: The run folder of the model, from which scores, losses and the picture are taken; None if it has none.
         name: The name that the model will be loaded by; None for the folder's name.
         license: License of the weights, by its short name; None keeps that of an earlier card, or "unknown".
     """
     check_license(license)
-    about = run_folder.read_about(folder)
+    about = run_folder.read_about(made)
     cards = [place / CARD for place in (folder, home) if place is not None and (place / CARD).is_file()]
     if license is None:
         license = next(filter(None, map(_license, cards)), None)
-    picture, scores, seconds = folder / PICTURE, None, None
+    scores, seconds, pictured = None, None, (folder / PICTURE).is_file()
     if home is not None:
         scores, lines = read_scores(home, about), read_metrics(home / run_folder.METRICS)
         seconds = lines[-1]["seconds"] if lines else None
         newest = _picture(home)
-        if newest is not None and newest.absolute() != picture.absolute():
-            shutil.copyfile(newest, picture)
-        if scores is not None and home.absolute() != folder.absolute():
-            shutil.copyfile(home / SCORES, folder / SCORES)
+        if newest is not None:
+            shutil.copyfile(newest, made / PICTURE)
+            pictured = True
+        if scores is not None:
+            shutil.copyfile(home / SCORES, made / SCORES)
     own = next((card for card in cards if OURS not in card.read_text(encoding="utf-8")), None)
     text = (
         own.read_text(encoding="utf-8")
         if own
-        else card(about, name or folder.name, license, seconds, scores, picture.exists())
+        else card(about, name or folder.absolute().name, license, seconds, scores, pictured)
     )
-    write(folder / CARD, text.encode())
+    write(made / CARD, text.encode())
 
 
 def check_license(license: str | None) -> None:
@@ -128,25 +133,28 @@ def card(
     shape = (denoiser.get("base") or denoiser)["shape"]
     recipe = origin.get("recipe", "none")
     modality = config.build(about["model"]["modality"])
-    kind = modality.name
-    what = f"{kind} of shape {' x '.join(map(str, shape))}"
+    kind, is_text = plain(modality.name), isinstance(modality, Text)
+    what = f"{kind} of up to {shape[0]} tokens" if is_text else f"{kind} of shape {' x '.join(map(str, shape))}"
+    is_causal = denoiser["part"].rpartition(".")[2] == "Autoregressive"
+    sort = "An autoregressive" if is_causal else "A diffusion"
+    samples, shown = ("texts", "print(texts[0])") if is_text else ("x", 'model.draw(x, path="samples.png")')
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
     front += [f"pipeline_tag: {modality.hub_task}"] if modality.hub_task else []
-    front += ["tags:", "- unmelt", "- diffusion", "---"]
-    label = f", label={classes[-1]!r}, guidance=2.0" if classes else ""
+    front += ["tags:", "- unmelt", *([] if is_causal else ["- diffusion"]), "---"]
+    label = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
     body = [
-        f"# {name.rpartition('/')[2]}",
+        f"# {plain(name.rpartition('/')[2])}",
         OURS,
-        f"A diffusion model that makes {what}, in {about['parameters']:,} parameters; unmelt's recipe `{recipe}`.",
+        f"{sort} model that makes {what}, in {about['parameters']:,} parameters; unmelt's recipe {plain(recipe)}.",
         *(["![Samples](samples.png)"] if picture else []),
         "## To sample",
         f"""```python
 # pip install "unmelt[hub]"
 import unmelt as um
 
-model = um.from_pretrained("{name}")  # a folder on disk does as well
-x = model.sample(16, seed=0{label})
-model.draw(x, path="samples.png")
+model = um.from_pretrained({json.dumps(name)})  # a folder on disk does as well
+{samples} = model.sample({4 if is_text else 16}, seed=0{label})
+{shown}
 ```""",
         "## What it is",
         _table(
@@ -155,13 +163,13 @@ model.draw(x, path="samples.png")
             | {"classes": ", ".join(classes) or "none"}
         ),
         "## Data",
-        about["notes"] or "What the recipe says; the run recorded nothing further about them.",
+        plain(about["notes"], keep="\n") or "What the recipe says; the run recorded nothing further about them.",
         "## How it was trained",
         _trained(about, seconds),
         "## How good it is",
         _table(scores) if scores else "No score of these weights was recorded. `unmelt eval RUN` makes one.",
         "## What it cannot do",
-        _limits(about, what, kind, scores),
+        _limits(about, what, kind, is_text, scores),
         "## Licence of the weights",
         license or "Unknown: whoever shared this model did not state one.",
     ]
@@ -179,16 +187,17 @@ def _trained(about: dict[str, Any], seconds: float | None) -> str:
     if "recipe" not in origin:
         return said + " It was not made by a recipe, so there is no command that trains it again."
     settings = [f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in origin["settings"].items()]
-    return said + " To train it again:\n\n    " + " ".join(["unmelt train", origin["recipe"], "--out RUN", *settings])
+    command = " ".join(["unmelt train", str(origin["recipe"]), "--out RUN", *settings])
+    return said + " To train it again:\n\n    " + printable(command)  # on one line, so that it stays code
 
 
-def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] | None) -> str:
+def _limits(about: dict[str, Any], what: str, kind: str, is_text: bool, scores: dict[str, Any] | None) -> str:
     training, classes = about["model"]["training"], about["classes"]
     reversal_facts = [
         f"It makes {what}, and no others.",
         f"It knows {len(classes)} classes and nothing else to be told."
         if classes
-        else "It cannot be told what to make.",
+        else ("It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."),
         f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
     ]
     if training and about["steps_done"] < training["steps"]:
@@ -200,11 +209,26 @@ def _limits(about: dict[str, Any], what: str, kind: str, scores: dict[str, Any] 
 
 def _table(values: dict[str, Any]) -> str:
     rows = [
-        f"| {name.replace('_', ' ')} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+        f"| {plain(name.replace('_', ' '))} | {f'{value:.4g}' if isinstance(value, float) else plain(str(value))} |"
         for name, value in values.items()
         if not isinstance(value, dict | list)
     ]
     return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Write a text so that Markdown and HTML show it as it is: names of classes and files come from other people.
+
+    Args:
+        text: Any text.
+        keep: Characters without a picture that stay, such as line ends.
+
+    Returns:
+        The text, escaped.
+    """
+    text = html.escape(printable(text, keep=keep), quote=False)
+    text = re.sub(r"(\\(?!u|x|n|t|r|U)|[`*\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return re.sub(r"^(\s*)([#+=-])", r"\1\\\2", text, flags=re.MULTILINE)
 
 
 def short(part: Any) -> str:

@@ -320,8 +320,14 @@ class StoredModel(ABC):
         folder = Path(folder)
         if self.folder is not None and folder.resolve() == self.folder.resolve():
             raise UsageError(f"{folder}, the run's own folder", "a folder to share", f"{folder}-shared")
-        run_folder.write_run(folder, hub.public(self.describe()), self.weights())
-        card.finish(folder, self.folder, name, license)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as temporary:  # all of it is there, or nothing
+            made = Path(temporary)
+            run_folder.write_run(made, hub.public(self.describe()), self.weights())
+            card.finish(made, folder, self.folder, name, license)
+            run_folder.prepare(folder)
+            for path in made.iterdir():
+                path.replace(folder / path.name)
 
     @final
     @classmethod
