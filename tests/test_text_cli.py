@@ -43,7 +43,7 @@ MISTAKES = [
     ("sample masked --length 0", "length=0"),
     ("sample masked --length 33", "1 to 32 tokens"),
     ("sample masked --rows 0", "rows=0"),
-    ("sample masked --temperature -1", "temperature of 0"),
+    ("sample masked --temperature -1", "temperature of -1"),
     ("sample masked --temperature nan", "temperature of nan"),
     ("sample masked --top-p 0", "top_p=0"),
     ("sample masked --threshold 1.5", "at most 1"),

@@ -102,6 +102,7 @@ def test_settings_are_written_as_options():
     assert as_option("length=32") == "--length 32"
     assert as_option("prompt='the sea', suffix='it ends'") == "--prompt 'the sea' --suffix 'it ends'"
     assert as_option("UNet(..., lr=0.001)") == "--lr 0.001"
+    assert as_option("length=32, bare=True") == "--length 32 --bare"
     assert as_option("a smaller lr, or more") == "a smaller lr, or more"
     assert as_option("model.sample(16, label=3)") == "model.sample(16, label=3)"
 

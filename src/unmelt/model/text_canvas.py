@@ -146,7 +146,7 @@ class Canvas:
             most = tokens + room // (len(inner) + 1)
             raise UsageError(
                 f"gaps that take {len(middle)} tokens with what is between them",
-                f"at least 1 token a gap, and {self.length} in all",
+                f"at least 1 token a gap, and {self.length} in all; else the gaps one at a time",
                 f"tokens={max(1, most)}" if tokens < 1 or most > 0 else "a text with fewer gaps, or closer ones",
             )
         before = min(len(first), max(room // 2, room - len(last)))
