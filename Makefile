@@ -48,7 +48,7 @@ runs/digits/config.json: | .venv/.demo
 	$(BIN)/unmelt train digits --out runs/digits
 
 bench: .venv/.bench runs/digits/config.json
-	@for name in overhead training solvers solvers_digits guidance inverse lab; do $(BIN)/python bench/$$name.py --save || exit 1; done
+	@for name in startup overhead training solvers solvers_digits guidance inverse lab; do $(BIN)/python bench/$$name.py --save || exit 1; done
 
 clean:
 	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -84,6 +84,7 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
         pixels = np.memmap(temporary, np.uint8, "w+", shape=shape)
         reasons = _decode(items, pixels, shape[2], shape[1])
         pixels.flush()
+        del pixels  # Windows replaces no file that is mapped into memory
         os.replace(temporary, data)
         about.write_text(json.dumps(reasons), encoding="utf-8")
         return reasons

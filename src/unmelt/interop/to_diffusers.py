@@ -158,8 +158,9 @@ def _write(model: Model, match: SchedulerMatch, grid: Grid, folder: Path) -> Non
     text += f"\n\nPARTS |= {{\n{entries}}}\n"
 
     (folder / "denoiser").mkdir()
-    (folder / "denoiser" / f"{FILE}.py").write_text(text, encoding="utf-8")
-    (folder / "pipeline.py").write_text(Path(diffusers_pipeline.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "denoiser" / f"{FILE}.py").write_text(text, encoding="utf-8", newline="\n")
+    pipeline = Path(diffusers_pipeline.__file__).read_text(encoding="utf-8")
+    (folder / "pipeline.py").write_text(pipeline, encoding="utf-8", newline="\n")
     diffusers_model.PARTS.update(classes)
     wrapper = diffusers_model.UnmeltDenoiser(description, match.convention, match.start, tuple(model.classes))
     wrapper.inner.load_state_dict(model.denoiser.state_dict())

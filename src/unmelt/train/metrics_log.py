@@ -145,7 +145,7 @@ class MetricsLog:
     @staticmethod
     def _append(text: str, path: Path) -> None:
         try:
-            with open(path, "a", encoding="utf-8") as file:
+            with open(path, "a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
         except OSError as error:
             raise UsageError(
