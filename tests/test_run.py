@@ -232,7 +232,7 @@ def test_a_wrong_description_with_a_valid_digest_is_refused(folder, capsys, monk
 
 
 def test_missing_values_of_a_description_are_refused(folder):
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     for name in ("facade", "origin", "notes", "classes", "steps_done", "parameters", "model"):
         sealed(folder, lambda changed, name=name: (changed.update(about), changed.pop(name)))
         if name == "facade":  # as in format 1

@@ -122,7 +122,7 @@ def test_a_run_that_recorded_no_data_still_resumes(faces, tmp_path):
     about = json.loads((out / "config.json").read_bytes())
     about = {name: value for name, value in about.items() if name not in ("data", "digest")}
     about["digest"] = run_folder._digest(about)
-    (out / "config.json").write_text(json.dumps(about))
+    (out / "config.json").write_text(json.dumps(about), encoding="utf-8")
     added(faces)
     assert fit(faces, out, steps=3).steps_done == 3
 
