@@ -27,6 +27,7 @@ from unmelt.train import (
 )
 from unmelt.train.checkpoint import chain
 from unmelt.train.folder_lock import folder_lock
+from unmelt.train.threads import suitable_threads
 
 if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
@@ -83,7 +84,12 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
     metrics = folder / run_folder.METRICS if folder is not None and first else None
     log = MetricsLog(metrics, trainer.done, training.steps, training.batch, quiet, chosen, trainer.device)
     checkpoints = None if folder is None else folder / run_folder.CHECKPOINTS
-    with log, closing(trainer.run(checkpoints)) as events:
+    with log, suitable_threads(trainer) as threads, closing(trainer.run(checkpoints)) as events:
+        log.say(
+            f"training {trainer.parameters:,} parameters, {training.batch:,} rows a step, on {trainer.device}{threads}"
+        )
+        if trainer.done:
+            log.say(f"resuming from step {trainer.done:,} of {training.steps:,}")
         for event in events:
             if event.kind == "log":
                 log.add_event(event)

@@ -69,6 +69,7 @@ class Trainer:
     ) -> None:
         self.train_step, self.codec, self.training, self.held_out = train_step, codec, training, held_out
         self.source: Source | Prefetcher = source
+        self.shape = tuple(source.shape)
         self.device, self.execution = torch.device(device), execution or Execution()
         self.parts = self.execution.gradient_accumulation * distributed.world_size()
         if training.batch % self.parts:
@@ -92,6 +93,16 @@ class Trainer:
         optimizers = {learner.phase.network: learner.optimizers for learner in self.learners}
         saved = {name: NetworkState(network, optimizers.get(name, [])) for name, network in self.networks.items()}
         self.checkpoint = Checkpoint(saved, self.ema, self.post_hoc_ema)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters that learn, of all networks."""
+        return sum(each.numel() for learner in self.learners for each in learner.parameters)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters that are computed with, those that do not learn included."""
+        return sum({id(each): each.numel() for module in self._modules for each in module.parameters()}.values())
 
     def _place(self, learning: Sequence[nn.Module]) -> None:
         """Move every module to the device, into its mode, and among the processes."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,7 +53,7 @@ class MetricsLog:
         device: torch.device | str = "cpu",
     ) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.path, self.done, self.steps, self.batch = path, done, steps, batch
         self.quiet, self.loggers, self.device = quiet, loggers, torch.device(device)
@@ -64,10 +66,11 @@ class MetricsLog:
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("step {task.completed:,} of {task.total:,}"),
             TextColumn("loss {task.fields[loss]:.4f}"),
             TextColumn("{task.fields[rate]:,.0f} rows/s"),
             TextColumn("{task.fields[memory]:.1f} GB"),
+            TextColumn("ETA"),
             TimeRemainingColumn(),
             console=self.console,
             disable=quiet or not self.console.is_terminal,
@@ -76,7 +79,7 @@ class MetricsLog:
 
     def __enter__(self) -> MetricsLog:
         self.bar.start()
-        self.since = self.printed = time.perf_counter()
+        self.since, self.printed = time.perf_counter(), -math.inf
         return self
 
     def __exit__(
@@ -124,7 +127,24 @@ class MetricsLog:
         if self.bar.disable and (now - self.printed > PRINT_EVERY or step == self.bar.tasks[0].total):
             self.printed = now
             extra = "" if held_out is None else f"  held out {held_out:.4f}"
-            self.console.print(f"step {step}  loss {loss:.4f}{extra}  {rate:,.0f} rows/s", highlight=False)
+            self.console.print(
+                f"step {step:,} of {self.steps:,}  loss {loss:.4f}{extra}  {rate:,.0f} rows/s{self._eta(rate)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _eta(self, rate: float) -> str:
+        """The time that is left at the present rate, as the progress bar has it; nothing after the last step."""
+        left = (self.steps - self.done) * self.batch / rate if rate > 0 else 0.0
+        return f"  ETA {timedelta(seconds=round(left))}" if left else ""
+
+    def say(self, line: str) -> None:
+        """Print a line above the progress bar, or between the lines that stand for it.
+
+        Args:
+            line: The line.
+        """
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def add_event(self, event: Event) -> None:
         """Append the line of a log event.
