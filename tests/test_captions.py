@@ -24,7 +24,8 @@ def run(tmp_path_factory):
         lines.append({"file_name": f"{number}.png", "text": f"a {name} square, number {number}"})
     (root / "images" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     settings = {"size": 8, "width": 8, "blocks": 1, "steps": 250, "batch": 24, "lr": 4e-3, "ema": 0.95}
-    model = um.recipe.images(folder=root / "images", caption="auto", picture_every=0, **settings)
+    # By position: the two contents that there are would else be told apart, one to learn from and one held out.
+    model = um.recipe.images(folder=root / "images", caption="auto", split="position", picture_every=0, **settings)
     assert "24 with captions" in model.notes
     model.fit(out=root / "run", device="cpu", quiet=True)
     return root / "run"
