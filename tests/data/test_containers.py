@@ -314,3 +314,17 @@ def test_a_large_data_set_is_memory_mapped_from_the_cache(tmp_path, monkeypatch)
     monkeypatch.setenv("UNMELT_CACHE", "/proc/nowhere")
     with pytest.raises(UsageError, match="cache of decoded images"):
         images(folder, size=4)
+
+
+def test_a_row_group_of_parquet_is_read_once_for_all_of_its_images(tmp_path, monkeypatch):
+    reader = _library("pyarrow.parquet")
+    path = as_parquet(tmp_path, tree())
+    read, read_row_group = [], reader.ParquetFile.read_row_group
+
+    def spy(self, group, *args, **options):
+        read.append(group)
+        return read_row_group(self, group, *args, **options)
+
+    monkeypatch.setattr(reader.ParquetFile, "read_row_group", spy)
+    images(path, 4)
+    assert sorted(read) == [0, 1, 2]

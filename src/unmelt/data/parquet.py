@@ -11,6 +11,7 @@ from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from threading import Lock
 from typing import Any
 
 from unmelt.data import files
@@ -96,7 +97,8 @@ def _rows(path: Path, label: str, caption: str) -> Listing:
             raise ValueError(f"{sum(counts):,} rows claimed of {len(rows):,}")
     except Exception as error:
         raise DamagedError(files.reason(error)) from None
-    cells = (partial(_Group(path, group, image), row) for group, count in enumerate(counts) for row in range(count))
+    groups = [(_Group(path, group, image), count) for group, count in enumerate(counts)]
+    cells = (partial(group, row) for group, count in groups for row in range(count))
     named = [(f"{path.name}:{number}", cell) for number, cell in enumerate(cells)]
     return _listing(named, rows, others, names, path.name)
 
@@ -158,22 +160,24 @@ def _listing(
 
 
 class _Group:
-    """The image column of one row group, kept while its rows are being read."""
+    """The image column of one row group, kept until each of its rows has been read. Several threads may read it."""
 
     def __init__(self, path: Path, group: int, image: str) -> None:
         self.path, self.group, self.image = path, group, image
         self.cells: list[Any] | None = None
-        self.left = 0
+        self.done = 0
+        self.lock = Lock()
 
     def __call__(self, row: int) -> bytes:
-        cells = self.cells
-        if cells is None:
-            table = _library("pyarrow.parquet").ParquetFile(self.path).read_row_group(self.group, [self.image])
-            cells = self.cells = table.column(0).to_pylist()
-        self.left += 1
-        if self.left >= len(cells):
-            self.cells, self.left = None, 0
-        return _content(cells[row], self.path.parent)
+        with self.lock:
+            if self.cells is None:
+                table = _library("pyarrow.parquet").ParquetFile(self.path).read_row_group(self.group, [self.image])
+                self.cells = table.column(0).to_pylist()
+            cell = self.cells[row]
+            self.done += 1
+            if self.done == len(self.cells):
+                self.cells, self.done = None, 0
+        return _content(cell, self.path.parent)
 
 
 def _content(cell: Any, folder: Path, caches: Sequence[Path] = ()) -> bytes:
