@@ -239,3 +239,15 @@ def test_reading_in_a_thread_while_another_saves_never_fails(tmp_path):
     writer.join()
     assert read == sorted(read)
     assert len(set(read)) > 2
+
+
+def test_a_file_that_is_gone_before_torch_maps_it_is_a_usage_error(tmp_path, monkeypatch):
+    """safetensors has read the header by then, and torch opens the file again."""
+    fitted(tmp_path)
+
+    def gone(*args, **settings):
+        raise RuntimeError("unable to open file in read-only mode: No such file or directory (2)")
+
+    monkeypatch.setattr("unmelt.train.atomic_files.safe_open", gone)
+    with pytest.raises(um.UsageError, match="cannot be read"):
+        read_tensors(tmp_path / "model.safetensors")

@@ -148,7 +148,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch opens it again, by its name
         raise UsageError(
             f"{path} cannot be read ({error})", "the whole file as it was saved", "a copy of it, or training again"
         ) from None
