@@ -5,15 +5,17 @@
 Stopped half-way, the same command goes on; run again, it only judges and draws.
 """
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 import unmelt as um
+from unmelt import recorded_scores
+from unmelt.cli.script import run_script
 
 
 def report(scores: dict[str, Any]) -> Table:
@@ -44,7 +46,15 @@ def main(out: Path = Path("runs/digits"), steps: int | None = None, seed: int = 
     model.fit(out)
     trained = time.perf_counter()
 
-    scores = model.evaluate(seed=seed)
+    asked = recorded_scores.question(
+        out, model.source, model.held_out, samples=None, steps=None, guidance=1.0, seed=seed
+    )
+    scores = recorded_scores.recorded(out, asked)
+    if scores is None:
+        scores = model.evaluate(seed=seed)
+        recorded_scores.record(out, asked, scores)
+    else:
+        console.print(f"weights and data are those that {out}/eval.json records the scores of")
     console.print(report(scores))
 
     model.picture(out / "samples.png", seed=seed)
@@ -57,4 +67,4 @@ def main(out: Path = Path("runs/digits"), steps: int | None = None, seed: int = 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(run_script(main, go_on="the same command goes on from the last checkpoint"))

@@ -6,11 +6,11 @@ and walk 20 steps of sigma^2 / 2 at each of 25 levels, geometric from sigma = 3 
     python examples/langevin_two_modes.py [--out runs/langevin.png]
 """
 
+import sys
 from pathlib import Path
 
-import tyro
-
 import unmelt as um
+from unmelt.cli.script import run_script
 
 
 def main(points: int = 600, seed: int = 0, out: Path = Path("runs/langevin.png")) -> dict[str, float]:
@@ -49,4 +49,4 @@ def main(points: int = 600, seed: int = 0, out: Path = Path("runs/langevin.png")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(run_script(main))

@@ -6,12 +6,13 @@ noise has standard deviation sqrt(1 - alpha^2).
     python examples/melting_two_modes.py [--out runs/melting.png]
 """
 
+import sys
 from pathlib import Path
 
 import torch
-import tyro
 
 import unmelt as um
+from unmelt.cli.script import run_script
 
 TIMES = (0.0, 0.25, 0.5, 1.0)
 
@@ -51,4 +52,4 @@ def main(points: int = 300, seed: int = 0, out: Path = Path("runs/melting.png"))
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(run_script(main))

@@ -5,11 +5,11 @@
 Stopped half-way, the same command goes on from the last checkpoint.
 """
 
+import sys
 from pathlib import Path
 
-import tyro
-
 import unmelt as um
+from unmelt.cli.script import run_script
 
 
 def main(folder: Path, size: int = 32, out: Path = Path("runs/own"), width: int = 64, steps: int = 20_000) -> Path:
@@ -37,4 +37,4 @@ def main(folder: Path, size: int = 32, out: Path = Path("runs/own"), width: int 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(run_script(main, go_on="the same command goes on from the last checkpoint"))

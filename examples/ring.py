@@ -3,12 +3,13 @@
 python examples/ring.py [--out runs/ring.png]
 """
 
+import sys
 from pathlib import Path
 
 import torch
-import tyro
 
 import unmelt as um
+from unmelt.cli.script import run_script
 
 
 def main(points: int = 2000, steps: int = 20, seed: int = 0, out: Path = Path("runs/ring.png")) -> dict[str, float]:
@@ -54,4 +55,4 @@ def main(points: int = 2000, steps: int = 20, seed: int = 0, out: Path = Path("r
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(run_script(main))

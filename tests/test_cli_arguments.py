@@ -167,3 +167,39 @@ def test_with_json_a_mistake_is_one_object_too(capsys, tmp_path, monkeypatch):
         out, err = capsys.readouterr()
         assert set(json.loads(out)["error"]) == {"given", "needed", "instead"}
         assert err.startswith("unmelt: ")
+
+
+# Numbers out of range, and places
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("tune RING --rounds 0 --rows 16", "rounds=0"),
+        ("tune RING --rounds -1 --rows 16", "rounds=-1"),
+        ("tune RING --guidance 1e99 --rows 16", "finite"),
+        ("tune RING --guidance 1e30 --rows 16", "finite"),
+        ("tune RING --rows 1000000000000000000000", "--rows"),
+        ("curve RING --steps 0 --rows 2", "steps"),
+        ("curve RING --steps -1 --rows 2", "steps"),
+        ("curve RING --rows 0", "rows=0"),
+        ("eval RING --samples 0", "rows=0"),
+        ("average RING --ema-std 0", "EMA std"),
+        ("average RING --ema-std nan", "EMA std"),
+        ("sample RING --threshold 0", "--threshold for"),
+        ("sample RING --min-distance 0", "--min-distance for"),
+        ("lab --port -1", "port=-1"),
+        ("lab --port 65536", "port=65536"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(ring, refused, line, said):
+    before = {path: path.read_bytes() for path in ring.iterdir() if path.is_file()}
+    assert said in refused(*line.replace("RING", str(ring)).split())
+    assert before == {path: path.read_bytes() for path in ring.iterdir() if path.is_file()}
+
+
+def test_a_folder_of_runs_is_answered_with_the_runs_in_it(ring, refused):
+    said = refused("sample", ring.parent)
+    assert f"needed: a run folder, such as {ring}" in said
+    assert f"try:    unmelt show {ring}" in said
+    assert f"try:    unmelt show {ring}" in refused("eval", ring.parent / "rong")

@@ -27,7 +27,7 @@ from unmelt import run_schema
 from unmelt.aliases import current, current_model, current_origin
 from unmelt.config import fill_defaults
 from unmelt.data.identity import NAMES, differences
-from unmelt.errors import UsageError
+from unmelt.errors import UsageError, nearest
 from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
 
 FORMAT, READABLE = 2, (1, 2)
@@ -38,6 +38,9 @@ AVERAGES = "averages"
 
 AWAITING = ".awaiting"
 """End of the names of weights that config.json does not name yet."""
+
+LISTED = 8
+"""Run folders that a message names."""
 
 DENOISER = "denoiser"
 MODULE = re.compile(r"[\w-]+")
@@ -167,6 +170,22 @@ def _awaiting(folder: Path, module: str, digest: str) -> Path:
     return folder / f".{weights_file(module)}.{digest[:16]}{AWAITING}"
 
 
+def _no_run(folder: Path) -> UsageError:
+    """The error for a folder that holds no run: names the runs in it, or beside it."""
+    given = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no run folder {folder}"
+    if folder.is_file():
+        given = f"{folder} is a file"
+    near = folder if folder.is_dir() else folder.parent
+    try:
+        runs = sorted(str(path.parent) for path in near.glob(f"*/{CONFIG}"))
+    except OSError:
+        runs = []
+    if not runs:
+        return UsageError(given, "a folder that training wrote", "unmelt train digits --out runs/digits")
+    listed = ", ".join(runs[:LISTED]) + (f" and {len(runs) - LISTED} more" if len(runs) > LISTED else "")
+    return UsageError(given, f"a run folder, such as {listed}", f"unmelt show {nearest(str(folder), runs)}")
+
+
 def read_about(folder: Path) -> dict[str, Any]:
     """Read config.json and check it.
 
@@ -181,10 +200,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        given = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no run folder {folder}"
-        if folder.is_file():
-            given = f"{folder} is a file"
-        raise UsageError(given, "a folder that training wrote", "unmelt train digits --out runs/digits")
+        raise _no_run(folder)
     try:
         about = json.loads(path.read_bytes())
         version = about["format"]

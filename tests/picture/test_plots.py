@@ -1,5 +1,7 @@
 """Plots show what is there, keep off the edge of the page, and leave pyplot alone."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from unmelt.picture import Panel, curve, scatter
 from unmelt.picture.curve import _smooth
 from unmelt.picture.style import colours
 from unmelt.rng import Stream
+
+curve_module = sys.modules["unmelt.picture.curve"]
 
 
 def _page(picture):
@@ -110,3 +114,18 @@ def test_many_classes_have_different_colours():
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(UsageError):
         wrong()
+
+
+def test_the_legend_is_below_the_axes_and_names_are_drawn_as_they_are(monkeypatch):
+    """It covers no line there. Dollars are not mathematics, and an underscore does not hide a name."""
+    drawn = []
+    blank = Image.new("L", (1, 1))
+    monkeypatch.setattr(curve_module, "finish", lambda figure, path: drawn.append(figure) or blank)
+    curve_module.curve(
+        {"$a$": ([0, 1], [1, 2]), "_b": ([0, 1], [2, 1]), "c\x1b": ([0, 1], [0, 0]), "d" * 99: ([0], [1])}
+    )
+    (figure,) = drawn
+    figure.canvas.draw()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert [text.get_text() for text in legend.get_texts()] == [r"\$a\$", " _b", r"c\x1b", "d" * 47 + "…"]
+    assert legend.get_window_extent().y1 < axes.get_window_extent().y0

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from unmelt.errors import UsageError
-from unmelt.picture import strip, tiles
+from unmelt.picture import by_class, strip, tiles
 
 WHITE = (255, 255, 255)
 
@@ -114,3 +114,36 @@ def test_a_clear_background_is_transparent_without_a_margin():
     assert page.size == (2 * 48 + 4, 2 * 48 + 4)
     assert (alpha[:48, :48] == 255).all()
     assert (alpha[:, 48:52] == 0).all()
+
+
+def test_images_stand_in_the_rows_of_their_class_with_its_name_beside_them():
+    """7 images of three classes: rows of 3, white where a class has fewer, and the classes' own shades."""
+    shades = torch.tensor([0.2, 0.4, 0.6, 0.2, 0.4, 0.6, 0.2])
+    images = shades[:, None, None, None].expand(7, 1, 48, 48)
+    page = np.asarray(by_class(images, torch.arange(7) % 3, ["a", "b", "c"]).convert("L")).astype(int)
+    for row, (shade, count) in enumerate([(51, 3), (102, 2), (153, 2)]):
+        line = page[12 + 24 + 52 * row]
+        assert (line == shade).sum() == 48 * count
+        assert (line[-12 - 40 : -12] == (255 if count == 2 else shade)).all()
+    assert (page[:, :20] < 128).any()
+
+
+def test_many_classes_stand_in_several_columns():
+    images = torch.zeros(128, 1, 48, 48)
+    page = by_class(images, torch.arange(128) % 40, [f"n{k}" for k in range(40)])
+    assert 0.4 < page.width / page.height < 2.5
+
+
+@pytest.mark.parametrize("count", range(1, 130))
+def test_a_grid_of_any_number_of_images_leaves_little_empty(count):
+    page = tiles(torch.zeros(count, 1, 48, 48))
+    columns, rows = (page.width - 20) // 52, (page.height - 20) // 52
+    assert 0 <= columns * rows - count <= max(1, count // 8)
+    assert count <= 6 or 0.9 <= columns / rows <= 4.5
+
+
+def test_long_and_hostile_names_are_cut_and_escaped():
+    tile = torch.zeros(1, 1, 48, 48)
+    assert tiles(tile, row_labels=["w" * 500]).width < 450
+    for name in ("\x1b[31m", "\u202eevil", "$x$", "_hidden", ""):
+        tiles(tile, row_labels=[name])

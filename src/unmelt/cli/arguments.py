@@ -25,6 +25,9 @@ KINDS = {int: "a whole number", float: "a number", Path: "a path", str: "a word"
 EXAMPLES = {"folder": "runs/digits", "name": "owner/digits", "file": "draft.txt", "out": "runs/new", "ema_std": "0.05"}
 """Values of required arguments, for corrected commands."""
 
+LARGEST = 2**63 - 1
+"""Largest whole number of an option but a seed."""
+
 MOST_DIGITS = 400
 """Longer words are no numbers."""
 
@@ -224,7 +227,10 @@ class _Reader:
         try:
             if (one.kind in (int, float) and len(text) > MOST_DIGITS) or "\0" in text:
                 raise ValueError
-            return one.kind(text)
+            value = one.kind(text)
+            if one.kind is int and one.name != "seed" and abs(value) > LARGEST:
+                raise ValueError
+            return value
         except ValueError:
             example = one.default if isinstance(one.default, one.kind) else one.kind(4)
             self._refuse(one, text, KINDS[one.kind], f"{example:g}" if one.kind is float else str(example))

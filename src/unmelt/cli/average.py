@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from unmelt import run_folder
+from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder
 from unmelt.errors import UsageError
 from unmelt.model import load
@@ -37,6 +38,8 @@ def average(
         raise UsageError("no --ema-std", "one or more", f"unmelt average {folder} --ema-std 0.05 0.1")
     if out is not None and len(ema_std) > 1:
         raise UsageError(f"--out for {len(ema_std)} averages", "one, or no --out", f"--ema-std {ema_std[0]:g}")
+    if out is not None:
+        destination.check_folder(out)
     model = load(folder, device)
     for each in ema_std:
         target = out or folder.with_name(f"{folder.name}-{each:g}")

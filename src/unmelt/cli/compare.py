@@ -7,7 +7,7 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
-from unmelt import run_folder
+from unmelt.cli import destination
 from unmelt.cli.output import print_json
 from unmelt.cli.runs import with_data
 from unmelt.cli.table import console
@@ -66,7 +66,7 @@ def compare(
     """
     if not runs:
         raise UsageError("no runs", "an autoregressive one first", EXAMPLE)
-    run_folder.writable(out)
+    destination.check_folder(out)
     models: dict[str, TextModel] = {}
     for folder in runs:
         model = with_data(folder, device, allow_other_data)
@@ -75,7 +75,8 @@ def compare(
         models[str(folder)] = model
     settings: dict[str, Any] = {"tokens": tokens, "steps": steps, "rows": rows, "questions": questions, "gap": gap}
     settings |= {"batches": batches, "temperature": temperature, "held_out_rows": held_out_rows}
-    page = measured(models, **settings, out=out, quiet=json)
+    with destination.made(out):
+        page = measured(models, **settings, out=out, quiet=json)
     if json:
         print_json(page.plain())
         return

@@ -3,15 +3,16 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from unmelt import card, diagnose, run_folder
+from unmelt import card, diagnose, recorded_scores, run_folder
+from unmelt.cli import destination
 from unmelt.cli.output import print_json
 from unmelt.cli.runs import RunFolder, of_numbers, with_data
 from unmelt.cli.table import table
 from unmelt.device import device_named
+from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel
 from unmelt.terminal import notify
 from unmelt.train import distributed
-from unmelt.train.atomic_files import write_json
 
 
 def tune(
@@ -59,6 +60,7 @@ def evaluate(
     steps: int | None = None,
     guidance: float = 1.0,
     seed: int = 0,
+    again: bool = False,
     device: str = "auto",
     allow_other_data: bool = False,
     json: bool = False,
@@ -75,21 +77,42 @@ def evaluate(
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         guidance: Scale of classifier-free guidance; 1 is unguided.
         seed: Seed of the samples.
+        again: Measure anew, even if the scores of these weights, data and settings are on record.
         device: Where to compute: auto, cpu or cuda.
         allow_other_data: Judge by the data as they are now, though the run recorded others.
         json: Print one JSON object and nothing else.
+
+    Raises:
+        UsageError: If an option does not apply to this kind of model, or the run has no data to be scored by.
     """
     run_folder.read_about(folder)  # whether it is a run at all comes first
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own, allow_other_data)
         if isinstance(model, TextModel):
+            given = {"steps": steps, "guidance": None if guidance == 1 else guidance}
+            for name in (name for name, value in given.items() if value is not None):
+                raise UsageError(
+                    f"--{name} for {folder}", "none: text is scored without sampling", f"unmelt eval {folder}"
+                )
+        asked = recorded_scores.question(
+            folder, model.source, model.held_out, samples=samples, steps=steps, guidance=guidance, seed=seed
+        )
+        known = None if again else recorded_scores.recorded(folder, asked)
+        if known is not None:
+            scores = known
+        elif isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
         else:
             scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
     if not distributed.is_main():
         return
-    write_json(folder / card.SCORES, {**scores, "weights": run_folder.read_about(folder)["weights"]})
+    if known is None:
+        recorded_scores.record(folder, asked, scores)
+    else:
+        notify(
+            f"as recorded in {folder / card.SCORES}: weights, data and settings are the same (--again measures anew)"
+        )
     if json:
         print_json(scores)
     else:
@@ -121,12 +144,14 @@ def curve(
         allow_other_data: Judge by the data as they are now, though the run recorded others.
         json: Print one JSON object and nothing else.
     """
+    out = out or folder
+    run_folder.read_about(folder)  # whether it is a run at all comes first
+    destination.check_folder(out)
     of_numbers(folder, device)
     model = with_data(folder, device, allow_other_data)
     assert isinstance(model, Model)
-    out = out or folder
-    run_folder.writable(out)
-    found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
+    with destination.made(out):
+        found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
     if json:
         print_json(asdict(found))
         return

@@ -194,6 +194,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "p": ("port", "prompt"),
     "address": ("host",),
     "ip": ("host",),
+    "force": ("again",),
+    "overwrite": ("again",),
     "j": ("json",),
 }
 """Options by other names: the first of the names here that the command has is meant."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from unmelt import run_folder
+from unmelt.cli import destination
 from unmelt.cli.output import print_text
 from unmelt.cli.runs import RunFolder, class_named, of_text
 from unmelt.cli.text_sampler import Order, text_sampler
@@ -83,12 +83,8 @@ def sample(
         UsageError: If an option does not apply to this kind of model, or the output cannot be written.
     """
     check_rows(IMAGES if rows is None else rows)
-    if out is not None and out.suffix not in SUFFIXES:
-        raise UsageError(
-            f"the output {out}",
-            f"a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
-            f"--out {out.stem}.png",
-        )
+    if out is not None:
+        destination.check_file(out, SUFFIXES)
     asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "suffix": suffix, "length": length}
     asked |= {"guidance": None if guidance == 1 else guidance}
     asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
@@ -97,7 +93,14 @@ def sample(
     with distributed.process_group(device_named(device)) as own:
         model = load(folder, own)
         is_text = isinstance(model, TextModel)
-        _check_settings(folder, model, [*given, *(name for name, value in decoding.items() if value and not is_text)])
+        _check_settings(
+            folder,
+            model,
+            [
+                *given,
+                *(name for name, value in decoding.items() if not (is_text or value is None or value is False)),
+            ],
+        )
         out = _check_output(out or (None if is_text else folder / f"sample{model.modality.suffixes[0]}"), model)
         settings: dict[str, Any] = {**given, "steps": steps, "seed": seed}
         if isinstance(model, TextModel):
@@ -112,8 +115,8 @@ def sample(
         settings["label"] = class_named(label, model.classes) if each is None else each
         x = model.sample(rows, **settings)
     if distributed.is_main() and out is not None:
-        run_folder.prepare(out.parent)
-        files = model.modality.write(x, out, each, model.classes, model.source)
+        with destination.made(out.parent):
+            files = model.modality.write(x, out, each, model.classes, model.source)
         notify(f"{rows} samples: {out if len(files) == 1 else f'{files[0]} to {files[-1]}'}")
 
 
@@ -132,11 +135,7 @@ def _check_settings(folder: Path, model: Model | TextModel, asked: Sequence[str]
 def _check_output(out: Path | None, model: Model | TextModel) -> Path | None:
     """Refuse an output whose suffix is no format of this kind of data, or whose folder cannot be written to."""
     if out is not None:
-        if out.suffix not in model.modality.suffixes:
-            wanted = " or ".join(model.modality.suffixes)
-            instead = f"--out {out.with_suffix(model.modality.suffixes[0])}"
-            raise UsageError(f"the output {out}", f"a name that ends in {wanted}", instead)
-        run_folder.writable(out.parent)
+        destination.check_file(out, model.modality.suffixes)
     return out
 
 
@@ -154,8 +153,8 @@ def _write_texts(texts: list[str], out: Path | None) -> None:
     if out is None:
         print_text(f"\n{BETWEEN}\n".join(texts))
         return
-    run_folder.prepare(out.parent)
-    TextModality().write(texts, out)
+    with destination.made(out.parent):
+        TextModality().write(texts, out)
     notify(f"{len(texts)} texts: {out}")
 
 
@@ -212,8 +211,11 @@ def infill(
         raise UsageError("an empty marker", "what stands in the text for a gap", "--marker '<gap>'")
     if not text.strip():
         raise UsageError(f"{file}, which is empty", f"text with {marker!r} where the gap is", corrected)
+    if out is not None:
+        destination.check_file(out, TextModality().suffixes)
+        if out.exists() and out.samefile(file):
+            raise UsageError(f"--out {out}, the text with the gaps", "another file", f"--out {out.stem}-filled.txt")
     model = of_text(folder, device)
-    _check_output(out, model)
     texts = model.infill(
         [text] * rows,
         marker=marker,
@@ -229,6 +231,6 @@ def infill(
     if out is None:
         print_text(filled, exactly=True)
         return
-    run_folder.prepare(out.parent)
-    write(out, filled.encode())
+    with destination.made(out.parent):
+        write(out, filled.encode())
     notify(f"{rows} texts: {out}")

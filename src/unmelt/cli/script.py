@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -74,7 +75,7 @@ def run_script(main: Callable[..., Any], go_on: str = "the same command begins a
     from unmelt.cli.arguments import call
 
     prog = f"python {sys.argv[0]}"
-    return run_command(lambda: call(main, prog, sys.argv[1:]), name=sys.argv[0], go_on=go_on)
+    return run_command(lambda: call(main, prog, sys.argv[1:]), name=Path(sys.argv[0]).name, go_on=go_on)
 
 
 def as_option(instead: str) -> str:

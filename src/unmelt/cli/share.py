@@ -6,6 +6,7 @@ from typing import Literal
 
 import tyro
 
+from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, of_numbers
 from unmelt.interop import sampler_for_export, to_diffusers
 from unmelt.model import load
@@ -31,10 +32,11 @@ def export(
             method, which every library has.
         steps: Network evaluations per sample. Default: the model's own number.
     """
+    out = out or folder.with_name(f"{folder.name}-{to}")
+    destination.check_folder(out)
     model = of_numbers(folder, "cpu")
     solver, times = sampler_for_export(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
     times = times if steps is None else replace(times, steps=steps)
-    out = out or folder.with_name(f"{folder.name}-{to}")
     to_diffusers(model, out, sampler=solver, grid=times)
     notify(f"{to}: {out}")
 

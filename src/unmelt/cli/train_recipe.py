@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unmelt import run_folder
+from unmelt.cli import destination
 from unmelt.cli.arguments import asks_for_help, parse
 from unmelt.device import device_named
 from unmelt.errors import UsageError
@@ -70,7 +71,7 @@ def _train(name: str, out: Path, settings: dict[str, Any]) -> None:
 
     device_named(device)
     logger_names(log_to)
-    run_folder.writable(out)
+    destination.check_folder(out)
     model = recipe_of({"recipe": name, "settings": settings})
     assert model.training is not None
     model.training = replace(model.training, snapshot_every=snapshots)

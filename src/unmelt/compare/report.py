@@ -17,6 +17,7 @@ from unmelt.denoiser import Autoregressive
 from unmelt.errors import UsageError
 from unmelt.guidance import Temperature
 from unmelt.model import TextModel
+from unmelt.model.request import MOST_ROWS
 from unmelt.terminal import notify
 
 STEPS = (8, 16, 32, 64, 128)
@@ -98,7 +99,10 @@ def compare(
     longest = min(model.length for model in runs.values())
     tokens = longest if tokens is None else tokens
     _check(
-        tokens=(tokens, 1, longest), rows=(rows, 1, None), questions=(questions, 1, None), gap=(gap, 1, longest // 2)
+        tokens=(tokens, 1, longest),
+        rows=(rows, 1, MOST_ROWS),
+        questions=(questions, 1, None),
+        gap=(gap, 1, longest // 2),
     )
     _check(steps=(min(steps, default=0), 1, None), batches=(min(batches, default=0), 1, None))
     Temperature(judge.denoiser, temperature)  # which refuses what is none

@@ -65,6 +65,7 @@ def application(token: str = "", local_only: bool = True) -> Callable:
     from starlette.routing import Mount, Route
 
     from unmelt.lab.access_control import IDENTITY, Guard
+    from unmelt.lab.body_limit import BodyLimit
 
     builder = marimo.create_asgi_app(quiet=True, include_code=True)
     for chapter in chapters():
@@ -77,7 +78,7 @@ def application(token: str = "", local_only: bool = True) -> Callable:
         return JSONResponse({"lab": "unmelt"})
 
     routes = [Route("/", contents), Route(IDENTITY, identity), Mount("/", builder.build())]
-    return Guard(Starlette(routes=routes), token, local_only)
+    return Guard(BodyLimit(Starlette(routes=routes)), token, local_only)
 
 
 def lab_at(host: str, port: int) -> bool:
@@ -171,8 +172,10 @@ def serve(bound: socket.socket, token: str, local_only: bool, ready: Callable[[]
     """
     import uvicorn
 
+    from unmelt.lab.body_limit import MOST_BYTES
+
     settings = uvicorn.Config(
-        application(token, local_only), log_level="error", timeout_graceful_shutdown=1, ws_max_size=2**24
+        application(token, local_only), log_level="error", timeout_graceful_shutdown=1, ws_max_size=MOST_BYTES
     )
     server = uvicorn.Server(settings)
 

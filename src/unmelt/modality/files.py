@@ -13,7 +13,7 @@ from unmelt.train.atomic_files import write
 
 
 def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
-    """Refuse a path whose suffix names no format that can be written.
+    """Refuse a path whose suffix, in small or capital letters, names no format that can be written.
 
     Args:
         path: Where something is to be written.
@@ -22,7 +22,7 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
     Raises:
         UsageError: If the path's suffix is not among them.
     """
-    if path.suffix not in suffixes:
+    if path.suffix.lower() not in suffixes:
         *most, last = suffixes
         known = f"{', '.join(most)} or {last}" if most else last
         raise UsageError(

@@ -72,12 +72,10 @@ class Images:
         classes: Sequence[str] = (),
         beside: Source | None = None,
     ) -> Image:
-        """Draw a grid of images, ordered by class; real images are not shown."""
-        if labels is not None:
-            order = labels.argsort(stable=True)
-            x, labels = x[order], labels[order]
-        by_class = labels is not None and len(x) == PER_CLASS * len(classes)
-        return picture.tiles(x, PER_CLASS if by_class else None, classes if by_class else ())
+        """Draw a grid of images, by class and with the names of the classes; real images are not shown."""
+        if labels is None or not classes:
+            return picture.tiles(x)
+        return picture.by_class(x, labels, classes)
 
     def strip(
         self,
@@ -100,7 +98,7 @@ class Images:
     ) -> list[Path]:
         """Write the picture that `draw` makes (.png), or the numbers (.npy)."""
         check_suffix(path, self.suffixes)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return write_array(path, x)
         return write_picture(path, self.draw(x, labels, classes, beside))
 

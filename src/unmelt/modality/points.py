@@ -93,7 +93,7 @@ class Points:
     ) -> list[Path]:
         """Write the picture that `draw` makes (.png), or the numbers (.npy)."""
         check_suffix(path, self.suffixes)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return write_array(path, x)
         return write_picture(path, self.draw(x, labels, classes, beside))
 

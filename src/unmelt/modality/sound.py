@@ -118,9 +118,9 @@ class Sound:
         One sound becomes `path` itself; several become NAME-0.wav, NAME-1.wav, ... beside it.
         """
         check_suffix(path, self.suffixes)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return write_array(path, x)
-        if path.suffix == ".png":
+        if path.suffix.lower() == ".png":
             return write_picture(path, self.draw(x, labels, classes))
         width = len(str(len(x) - 1))
         paths = [path] if len(x) == 1 else [path.with_stem(f"{path.stem}-{k:0{width}}") for k in range(len(x))]

@@ -140,15 +140,16 @@ class Canvas:
         first, *inner, last = pieces
         if self.is_causal and any(inner):
             raise self._cannot_look_ahead()
-        middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
-        room = self.length - len(middle) - self._taken(last)
+        size = sum(map(len, inner)) + tokens * (len(inner) + 1)
+        room = self.length - size - self._taken(last)
         if tokens < 1 or room < 0:
             most = tokens + room // (len(inner) + 1)
             raise UsageError(
-                f"gaps that take {len(middle)} tokens with what is between them",
+                f"gaps that take {size} tokens with what is between them",
                 f"at least 1 token a gap, and {self.length} in all; else the gaps one at a time",
                 f"tokens={max(1, most)}" if tokens < 1 or most > 0 else "a text with fewer gaps, or closer ones",
             )
+        middle = [token for piece in inner for token in [*[-1] * tokens, *piece]] + [-1] * tokens
         before = min(len(first), max(room // 2, room - len(last)))
         cut, after = len(first) - before, min(len(last), room - before)
         row = torch.tensor([*first[cut:], *middle, *last[:after]])

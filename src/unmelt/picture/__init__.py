@@ -1,6 +1,6 @@
 """Pictures of results, and none of the decisions which of them a kind of data gets (`unmelt.modality`).
 
-Bitmaps   tiles and strip (images), scatter (points), curve (losses), texts
+Bitmaps   tiles, by_class and strip (images), scatter (points), curve (losses), texts
 HTML      vector (SVG), writing (text on its way), inline (a bitmap in a page)
 """
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from unmelt.picture.scatter import Panel, scatter
     from unmelt.picture.text_html import text_html
     from unmelt.picture.texts import texts
-    from unmelt.picture.tiles import strip, tiles
+    from unmelt.picture.tiles import by_class, strip, tiles
 
-__all__ = ["Panel", "curve", "inline", "scatter", "strip", "text_html", "texts", "tiles", "vector"]
+__all__ = ["Panel", "by_class", "curve", "inline", "scatter", "strip", "text_html", "texts", "tiles", "vector"]
 
 publish(__name__)

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 from PIL import Image
 
 from unmelt.errors import UsageError
-from unmelt.picture.style import INK, colours, figure, finish, quiet
+from unmelt.picture.style import INK, colours, figure, finish, plot_name, quiet
 
 Numbers = Sequence[int | float] | np.ndarray
 
@@ -55,7 +55,7 @@ def curve(
 
     drawn = figure(6.4, 3.6)
     axis = drawn.subplots()
-    quiet(axis, title)
+    quiet(axis, plot_name(title, most=80))
     for (name, (x, y)), colour in zip(data.items(), colours(len(data)), strict=True):
         _line(axis, name, x, y, colour)
     _choose_scale(axis, np.concatenate([y for _, y in data.values()]))
@@ -66,8 +66,9 @@ def curve(
     axis.margins(x=0.01)
     if max(x.max(initial=0) for x, _ in data.values()) >= 1000:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if len(data) > 1:
-        axis.legend(frameon=False, fontsize=8, labelcolor=INK)
+    if len(data) > 1:  # outside of the axes, where it covers no line
+        across = min(len(data), 4 if max(map(len, data)) < 20 else 2)
+        drawn.legend(loc="outside lower center", ncols=across, frameon=False, fontsize=8, labelcolor=INK)
     return finish(drawn, path)
 
 
@@ -95,11 +96,11 @@ def _choose_scale(axis: Axes, values: np.ndarray) -> None:
 
 def _line(axis: Axes, name: str, x: np.ndarray, y: np.ndarray, colour: str) -> None:
     if len(x) <= _FEW:
-        axis.plot(x, y, "o-", color=colour, linewidth=1.4, markersize=3.5, label=name)
+        axis.plot(x, y, "o-", color=colour, linewidth=1.4, markersize=3.5, label=plot_name(name, most=48))
         return
     axis.plot(x, y, color=colour, linewidth=0.6, alpha=0.25)
     at = x[np.unique(np.linspace(0, len(x) - 1, 400).astype(int))]
-    axis.plot(at, _smooth(x, y, at), color=colour, linewidth=1.8, label=name)
+    axis.plot(at, _smooth(x, y, at), color=colour, linewidth=1.8, label=plot_name(name, most=48))
 
 
 def _smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.picture.style import FAINT, INK, colours, figure, finish, quiet
+from unmelt.picture.style import FAINT, INK, colours, figure, finish, plot_name, quiet
 
 _ROOM = 0.2  # of the first panel's range, on every side
 _BINS = 80
@@ -82,7 +82,7 @@ def scatter(panels: Sequence[Panel], classes: Sequence[str] = (), path: str | Pa
     axes = drawn.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
     low, high = _limits(panels[0])
     for axis, panel in zip(axes, panels, strict=True):
-        quiet(axis, panel.title)
+        quiet(axis, plot_name(panel.title))
         (_histogram if flat else _dots)(axis, panel, ink, low, high)
         _count_outside(axis, panel, low, high)
     if classes:
@@ -90,7 +90,7 @@ def scatter(panels: Sequence[Panel], classes: Sequence[str] = (), path: str | Pa
         across = min(len(classes), 3 * len(panels))
         drawn.legend(
             dots,
-            list(classes),
+            [plot_name(each) for each in classes],
             loc="outside lower center",
             ncols=across,
             frameon=False,

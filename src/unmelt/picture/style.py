@@ -17,6 +17,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageFont
 
+from unmelt.terminal import printable
+
+MOST_LETTERS = 28
+"""Characters of a name that are drawn."""
+
 PAPER, INK, FAINT = "#ffffff", "#222222", "#8a8a8a"
 _OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#222222", "#f0e442")
 
@@ -47,6 +52,34 @@ def font(size: int) -> ImageFont.FreeTypeFont:
         The typeface.
     """
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+
+
+def name(text: str, most: int = MOST_LETTERS) -> str:
+    """Make a name from outside fit to be drawn: without invisible characters, and not too long.
+
+    Args:
+        text: The name.
+        most: Characters at most; the rest becomes one ellipsis.
+
+    Returns:
+        The name as it is drawn by Pillow.
+    """
+    shown = printable(text)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def plot_name(text: str, most: int = MOST_LETTERS) -> str:
+    """Make a name fit to be drawn by matplotlib, to which dollars are mathematics and a leading underscore hides.
+
+    Args:
+        text: The name.
+        most: Characters at most.
+
+    Returns:
+        The name for a title, a label or a legend.
+    """
+    shown = name(text, most).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def figure(width: float, height: float) -> Figure:

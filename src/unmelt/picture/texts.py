@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from unmelt.errors import UsageError
-from unmelt.picture.style import FAINT, INK, PAPER, finish, font
+from unmelt.picture.style import FAINT, INK, PAPER, finish, font, name
+from unmelt.terminal import printable
 
 _SIZE, _LINE, _MARGIN, _GAP = 13, 18, 16, 10
 
@@ -37,6 +38,7 @@ def texts(
             "at least one text, one label for each or none, and at least 1 column",
             'texts(["a text"], labels=["t = 0.00"])',
         )
+    labels = [name(label) for label in labels]
     wrapped = [_lines(piece, columns) for piece in pieces]
     letters = font(_SIZE)
     left = _MARGIN + max((round(letters.getlength(label)) + _GAP for label in labels), default=0)
@@ -58,5 +60,5 @@ def texts(
 
 def _lines(piece: str, columns: int) -> list[str]:
     """At least one line, without tabs, which have no picture."""
-    lines = piece.expandtabs(4).split("\n")
+    lines = printable(piece.expandtabs(4), keep="\n").split("\n")
     return [part for line in lines for part in textwrap.wrap(line, columns, drop_whitespace=False) or [""]]

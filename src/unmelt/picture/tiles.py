@@ -1,4 +1,4 @@
-"""Images side by side: a grid of tiles, and a strip of the same samples at several times."""
+"""Images side by side: a grid of tiles, rows of tiles by class, and a strip of the same samples at several times."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from unmelt.errors import UsageError
-from unmelt.picture.style import INK, PAPER, finish, font
+from unmelt.picture.style import INK, PAPER, finish, font, name
 
 _TILE = 48  # pixels; smaller images are enlarged by a whole factor, every pixel staying a sharp square
 _GAP = 4
 _MARGIN = 12
 _FONT = 13
+
+ONE_ROW = 6
+"""Up to so many images stand in one row."""
+
+MOST_ACROSS = 12
+"""Images of a class in a row."""
 
 
 def tiles(
@@ -33,7 +39,7 @@ def tiles(
 
     Args:
         images: Images of 1 or 3 channels in [0, 1]; numbers outside are clipped, and NaN is black.
-        columns: Images in a row; None for a grid that is nearly square.
+        columns: Images in a row; None for a grid without much empty room, about as wide as high or wider.
         row_labels: What stands to the left of each row; empty for nothing.
         column_labels: What stands above each column; columns are made as wide as their labels.
         path: Where the picture is written as PNG; None writes nothing.
@@ -52,7 +58,8 @@ def tiles(
             "at least one image of 1 or 3 channels, [n, c, h, w], and at least 1 column",
             "tiles(images[:64], columns=8)",
         )
-    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    columns = min(columns or _columns(count), count)
+    row_labels, column_labels = ([name(label) for label in labels] for labels in (row_labels, column_labels))
     rows = math.ceil(count / columns)
     _check(rows, row_labels, "row_labels")
     _check(columns, column_labels, "column_labels")
@@ -78,6 +85,51 @@ def tiles(
     for column, label in enumerate(column_labels):
         middle = left + column * across + (across - _GAP) / 2
         pen.text((middle, top - 2 * _GAP), label, fill=INK, font=font(_FONT), anchor="ms")
+    return finish(page, path)
+
+
+def by_class(
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    classes: Sequence[str],
+    path: str | Path | None = None,
+) -> Image.Image:
+    """Draw images by class: the rows of a class one below the other, with its name beside the first of them.
+
+    Args:
+        images: Images of 1 or 3 channels in [0, 1].
+        labels: The class of each image.
+        classes: The names of the classes; long ones are cut off.
+        path: Where the picture is written as PNG; None writes nothing.
+
+    Returns:
+        The picture. Where there are many classes of few images, they stand in several columns.
+
+    Raises:
+        UsageError: If there are no images, or channels are not 1 or 3.
+    """
+    if len(images) == 0:
+        return tiles(images)  # which refuses them
+    groups = {int(label): images[labels == label] for label in labels.unique()}
+    most = max(map(len, groups.values()))
+    across = math.ceil(most / math.ceil(most / MOST_ACROSS))
+    rows, names = [], []
+    for label, group in groups.items():
+        down = math.ceil(len(group) / across)
+        empty = torch.ones(down * across - len(group), *images.shape[1:]).to(group)  # white, as the paper
+        rows += torch.cat([group, empty]).split(across)
+        names += [classes[label], *[""] * (down - 1)]
+    panels = max(1, round(math.sqrt(len(rows) / (across + 2))))
+    high = math.ceil(len(rows) / panels)
+    drawn = [
+        tiles(torch.cat(rows[first : first + high]), across, names[first : first + high])
+        for first in range(0, len(rows), high)
+    ]
+    page = Image.new("RGB", (sum(each.width for each in drawn), max(each.height for each in drawn)), PAPER)
+    left = 0
+    for each in drawn:
+        page.paste(each, (left, 0))
+        left += each.width
     return finish(page, path)
 
 
@@ -124,6 +176,16 @@ def _width(label: str) -> int:
     return math.ceil(font(_FONT).getlength(label))
 
 
-def _check(count: int, labels: Sequence[str], name: str) -> None:
+def _columns(count: int) -> int:
+    """The columns, from a square grid's to twice as many, that leave the fewest places empty; a row of few images."""
+    if count <= ONE_ROW:
+        return count
+    square = math.ceil(math.sqrt(count))
+    return min(range(square, 2 * square + 1), key=lambda columns: (-count % columns, columns))
+
+
+def _check(count: int, labels: Sequence[str], argument: str) -> None:
     if labels and len(labels) != count:
-        raise UsageError(f"tiles was given {len(labels)} {name} for {count}", "one for each, or none", f"{name}=[...]")
+        raise UsageError(
+            f"tiles was given {len(labels)} {argument} for {count}", "one for each, or none", f"{argument}=[...]"
+        )

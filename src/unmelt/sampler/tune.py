@@ -70,16 +70,25 @@ def tune(
         The sampler and its errors.
 
     Raises:
-        UsageError: If steps is not from 2 to 30, or there are fewer than 16 rows.
+        UsageError: If steps is not from 2 to 30, there are fewer than 16 rows or no rounds, or the accurate paths
+            do not end at finite numbers.
     """
     if not 2 <= steps <= 30:
         raise UsageError(
             f"tuning for {steps} steps", "2 to 30; with more there is little left to learn", "tune(steps=5)"
         )
+    if rounds < 1:
+        raise UsageError(f"tuning in rounds={rounds}", "at least 1 round", "rounds=12")
     rows = len(noise)
     if rows < 16:
         raise UsageError(f"tuning on {rows} rows of noise", "at least 16", "rows=256")
     wanted = ends(denoiser, *adams_sampler(teacher), noise, condition)
+    if not wanted.isfinite().all():
+        raise UsageError(
+            "tuning to paths that do not end at finite numbers",
+            "a model that samples finite numbers, under a smaller guidance scale",
+            "guidance=2.0",
+        )
     learn, judge = slice(0, rows * 3 // 4), slice(rows * 3 // 4, rows)
     known = None if condition is None else condition[learn]
     tuned = fit(denoiser, initial_guess(steps), noise[learn], wanted[learn], known, rounds=rounds, progress=progress)

@@ -145,7 +145,7 @@ class Unmask(Sampler):
     def _first_around(self, order: Int64[Tensor, "rows n"]) -> Bool[Tensor, "rows n"]:
         """True at positions that come in order before all that are closer than the smallest distance."""
         turn = torch.zeros_like(order).scatter(1, order, torch.arange(order.shape[1], 0, -1).to(order).expand_as(order))
-        turn, near = turn.double(), self.min_distance - 1
+        turn, near = turn.double(), min(self.min_distance, order.shape[1]) - 1
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
 
     def _ended(self, process: Mask, x: Tensor) -> Tensor:
