@@ -187,3 +187,21 @@ def test_betas_equal_those_of_diffusers(spacing):
     slope = (betas.alpha(inner + h) - betas.alpha(inner - h)) / (2 * h)
     smooth = (inner * 1000 % 1 - 0.5).abs() < 0.49
     torch.testing.assert_close(betas.alpha_rate(inner)[smooth], slope[smooth], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("embeddings", [4, 5])
+@pytest.mark.parametrize("prediction", [um.prediction.V(), um.prediction.Noise()], ids=str)
+def test_a_diffusers_unet_with_classes_makes_the_same_images(tmp_path, embeddings, prediction):
+    """With an embedding for null, or without one, where every row has its class."""
+    betas = Betas()
+    with um.rng.seeded(0):
+        body = DiffusersUNet(betas, {**TINY, "num_class_embeds": embeddings}, classes=4)
+    denoiser = um.denoiser.NetworkDenoiser(body, um.process.Gaussian(betas), prediction, (1, 8, 8))
+    parts = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(4), "classes": tuple("abcd")}
+    model = moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **parts))
+    folder = to_diffusers(model, tmp_path / "out")
+    found = diffusers_images(folder, model, 2, 5, class_labels=[0, 3])
+    assert (found - model.sample(2, label=[0, 3], seed=5)).abs().max() <= TOLERANCE
+    if embeddings == 4:
+        with pytest.raises(ValueError, match="without its class"):  # of the class that the folder brings
+            diffusers_images(folder, model, 2, 5)

@@ -1,7 +1,8 @@
 """Several modules of this package as one file that does not need the package.
 
 Each module's text is kept as it is, comments included, after the modules that it imports. Imports of this package are
-removed, those of other packages are gathered at the top. Shape annotations remain as text and are never evaluated.
+removed, those of other packages are gathered at the top. Shape annotations remain as text and are never evaluated. What
+a module says of itself to the package, `publish(__name__)` and `@config.register`, is removed too.
 """
 
 import ast
@@ -9,6 +10,8 @@ import importlib
 import inspect
 from collections.abc import Sequence
 from types import ModuleType
+
+from unmelt import config, public_names
 
 UNNEEDED = ("__future__", "jaxtyping")
 """Packages that annotations alone ask for."""
@@ -41,12 +44,23 @@ def _gather(module: ModuleType, into: dict[str, ModuleType]) -> None:
         if isinstance(node, ast.ImportFrom) and _ours(node):
             for alias in node.names:
                 source = importlib.import_module(str(node.module))
-                _gather(inspect.getmodule(getattr(source, alias.name)) or source, into)
+                part = getattr(source, alias.name)
+                if part not in (config, public_names.publish):
+                    _gather(inspect.getmodule(part) or source, into)
     into[module.__name__] = module
 
 
 def _ours(node: ast.ImportFrom) -> bool:
     return str(node.module).partition(".")[0] == __name__.partition(".")[0]
+
+
+def _for_the_package(node: ast.stmt) -> list[ast.expr]:
+    """What a statement says to the package: itself if it is `publish(__name__)`, or its `@config.register`."""
+    if isinstance(node, ast.ClassDef):
+        return [each for each in node.decorator_list if ast.unparse(each) == f"config.{config.register.__name__}"]
+    if isinstance(node, ast.Expr) and ast.unparse(node).startswith(f"{public_names.publish.__name__}("):
+        return [node.value]
+    return []
 
 
 def _text(module: ModuleType, imports: set[str]) -> str:
@@ -55,6 +69,8 @@ def _text(module: ModuleType, imports: set[str]) -> str:
     gone: set[int] = set()
     body = ast.parse(source).body
     for node in body:
+        for said in _for_the_package(node):
+            gone.update(range(said.lineno - 1, said.end_lineno or said.lineno))
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         gone.update(range(node.lineno - 1, node.end_lineno or node.lineno))
