@@ -183,10 +183,10 @@ def test_a_model_that_cannot_be_saved_is_refused_before_training(tmp_path):
         ({"part": "process.Gaussian"}, "exactly"),
         ({"part": "schedule.Cosine", "extra": 1}, "exactly"),
         ({"part": "sampler.DPMpp", "order": 7}, "order"),
-        ({"part": "schedule.VarianceExploding", "sigma_min": "a", "sigma_max": 80.0}, "cannot take"),
+        ({"part": "schedule.VarianceExploding", "sigma_min": "a", "sigma_max": 80.0}, "sigma_min=.a."),
         ({"part": "schedule.VarianceExploding", "sigma_min": 80.0, "sigma_max": {"part": "x"}}, "'x'"),
         ({"part": "codec.Affine", "shift": 0.0, "scale": -1.0, "clamp": None}, "scale=-1.0"),
-        ({"part": "codec.Affine", "shift": 0.0, "scale": 1.0, "clamp": [1.0]}, "cannot take"),
+        ({"part": "codec.Affine", "shift": 0.0, "scale": 1.0, "clamp": [1.0]}, "clamp="),
     ],
 )
 def test_invalid_descriptions_are_refused(monkeypatch, description, said):

@@ -136,8 +136,8 @@ def test_a_missing_file_is_refused(folder, capsys, name):
 def test_a_path_that_is_not_a_run_folder_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("x", encoding="utf-8")
     refused(tmp_path / "file", capsys, "file is a file")
-    refused(tmp_path / "nothing", capsys, "there is no run folder", "unmelt train")
-    refused(tmp_path, capsys, "has no config.json", "unmelt train")
+    refused(tmp_path / "nothing", capsys, "there is no run folder", "digits")
+    refused(tmp_path, capsys, "has no config.json", "digits")
 
 
 def test_the_weights_of_another_network_are_refused(folder, tmp_path, capsys):

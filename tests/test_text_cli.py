@@ -74,7 +74,7 @@ MISTAKES = [
     ("infill masked gap.py --marker ?", "text without '?'"),
     ("infill masked two.py --tokens 20", "the gaps one at a time"),
     ("infill ar gap.py", "a prompt alone"),
-    ("train text --out new --folder missing", "there is nothing at"),
+    ("train text --out new --folder missing", "there is no"),
     ("train text --out new --folder empty.txt", "is empty"),
     ("train text --out new --folder binary", "not UTF-8"),
     ("train text --out new --folder folder", "no files"),

@@ -93,7 +93,9 @@ def read_scores(folder: Path, about: dict[str, Any]) -> dict[str, Any] | None:
     try:
         scores = dict(json.loads(path.read_bytes()))
     except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged ({error})", "what unmelt eval wrote", f"unmelt eval {folder}") from None
+        raise UsageError(
+            f"{path} is damaged ({error})", "what unmelt eval wrote", f"um.load({str(folder)!r}).evaluate()"
+        ) from None
     scores.pop("asked", None)
     return scores if scores.pop("weights", None) == about["weights"] else None
 

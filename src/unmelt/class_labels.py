@@ -4,15 +4,15 @@ Classes may be called by whole numbers that are not their positions: 1 to 12, or
 that is called 2, never the third one. A tensor or array holds positions, as `Condition.label` does.
 """
 
-import operator
 import re
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments.values import MISMATCH, converted, plain, shown
 from unmelt.errors import UsageError, nearest
 
 Label: TypeAlias = int | str | Sequence[int] | Sequence[str] | Tensor
@@ -39,7 +39,7 @@ def labels_of(rows: int, label: Label | None, classes: Sequence[str]) -> Int64[T
     if not classes:
         raise UsageError(f"label={label!r} for a model without classes", "no label", "model.sample(16)")
     positions = getattr(label, "ndim", 0) > 0
-    labels = label.tolist() if hasattr(label, "tolist") else label  # a torch tensor or a numpy array
+    labels = plain(label)
     in_order = all(name == str(number) for number, name in enumerate(classes))
     numbered = not positions and not in_order and all(re.fullmatch("-?[0-9]+", name) for name in classes)
     if isinstance(labels, str) or not isinstance(labels, Sequence):
@@ -49,6 +49,29 @@ def labels_of(rows: int, label: Label | None, classes: Sequence[str]) -> Int64[T
     return torch.tensor([_number(one, classes, numbered) for one in labels])
 
 
+def class_numbers(label: Any, rows: int) -> Int64[Tensor, " rows"]:
+    """The class number of each row, for denoisers whose classes have no names.
+
+    Args:
+        label: A class by number, for all rows; a sequence or tensor with one for each row.
+        rows: The number of rows.
+
+    Returns:
+        [rows], the class numbers.
+
+    Raises:
+        UsageError: If a label is not a whole number of at least 0, or the number of labels is not `rows`.
+    """
+    labels = plain(label)
+    every = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else [labels]
+    for one in every:
+        if converted(int, one) is MISMATCH or one < 0:
+            raise UsageError(f"label={shown(one)}", "the number of a class", "label=1")
+    if len(every) not in (1, rows):
+        raise UsageError(f"{len(every)} labels for {rows} rows", "one label, or one for each row", "label=1")
+    return torch.tensor([int(one) for one in every]).expand(rows)
+
+
 def _number(label: int | str, classes: Sequence[str], numbered: bool) -> int:
     """The position of a class, given by number or by name; the number is the name where classes are numbered."""
     if isinstance(label, str):
@@ -56,10 +79,9 @@ def _number(label: int | str, classes: Sequence[str], numbered: bool) -> int:
             return list(classes).index(label)
         needed, meant = f"one of {', '.join(classes)}", nearest(label, classes)
         raise UsageError(f"there is no class {label!r}", needed, f"label={meant!r}")
-    try:
-        number = operator.index(label)
-    except TypeError:
-        raise UsageError(f"label={label!r}", "the number or the name of a class", "label=3") from None
+    number = converted(int, label)
+    if number is MISMATCH:
+        raise UsageError(f"label={shown(label)}", "the number or the name of a class", f"label={classes[-1]!r}")
     if numbered:
         return _number(str(number), classes, False)
     if not 0 <= number < len(classes):

@@ -49,7 +49,8 @@ class Condition:
             no entry is given to every row. Made by `drop` and `join`.
 
     Raises:
-        UsageError: If an extra has the name of a field.
+        UsageError: If an extra has the name of a field, a value is no tensor with rows first, or labels are no whole
+            numbers.
     """
 
     label: Int64[Tensor, " rows"] | None = None
@@ -66,6 +67,12 @@ class Condition:
     def __post_init__(self) -> None:
         if taken := [name for name in self.extra if name in FIELDS]:
             raise UsageError(f"an extra condition called {taken[0]!r}", "a name of its own", f"{taken[0]}=...")
+        for name, value in self._tensors().items():
+            if not isinstance(value, Tensor) or value.ndim == 0:
+                instead = f"{name}=torch.tensor([3])" if name == "label" else f"{name}={name}[None]"
+                raise UsageError(f"a condition whose {name} is {value!r:.40}", "a tensor, rows first", instead)
+        if self.label is not None and (self.label.is_floating_point() or self.label.dtype == torch.bool):
+            raise UsageError(f"labels of {self.label.dtype}", "whole numbers", "label=label.long()")
 
     def is_given(self, name: str) -> Bool[Tensor, " rows"] | None:
         """Which rows are given a field.

@@ -20,11 +20,12 @@ def device_named(name: str | torch.device) -> torch.device:
         UsageError: If this machine has no such device.
     """
     known = ["auto", "cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    known += ["mps"] if torch.backends.mps.is_available() else []
     name = str(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in known and not (name == "cuda" and torch.cuda.is_available()):
-        raise UsageError(f"device {name!r}", f"one of {', '.join(known)}", "--device cpu")
+        raise UsageError(f"device {name!r}", f"one of {', '.join(known)}", "device='cpu'")
     return torch.device(name)
 
 

@@ -8,25 +8,30 @@ that a seed gives the same sample on every device.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.errors import UsageError
 from unmelt.public_names import publish
 
-__all__ = ["Part", "Random", "RowSeeds", "Stream", "fold", "seeded"]
+__all__ = ["Part", "Random", "RowSeeds", "Seed", "Stream", "fold", "fresh_seed", "seed_of_rows", "seeded"]
 
 
 _MASK = (1 << 64) - 1
 
 GLOBAL_GENERATOR = threading.RLock()
 """Held by the thread that seeds torch's global generator, for as long as it draws from it."""
+
+Seed: TypeAlias = int | Sequence[int] | None
+"""One seed for all rows, or one for each; None draws a fresh one."""
 
 
 def fold(seed: int, number: int) -> int:
@@ -43,6 +48,37 @@ def fold(seed: int, number: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return (z ^ (z >> 31)) >> 1
+
+
+def seed_of_rows(seed: Seed, rows: int) -> list[int]:
+    """The seed of each row.
+
+    Args:
+        seed: One seed, from which row i gets `fold(seed, i)` (so that a smaller batch is the beginning of a larger
+            one); or one for each row. None: a fresh one, which leaves torch's global generator alone.
+        rows: The number of rows.
+
+    Returns:
+        A seed of 64 bits with its sign for each row; of larger integers, the lowest 64 bits count.
+
+    Raises:
+        UsageError: If the number of seeds is not the number of rows.
+    """
+    seed = fresh_seed() if seed is None else seed
+    if isinstance(seed, int):
+        return [fold(seed, row) for row in range(rows)]
+    if len(seed) != rows:
+        raise UsageError(f"{len(seed)} seeds for {rows} rows", "one seed, or one for each row", "seed=0")
+    return [(one + (1 << 63) & _MASK) - (1 << 63) for one in seed]
+
+
+def fresh_seed() -> int:
+    """A seed that nobody has had, from the operating system.
+
+    Returns:
+        A seed of 63 bits.
+    """
+    return secrets.randbits(63)
 
 
 @contextmanager
@@ -103,12 +139,12 @@ class Stream:
     """One generator for whole batches, as training uses it.
 
     Args:
-        seed: The seed of the generator.
+        seed: The seed of the generator: any integer, of which the lowest 64 bits count.
         device: The device that the generator draws on; results can be moved to another.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(seed & _MASK)
 
     def normal(
         self, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
@@ -174,23 +210,20 @@ class RowSeeds:
     draws: Int64[Tensor, " rows"]
 
     @classmethod
-    def of(cls, seed: int | Sequence[int], rows: int) -> RowSeeds:
+    def of(cls, seed: Seed, rows: int) -> RowSeeds:
         """Seed rows, none of which has drawn yet.
 
         Args:
-            seed: One seed, from which row i gets `fold(seed, i)` (so that a smaller batch is the beginning of a larger
-                one), or a sequence with a seed for each row.
+            seed: One seed, or one for each row, or None; see `seed_of_rows`.
             rows: The number of rows.
 
         Returns:
             The seeded rows.
 
         Raises:
-            ValueError: If the number of seeds is not the number of rows.
+            UsageError: If the number of seeds is not the number of rows.
         """
-        seeds = [fold(seed, row) for row in range(rows)] if isinstance(seed, int) else list(seed)
-        if len(seeds) != rows:
-            raise ValueError(f"{len(seeds)} seeds for {rows} rows; give one seed, or one for each row")
+        seeds = seed_of_rows(seed, rows)
         return cls(torch.tensor(seeds, dtype=torch.int64), torch.zeros(rows, dtype=torch.int64))
 
     def _draw(self, fill: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> Tensor:

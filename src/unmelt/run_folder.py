@@ -21,13 +21,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmelt import run_schema
 from unmelt.aliases import current, current_model, current_origin
 from unmelt.config import fill_defaults
 from unmelt.data.identity import NAMES, differences
-from unmelt.errors import UsageError, nearest
+from unmelt.errors import UsageError
+from unmelt.near_path import not_a_run
 from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
 
 FORMAT, READABLE = 2, (1, 2)
@@ -39,8 +40,6 @@ AVERAGES = "averages"
 AWAITING = ".awaiting"
 """End of the names of weights that config.json does not name yet."""
 
-LISTED = 8
-"""Run folders that a message names."""
 
 DENOISER = "denoiser"
 MODULE = re.compile(r"[\w-]+")
@@ -116,7 +115,7 @@ def writable(folder: Path) -> None:
         raise UsageError(
             f"the output {folder} cannot be written ({error.strerror})",
             "a folder that can be written to",
-            "--out runs/new",
+            "out='runs/new'",
         ) from None
 
 
@@ -170,22 +169,6 @@ def _awaiting(folder: Path, module: str, digest: str) -> Path:
     return folder / f".{weights_file(module)}.{digest[:16]}{AWAITING}"
 
 
-def _no_run(folder: Path) -> UsageError:
-    """The error for a folder that holds no run: names the runs in it, or beside it."""
-    given = f"{folder} has no {CONFIG}" if folder.is_dir() else f"there is no run folder {folder}"
-    if folder.is_file():
-        given = f"{folder} is a file"
-    near = folder if folder.is_dir() else folder.parent
-    try:
-        runs = sorted(str(path.parent) for path in near.glob(f"*/{CONFIG}"))
-    except OSError:
-        runs = []
-    if not runs:
-        return UsageError(given, "a folder that training wrote", "unmelt train digits --out runs/digits")
-    listed = ", ".join(runs[:LISTED]) + (f" and {len(runs) - LISTED} more" if len(runs) > LISTED else "")
-    return UsageError(given, f"a run folder, such as {listed}", f"unmelt show {nearest(str(folder), runs)}")
-
-
 def read_about(folder: Path) -> dict[str, Any]:
     """Read config.json and check it.
 
@@ -200,7 +183,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise _no_run(folder)
+        raise UsageError(*not_a_run(folder))
     try:
         about = json.loads(path.read_bytes())
         version = about["format"]
@@ -329,7 +312,7 @@ def check_same(folder: Path, mine: dict[str, Any], allow_other_data: bool = Fals
         raise UsageError(
             f"{folder} holds another run: {'; '.join(differs[:5])}",
             "the settings it was started with, or an empty folder",
-            f"--out {folder}-new",
+            f"out={str(folder) + '-new'!r}",
         )
 
 
@@ -359,3 +342,25 @@ def _differences(before: Any, now: Any, name: str = "", free: Sequence[str] = FR
 
 def _brief(value: Any) -> str:
     return str(value["part"]) if isinstance(value, dict) and "part" in value else repr(value)
+
+
+def load_weights(folder: Path, name: str, module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a module the weights that were saved for it.
+
+    Args:
+        folder: The run folder, for the error message.
+        name: Name of the module.
+        module: The module.
+        weights: Its tensors by name.
+
+    Raises:
+        UsageError: If they are not those of this module.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(
+            f"the weights of the {name} in {folder} do not fit its description ({str(error).splitlines()[0]})",
+            "all files as they were saved together",
+            "a copy of them, or training again",
+        ) from None

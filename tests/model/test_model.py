@@ -127,7 +127,7 @@ def test_numpy_labels_give_the_same_samples(model, unchecked):
         ([], "0 labels for 3 rows"),
         (1.5, "label=1.5"),
         (torch.tensor([0.5, 1.0, 2.0]), "label=0.5"),
-        ([[0], [1], [2]], r"label=\[0\]"),
+        ([[0], [1], [2]], r"label=\[\[0\]"),
         (None, "guidance=2.0 without a label"),
     ],
 )

@@ -81,9 +81,9 @@ def test_a_recipe_trains_a_few_steps_and_is_evaluated(name, tmp_path):
 
 
 def test_unknown_settings_are_refused():
-    with pytest.raises(um.UsageError, match=r"ring has no setting 'stepz'; one of modes, .*ring\(steps=...\)"):
+    with pytest.raises(um.UsageError, match=r"ring has no argument 'stepz'; one of modes, .*ring\(steps=...\)"):
         um.recipe.ring(stepz=3)
-    with pytest.raises(um.UsageError, match="settings without names"):
+    with pytest.raises(um.UsageError, match="arguments without names"):
         um.recipe.ring(3)
     with pytest.raises(um.UsageError, match="images was not given its folder"):
         um.recipe.images(size=8)
@@ -124,7 +124,7 @@ def test_images_from_a_folder_train_sample_and_load(pets, tmp_path, monkeypatch,
     assert main(["show", str(out)]) == 0
     assert "broken.jpg" in capsys.readouterr().out
     assert main(["eval", str(out)]) == 2
-    assert f"no folder {pets}" in capsys.readouterr().err
+    assert f"there is no {pets}" in capsys.readouterr().err
 
 
 def test_images_on_the_command_line(pets, tmp_path, capsys):
@@ -252,6 +252,6 @@ def test_text_from_a_folder_trains_saves_and_samples(tmp_path, capsys):
     assert "ends in .txt" in refused("sample", out, "--out", tmp_path / "a.png")
     assert "a model of text" in refused("tune", out)
     assert "a model of text" in refused("curve", out)
-    assert "nothing at" in refused("train", "text", "--folder", tmp_path / "nowhere", "--out", tmp_path / "new")
+    assert "there is no" in refused("train", "text", "--folder", tmp_path / "nowhere", "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert "no text in" in refused("train", "text", "--folder", folder / "picture.png", "--out", tmp_path / "new")

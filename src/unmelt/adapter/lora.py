@@ -19,12 +19,14 @@ from typing import final
 from torch import nn
 
 from unmelt.adapter.low_rank import Layer
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 
 _NEAR = 6
 
 
 @final
+@checked_init("um.adapter.LoRA")
 @dataclass(frozen=True, kw_only=True)
 class LoRA:
     """Low-rank adaptation of linear layers and convolutions (Hu et al., 2021).

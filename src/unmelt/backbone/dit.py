@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner, position_embedding
@@ -104,6 +105,7 @@ class Block(nn.Module):
         return torch.addcmul(h, gate2, self.mlp(adaptive_norm(h, scale2, shift2)))
 
 
+@checked_init("um.backbone.DiT")
 class DiT(CallRepr, nn.Module):
     """Diffusion transformer on a grid of a fixed size: images, video, sound.
 

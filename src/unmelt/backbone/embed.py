@@ -36,9 +36,8 @@ class LevelEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        frequency = torch.logspace(math.log2(SLOWEST), math.log2(FASTEST), WAVES, base=2)
-        phase = torch.tensor([0.0, math.pi / 2]).repeat_interleave(WAVES)
-        self.register_buffer("frequency", 2 * math.pi * frequency.repeat(2), persistent=False)
+        frequency, phase = _waves()
+        self.register_buffer("frequency", frequency, persistent=False)
         self.register_buffer("phase", phase, persistent=False)
 
     def forward(self, level: Float[Tensor, "*n"]) -> Float[Tensor, "*n waves"]:
@@ -48,11 +47,20 @@ class LevelEmbedding(nn.Module):
             level: [rows, *axes], noise levels as `precondition.noise_level` gives them.
 
         Returns:
-            [rows, *axes, waves], in the precision of the level.
+            [rows, *axes, waves], in the precision of the module.
         """
         fine = torch.promote_types(level.dtype, torch.float32)
-        angle = torch.addcmul(self.phase.to(fine), level[..., None].to(fine), self.frequency.to(fine))
-        return angle.sin().to(level.dtype)
+        # Half precision, which a module may be converted to, would round the frequencies.
+        waves = (self.frequency, self.phase) if self.frequency.dtype.itemsize >= 4 else _waves()
+        frequency, phase = (each.to(level.device, fine) for each in waves)
+        angle = torch.addcmul(phase, level[..., None].to(fine), frequency)
+        return angle.sin().to(self.frequency.dtype)
+
+
+def _waves() -> tuple[Tensor, Tensor]:
+    """Frequency and phase of each wave."""
+    frequency = torch.logspace(math.log2(SLOWEST), math.log2(FASTEST), WAVES, base=2)
+    return 2 * math.pi * frequency.repeat(2), torch.tensor([0.0, math.pi / 2]).repeat_interleave(WAVES)
 
 
 def position_embedding(size: Sequence[int], width: int) -> Float[Tensor, "places width"]:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.dit import Block
 from unmelt.backbone.embed import Conditioner, position_embedding
@@ -24,6 +25,7 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 
+@checked_init("um.backbone.FrameTransformer")
 class FrameTransformer(CallRepr, nn.Module):
     """Transformer on sequences of frames: trajectories, actions, latents of video. One token a frame.
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import adaptive_norm, zeroed
@@ -20,6 +21,7 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
 
+@checked_init("um.backbone.MLP")
 class MLP(CallRepr, nn.Module):
     """Residual multilayer perceptron on x of any fixed shape, taken as one flat vector.
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.kv_cache import KVCache
@@ -73,6 +74,7 @@ class _Block(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
+@checked_init("um.backbone.Transformer")
 class Transformer(CallRepr, nn.Module):
     """A transformer that gives logits for every position of a row.
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner
@@ -78,6 +79,7 @@ class _Block(nn.Module):
         return h if self.attention is None else self.attention(h, tokens)
 
 
+@checked_init("um.backbone.UNet")
 class UNet(CallRepr, nn.Module):
     """Residual U-Net on a grid of one, two or three dimensions, of any size.
 

@@ -3,7 +3,9 @@
 0 success, 2 a mistake in what was asked, 130 Ctrl-C, 143 SIGTERM, 141 the reader of the output has gone.
 """
 
+import ast
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -87,6 +89,8 @@ def as_option(instead: str) -> str:
     Returns:
         The same as an option, where it is one setting.
     """
+    if instead.startswith(("um.recipe.", "um.load(")):
+        return _as_command(instead)
     alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
     one = r"(\w+)=('[^']*'|[^\s,']\S*?)(?=, |$)"
     found = alone[1] if alone else instead
@@ -94,6 +98,40 @@ def as_option(instead: str) -> str:
         return instead
     settings = ((name.replace("_", "-"), value) for name, value in re.findall(one, found))
     return " ".join(f"--{name}" if value == "True" else f"--{name} {value}" for name, value in settings)
+
+
+def _as_command(instead: str) -> str:
+    """Rewrite um.recipe.NAME(a=1).fit(out='x') as `unmelt train NAME --a 1 --out x`, and calls of a run alike."""
+    try:
+        node: ast.AST = ast.parse(instead, mode="eval").body
+    except SyntaxError:
+        return instead
+    calls: list[tuple[str, ast.Call]] = []
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        calls.insert(0, (node.func.attr, node))
+        node = node.func.value
+    if ast.unparse(node) not in ("um", "um.recipe") or not calls:
+        return instead
+    name, first = calls[0]
+    options = [
+        f"--{keyword.arg.replace('_', '-')} {_word(keyword.value)}"
+        for _, call in (calls[:2] if name != "load" else calls[1:2])
+        for keyword in call.keywords
+        if keyword.arg is not None
+    ]
+    if name != "load":
+        out = [] if any(option.startswith("--out ") for option in options) else [f"--out runs/{name}"]
+        return " ".join(["unmelt train", name, *options, *out])
+    verb = {"evaluate": "eval", "sample": "sample", "tune": "tune", "": ""}.get(calls[1][0] if len(calls) > 1 else "")
+    if verb is None:
+        return instead
+    run = _word(first.args[0]) if first.args else "RUN"
+    return " ".join(["unmelt", verb, run, *options]) if verb else run
+
+
+def _word(value: ast.expr) -> str:
+    """A value as a word of a command."""
+    return shlex.quote(str(value.value)) if isinstance(value, ast.Constant) else ast.unparse(value)
 
 
 def _refused(name: str, json: bool, given: str, needed: str = "", instead: str = "") -> int:

@@ -14,11 +14,13 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.rng import Random
 
 
 @final
+@checked_init("um.codec.Affine")
 @dataclass(frozen=True)
 class Affine:
     """One shift and one scale for all numbers.

@@ -14,11 +14,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.codec.tokenizer import SPECIAL, utf8
 from unmelt.errors import UsageError
 
 
 @final
+@checked_init("um.codec.BPE")
 @dataclass(frozen=True)
 class BPE:
     """A byte-pair tokenizer.

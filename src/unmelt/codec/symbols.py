@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.codec.tokenizer import SPECIAL
 from unmelt.errors import UsageError
 
 
 @final
+@checked_init("um.codec.Symbols")
 @dataclass(frozen=True)
 class Symbols:
     """A tokenizer with one token for each letter of an alphabet.

@@ -94,7 +94,7 @@ def compare(
         raise UsageError(
             f"{next(iter(runs))}, which is not autoregressive, as the first run",
             "the autoregressive run first: it judges the others",
-            "unmelt compare runs/code_ar runs/code",
+            "um.compare.compare({'runs/code_ar': ..., 'runs/code': ...})",
         )
     longest = min(model.length for model in runs.values())
     tokens = longest if tokens is None else tokens

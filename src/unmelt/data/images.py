@@ -30,6 +30,7 @@ from unmelt.data.pixel_cache import pack
 from unmelt.data.source import Arrays
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
+from unmelt.near_path import not_data
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 
@@ -162,6 +163,10 @@ def _listed(path: str | Path, label: str, caption: str) -> Listing:
     root = Path(path).expanduser()
     if any(mark in root.name for mark in "*{"):
         return archive(shards(str(root)), label, caption)
+    if (wrong := not_data(root, "path/to/your/images")) is not None:
+        given, instead = wrong
+        needed = "a folder with images in it, or an archive, an array or a table of images"
+        raise UsageError(given, needed, instead)
     if root.is_dir():
         if (root / "dataset_info.json").exists() or (root / "dataset_dict.json").exists():
             return dataset(root, label, caption)
@@ -170,12 +175,6 @@ def _listed(path: str | Path, label: str, caption: str) -> Listing:
             if found:
                 return read(found, label, caption)
         return folder(root, label, caption)
-    if not root.exists():
-        raise UsageError(
-            f"there is no folder {root} (looked in {Path.cwd()})",
-            "a folder with images in it, or an archive, an array or a table of images",
-            "folder='path/to/your/images'",
-        )
     name = root.name.lower() if root.is_file() else ""  # a pipe would block, and a device never end
     if name.endswith(ARCHIVES):
         return archive([root], label, caption)

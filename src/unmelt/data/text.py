@@ -19,6 +19,7 @@ from unmelt.data.encoded_text import decoded, json_lines, printable
 from unmelt.data.source import Arrays
 from unmelt.data.split import SplitBy, check_split, content_key, held_out_by_content, held_out_by_position
 from unmelt.errors import UsageError
+from unmelt.near_path import not_data
 
 MANY = 5
 """Files that a report names before it only counts."""
@@ -74,9 +75,13 @@ def documents(path: str | Path, column: str = "text") -> tuple[list[Document], T
         UsageError: If there is nothing at the path or no text in it.
     """
     path = Path(path).expanduser()
+    if (wrong := not_data(path, "books")) is not None:
+        given, instead = wrong
+        raise UsageError(given, "a file, a folder of text, or JSON lines", instead)
     if not path.is_file() and not path.is_dir():
-        given = f"{path} is neither a file nor a folder" if path.exists() else f"there is nothing at {path}"
-        raise UsageError(given, "a file, a folder of text, or JSON lines", "folder=books")
+        raise UsageError(
+            f"{path} is neither a file nor a folder", "a file, a folder of text, or JSON lines", "folder='books'"
+        )
     top = path if path.is_dir() else None
     every, skipped = files.walk(path) if top else files.Folder([path], [])
     found: list[Document] = []

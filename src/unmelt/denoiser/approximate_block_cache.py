@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.condition import Condition
 from unmelt.denoiser.cached import as_rows, block_positions, logits_of_window
@@ -24,6 +25,7 @@ from unmelt.posterior import Categorical
 
 
 @final
+@checked_init("um.denoiser.ApproximateBlockCache")
 class ApproximateBlockCache(DenoiserWrapper):
     """A bidirectional denoiser as a `CachedDenoiser`, which reads the whole row once per block.
 

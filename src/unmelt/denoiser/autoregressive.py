@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
@@ -25,6 +26,7 @@ from unmelt.process import Mask
 
 
 @final
+@checked_init("um.denoiser.Autoregressive")
 class Autoregressive(CallRepr, nn.Module):
     """An autoregressive model: a causal backbone that predicts the next token. A `CachedDenoiser` of block 1.
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
@@ -27,6 +28,7 @@ from unmelt.process import Mask
 
 
 @final
+@checked_init("um.denoiser.Blockwise")
 class Blockwise(CallRepr, nn.Module):
     """Block diffusion: a block-causal backbone on masks. A `CachedDenoiser`.
 

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
@@ -46,6 +47,7 @@ class _SeenFrames(NamedTuple):
     log_joint: Float[Tensor, "rows components"]
 
 
+@checked_init("um.denoiser.Mixture")
 class Mixture:
     """Exact denoiser of a mixture of Gaussians, each component belonging to a class.
 

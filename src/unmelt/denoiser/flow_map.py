@@ -28,11 +28,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.network import check_prediction, coefficients
 from unmelt.denoiser.precondition import noise_level
 from unmelt.denoiser.prediction import Prediction
+from unmelt.denoiser.weight_precision import call_backbone
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.posterior import Point
@@ -40,6 +42,7 @@ from unmelt.process.gaussian import Gaussian, Level
 from unmelt.schedule import Schedule
 
 
+@checked_init("um.denoiser.FlowMap")
 class FlowMap(CallRepr, nn.Module):
     """Flow map with a network: backbone with an arrival level, process and prediction. It is also a denoiser.
 
@@ -95,7 +98,8 @@ class FlowMap(CallRepr, nn.Module):
         """
         schedule = self.process.schedule
         c_in, level, c_skip, c_out = coefficients(self.prediction, schedule, self.data_sd, t, x_t.dtype, x_t.ndim)
-        output = self.backbone(x_t * c_in, level, condition, _arrival(schedule, s, x_t.dtype))
+        arrival = _arrival(schedule, s, x_t.dtype)
+        output = call_backbone(self.backbone, x_t * c_in, level, condition, arrival)
         return Point(torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype)))
 
     def forward(

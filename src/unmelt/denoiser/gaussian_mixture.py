@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
@@ -25,6 +26,7 @@ MOST = 4096
 """Largest number of values in a row; covariances of more do not fit into memory."""
 
 
+@checked_init("um.denoiser.GaussianMixtureDenoiser")
 class GaussianMixtureDenoiser(CallRepr, nn.Module):
     """Denoiser that believes in a mixture of Gaussians for each class.
 
@@ -149,7 +151,8 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
             )
         with torch.autocast(x_t.device.type, enabled=False):
             kind = self._kind(len(x_t), condition)
-            weight, mean, basis, spread = (part[kind] for part in (self.weight, self.mean, self.basis, self.spread))
+            parts = (self.weight, self.mean, self.basis, self.spread)
+            weight, mean, basis, spread = (part[kind].to(x_t.dtype) for part in parts)
             alpha, sigma = (expand_like(part, mean) for part in self.process.level(t))
             aligned = torch.einsum("rkd,rkde->rke", x_t.flatten(1)[:, None] - alpha * mean, basis)
             variance = alpha**2 * spread + sigma**2

@@ -12,10 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.precondition import noise_level, unit_scale
 from unmelt.denoiser.prediction import Prediction
+from unmelt.denoiser.weight_precision import call_backbone
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.posterior import Point
@@ -24,6 +26,7 @@ from unmelt.process.gaussian import Gaussian, Level
 from unmelt.schedule import Schedule
 
 
+@checked_init("um.denoiser.NetworkDenoiser")
 class NetworkDenoiser(CallRepr, nn.Module):
     """Denoiser with a network: backbone, process and prediction.
 
@@ -70,7 +73,7 @@ class NetworkDenoiser(CallRepr, nn.Module):
         c_in, level, c_skip, c_out = coefficients(
             self.prediction, self.process.schedule, self.data_sd, t, x_t.dtype, x_t.ndim
         )
-        output = self.backbone(x_t * c_in, level, condition)
+        output = call_backbone(self.backbone, x_t * c_in, level, condition)
         return Point(torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype)))
 
 

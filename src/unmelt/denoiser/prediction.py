@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand, expand_like
 from unmelt.process.gaussian import Gaussian
@@ -187,6 +188,7 @@ class FlowVelocity(Prediction):
 
 
 @final
+@checked_init("um.prediction.Preconditioned")
 @dataclass(frozen=True)
 class Preconditioned(Prediction):
     """Prediction of EDM's F, of unit variance at every noise level (Karras et al., 2022, table 1).

@@ -10,15 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
 from unmelt.denoiser.precondition import noise_level, unit_scale
+from unmelt.denoiser.weight_precision import call_backbone
 from unmelt.posterior import Point
 from unmelt.process.broadcast import expand_like
 from unmelt.process.gaussian import Gaussian
 
 
+@checked_init("um.denoiser.ResidualDenoiser")
 class ResidualDenoiser(CallRepr, nn.Module):
     """Denoiser that adds a network's output to the belief of a Gaussian mixture. Times are one a row.
 
@@ -65,7 +68,7 @@ class ResidualDenoiser(CallRepr, nn.Module):
         level = self.process.level(t)
         base = self.base(x_t, t, condition).mean
         inputs = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)
-        output = self.backbone(inputs, noise_level(level, x_t.dtype), condition)[:, : x_t.shape[1]]
+        output = call_backbone(self.backbone, inputs, noise_level(level, x_t.dtype), condition)[:, : x_t.shape[1]]
         alpha, sigma = level
         c_out = sigma * self.residual_sd * torch.rsqrt((alpha * self.residual_sd) ** 2 + sigma**2)
         return Point(base + expand_like(c_out, x_t) * output.to(x_t.dtype))

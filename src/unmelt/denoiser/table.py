@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Categorical
@@ -21,6 +22,7 @@ MOST = 1 << 20
 
 
 @final
+@checked_init("um.denoiser.ExactTokenDenoiser")
 class ExactTokenDenoiser:
     """Exact denoiser of a given distribution over sequences.
 

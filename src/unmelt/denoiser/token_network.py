@@ -16,6 +16,7 @@ from typing import Any
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.posterior import Categorical
@@ -23,6 +24,7 @@ from unmelt.process import Mask
 from unmelt.process.tokens import Tokens
 
 
+@checked_init("um.denoiser.TokenDenoiser")
 class TokenDenoiser(CallRepr, nn.Module):
     """A network on tokens as a denoiser.
 

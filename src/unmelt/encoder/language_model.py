@@ -20,12 +20,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.device import device_named
 from unmelt.encoder.encoder import EncodedText
 from unmelt.errors import UsageError
 
 
 @final
+@checked_init("um.encoder.LanguageModelEncoder")
 @dataclass(frozen=True)
 class LanguageModelEncoder:
     """Encodes captions as hidden states of a transformers model in a local folder. Frozen; nothing is downloaded.

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance.token_transform import TokenTransform
@@ -17,6 +18,7 @@ from unmelt.posterior import Categorical
 
 
 @final
+@checked_init("um.guidance.AllowedTokens")
 class AllowedTokens(TokenTransform):
     """A denoiser that gives probability 0 to the tokens that are not allowed.
 

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -29,6 +30,7 @@ from unmelt.process.gaussian import expand_like
 
 
 @final
+@checked_init("um.guidance.APG")
 class APG(Guidance):
     """Classifier-free guidance whose difference is projected and limited in norm; two network calls for a belief.
 

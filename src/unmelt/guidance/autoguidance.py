@@ -11,6 +11,7 @@ from typing import Any, final
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -18,6 +19,7 @@ from unmelt.guidance.guidance import Guidance
 
 
 @final
+@checked_init("um.guidance.Autoguidance")
 class Autoguidance(Guidance):
     """A denoiser guided away from a worse one of the same process; one call of each for a belief.
 

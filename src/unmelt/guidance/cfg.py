@@ -8,6 +8,7 @@ from typing import Any, final
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.guidance.guidance import Guidance
@@ -36,6 +37,7 @@ def null_belief(
 
 
 @final
+@checked_init("um.guidance.CFG")
 class CFG(Guidance):
     """Classifier-free guidance: extrapolates from the null belief through the conditional one. Two network calls.
 

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.guidance.cfg import null_belief
@@ -36,6 +37,7 @@ Knots = Callable[[Schedule], Float[Tensor, " knots"]]
 
 
 @final
+@checked_init("um.guidance.CFGpp")
 class CFGpp(Guidance):
     """CFG++, for samplers whose step is `Gaussian.ode_step`: DDIM at eta = 0 and Euler. Two network calls for a belief.
 

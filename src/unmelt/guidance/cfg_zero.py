@@ -13,6 +13,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.guidance.cfg import null_belief
 from unmelt.guidance.guidance import Guidance
@@ -22,6 +23,7 @@ from unmelt.process.gaussian import expand_like
 
 
 @final
+@checked_init("um.guidance.CFGZero")
 class CFGZero(Guidance):
     """Classifier-free guidance away from the best multiple of the null velocity; two network calls for a belief.
 

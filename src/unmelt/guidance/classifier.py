@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -28,6 +29,7 @@ LogProbability = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
 
 @final
+@checked_init("um.guidance.ClassifierGuidance")
 class ClassifierGuidance(Guidance):
     """A denoiser guided by the gradient of a classifier; one network call and one gradient for a belief.
 

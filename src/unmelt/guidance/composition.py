@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.wrapper import DenoiserWrapper
@@ -23,6 +24,7 @@ from unmelt.posterior import Point
 
 
 @final
+@checked_init("um.guidance.Composition")
 class Composition(DenoiserWrapper):
     """A denoiser under several conditions at once; one network call for each, and one for the null belief.
 

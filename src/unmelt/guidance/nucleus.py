@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance.token_transform import TokenTransform
@@ -16,6 +17,7 @@ from unmelt.posterior import Categorical
 
 
 @final
+@checked_init("um.guidance.TopP")
 class TopP(TokenTransform):
     """A denoiser of tokens that are drawn from the nucleus of its beliefs.
 

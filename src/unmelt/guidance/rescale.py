@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.wrapper import DenoiserWrapper
 from unmelt.errors import UsageError
@@ -23,6 +24,7 @@ from unmelt.process.gaussian import expand_like
 
 
 @final
+@checked_init("um.guidance.Rescale")
 class Rescale(DenoiserWrapper):
     """Any guidance with its contrast restored, without further network calls.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance.token_transform import TokenTransform
@@ -24,6 +25,7 @@ LEAD = 1e4
 
 
 @final
+@checked_init("um.guidance.Temperature")
 class Temperature(TokenTransform):
     """A denoiser of tokens that are drawn from sharper or flatter beliefs.
 

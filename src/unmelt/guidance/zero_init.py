@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.wrapper import DenoiserWrapper
@@ -20,6 +21,7 @@ from unmelt.process.gaussian import expand_like
 
 
 @final
+@checked_init("um.guidance.ZeroInit")
 class ZeroInit(DenoiserWrapper):
     """A denoiser, guided or not, that is not called above the time `after`, where rows do not move.
 

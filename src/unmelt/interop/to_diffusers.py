@@ -56,7 +56,7 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
     diffusers()
     folder, (sampler, grid) = Path(folder), sampler_for_export(model, sampler, grid)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is not empty", "a new or empty folder", f"--out {folder}-diffusers")
+        raise UsageError(f"{folder} is not empty", "a new or empty folder", f"out={str(folder) + '-diffusers'!r}")
     writable(folder)
     if len(model.denoiser.shape) != 3:
         raise UsageError(

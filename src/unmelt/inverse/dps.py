@@ -16,12 +16,14 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.inverse.measured import Measured
 from unmelt.inverse.tweedie import Covary
 
 
 @final
+@checked_init("um.inverse.DPS")
 @dataclass(frozen=True, eq=False)
 class DPS(Measured):
     """Diffusion posterior sampling: one derivative of the denoiser for each belief, no linear system.

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.denoiser.wrapper import DenoiserWrapper
@@ -21,6 +22,7 @@ from unmelt.posterior import Categorical
 
 
 @final
+@checked_init("um.inverse.Infill")
 class Infill(DenoiserWrapper):
     """A denoiser that is certain of `condition.known_tokens`.
 

@@ -10,6 +10,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.inverse.measured import Measured
 from unmelt.inverse.solve import solve
@@ -17,6 +18,7 @@ from unmelt.inverse.tweedie import Covary
 
 
 @final
+@checked_init("um.inverse.MMPS")
 @dataclass(frozen=True, eq=False)
 class MMPS(Measured):
     """Moment matching posterior sampling: exact for Gaussian data, 1 + solves derivatives for each belief.

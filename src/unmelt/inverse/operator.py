@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 
 
@@ -48,6 +49,7 @@ class Operator(ABC):
 
 
 @final
+@checked_init("um.inverse.Inpainting")
 @dataclass(frozen=True, eq=False)
 class Inpainting(Operator):
     """Measures the known numbers of each row, in order: [rows, number of known ones].
@@ -92,6 +94,7 @@ def check_known(known: Tensor) -> None:
 
 
 @final
+@checked_init("um.inverse.Downsample")
 @dataclass(frozen=True, eq=False)
 class Downsample(Operator):
     """Averages blocks of pixels: [rows, channels, *(space / factor)].
@@ -120,6 +123,7 @@ class Downsample(Operator):
 
 
 @final
+@checked_init("um.inverse.Blur")
 @dataclass(frozen=True, eq=False)
 class Blur(Operator):
     """Convolves every channel with one kernel. The size stays the same; border pixels are repeated beyond the edge.
@@ -187,6 +191,7 @@ def _space(x0: Tensor) -> list[int]:
 
 
 @final
+@checked_init("um.inverse.Matrix")
 @dataclass(frozen=True, eq=False)
 class Matrix(Operator):
     """Any linear map, as a matrix that multiplies the flattened row.

@@ -12,6 +12,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.inverse.measured import Measured
 from unmelt.inverse.solve import solve
@@ -23,6 +24,7 @@ STEPS = 16
 
 
 @final
+@checked_init("um.inverse.PiGDM")
 @dataclass(frozen=True, eq=False)
 class PiGDM(Measured):
     """Pseudoinverse guidance: exact for white Gaussian data, one derivative of the denoiser for each belief.

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -23,6 +24,7 @@ from unmelt.posterior import Point
 
 
 @final
+@checked_init("um.inverse.Replacement")
 @dataclass(frozen=True, eq=False)
 class Replacement:
     """A denoiser that is certain of some numbers.

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.rng import Random
 
@@ -84,6 +85,7 @@ class Exact(Divergence):
 
 
 @final
+@checked_init("um.likelihood.Hutchinson")
 @dataclass(frozen=True)
 class Hutchinson(Divergence):
     """Hutchinson's estimate of the trace, by one backward pass for each probe.

@@ -26,7 +26,7 @@ def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
         *most, last = suffixes
         known = f"{', '.join(most)} or {last}" if most else last
         raise UsageError(
-            f"the output {path}", f"a name that ends in {known}", f"--out {path.with_suffix(suffixes[0]).name}"
+            f"the output {path}", f"a name that ends in {known}", f"out={path.with_suffix(suffixes[0]).name!r}"
         )
 
 

@@ -26,6 +26,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from unmelt import picture
+from unmelt.arguments import checked_init
 from unmelt.data import Source
 from unmelt.errors import UsageError
 from unmelt.metric import LogSpectrum, SampleSet, decibels, frechet_distance, nearest_neighbour, spectrogram
@@ -44,6 +45,7 @@ HIGH, WIDE, QUIETEST = 128, 192, -80.0
 
 
 @final
+@checked_init("um.modality.Sound")
 @dataclass(frozen=True)
 class Sound:
     """Waveforms [rows, channels, samples] in [-1, 1].

@@ -16,6 +16,7 @@ from torch import Tensor
 from unmelt import config as parts
 from unmelt import run_folder
 from unmelt.adapter import AdaptedDenoiser, Adapter, Attachment, LoRA
+from unmelt.arguments import checked
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError, nearest
 from unmelt.model.stored import StoredModel
@@ -30,6 +31,7 @@ class AdaptableModel(StoredModel, ABC):
     """A model with adapters; its arguments are those of `StoredModel`."""
 
     @final
+    @checked("model.add_adapter")
     def add_adapter(self, name: str, config: LoRA, seed: int = 0) -> Adapter:
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise UsageError(
@@ -79,6 +81,7 @@ class AdaptableModel(StoredModel, ABC):
         self.tuned = ()  # they were learned for weights that are no longer there
 
     @final
+    @checked("model.save_adapter")
     def save_adapter(self, name: str, folder: str | Path) -> None:
         """Write an adapter alone: adapter.json and adapter.safetensors.
 
@@ -98,6 +101,7 @@ class AdaptableModel(StoredModel, ABC):
         )
 
     @final
+    @checked("model.load_adapter")
     def load_adapter(self, folder: str | Path, name: str | None = None) -> Adapter:
         """Add an adapter that `save_adapter` wrote, for this model or one of the same architecture.
 

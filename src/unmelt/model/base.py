@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.class_labels import Label, labels_of
 from unmelt.codec import Codec
 from unmelt.condition import Condition
@@ -26,9 +27,11 @@ from unmelt.model import fitting
 from unmelt.model.adaptable import AdaptableModel
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import SampleRequest
+from unmelt.model.row_chunks import RowChunks
 from unmelt.sampler import Grid, Sampler, State, edit, trajectory
 from unmelt.sampler.tokens import Unmask
 from unmelt.train import AdapterStep, Execution, Logger, TrainStep, distributed
+from unmelt.train.logger import logger_names
 
 M = TypeVar("M", bound="BaseModel")
 
@@ -84,6 +87,7 @@ class BaseModel(AdaptableModel):
         """
 
     @final
+    @checked("model.fit")
     def fit(
         self: M,
         out: str | Path | None = None,
@@ -116,11 +120,14 @@ class BaseModel(AdaptableModel):
             The model itself, fitted.
 
         Raises:
-            UsageError: If the model has no data to learn from, or `out` holds another run or one of other data.
+            UsageError: If the model has no data to learn from, `out` holds another run or one of other data, or
+                `log_to` names no logger.
         """
         objective = self.objective
         if self.source is None or self.training is None or (objective is None and train_step is None):
             raise UsageError("a model without data to learn from", "one made by a recipe", "um.recipe.digits().fit()")
+        if isinstance(log_to, str):
+            logger_names(log_to)
         self.folder = None if out is None else Path(out)
         if adapter is not None:
             attachment = self._attachments[self._check_adapter(adapter)]
@@ -134,6 +141,7 @@ class BaseModel(AdaptableModel):
     # Generating
 
     @final
+    @checked("model.condition_of")
     def condition_of(
         self,
         rows: int,
@@ -173,6 +181,8 @@ class BaseModel(AdaptableModel):
                     f"{len(captions)} captions for {rows} rows", "one, or one for each row", 'caption="a cat"'
                 )
             fields["sequence"], fields["sequence_mask"] = self.encoder(captions)
+        if self.classes and known.label is not None and len(known.label):
+            labels_of(len(known), known.label, self.classes)
         if twice := [name for name in fields if getattr(known, name) is not None]:
             raise UsageError(f"a {twice[0]} and a condition with a {twice[0]}", "one of them", "condition=condition")
         known = dataclasses.replace(known, **fields)
@@ -189,7 +199,10 @@ class BaseModel(AdaptableModel):
             The sampler's state at every time of the grid: pure noise (or noised data) first, clean data last.
         """
         chosen = self.plan(request)
-        denoiser, condition = request.steer(self.with_adapters(chosen.denoiser)), request.row_condition
+        denoiser = self.with_adapters(chosen.denoiser)
+        if callable(request.guidance) and not (hasattr(denoiser, "decode_step") or hasattr(denoiser, "jump")):
+            denoiser = RowChunks(denoiser, self.CHUNK)
+        denoiser, condition = request.steer(denoiser), request.row_condition
         numbers = self.adapter_indices(request.rows, request.adapter or self.active_adapter)
         if numbers is not None:
             condition = dataclasses.replace(condition or Condition(), adapter=numbers)
@@ -206,6 +219,7 @@ class BaseModel(AdaptableModel):
         return trajectory(denoiser, condition=condition, **settings)
 
     @final
+    @checked("model.sample_request")
     def sample_request(self, request: SampleRequest) -> Tensor:
         """Sample a request and return its rows as one tensor; `sample` makes a request from arguments and does this.
 
@@ -217,11 +231,13 @@ class BaseModel(AdaptableModel):
         Returns:
             [rows, *shape], in data space for data of numbers, tokens for text; on the CPU.
         """
+        most = request.rows if callable(request.guidance) else self.CHUNK  # a function may hold a value for each row
 
         def make(rows: slice) -> Tensor:
-            return self.decode(deque(self.states(request[rows]), maxlen=1).pop().x).cpu()
+            x = deque(self.states(request[rows]), maxlen=1).pop().x
+            return torch.cat([self.decode(part).cpu() for part in x.split(self.CHUNK)])
 
-        return map_chunks(request.rows, self.CHUNK, make, independent=not distributed.is_sharded(self.denoiser))
+        return map_chunks(request.rows, most, make, independent=not distributed.is_sharded(self.denoiser))
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from unmelt import hub, run_folder
+from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
 from unmelt.model.model import Model
 from unmelt.model.text_model import TextModel
@@ -12,6 +13,7 @@ from unmelt.model.text_model import TextModel
 FACADES: dict[str, type[Model] | type[TextModel]] = {each.__name__: each for each in (Model, TextModel)}
 
 
+@checked("um.load")
 def load(folder: str | Path, device: str | torch.device = "auto") -> Model | TextModel:
     """Load the model of a run folder.
 
@@ -31,6 +33,7 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Model | Tex
     return FACADES[name].load(folder, device)
 
 
+@checked("um.from_pretrained")
 def from_pretrained(
     name_or_folder: str | Path,
     *,

@@ -17,24 +17,20 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
-from unmelt import metric
+from unmelt.arguments import checked
 from unmelt.class_labels import Label
-from unmelt.codec import Affine, Bijection, Codec
+from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
-from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
+from unmelt.likelihood import Estimate
 from unmelt.modality import Modality, modality_of
-from unmelt.model import tuning
+from unmelt.model import evaluation, tuning
 from unmelt.model.base import BaseModel, SamplingPlan
-from unmelt.model.judging import note_other_data
+from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.process.gaussian import expand_like
-from unmelt.rng import RowSeeds
+from unmelt.rng import Seed
 from unmelt.sampler import Grid, Sampler, State, TuneResult, adams_sampler, default_sampler
-from unmelt.train import distributed
-
-FEW_DIMENSIONS = 16
-"""Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
 
 IN_A_NOTEBOOK = 16
 """Samples that a notebook shows of a model."""
@@ -88,6 +84,7 @@ class Model(BaseModel):
 
     # Generating
 
+    @checked("model.request")
     def request(self, rows: int = 16, **settings: Unpack[SampleSettings]) -> SampleRequest:
         """What `sample` and `trajectory` are asked for, as one value.
 
@@ -106,6 +103,7 @@ class Model(BaseModel):
         known = self.condition_of(rows, label, caption, settings.pop("condition", None))
         return SampleRequest(rows=rows, condition=known, **settings)  # type: ignore[misc]
 
+    @checked("model.sample")
     def sample(
         self,
         rows: int | SampleRequest = 16,
@@ -116,7 +114,7 @@ class Model(BaseModel):
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
         steps: int | None = None,
-        seed: int | Sequence[int] = 0,
+        seed: Seed = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
         adapter: str | Sequence[str | None] | None = None,
@@ -132,7 +130,7 @@ class Model(BaseModel):
                 denoiser.
             interval: (low, high), times in [0, 1] between which a scale acts.
             steps: Number of sampling steps. None: what was tuned last, or else the model's own grid.
-            seed: One for all rows, or one for each. A seed gives the same row in any batch.
+            seed: One for all rows, or one for each. A seed gives the same row in any batch. None draws a fresh one.
             sampler: Replaces the model's sampler.
             grid: Replaces the model's grid of times and `steps`.
             adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
@@ -149,6 +147,7 @@ class Model(BaseModel):
         known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
         return self.sample_request(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
+    @checked("model.trajectory")
     def trajectory(self, rows: int | SampleRequest = 16, **settings: Unpack[SampleSettings]) -> Iterator[SampleFrame]:
         """Samples on their way, a `SampleFrame` for every time of the grid: pure noise first, data last.
 
@@ -165,9 +164,10 @@ class Model(BaseModel):
         request = rows if isinstance(rows, SampleRequest) else self.request(rows, **settings)
         return (self.frame(state) for state in self.states(request))
 
+    @checked("model.edit")
     def edit(
         self,
-        x: Float[Tensor, "rows *shape"],
+        x: DataRows,
         *,
         strength: float,
         label: Label | None = None,
@@ -175,19 +175,19 @@ class Model(BaseModel):
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         steps: int | None = None,
-        seed: int | Sequence[int] = 0,
+        seed: Seed = 0,
     ) -> Float[Tensor, "rows *shape"]:
         """Data noised to t = strength and denoised again: what is finer than the noise is made anew (SDEdit).
 
         Args:
-            x: [rows, *shape], in data space.
+            x: [rows, *shape], in data space: a tensor, an array of numpy (bytes are divided by 255), or images of PIL.
             strength: Above 0 (nothing changes) and at most 1 (all is made anew).
             label: A class, or one for each row.
             caption: A caption, or one for each row.
             condition: What else is known of the rows.
             guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
             steps: Number of sampling steps, all of them within the shorter way.
-            seed: One seed, or one for each row.
+            seed: One seed, or one for each row. None draws a fresh one.
 
         Returns:
             [rows, *shape], in data space, on the CPU.
@@ -195,6 +195,7 @@ class Model(BaseModel):
         Raises:
             UsageError: If x is not of the model's shape, or strength is out of range.
         """
+        x = data_rows(self, x)
         known = self.condition_of(len(x), label, caption, condition)
         settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
         return self.sample_request(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
@@ -206,6 +207,7 @@ class Model(BaseModel):
         sampler, grid = self.default_sampler(request.steps, guidance if plain else None)
         return SamplingPlan(self.denoiser, request.sampler or sampler, request.grid or grid)
 
+    @checked("model.default_sampler")
     def default_sampler(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:
         """The sampler that is used when none is given: one tuned for this, the model's own, or the library's default.
 
@@ -238,6 +240,7 @@ class Model(BaseModel):
         size = expand_like(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
         return SampleFrame(self.decode(state.x / size).cpu(), state.t.flatten()[0].item(), self.decode(state.x0).cpu())
 
+    @checked("model.tune")
     def tune(
         self,
         steps: int = 5,
@@ -270,16 +273,9 @@ class Model(BaseModel):
         """
         return tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
 
-    def encode(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *latent"]:
-        shape = tuple(self.codec.latent_shape(x.shape[1:]))
-        if shape != self.denoiser.shape:
-            raise UsageError(
-                f"data of shape {tuple(x.shape)}, which are encoded to rows of {shape}",
-                f"rows that are encoded to shape {self.denoiser.shape}",
-                f"torch.rand(16, {', '.join(map(str, self.denoiser.shape))})",
-            )
+    def encode(self, x: DataRows) -> Float[Tensor, "rows *latent"]:
         with torch.no_grad():
-            return self.codec.encode(x.to(self.device))
+            return self.codec.encode(data_rows(self, x).to(self.device))
 
     def decode(self, z: Float[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
         with torch.no_grad():
@@ -287,6 +283,7 @@ class Model(BaseModel):
 
     # Judging
 
+    @checked("model.evaluate")
     def evaluate(
         self, *, samples: int | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0
     ) -> dict[str, Any]:
@@ -305,24 +302,13 @@ class Model(BaseModel):
         Raises:
             UsageError: If the model has no data to be judged by.
         """
-        if self.source is None or self.held_out is None:
-            raise UsageError("a model without data to be judged by", "one made by a recipe", "unmelt eval runs/digits")
-        note_other_data(self)
-        real, held_out = metric.collect_samples(self.source), metric.collect_samples(self.held_out)
-        samples = self.modality.samples_to_score(len(real.x)) if samples is None else samples
-        check_rows(samples)
-        label = None
-        if real.labels is not None:
-            label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
-        made = metric.SampleSet(self.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
-        scores = distributed.broadcast_from_main(lambda: self.modality.score(made, real, held_out))
-        taken = self.default_sampler(steps, guidance)[1].steps
-        return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
+        return evaluation.evaluate(self, samples, steps, guidance, seed)
 
+    @checked("model.log_likelihood")
     @torch.no_grad()
     def log_likelihood(
         self,
-        x: Float[Tensor, "rows *shape"],
+        x: DataRows,
         *,
         label: Label | None = None,
         caption: str | Sequence[str] | None = None,
@@ -350,19 +336,11 @@ class Model(BaseModel):
         Raises:
             UsageError: If x is not of the model's shape, or densities of data are asked for through a lossy codec.
         """
-        if space == "data" and not isinstance(self.codec, Bijection):
-            raise UsageError(
-                f"a density of data through a {type(self.codec).__name__}, which is not a bijection",
-                "the density of the latents",
-                'model.log_likelihood(x, space="latent")',
-            )
-        z, known = self.encode(x), self.condition_of(len(x), label, caption, condition)
-        size = math.prod(self.denoiser.shape)
-        divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(RowSeeds.of(seed, len(z)), probes)
-        known = None if known is None else known.to(self.device)
-        found = log_likelihood(self.denoiser, z, known, divergence=divergence)
-        return found._replace(value=found.value + self.codec.log_det(size)) if space == "data" else found
+        x = data_rows(self, x)
+        known = self.condition_of(len(x), label, caption, condition)
+        return evaluation.density(self, x, known, space, probes, seed)
 
+    @checked("model.picture")
     def picture(self, path: str | Path | None = None, *, steps: int | None = None, seed: int = 0) -> Image:
         """Samples of every class, drawn as a person wants to see this kind of data.
 
@@ -378,6 +356,7 @@ class Model(BaseModel):
         label = torch.arange(rows) * len(self.classes) // rows if self.classes else None
         return self.draw(self.sample(rows, label=label, steps=steps, seed=seed), label, path)
 
+    @checked("model.draw")
     def draw(self, x: Tensor, label: Sequence[int] | Tensor | None = None, path: str | Path | None = None) -> Image:
         """These samples as a picture: of points, beside the data where there are some at hand.
 

@@ -14,22 +14,33 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked_init
+from unmelt.arguments.values import MISMATCH, converted, shown
 from unmelt.class_labels import Label
 from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.guidance.guidance import check_scale
-from unmelt.rng import fold
+from unmelt.model.text_canvas import Texts
+from unmelt.rng import Seed, fresh_seed, seed_of_rows
 from unmelt.sampler import Grid, Sampler
+from unmelt.train import distributed
 
 MOST_ROWS = 1_000_000
+
+WRAPPING = "lambda denoiser: um.guidance.APG(denoiser, 4.0)"
+"""What a guidance function looks like."""
 
 DenoiserTransform: TypeAlias = Callable[[Any], Denoiser]
 
 Guide: TypeAlias = float | Sequence[float] | Tensor | DenoiserTransform
 """Scale of classifier-free guidance, one for all rows or one for each; or any wrapping of a denoiser:
 `lambda denoiser: um.guidance.APG(denoiser, 4.0)`."""
+
+
+Rule: TypeAlias = Tensor | Callable[[Tensor], Tensor]
+"""Which tokens may be written: booleans, or a function of x_t."""
 
 
 class SampleSettings(TypedDict, total=False):
@@ -41,7 +52,27 @@ class SampleSettings(TypedDict, total=False):
     guidance: Guide
     interval: tuple[float, float]
     steps: int | None
-    seed: int | Sequence[int]
+    seed: Seed
+    sampler: Sampler | None
+    grid: Grid | None
+    adapter: str | Sequence[str | None] | None
+
+
+class TextSettings(TypedDict, total=False):
+    """Arguments of `TextModel.sample`."""
+
+    prompt: Texts
+    suffix: Texts
+    length: int | None
+    label: Label | None
+    condition: Condition | None
+    guidance: Guide
+    steps: int | None
+    temperature: float
+    top_p: float
+    allowed: Rule | None
+    cache_block: int
+    seed: Seed
     sampler: Sampler | None
     grid: Grid | None
     adapter: str | Sequence[str | None] | None
@@ -57,23 +88,64 @@ def guided(denoiser: Any, guidance: Guide, interval: tuple[float, float] = (0.0,
 
     Returns:
         The guided denoiser: `denoiser` itself at scale 1.
+
+    Raises:
+        UsageError: If the function returns no denoiser.
     """
     if callable(guidance):
-        return guidance(denoiser)
+        wrapped = guidance(denoiser)
+        if not isinstance(wrapped, Denoiser):
+            raise UsageError(
+                f"a guidance function that returns a {type(wrapped).__name__}",
+                "the denoiser, wrapped",
+                f"guidance={WRAPPING}",
+            )
+        return wrapped
     return denoiser if guidance == 1 else CFG(denoiser, float(guidance), interval)  # type: ignore[arg-type]
 
 
-def check_rows(rows: int) -> None:
+def check_rows(rows: int, name: str = "rows") -> None:
     """Refuse a number of rows that is not sensible.
 
     Args:
         rows: How many rows are asked for.
+        name: What the argument is called.
 
     Raises:
         UsageError: If it is not a whole number from 1 to a million.
     """
     if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
-        raise UsageError(f"rows={rows!r}", f"a whole number from 1 to {MOST_ROWS:,}", "rows=16")
+        instead = "texts=['some text']" if name == "texts" else f"{name}=16"
+        raise UsageError(f"{name}={rows!r}", f"a whole number from 1 to {MOST_ROWS:,}", instead)
+
+
+def as_guide(guidance: Any) -> Guide:
+    """Guidance as a request keeps it: numbers as Python's own, anything that is neither scale nor function refused.
+
+    Args:
+        guidance: What was given.
+
+    Returns:
+        A float, a list of floats, or the function.
+
+    Raises:
+        UsageError: If it is something else, or a scale is not a finite number of sensible size.
+    """
+    if isinstance(guidance, type | Denoiser):
+        name = guidance.__name__ if isinstance(guidance, type) else type(guidance).__name__
+        instead = f"guidance=lambda denoiser: um.guidance.{name}(denoiser, 2.0)"
+        raise UsageError(f"guidance={name}, which wraps no denoiser yet", "a function that wraps one", instead)
+    if callable(guidance):
+        return guidance
+    scales = converted(float, guidance)
+    scales = converted(Sequence[float], guidance) if scales is MISMATCH else scales
+    if scales is MISMATCH:
+        needed = "a number, a number for each row, or a function that wraps a denoiser"
+        instead = "guidance=2.0" if not isinstance(guidance, str) or guidance[:1].isdigit() else f"guidance={WRAPPING}"
+        raise UsageError(f"guidance={shown(guidance)}", needed, instead)
+    for scale in scales if isinstance(scales, Sequence) else [scales]:
+        check_scale(scale)
+    return scales
 
 
 @final
@@ -91,6 +163,7 @@ class Start:
 
 
 @final
+@checked_init("um.SampleRequest")
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
     """Rows to be generated.
@@ -104,7 +177,8 @@ class SampleRequest:
         transforms: Functions that wrap the guided denoiser, the first one innermost (temperature, allowed tokens).
         cache_block: Tokens per block of the approximate block cache; 0 for none.
         steps: Number of sampling steps. None: the model's own.
-        seed: One for all rows (row i of a larger batch is row i of a smaller one), or one for each.
+        seed: One for all rows (row i of a larger batch is row i of a smaller one), or one for each. None draws a fresh
+            one, which is then the request's `seed`.
         sampler: Replaces the model's sampler.
         grid: Replaces the model's grid of times, and `steps`.
         start: Data to begin with in place of noise.
@@ -122,7 +196,7 @@ class SampleRequest:
     transforms: tuple[DenoiserTransform, ...] = ()
     cache_block: int = 0
     steps: int | None = None
-    seed: int | Sequence[int] = 0
+    seed: Seed = 0
     sampler: Sampler | None = None
     grid: Grid | None = None
     start: Start | None = None
@@ -133,8 +207,9 @@ class SampleRequest:
         steps = self.steps
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=20")
-        if not isinstance(self.seed, int) and len(self.seed) != self.rows:
-            raise UsageError(f"{len(self.seed)} seeds for {self.rows} rows", "one seed, or one for each row", "seed=0")
+        if self.seed is None:
+            object.__setattr__(self, "seed", distributed.broadcast_from_main(fresh_seed))
+        seed_of_rows(self.seed, self.rows)
         if self.condition is not None and len(self.condition) not in (0, self.rows):
             if len(self.condition) != 1:
                 raise UsageError(
@@ -145,21 +220,20 @@ class SampleRequest:
             everyone = torch.zeros(self.rows, dtype=torch.int64)
             object.__setattr__(self, "condition", self.condition[everyone])
         self._check_guidance()
+        low, high = self.interval
+        if not 0 <= low < high <= 1:
+            needed = "two times with 0 <= low < high <= 1"
+            raise UsageError(f"a guidance interval of {self.interval}", needed, "interval=(0.2, 0.8)")
         if self.start is not None and len(self.start.x) != self.rows:
             raise UsageError(f"{len(self.start.x)} rows to begin with for {self.rows} rows", "as many of each", "rows")
 
     def _check_guidance(self) -> None:
+        object.__setattr__(self, "guidance", as_guide(self.guidance))
         scales = self.scales
-        if scales is None:
-            if not callable(self.guidance):
-                check_scale(float(self.guidance))  # type: ignore[arg-type]
-        elif len(scales) != self.rows:
+        if scales is not None and len(scales) != self.rows:
             raise UsageError(
-                f"{len(scales)} guidance scales for {self.rows} rows", "one scale, or one for each", "guidance=2.0"
+                f"{len(scales)} guidance scales for {self.rows} rows", "one scale, or one for each row", "guidance=2.0"
             )
-        else:
-            for scale in scales.tolist():
-                check_scale(scale)
         if (scales is not None or self.guidance != 1) and not callable(self.guidance) and not self.is_conditional:
             raise UsageError(
                 f"guidance={self.guidance} without a label or a caption",
@@ -184,7 +258,7 @@ class SampleRequest:
     @property
     def seeds(self) -> list[int]:
         """The seed of each row."""
-        return [fold(self.seed, row) for row in range(self.rows)] if isinstance(self.seed, int) else list(self.seed)
+        return seed_of_rows(self.seed, self.rows)
 
     @property
     def row_condition(self) -> Condition | None:

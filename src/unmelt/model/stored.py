@@ -13,8 +13,11 @@ from torch import nn
 
 from unmelt import card, config, hub, run_folder
 from unmelt.adapter import Adapter, LoRA
+from unmelt.arguments import checked
+from unmelt.arguments.methods import NotANetwork
 from unmelt.codec import Codec, Tokenizer
 from unmelt.data import Source
+from unmelt.denoiser import Denoiser
 from unmelt.device import device_named
 from unmelt.encoder import TextEncoder
 from unmelt.errors import UsageError
@@ -34,7 +37,7 @@ REQUIRED = ("denoiser", "codec", "grid")
 """Parts that every model has."""
 
 
-class StoredModel(ABC):
+class StoredModel(NotANetwork, ABC):
     """Denoiser, codec, sampler, objective and training, together. A recipe returns one unfitted, `load` a fitted one.
 
     Args:
@@ -68,10 +71,11 @@ class StoredModel(ABC):
     CODEC: ClassVar[type] = Codec
     """The interface of its codec."""
 
+    @checked("um.Model")
     def __init__(
         self,
         *,
-        denoiser: nn.Module,
+        denoiser: Denoiser,
         codec: Codec | Tokenizer,
         grid: Grid,
         modality: Modality | None = None,
@@ -165,6 +169,7 @@ class StoredModel(ABC):
         return next(self.denoiser.parameters()).device
 
     @final
+    @checked("model.to")
     def to(self: M, device: str | torch.device) -> M:
         """Move all weights to a device.
 
@@ -208,6 +213,7 @@ class StoredModel(ABC):
         }
 
     @final
+    @checked("model.save")
     def save(self, folder: str | Path) -> None:
         """Write a run folder, from which `um.load` builds the model again without its data.
 
@@ -247,10 +253,10 @@ class StoredModel(ABC):
             check_kinds(parts, cls.CODEC)
             known = {name: about[name] for name in ("classes", "origin", "notes")}
             known |= {"tuned": config.build(about.get("tuned", [])), "folder": folder}
-            model = cls(**parts, **known)
             adapters = {name: config.build(described) for name, described in about.get("adapters", {}).items()}
-            if odd := [each for each in (*adapters.values(), *model.tuned) if not isinstance(each, LoRA | Tuned)]:
+            if odd := [each for each in (*adapters.values(), *known["tuned"]) if not isinstance(each, LoRA | Tuned)]:
                 raise TypeError(f"{odd[0]!r} among adapters and tuned samplers")
+            model = cls(**parts, **known)
         except UsageError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -267,10 +273,11 @@ class StoredModel(ABC):
         if model.active_adapter not in (None, *adapters):
             raise UsageError(f"{folder} with an active adapter that it does not hold", "one of its own", "a copy of it")
         for name, module in model.modules().items():
-            _load_weights(Path(folder), name, module, weights.get(name, {}))
+            run_folder.load_weights(Path(folder), name, module, weights.get(name, {}))
         return model.to(device)
 
     @final
+    @checked("model.averaged")
     def averaged(self: M, ema_std: float, steps: int | None = None) -> M:
         """Make a copy of this model with another average of its weights (post-hoc EMA: Karras et al., 2024, section 3).
 
@@ -305,6 +312,7 @@ class StoredModel(ABC):
         return made
 
     @final
+    @checked("model.save_pretrained")
     def save_pretrained(self, folder: str | Path, *, license: str | None = None, name: str | None = None) -> None:
         """`save`, fit to be shared: with a model card, scores and a picture, and without paths of this machine.
 
@@ -362,6 +370,7 @@ class StoredModel(ABC):
         return model
 
     @final
+    @checked("model.push_to_hub")
     def push_to_hub(
         self,
         repo_id: str,
@@ -389,14 +398,3 @@ class StoredModel(ABC):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, license=license, name=repo_id)
             return hub.publish(Path(folder), repo_id, private, token, commit_message)
-
-
-def _load_weights(folder: Path, name: str, module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UsageError(
-            f"the weights of the {name} in {folder} do not fit its description ({str(error).splitlines()[0]})",
-            "all files as they were saved together",
-            "a copy of them, or training again",
-        ) from None

@@ -272,7 +272,7 @@ class Canvas:
         return UsageError(
             "a suffix for a model that reads from left to right",
             "a prompt alone, one gap for a model that was taught to fill middles, or a diffusion model",
-            "unmelt train code_ar --fim-rate 0.5 --out runs/middle",
+            "um.recipe.code_ar(fim_rate=0.5).fit(out='runs/middle')",
         )
 
 

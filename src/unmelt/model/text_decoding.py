@@ -13,6 +13,7 @@ from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise
 from unmelt.errors import UsageError
 from unmelt.model.base import SamplingPlan
 from unmelt.model.request import SampleRequest
+from unmelt.sampler import Ancestral, Restart, Sampler
 from unmelt.sampler.tokens import Unmask
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def plan(model: TextModel, request: SampleRequest) -> SamplingPlan:
         The denoiser (not yet guided), the sampler and its grid.
 
     Raises:
-        UsageError: If the model decodes from left to right and the sampler does not.
+        UsageError: If the model decodes from left to right and the sampler does not, or the sampler is one of numbers.
     """
     grid = request.grid or model.grid
     grid = grid if request.steps is None else dataclasses.replace(grid, steps=request.steps)
@@ -39,6 +40,7 @@ def plan(model: TextModel, request: SampleRequest) -> SamplingPlan:
     is_ahead = is_ahead and model.canvas.known_after_gap(known.known_tokens)  # type: ignore[union-attr, arg-type]
     if is_ahead and isinstance(sampler, Unmask):
         sampler = dataclasses.replace(sampler, end_token=None)
+    _check_sampler(sampler)
     if request.cache_block:
         return SamplingPlan(ApproximateBlockCache(model.denoiser, request.cache_block), sampler, grid)
     if not isinstance(model.denoiser, Autoregressive | Blockwise):
@@ -55,3 +57,15 @@ def plan(model: TextModel, request: SampleRequest) -> SamplingPlan:
             "Unmask(cache=True)",
         )
     return SamplingPlan(model.denoiser, sampler, grid)
+
+
+def _check_sampler(sampler: Sampler) -> None:
+    """Refuse the library's samplers of numbers; samplers of others are taken at their word."""
+    package = type(sampler).__module__
+    if package.startswith("unmelt.sampler.") and not package.startswith("unmelt.sampler.tokens."):
+        inner = sampler.sampler if isinstance(sampler, Restart) else sampler
+        if not isinstance(inner, Ancestral):
+            name = type(inner).__name__
+            raise UsageError(
+                f"{name}, a sampler of numbers, for text", "one of tokens", "sampler=um.sampler.tokens.Unmask()"
+            )

@@ -112,7 +112,9 @@ def evaluate(model: TextModel, rows: int | None, draws: int, seed: int) -> dict[
     if rows is not None:
         check_rows(rows)
     if (model.held_out is None and model.questions is None) or model.objective is None:
-        raise UsageError("a model without text to be judged by", "one made by a recipe", "unmelt eval runs/code")
+        raise UsageError(
+            "a model without text to be judged by", "one made by a recipe", "um.recipe.code().fit().evaluate()"
+        )
     scores: dict[str, Any] = {}
     note_other_data(model)
     if model.held_out is not None:

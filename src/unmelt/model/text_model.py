@@ -10,12 +10,14 @@ import dataclasses
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack, final
+from typing import Any, NamedTuple, Unpack, final
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments import checked
+from unmelt.arguments.values import shown
 from unmelt.class_labels import Label
 from unmelt.codec import Tokenizer
 from unmelt.condition import Condition
@@ -27,38 +29,15 @@ from unmelt.likelihood import Estimate
 from unmelt.modality import Modality, Text
 from unmelt.model import text_decoding, text_evaluation
 from unmelt.model.base import BaseModel, SamplingPlan
-from unmelt.model.request import DenoiserTransform, Guide, SampleRequest, check_rows
+from unmelt.model.request import DenoiserTransform, Guide, Rule, SampleRequest, TextSettings, check_rows
 from unmelt.model.text_canvas import Canvas, Texts, one_per_row
 from unmelt.process import Mask
-from unmelt.rng import fold
+from unmelt.rng import Seed
 from unmelt.sampler import Grid, Sampler
 from unmelt.sampler.tokens import Confidence, Unmask
 
 PREVIEWS = 4
 """Samples that are written out while a model learns."""
-
-Rule: TypeAlias = Tensor | Callable[[Tensor], Tensor]
-"""Which tokens may be written: booleans, or a function of x_t."""
-
-
-class TextSettings(TypedDict, total=False):
-    """Arguments of `TextModel.sample`."""
-
-    prompt: Texts
-    suffix: Texts
-    length: int | None
-    label: Label | None
-    condition: Condition | None
-    guidance: Guide
-    steps: int | None
-    temperature: float
-    top_p: float
-    allowed: Rule | None
-    cache_block: int
-    seed: int | Sequence[int]
-    sampler: Sampler | None
-    grid: Grid | None
-    adapter: str | Sequence[str | None] | None
 
 
 class TextFrame(NamedTuple):
@@ -157,6 +136,7 @@ class TextModel(BaseModel):
 
     # Generating
 
+    @checked("model.request")
     def request(self, rows: int = 4, **settings: Unpack[TextSettings]) -> SampleRequest:
         """What `sample` and `trajectory` are asked for, as one value.
 
@@ -181,6 +161,7 @@ class TextModel(BaseModel):
         belief = settings.pop("temperature", 1.0), settings.pop("allowed", None), settings.pop("top_p", 1.0)
         return SampleRequest(rows=rows, condition=known, transforms=_transforms(*belief), **settings)  # type: ignore[misc]
 
+    @checked("model.sample")
     def sample(
         self,
         rows: int | SampleRequest = 4,
@@ -196,7 +177,7 @@ class TextModel(BaseModel):
         top_p: float = 1.0,
         allowed: Rule | None = None,
         cache_block: int = 0,
-        seed: int | Sequence[int] = 0,
+        seed: Seed = 0,
         sampler: Sampler | None = None,
         grid: Grid | None = None,
         adapter: str | Sequence[str | None] | None = None,
@@ -218,7 +199,7 @@ class TextModel(BaseModel):
             top_p: Share of each belief that is drawn from, the likeliest tokens first (nucleus sampling).
             allowed: True for tokens that may be written: [vocabulary], [length, vocabulary], or a function of x_t.
             cache_block: Tokens per block of the approximate block cache; 0 for none.
-            seed: One for all rows, or one for each. A seed gives the same row in any batch.
+            seed: One for all rows, or one for each. A seed gives the same row in any batch. None draws a fresh one.
             sampler: Replaces the model's sampler.
             grid: Replaces the model's grid of times.
             adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
@@ -237,6 +218,7 @@ class TextModel(BaseModel):
             rows = self.request(rows, **known, **belief, **how)
         return self._texts(self.sample_request(rows), rows)
 
+    @checked("model.trajectory")
     def trajectory(self, rows: int | SampleRequest = 1, **settings: Unpack[TextSettings]) -> Iterator[TextFrame]:
         """Texts on their way, a `TextFrame` for every time of the grid: masks first, text last.
 
@@ -251,9 +233,10 @@ class TextModel(BaseModel):
             UsageError: As for `sample`.
         """
         request = rows if isinstance(rows, SampleRequest) else self.request(rows, **settings)
-        for state in self.states(request):
-            yield TextFrame(self._texts(state.x, request), state.t.flatten()[0].item(), state.x.cpu())
+        states = self.states(request)
+        return (TextFrame(self._texts(one.x, request), one.t.flatten()[0].item(), one.x.cpu()) for one in states)
 
+    @checked("model.infill")
     def infill(
         self,
         texts: Texts,
@@ -266,7 +249,7 @@ class TextModel(BaseModel):
         top_p: float = 1.0,
         allowed: Rule | None = None,
         cache_block: int = 0,
-        seed: int | Sequence[int] = 0,
+        seed: Seed = 0,
         sampler: Sampler | None = None,
     ) -> list[str]:
         """Fill the gaps of texts, in view of all that stands around them.
@@ -285,7 +268,7 @@ class TextModel(BaseModel):
             top_p: Share of each belief that is drawn from, the likeliest tokens first.
             allowed: True for tokens that may be written.
             cache_block: Tokens per block of the approximate block cache; 0 for none.
-            seed: One for all texts, or one for each.
+            seed: One for all texts, or one for each. None draws a fresh one.
             sampler: Replaces the model's sampler.
 
         Returns:
@@ -295,8 +278,8 @@ class TextModel(BaseModel):
             UsageError: If a text has no marker, its gaps do not fit, or a causal model would have to look ahead.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        check_rows(len(texts))
-        seeds = [fold(seed, row) for row in range(len(texts))] if isinstance(seed, int) else list(seed)
+        check_rows(len(texts), "texts")
+        seeds = SampleRequest(rows=len(texts), seed=seed).seeds
         gapped = [self.canvas.gapped(text, marker, tokens) for text in texts]
         if text_is_complete and not self.is_causal:
             gapped = [each._replace(known=self.canvas.with_end(each.known)) for each in gapped]
@@ -322,6 +305,7 @@ class TextModel(BaseModel):
 
     # Judging: see `text_evaluation`
 
+    @checked("model.log_likelihood")
     @torch.no_grad()
     def log_likelihood(
         self, texts: Texts | Tensor, *, prompt: Texts = "", suffix: Texts = "", draws: int = 32, seed: int = 0
@@ -342,13 +326,31 @@ class TextModel(BaseModel):
             UsageError: If a text does not fit, or the model has no objective.
         """
         if isinstance(texts, Tensor):
+            self._check_tokens(texts)
             tokens, nothing = texts.to(self.device), torch.full_like(texts, -1, device=self.device)
             found = text_evaluation.negative_log_likelihood(self, tokens, nothing, draws, seed)
             return Estimate(-found.value, found.error)
         texts = [texts] if isinstance(texts, str) else list(texts)
+        check_rows(len(texts), "texts")
         prompts, suffixes = one_per_row(prompt, len(texts), "prompt"), one_per_row(suffix, len(texts), "suffix")
         return text_evaluation.log_likelihood(self, list(zip(prompts, texts, suffixes, strict=True)), draws, seed)
 
+    def _check_tokens(self, tokens: Tensor) -> None:
+        """Refuse rows of what are no tokens of this model."""
+        vocabulary = self.tokenizer.vocabulary
+        is_whole = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
+        if not is_whole or tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.length:
+            needed = f"whole numbers, [rows, 1 to {self.length}]"
+            raise UsageError(shown(tokens), needed, "torch.tensor([model.tokenizer.encode(text)])")
+        check_rows(len(tokens), "texts")
+        if not ((tokens >= 0) & (tokens < vocabulary)).all():
+            raise UsageError(
+                f"tokens from {int(tokens.min())} to {int(tokens.max())}",
+                f"tokens from 0 to {vocabulary - 1}",
+                "torch.tensor([model.tokenizer.encode(text)])",
+            )
+
+    @checked("model.evaluate")
     @torch.no_grad()
     def evaluate(self, *, rows: int | None = None, draws: int = 4, seed: int = 0) -> dict[str, Any]:
         """Bits per byte of the held-out text (exact for autoregression, else the bound), and questions answered right.
@@ -366,6 +368,7 @@ class TextModel(BaseModel):
         """
         return text_evaluation.evaluate(self, rows, draws, seed)
 
+    @checked("model.score")
     def score(self, questions: Questions) -> float | None:
         """The share of questions answered right, letter for letter, with the likeliest tokens, one at a time.
 
@@ -382,6 +385,9 @@ def _transforms(temperature: float, allowed: Rule | None, top_p: float) -> tuple
     """What is done to each belief about tokens before anything is drawn from it, in this order."""
     wanted: list[DenoiserTransform] = []
     if allowed is not None:
+        if not callable(allowed) and not isinstance(allowed, Tensor):
+            needed = "booleans in a tensor, [vocabulary] or [length, vocabulary], or a function of x_t"
+            raise UsageError(f"allowed={shown(allowed)}", needed, "allowed=torch.tensor(allowed)")
         wanted.append(lambda denoiser: AllowedTokens(denoiser, allowed))
     if temperature != 1:
         wanted.append(lambda denoiser: Temperature(denoiser, temperature))

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser import Blockwise
 from unmelt.errors import UsageError
@@ -30,6 +31,7 @@ GOLDEN = 0.6180339887498949
 
 
 @final
+@checked_init("um.objective.AnyOrder")
 @dataclass(frozen=True, kw_only=True)
 class AnyOrder:
     """Masked diffusion's negative log-likelihood, in nats per token of a row.

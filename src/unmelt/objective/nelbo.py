@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective import times as of
@@ -180,6 +181,7 @@ _RATES: dict[type, Callable[..., Tensor]] = {Mask: mask_rate, Uniform: uniform_r
 
 
 @final
+@checked_init("um.objective.NELBO")
 @dataclass(frozen=True, kw_only=True)
 class NELBO:
     """The negative evidence lower bound, in nats per counted token of a row.

@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.objective.counted_tokens import counted
 from unmelt.rng import Random
 
 
 @final
+@checked_init("um.objective.NextToken")
 @dataclass(frozen=True, kw_only=True)
 class NextToken:
     """The exact negative log-likelihood in nats per counted token of a row, for an `Autoregressive` denoiser.

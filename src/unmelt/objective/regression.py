@@ -12,6 +12,7 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.objective.couplings import Coupling, Independent
@@ -21,6 +22,7 @@ from unmelt.rng import Random
 
 
 @final
+@checked_init("um.objective.Regression")
 @dataclass(frozen=True, kw_only=True)
 class Regression:
     """Weighted squared error of the belief about x0, averaged over dimensions: one number a row.

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.rng import Part, Random
 from unmelt.schedule import AnySchedule, Schedule, require_gaussian
@@ -87,6 +88,7 @@ class Uniform(Times):
 
 
 @final
+@checked_init("um.objective.LogitNormal")
 @dataclass(frozen=True)
 class LogitNormal(Times):
     """Times with log(t / (1 - t)) ~ N(mean, sd^2): the middle of a straight path (Esser et al., 2024, equation 19).
@@ -110,6 +112,7 @@ class LogitNormal(Times):
 
 
 @final
+@checked_init("um.objective.LogNormalSigma")
 @dataclass(frozen=True)
 class LogNormalSigma(Times):
     """Times with log(sigma / alpha) ~ N(mean, sd^2), cut where the schedule ends (Karras et al., 2022, table 1).
@@ -144,6 +147,7 @@ def _reached(schedule: Schedule, mean: float, sd: float) -> float:
 
 
 @final
+@checked_init("um.objective.Stratified")
 @dataclass(frozen=True)
 class Stratified(Times):
     """Another distribution, one draw from each of as many equal slices of it as the batch has rows.
@@ -178,6 +182,7 @@ class Stratified(Times):
 
 
 @final
+@checked_init("um.objective.PerFrame")
 @dataclass(frozen=True)
 class PerFrame(Times):
     """Times [rows, frames] for data [rows, frames, *rest]: an independent noise level for each frame.

@@ -12,6 +12,7 @@ from typing import final
 from jaxtyping import Float64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.denoiser.prediction import Noise, Preconditioned, Prediction
 from unmelt.errors import UsageError
 from unmelt.objective.times import Times
@@ -38,6 +39,7 @@ class Weight(ABC):
 
 
 @final
+@checked_init("um.objective.FlatWeight")
 @dataclass(frozen=True)
 class FlatWeight(Weight):
     """Equal weight of all noise levels, for the error of a prediction's output.
@@ -53,6 +55,7 @@ class FlatWeight(Weight):
 
 
 @final
+@checked_init("um.objective.EDMWeight")
 @dataclass(frozen=True)
 class EDMWeight(Weight):
     """Weight (sigma^2 + alpha^2 sd^2) / (sigma sd)^2, flat in F (Karras et al., 2022, table 1).
@@ -68,6 +71,7 @@ class EDMWeight(Weight):
 
 
 @final
+@checked_init("um.objective.MinSNR")
 @dataclass(frozen=True)
 class MinSNR(Weight):
     """Weight min(SNR, gamma) (Hang et al., 2023, section 3.4).

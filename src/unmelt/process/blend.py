@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.process.tokens import Tokens
 from unmelt.schedule import TokenLinear, TokenSchedule
 
 
 @final
+@checked_init("um.process.Blend")
 @dataclass(frozen=True)
 class Blend(Tokens):
     """Process that melts tokens to masks and to uniform noise.

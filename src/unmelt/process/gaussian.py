@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.memoize import memoized
 from unmelt.posterior import Point
 from unmelt.process.broadcast import expand as expand
@@ -53,6 +54,7 @@ def _ode_coefficients(schedule: Schedule, t: Tensor, s: Tensor, dtype: torch.dty
 
 
 @final
+@checked_init("um.process.Gaussian")
 @dataclass(frozen=True)
 class Gaussian:
     """Gaussian process x_t = alpha(t) x0 + sigma(t) noise, on any schedule.

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.posterior import Categorical
 from unmelt.process.broadcast import expand_like
 from unmelt.process.tokens import Tokens
@@ -21,6 +22,7 @@ from unmelt.schedule import TokenLinear, TokenSchedule
 
 
 @final
+@checked_init("um.process.Mask")
 @dataclass(frozen=True)
 class Mask(Tokens):
     """Process that melts tokens to a mask.

@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.process.tokens import Tokens
 from unmelt.schedule import TokenLinear, TokenSchedule
 
 
 @final
+@checked_init("um.process.Uniform")
 @dataclass(frozen=True)
 class Uniform(Tokens):
     """Process that melts tokens to the uniform law over the vocabulary.

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from unmelt.errors import UsageError, enough_memory, nearest
+from unmelt.arguments import checked
+from unmelt.errors import enough_memory
 from unmelt.model import Model, TextModel
 
 P = ParamSpec("P")
@@ -23,34 +24,22 @@ def recorded(make: Callable[P, M]) -> Callable[P, M]:
         make: The recipe, with keyword-only settings.
 
     Returns:
-        The recipe, which also refuses positional, unknown and missing settings.
+        The recipe, which also refuses positional, unknown and missing settings, and values of another kind.
 
     Raises:
-        UsageError: By the decorated recipe, if its settings are positional, unknown or missing.
+        UsageError: By the decorated recipe, if a setting is positional, unknown, missing or of another kind.
     """
     signature = inspect.signature(make)
     name = make.__name__
 
+    @checked(f"um.recipe.{name}")
     @functools.wraps(make)
     def recipe(*args: P.args, **settings: P.kwargs) -> M:
-        if args:
-            raise UsageError(f"{name} was given settings without names", "names for all", f"{name}(seed=0)")
-        for setting in settings:
-            if setting not in signature.parameters:
-                meant = nearest(setting, signature.parameters)
-                raise UsageError(
-                    f"{name} has no setting {setting!r}",
-                    f"one of {', '.join(signature.parameters)}",
-                    f"{name}({meant}=...)",
-                )
-        bound = signature.bind_partial(**settings)
+        bound = signature.bind(*args, **settings)
         bound.apply_defaults()
         for setting, value in bound.arguments.items():
             if signature.parameters[setting].annotation == Folder and not str(value).startswith("hf:"):
                 bound.arguments[setting] = Path(value).expanduser().absolute()
-        for setting in signature.parameters:
-            if setting not in bound.arguments:
-                raise UsageError(f"{name} was not given its {setting}", f"{name} needs it", f"{name}({setting}=...)")
         with enough_memory(f"a smaller network or batch; {name} has defaults for both", f"{name}(...)"):
             model = make(*bound.args, **bound.kwargs)
         model.origin = {"recipe": name, "settings": {key: _plain(value) for key, value in bound.arguments.items()}}

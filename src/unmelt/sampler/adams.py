@@ -12,6 +12,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import RowSeeds
@@ -22,6 +23,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.Adams")
 @dataclass(frozen=True)
 class Adams(Sampler):
     """Adams predictor-corrector of orders 2 to 6. Multistep; one network call a step.

@@ -14,6 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -27,6 +28,7 @@ MOST_TRIES = 10_000
 
 
 @final
+@checked_init("um.sampler.Adaptive")
 @dataclass(frozen=True)
 class Adaptive(Sampler):
     """Adaptive Runge-Kutta. Order 3; it chooses its own steps, and the grid only says which states are seen.

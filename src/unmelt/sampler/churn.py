@@ -13,6 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -23,6 +24,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.Churn")
 @dataclass(frozen=True)
 class Churn(Sampler):
     """Any sampler with fresh noise before each step. A multistep sampler falls back to order 1 where it is churned.

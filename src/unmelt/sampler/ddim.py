@@ -9,6 +9,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -18,6 +19,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.DDIM")
 @dataclass(frozen=True)
 class DDIM(Sampler):
     """DDIM. Order 1; one network call a step.

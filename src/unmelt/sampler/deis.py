@@ -9,6 +9,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import RowSeeds
@@ -19,6 +20,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.DEIS")
 @dataclass(frozen=True)
 class DEIS(Sampler):
     """DEIS, exponential Adams-Bashforth of orders 1 to 4. Multistep; one network call a step.

@@ -16,6 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
@@ -29,6 +30,7 @@ from unmelt.schedule import Schedule
 
 
 @final
+@checked_init("um.sampler.DPMpp")
 @dataclass(frozen=True)
 class DPMpp(Sampler):
     """DPM-Solver++ multistep of orders 1 to 3. One network call a step.

@@ -17,6 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.memoize import memoized
@@ -30,6 +31,7 @@ from unmelt.schedule import Schedule
 
 
 @final
+@checked_init("um.sampler.DPMppSingle")
 @dataclass(frozen=True)
 class DPMppSingle(Sampler):
     """DPM-Solver++(2S). Order 2, single step; two network calls a step, one if log SNR is infinite for every row.

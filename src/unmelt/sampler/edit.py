@@ -6,23 +6,25 @@ Features coarser than the noise are kept, finer ones are sampled again: a sketch
 from pure noise where the schedule leaves no signal; near 0 nothing changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
-from unmelt.rng import RowSeeds
+from unmelt.rng import RowSeeds, Seed
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.loop import frames, knots
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 
 
+@checked("um.sampler.edit")
 def edit(
     denoiser: Denoiser,
     x0: Float[Tensor, "rows *shape"],
@@ -30,7 +32,7 @@ def edit(
     strength: float,
     sampler: Sampler,
     grid: Grid,
-    seed: int | Sequence[int] = 0,
+    seed: Seed = 0,
     condition: Condition | None = None,
 ) -> Iterator[State]:
     """The state at every time of a grid that starts at t = strength: melted data first, edited data last.
@@ -41,11 +43,11 @@ def edit(
         strength: Time to which they are melted, above 0 and at most 1.
         sampler: The sampler.
         grid: The grid; all its steps are taken, from t = strength on.
-        seed: One for all rows, or one for each.
+        seed: One for all rows, or one for each. None draws a fresh one.
         condition: What is known of each row.
 
-    Yields:
-        The state at each of the grid's times.
+    Returns:
+        An iterator of the states at each of the grid's times.
 
     Raises:
         UsageError: If the strength is not in (0, 1].
@@ -57,4 +59,4 @@ def edit(
         rng = RowSeeds.of(seed, len(x0))
         x_t, _ = denoiser.process.corrupt(x0, start, rng)
         state = sampler.init(denoiser, x_t, start, rng.advance(), condition)
-    yield from frames(denoiser, sampler, state, times)
+    return frames(denoiser, sampler, state, times)

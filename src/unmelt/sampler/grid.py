@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from unmelt.arguments import checked, checked_init
 from unmelt.errors import UsageError
 from unmelt.public_names import publish
 from unmelt.schedule import AnySchedule, Schedule, require_gaussian
@@ -235,6 +236,7 @@ class Fixed(Spacing):
 
 
 @final
+@checked_init("um.grid.Grid")
 @dataclass(frozen=True)
 class Grid:
     """The times that a sampler visits: `grid(schedule)` gives steps + 1 of them.
@@ -283,6 +285,7 @@ class Grid:
         return times
 
 
+@checked("um.grid.uniform")
 def uniform(steps: int) -> Grid:
     """A grid of equal steps in t.
 
@@ -295,6 +298,7 @@ def uniform(steps: int) -> Grid:
     return Grid(Uniform(), steps)
 
 
+@checked("um.grid.cosine")
 def cosine(steps: int) -> Grid:
     """A grid that is dense at both ends of time: t = sin^2 of an angle in equal steps.
 
@@ -307,6 +311,7 @@ def cosine(steps: int) -> Grid:
     return Grid(Cosine(), steps)
 
 
+@checked("um.grid.karras")
 def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
     """EDM's grid, dense at low noise (Karras et al., 2022, equation 5).
 
@@ -322,6 +327,7 @@ def karras(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: fl
     return Grid(Karras(rho, sigma_min, sigma_max), steps)
 
 
+@checked("um.grid.log_snr")
 def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
     """A grid of equal ratios of noise level.
 
@@ -336,6 +342,7 @@ def log_snr(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Gr
     return Grid(LogSNR(sigma_min, sigma_max), steps)
 
 
+@checked("um.grid.balanced")
 def balanced(steps: int, pivot: float = 0.63) -> Grid:
     """A grid that is dense where noise and data are of one size: the one to use with `Adams`.
 
@@ -368,6 +375,7 @@ def relative_levels(fractions: list[float] | tuple[float, ...]) -> Grid:
     return Grid(RelativeLevels(tuple(fractions[:-1])), len(fractions) - 1)
 
 
+@checked("um.grid.fixed")
 def fixed(times: list[float] | tuple[float, ...]) -> Grid:
     """A grid of given times.
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import RowSeeds
@@ -19,6 +20,7 @@ from unmelt.sampler.loop import knots, walk
 from unmelt.sampler.state import State
 
 
+@checked("um.sampler.invert")
 @torch.no_grad()
 def invert(
     denoiser: Denoiser, x0: Float[Tensor, "rows *shape"], *, grid: Grid, condition: Condition | None = None

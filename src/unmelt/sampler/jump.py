@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -28,6 +29,7 @@ from unmelt.schedule import Schedule
 
 
 @final
+@checked_init("um.sampler.Jump")
 @dataclass(frozen=True)
 class Jump(Sampler):
     """Sampler of a flow map, on any grid. One network call a step; the steps are as exact as the flow map.

@@ -12,6 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -22,6 +23,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.Langevin")
 @dataclass(frozen=True)
 class Langevin(Sampler):
     """Annealed Langevin dynamics, exact in law as moves become many and small. `walks` + 1 network calls a step.

@@ -8,6 +8,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import RowSeeds
@@ -18,6 +19,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.LMS")
 @dataclass(frozen=True)
 class LMS(Sampler):
     """Linear multistep of orders 1 to 4. One network call a step.

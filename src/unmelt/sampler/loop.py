@@ -13,12 +13,15 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked
+from unmelt.class_labels import class_numbers
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
+from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand
-from unmelt.rng import RowSeeds
+from unmelt.rng import RowSeeds, Seed
 from unmelt.sampler.grid import Grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
@@ -149,13 +152,14 @@ def _check_finite(state: State, sums: Sequence[tuple[Tensor, Tensor]]) -> None:
     )
 
 
+@checked("um.trajectory")
 def trajectory(
     denoiser: Denoiser,
     *,
     rows: int,
     sampler: Sampler,
     grid: Grid,
-    seed: int | Sequence[int] = 0,
+    seed: Seed = 0,
     label: int | Sequence[int] | Tensor | None = None,
     condition: Condition | None = None,
     shape: Sequence[int] | None = None,
@@ -169,15 +173,16 @@ def trajectory(
         rows: Number of rows to make.
         sampler: The sampler.
         grid: The times to visit, from 1 to 0.
-        seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row.
+        seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row. None draws a fresh
+            one.
         label: The class of every row, or one for each.
         condition: What else is known of each row; give this or a label.
         shape: Of one row, where the denoiser does not say.
         dtype: Precision of x.
         device: Where to sample.
 
-    Yields:
-        The state at each of the grid's times.
+    Returns:
+        An iterator of the states at each of the grid's times.
 
     Raises:
         UsageError: If the shape is unknown, rows < 1, both a label and a condition are given, or the grid does not
@@ -190,19 +195,20 @@ def trajectory(
             "the shape of one row",
             "um.sample(denoiser, rows=16, shape=(2,), ...)",
         )
+    device = device_named(device)
     if rows < 1:
         raise UsageError(f"rows={rows}", "at least one row", "rows=16")
     if label is not None:
         if condition is not None:
             raise UsageError("both a label and a condition", "one of them", "condition=Condition(label=...)")
-        condition = Condition(label=torch.as_tensor(label, dtype=torch.int64).expand(rows))
+        condition = Condition(label=class_numbers(label, rows))
+    if grid.start != 1:
+        raise UsageError(
+            f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
+            "a grid from t = 1, or rows that stand at its start",
+            "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
+        )
     with torch.no_grad():
-        if grid.start != 1:
-            raise UsageError(
-                f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
-                "a grid from t = 1, or rows that stand at its start",
-                "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
-            )
         start, *times = knots(grid, denoiser.process.schedule, rows, device)
         rng = RowSeeds.of(seed, rows)
         x = denoiser.process.prior((rows, *shape), rng, dtype, device)
@@ -210,16 +216,17 @@ def trajectory(
         if condition is not None and condition.known_tokens is not None:
             x = torch.where(condition.known_tokens >= 0, condition.known_tokens, x)
         state = sampler.init(denoiser, x, start, rng.advance(), condition)
-    yield from frames(denoiser, sampler, state, times)
+    return frames(denoiser, sampler, state, times)
 
 
+@checked("um.sample")
 def sample(
     denoiser: Denoiser,
     *,
     rows: int,
     sampler: Sampler,
     grid: Grid,
-    seed: int | Sequence[int] = 0,
+    seed: Seed = 0,
     label: int | Sequence[int] | Tensor | None = None,
     condition: Condition | None = None,
     shape: Sequence[int] | None = None,
@@ -233,7 +240,8 @@ def sample(
         rows: Number of rows to make.
         sampler: The sampler.
         grid: The times to visit, from 1 to 0.
-        seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row.
+        seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row. None draws a fresh
+            one.
         label: The class of every row, or one for each.
         condition: What else is known of each row; give this or a label.
         shape: Of one row, where the denoiser does not say.

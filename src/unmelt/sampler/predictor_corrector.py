@@ -12,6 +12,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -23,6 +24,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.PredictorCorrector")
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
     """Any sampler, corrected after each of its steps. `corrector_steps` more network calls a step, none at t = 0.

@@ -11,6 +11,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -21,6 +22,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.Restart")
 @dataclass(frozen=True)
 class Restart(Sampler):
     """Any sampler, each of its steps within an interval of time taken again `times` times. Times are one a row.

@@ -11,6 +11,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import RowSeeds
@@ -21,6 +22,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.SASolver")
 @dataclass(frozen=True)
 class SASolver(Sampler):
     """SA-Solver, its predictor of orders 1 to 4. Multistep; one network call a step.

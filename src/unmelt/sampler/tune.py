@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -46,6 +47,7 @@ class TuneResult(NamedTuple):
     tuned_error: float
 
 
+@checked("um.sampler.tune")
 def tune(
     denoiser: Denoiser,
     steps: int,
@@ -74,11 +76,10 @@ def tune(
             do not end at finite numbers.
     """
     if not 2 <= steps <= 30:
-        raise UsageError(
-            f"tuning for {steps} steps", "2 to 30; with more there is little left to learn", "tune(steps=5)"
-        )
-    if rounds < 1:
-        raise UsageError(f"tuning in rounds={rounds}", "at least 1 round", "rounds=12")
+        raise UsageError(f"tuning for {steps} steps", "2 to 30; with more there is little left to learn", "steps=5")
+    for name, value in (("rounds", rounds), ("teacher", teacher)):
+        if value < 1:
+            raise UsageError(f"tuning with {name}={value}", "at least 1", f"{name}=12")
     rows = len(noise)
     if rows < 16:
         raise UsageError(f"tuning on {rows} rows of noise", "at least 16", "rows=256")

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -34,6 +35,7 @@ SOONEST = 1e-3
 
 
 @final
+@checked_init("um.sampler.Tuned")
 @dataclass(frozen=True)
 class Tuned(Sampler):
     """Learned sampler for its own few levels (`Tuned.grid`). One network call a step; times are one a row.

@@ -10,6 +10,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.rng import RowSeeds
@@ -20,6 +21,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.UniPC")
 @dataclass(frozen=True)
 class UniPC(Sampler):
     """UniPC of orders 1 to 3. Multistep; one network call a step.

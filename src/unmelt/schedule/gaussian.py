@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 
 
@@ -112,6 +113,7 @@ def _positive(owner: str, instead: str, **values: float) -> None:
 
 
 @final
+@checked_init("um.schedule.Exponential")
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """alpha^2 = e^(-rate t): the Ornstein-Uhlenbeck process at constant speed (variance preserving).
@@ -145,6 +147,7 @@ class Exponential(Schedule):
 
 
 @final
+@checked_init("um.schedule.LinearBeta")
 @dataclass(frozen=True)
 class LinearBeta(Schedule):
     """DDPM's schedule in continuous time: beta rises linearly, alpha^2 = exp(-integral of beta).
@@ -214,6 +217,7 @@ class Cosine(Schedule):
 
 
 @final
+@checked_init("um.schedule.VarianceExploding")
 @dataclass(frozen=True)
 class VarianceExploding(Schedule):
     """alpha = 1 and sigma from 0 to sigma_max, geometric above sigma_min and linear below it.
@@ -265,6 +269,7 @@ class VarianceExploding(Schedule):
 
 
 @final
+@checked_init("um.schedule.Straight")
 @dataclass(frozen=True)
 class Straight(Schedule):
     """Straight lines from data to noise: alpha = 1 - u, sigma = u (flow matching, rectified flow).

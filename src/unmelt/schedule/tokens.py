@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 
 
@@ -74,6 +75,7 @@ class TokenLinear(TokenSchedule):
 
 
 @final
+@checked_init("um.schedule.TokenPolynomial")
 @dataclass(frozen=True)
 class TokenPolynomial(TokenSchedule):
     """alpha = 1 - t^power (Shi et al., 2024, table 1).
@@ -117,6 +119,7 @@ class TokenCosine(TokenSchedule):
 
 
 @final
+@checked_init("um.schedule.TokenGeometric")
 @dataclass(frozen=True)
 class TokenGeometric(TokenSchedule):
     """-log alpha grows geometrically from exactly 0 to `highest` (Lou et al., 2024, appendix C, with an exact start).

@@ -40,7 +40,7 @@ def write(path: Path, content: bytes) -> None:
         raise UsageError(
             f"{path} cannot be written ({error.strerror})",
             "a folder with room that can be written to",
-            "--out runs/new",
+            "out='runs/new'",
         ) from error
     finally:
         with suppress(OSError):

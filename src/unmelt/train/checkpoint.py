@@ -124,7 +124,7 @@ class Checkpoint:
         found = chain(folder)
         if not found:
             raise UsageError(
-                f"no checkpoint in {folder}", "the checkpoints that training wrote", "a copy of them, or another --out"
+                f"no checkpoint in {folder}", "the checkpoints that training wrote", "a copy of them, or another out"
             )
         errors = []
         for path in found:
@@ -142,7 +142,7 @@ class Checkpoint:
         tensors, metadata = read_tensors(path)
         if not is_whole(tensors, metadata):
             raise UsageError(
-                f"{path} was damaged after it was written", "the file as it was saved", "a copy of it, or another --out"
+                f"{path} was damaged after it was written", "the file as it was saved", "a copy of it, or another out"
             )
         try:
             first = self._states[0]
@@ -169,12 +169,12 @@ class Checkpoint:
             raise UsageError(
                 f"{path} is not a checkpoint of this network ({error})",
                 "the checkpoint that the same settings wrote",
-                "the run's own settings, or another --out",
+                "the run's own settings, or another out",
             ) from None
 
     def _check_origin(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Refuse a checkpoint that another run wrote, or whose name is not its step."""
-        instead = "the checkpoint that this run wrote", "a copy of it, or another --out"
+        instead = "the checkpoint that this run wrote", "a copy of it, or another out"
         if metadata.get("run", "") != self.run:
             raise UsageError(f"{path} is a checkpoint of another run", *instead)
         if path.stem != f"{int(metadata['step']):09d}":

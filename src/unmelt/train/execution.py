@@ -12,10 +12,12 @@ from typing import final
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 
 
 @final
+@checked_init("um.train.Execution")
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """Settings of a run that may change at every resumption.

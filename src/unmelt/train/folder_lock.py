@@ -36,7 +36,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         raise UsageError(
             f"{folder} is in use by another process, which trains or tunes this run",
             "one at a time in a run folder",
-            f"once that one has ended, or --out {folder}-new",
+            f"out={str(folder) + '-new'!r}",
         )
     try:
         yield

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.public_names import publish
 
@@ -39,6 +40,7 @@ def _warmed_up(step: int, warmup: int) -> float:
 
 
 @final
+@checked_init("um.train.lr_schedule.Cosine")
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
     """Falls to 0 as half a cosine: for runs whose length is known (Loshchilov and Hutter, 2017).
@@ -63,6 +65,7 @@ class Cosine:
 
 
 @final
+@checked_init("um.train.lr_schedule.Trapezoid")
 @dataclass(frozen=True, kw_only=True)
 class Trapezoid:
     """Warm-up, constant, then linear decay to 0 (Hägele et al., 2024, "Scaling Laws Beyond Fixed Training Durations").
@@ -89,6 +92,7 @@ class Trapezoid:
 
 
 @final
+@checked_init("um.train.lr_schedule.InverseRoot")
 @dataclass(frozen=True, kw_only=True)
 class InverseRoot:
     """Constant for `hold` steps, then 1 / sqrt(step): for runs without an end, with averages in place of a decay.

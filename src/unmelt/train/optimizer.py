@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.train import distributed
 
@@ -45,6 +46,7 @@ class Optimizer(Protocol):
 
 
 @final
+@checked_init("um.train.AdamW")
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), for every parameter.
@@ -69,6 +71,7 @@ class AdamW:
 
 
 @final
+@checked_init("um.train.Muon")
 @dataclass(frozen=True, kw_only=True)
 class Muon:
     """Muon for the matrices and AdamW for the rest (Jordan et al., 2024).

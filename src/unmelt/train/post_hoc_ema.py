@@ -136,7 +136,7 @@ def reconstruct_ema(
             raise UsageError(
                 f"no snapshots in {folder}",
                 "those of a run with snapshot_every",
-                "unmelt train images --folder faces --snapshot-every 1000 --out runs/faces",
+                "dataclasses.replace(model.training, snapshot_every=1000)",
             )
         ends = {profile.steps for *_, profile in stored}  # a profile that ends between two cannot be combined
         target = EMAProfile(power, max(ends) if steps is None else steps)

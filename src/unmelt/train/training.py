@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal, final
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.train.lr_schedule import Cosine, LRSchedule
 from unmelt.train.optimizer import AdamW, Optimizer
 
 
 @final
+@checked_init("um.train.Training")
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Settings of a run. They are written into the run folder, and a resumed run must have the same.

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 
 
@@ -37,6 +38,7 @@ class Scheduled(Pace):
 
 
 @final
+@checked_init("um.sampler.tokens.Threshold")
 @dataclass(frozen=True)
 class Threshold(Pace):
     """All positions whose likeliest token has at least a given probability, and always the first (Wu et al., 2025).
@@ -59,6 +61,7 @@ class Threshold(Pace):
 
 
 @final
+@checked_init("um.sampler.tokens.EntropyBound")
 @dataclass(frozen=True)
 class EntropyBound(Pace):
     """As many tokens as keep a bound on their mutual information within a budget (Ben-Hamu et al., 2025).

@@ -12,6 +12,7 @@ from typing import final
 
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -22,6 +23,7 @@ from unmelt.sampler.state import State
 
 
 @final
+@checked_init("um.sampler.tokens.PredictorCorrector")
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
     """A sampler of tokens with corrector steps after each of its own.

@@ -16,6 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
@@ -27,6 +28,7 @@ from unmelt.sampler.tokens.masks import check_masks
 
 
 @final
+@checked_init("um.sampler.tokens.Remask")
 @dataclass(frozen=True)
 class Remask(Sampler):
     """Ancestral sampling that remasks written tokens at a given rate.

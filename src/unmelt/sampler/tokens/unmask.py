@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from unmelt.arguments import checked_init
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.condition import Condition
 from unmelt.denoiser.cached import check_cached
@@ -37,6 +38,7 @@ CACHE = tuple(field.name for field in fields(KVCache))
 
 
 @final
+@checked_init("um.sampler.tokens.Unmask")
 @dataclass(frozen=True)
 class Unmask(Sampler):
     """Unmask until at most the masks scheduled for time s remain. A step takes zero or more network calls.

@@ -1,0 +1,183 @@
+"""Parts by name: what to write for a sampler, a grid, a schedule and so on that somebody calls by a word.
+
+A part is an object, `um.sampler.DDIM()`, where other libraries have a string, "ddim". The words here are those of this
+library and those of the field. They only serve error messages; `tests/test_arguments.py` evaluates every call.
+"""
+
+import difflib
+import re
+
+PARTS: dict[str, dict[str, str]] = {
+    "Sampler": {
+        "dpmpp dpmpp2m dpmsolver dpmsolverpp dpmsolvermultistepscheduler": "um.sampler.DPMpp(order=2)",
+        "dpmpp3m dpmpp3": "um.sampler.DPMpp(order=3)",
+        "dpmppsde dpmpp2msde dpmpp2sde sdedpmsolver dpmsde": "um.sampler.DPMpp(order=2, eta=1.0)",
+        "dpmpp2s dpmpp2sa dpmsolversinglestep dpmsolversinglestepscheduler dpmppsingle": "um.sampler.DPMppSingle()",
+        "ddim ddimscheduler": "um.sampler.DDIM()",
+        "ddpm ddpmscheduler ancestral eulera eulerancestral eulerancestraldiscretescheduler": "um.sampler.Ancestral()",
+        "euler eulerdiscretescheduler flowmatcheulerdiscretescheduler flow ode": "um.sampler.Euler()",
+        "heun edm heundiscretescheduler": "um.sampler.Heun()",
+        "churn stochasticheun edmstochastic": "um.sampler.Churn()",
+        "adams ab adamsbashforth": "um.sampler.Adams(order=3)",
+        "adaptive rk45 dopri5 adaptiveheun": "um.sampler.Adaptive(tolerance=0.001)",
+        "deis deismultistepscheduler": "um.sampler.DEIS(order=3)",
+        "lms plms pndm pndmscheduler lmsdiscretescheduler": "um.sampler.LMS(order=4)",
+        "rk4 rungekutta": "um.sampler.RK4()",
+        "unipc unipcmultistepscheduler": "um.sampler.UniPC(order=3)",
+        "sasolver sa sde sasolverscheduler": "um.sampler.SASolver(order=3)",
+        "jump lcm lcmscheduler consistency meanflow": "um.sampler.Jump()",
+        "langevin annealedlangevin": "um.sampler.Langevin()",
+        "leapfrog midpoint": "um.sampler.Leapfrog()",
+        "predictorcorrector pc": "um.sampler.PredictorCorrector()",
+        "restart repaint": "um.sampler.Restart()",
+        "tuned": "um.sampler.Tuned()",
+        "unmask maskgit confidence mdlm": "um.sampler.tokens.Unmask()",
+        "greedy": "um.sampler.tokens.Unmask(um.sampler.tokens.Confidence())",
+        "autoregressive lefttoright ar": "um.sampler.tokens.Unmask(um.sampler.tokens.LeftToRight(), cache=True)",
+        "remask remdm": "um.sampler.tokens.Remask()",
+        "firsthitting fhs": "um.sampler.tokens.FirstHitting()",
+    },
+    "Grid": {
+        "karras edm karrassigmas rho": "um.grid.karras(20)",
+        "uniform linear linspace leading trailing": "um.grid.uniform(20)",
+        "cosine": "um.grid.cosine(20)",
+        "logsnr exponential polyexponential loguniform": "um.grid.log_snr(20)",
+        "balanced default": "um.grid.balanced(20)",
+        "fixed custom timesteps": "um.grid.fixed((1.0, 0.5, 0.0))",
+        "relativelevels sigmas levels": "um.grid.relative_levels((1.0, 0.5, 0.0))",
+    },
+    "Spacing": {
+        "karras edm": "um.grid.Karras()",
+        "uniform linear": "um.grid.Uniform()",
+        "cosine": "um.grid.Cosine()",
+        "logsnr exponential": "um.grid.LogSNR()",
+        "balanced": "um.grid.Balanced()",
+        "fixed": "um.grid.Fixed((1.0, 0.5, 0.0))",
+        "relativelevels": "um.grid.RelativeLevels((1.0, 0.5, 0.0))",
+    },
+    "Schedule": {
+        "cosine squaredcoscapv2 cos iddpm": "um.schedule.Cosine()",
+        "linear linearbeta ddpm vp variancepreserving scaledlinear": "um.schedule.LinearBeta()",
+        "ve varianceexploding edm karras smld ncsn": "um.schedule.VarianceExploding(0.002, 80.0)",
+        "straight flowmatching flow rectifiedflow ot fm rf optimaltransport": "um.schedule.Straight()",
+        "exponential": "um.schedule.Exponential()",
+    },
+    "TokenSchedule": {
+        "linear loglinear tokenlinear mdlm": "um.schedule.TokenLinear()",
+        "cosine tokencosine maskgit": "um.schedule.TokenCosine()",
+        "polynomial tokenpolynomial": "um.schedule.TokenPolynomial()",
+        "geometric tokengeometric sedd": "um.schedule.TokenGeometric()",
+    },
+    "Gaussian": {"gaussian normal continuous": "um.process.Gaussian(um.schedule.Cosine())"},
+    "Tokens": {
+        "mask masked absorbing absorb mdlm": "um.process.Mask(vocabulary=256)",
+        "uniform sedd d3pm": "um.process.Uniform(vocabulary=256)",
+        "blend gidd": "um.process.Blend(vocabulary=256)",
+    },
+    "Mask": {"mask masked absorbing absorb": "um.process.Mask(vocabulary=256)"},
+    "Prediction": {
+        "v vprediction": "um.prediction.V()",
+        "noise eps epsilon": "um.prediction.Noise()",
+        "x0 sample xstart x": "um.prediction.X0()",
+        "score": "um.prediction.Score()",
+        "flowvelocity velocity flow flowprediction u": "um.prediction.FlowVelocity()",
+        "preconditioned edm f": "um.prediction.Preconditioned(0.5)",
+    },
+    "Codec": {
+        "affine images none identity": "um.codec.Affine.images()",
+        "vae autoencoder": "um.codec.Affine.images()",
+    },
+    "Tokenizer": {
+        "bytes byte char characters": "um.codec.Bytes()",
+        "bpe gpt2 tiktoken": "um.codec.BPE.learned(['some text'], 300)",
+        "symbols": "um.codec.Symbols('abc')",
+    },
+    "TextEncoder": {
+        "hashed captions": "um.encoder.HashedCaptionEncoder()",
+        "languagemodel clip t5": "um.encoder.LanguageModelEncoder('folder')",
+    },
+    "Modality": {
+        "images image pictures": "um.modality.Images()",
+        "points point": "um.modality.Points()",
+        "text texts": "um.modality.Text()",
+        "sound audio": "um.modality.Sound(16_000)",
+    },
+    "Objective": {
+        "regression mse l2 diffusion flowmatching": "um.objective.Regression()",
+        "anyorder masked mdlm": "um.objective.AnyOrder()",
+        "nelbo elbo vlb": "um.objective.NELBO()",
+        "nexttoken ar crossentropy": "um.objective.NextToken()",
+    },
+    "Times": {
+        "stratified lowdiscrepancy": "um.objective.Stratified(um.objective.Uniform())",
+        "uniform": "um.objective.Uniform()",
+        "logitnormal sd3": "um.objective.LogitNormal()",
+        "lognormalsigma lognormal edm": "um.objective.LogNormalSigma()",
+        "perframe": "um.objective.PerFrame(um.objective.Uniform(), frames=4)",
+    },
+    "Weight": {
+        "flat flatweight simple none": "um.objective.FlatWeight()",
+        "edm edmweight": "um.objective.EDMWeight()",
+        "minsnr minsnrgamma": "um.objective.MinSNR()",
+        "elbo elboweight": "um.objective.ELBOWeight()",
+    },
+    "Coupling": {
+        "independent none": "um.objective.Independent()",
+        "optimaltransport ot minibatchot": "um.objective.OptimalTransport()",
+    },
+    "Order": {
+        "confidence maskgit": "um.sampler.tokens.Confidence()",
+        "margin": "um.sampler.tokens.Margin()",
+        "negativeentropy entropy": "um.sampler.tokens.NegativeEntropy()",
+        "random": "um.sampler.tokens.Random()",
+        "lefttoright ar": "um.sampler.tokens.LeftToRight()",
+    },
+    "Pace": {
+        "scheduled schedule": "um.sampler.tokens.Scheduled()",
+        "threshold": "um.sampler.tokens.Threshold()",
+        "entropybound eb": "um.sampler.tokens.EntropyBound()",
+    },
+    "Training": {"training": "um.train.Training(steps=1000)"},
+    "Optimizer": {"adamw adam sgd": "um.train.AdamW()", "muon": "um.train.Muon()"},
+    "LRSchedule": {
+        "cosine": "um.train.lr_schedule.Cosine()",
+        "trapezoid linear constant wsd": "um.train.lr_schedule.Trapezoid()",
+        "inverseroot inversesqrt": "um.train.lr_schedule.InverseRoot()",
+    },
+    "Execution": {"execution compile": "um.train.Execution(compile=True)"},
+    "Condition": {"condition label": "um.Condition(label=torch.tensor([3]))"},
+    "Operator": {
+        "inpainting inpaint mask": "um.inverse.Inpainting(known)",
+        "downsample superresolution": "um.inverse.Downsample(2)",
+        "blur deblur": "um.inverse.Blur(torch.ones(3) / 3)",
+        "matrix": "um.inverse.Matrix(torch.eye(2))",
+    },
+    "LoRA": {"lora": "um.adapter.LoRA(rank=8)"},
+    "SampleRequest": {"request": "model.request(16)"},
+    "Source": {"arrays array tensor": "um.data.Arrays(x)", "images folder": "um.data.images('faces', 32)[0]"},
+    "Denoiser": {"denoiser": "model.denoiser"},
+}
+"""For each kind of part, the call that makes one, by the words it is known under (letters and digits alone)."""
+
+
+def call_of(kind: str, word: str = "") -> str | None:
+    """What to write for a part.
+
+    Args:
+        kind: The class that is needed, such as "Sampler".
+        word: What the part is called: any words, or the name of a class. Empty for any part of the kind.
+
+    Returns:
+        The call that makes the part of the most similar name, or the first of its kind; None for an unknown kind.
+    """
+    if kind not in PARTS:
+        return None
+    calls = {name: call for names, call in PARTS[kind].items() for name in names.split()}
+    plain = re.sub(r"[^a-z0-9]", "", word.lower().replace("++", "pp"))
+    if not plain:
+        return next(iter(calls.values()))
+    if plain in calls:
+        return calls[plain]
+    inside = sorted((name for name in calls if len(name) > 2 and name in plain), key=len)
+    close = difflib.get_close_matches(plain, calls, n=1, cutoff=0.5)
+    return calls[inside[-1] if inside else close[0] if close else next(iter(calls))]

@@ -1,0 +1,129 @@
+"""Rows of data as users give them: tensors of any number type, arrays of numpy, lists, images of PIL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.arguments.values import shown
+from unmelt.errors import UsageError
+from unmelt.model.request import check_rows
+
+if TYPE_CHECKING:
+    from unmelt.model.model import Model
+
+
+@runtime_checkable
+class PILImage(Protocol):
+    """What is used of an image of PIL, which need not be imported for it."""
+
+    def getbands(self) -> tuple[str, ...]:
+        """Its channels.
+
+        Returns:
+            Their names.
+        """
+
+    def convert(self, mode: str) -> Any:
+        """The image in other channels.
+
+        Args:
+            mode: "L" or "RGB".
+
+        Returns:
+            The image.
+        """
+
+
+DataRows: TypeAlias = Tensor | np.ndarray | Sequence[Any] | PILImage
+"""Rows of data: [rows, *shape] as a tensor, an array or lists of numbers; or images of PIL."""
+
+OVERSHOOT = 0.5
+"""How far data may be beyond the limits of their kind, in units of the range between them."""
+
+REARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
+    "x[None]": lambda x: x[None],
+    "x.permute(0, 3, 1, 2)": lambda x: x.permute(0, 3, 1, 2),
+    "x.permute(2, 0, 1)[None]": lambda x: x.permute(2, 0, 1)[None],
+    "x[:, None]": lambda x: x[:, None],
+    "x[None, None]": lambda x: x[None, None],
+    "x.flatten(1)": lambda x: x.flatten(1),
+}
+"""What data of another arrangement need, in the order in which it is tried."""
+
+
+def data_rows(model: Model, x: Any) -> Float[Tensor, "rows *shape"]:
+    """Rows of data as the model's codec takes them: float32, finite, of its shape and its range.
+
+    Bytes are divided by 255, as they are where data are read.
+
+    Args:
+        model: The model.
+        x: What was given.
+
+    Returns:
+        [rows, *shape], on the device it was on.
+
+    Raises:
+        UsageError: If x holds no numbers, or numbers of another shape, another range, or that are not finite.
+    """
+    x = _as_tensor(model, x).detach()
+    if x.dtype.is_complex:
+        raise UsageError(f"x={shown(x)}", "real numbers", "x.real")
+    x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    if not _fits(model, x):
+        fitting = [name for name, change in REARRANGED.items() if _fits(model, x, change)]
+        raise UsageError(
+            f"data of shape {tuple(x.shape)}",
+            f"rows that are encoded to shape {model.denoiser.shape}",
+            fitting[0] if fitting else f"torch.rand(16, {', '.join(map(str, model.denoiser.shape))})",
+        )
+    check_rows(len(x))
+    if not x.isfinite().all():
+        raise UsageError("data with numbers that are not finite", "finite numbers", "x.nan_to_num()")
+    limits = getattr(model.codec, "clamp", None)
+    if limits is not None:
+        _check_range(x, *limits)
+    return x
+
+
+def _as_tensor(model: Model, x: Any) -> Tensor:
+    if isinstance(x, PILImage) or (isinstance(x, list | tuple) and x and all(isinstance(one, PILImage) for one in x)):
+        mode = "L" if model.denoiser.shape[0] == 1 else "RGB"
+        pixels = [np.array(one.convert(mode), ndmin=3) for one in ([x] if isinstance(x, PILImage) else x)]
+        with contextlib.suppress(ValueError):  # of images of different sizes
+            return torch.as_tensor(np.stack(pixels if mode == "L" else [one.transpose(2, 0, 1) for one in pixels]))
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, list | tuple) and x and all(isinstance(one, Tensor) for one in x):
+        with contextlib.suppress(RuntimeError):  # of tensors of different shapes
+            return torch.stack(list(x))
+    if isinstance(x, np.ndarray | list | tuple):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            return torch.as_tensor(np.asarray(x))
+    raise UsageError(f"x={shown(x)}", "rows of numbers in one tensor", "torch.stack(rows)")
+
+
+def _fits(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> bool:
+    """Whether the codec encodes x, rearranged, to rows of the denoiser's shape."""
+    try:
+        shape = (x if change is None else change(x)).shape
+        return len(shape) > 0 and tuple(model.codec.latent_shape(shape[1:])) == model.denoiser.shape
+    except (RuntimeError, ValueError, IndexError, TypeError):  # of a codec that was made for other shapes
+        return False
+
+
+def _check_range(x: Tensor, low: float, high: float) -> None:
+    """Refuse numbers far beyond their limits: bytes as floats, or images of [-1, 1] where [0, 1] is meant."""
+    span = (high - low) * OVERSHOOT
+    least, most = x.min().item(), x.max().item()
+    if low - span <= least and most <= high + span:
+        return
+    instead = "x / 255" if most > high + span and least >= low else "(x + 1) / 2" if most <= 1 else "x.clamp(0, 1)"
+    raise UsageError(f"data from {least:.4g} to {most:.4g}", f"numbers from {low:g} to {high:g}", instead)

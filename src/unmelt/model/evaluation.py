@@ -1,0 +1,91 @@
+"""Evaluation of models of numbers: scores of samples beside held-out data, and log-likelihoods."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor
+
+from unmelt import metric
+from unmelt.codec import Bijection
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
+from unmelt.model.judging import note_other_data
+from unmelt.model.request import check_rows
+from unmelt.rng import RowSeeds
+from unmelt.train import distributed
+
+if TYPE_CHECKING:
+    from unmelt.model.model import Model
+
+FEW_DIMENSIONS = 16
+"""Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
+
+
+def evaluate(model: Model, samples: int | None, steps: int | None, guidance: float, seed: int) -> dict[str, Any]:
+    """How good samples are beside held-out data; see `Model.evaluate`.
+
+    Args:
+        model: The model.
+        samples: How many to make. None: as many as the kind of data needs.
+        steps: Number of sampling steps.
+        guidance: Scale of classifier-free guidance.
+        seed: Seed of the samples.
+
+    Returns:
+        Figures by name, and what was asked for.
+
+    Raises:
+        UsageError: If the model has no data to be judged by.
+    """
+    if model.source is None or model.held_out is None:
+        raise UsageError(
+            "a model without data to be judged by", "one made by a recipe", "um.recipe.digits().fit().evaluate()"
+        )
+    note_other_data(model)
+    real, held_out = metric.collect_samples(model.source), metric.collect_samples(model.held_out)
+    samples = model.modality.samples_to_score(len(real.x)) if samples is None else samples
+    check_rows(samples, "samples")
+    label = None
+    if real.labels is not None:
+        label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
+    made = metric.SampleSet(model.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
+    scores = distributed.broadcast_from_main(lambda: model.modality.score(made, real, held_out))
+    taken = model.default_sampler(steps, guidance)[1].steps
+    return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
+
+
+def density(
+    model: Model, x: Tensor, condition: Condition | None, space: Literal["data", "latent"], probes: int, seed: int
+) -> Estimate:
+    """log p(x) of each row; see `Model.log_likelihood`.
+
+    Args:
+        model: The model.
+        x: [rows, *shape], in data space.
+        condition: What is known of each row.
+        space: Where the density is.
+        probes: Random directions of each row.
+        seed: Seed of the directions.
+
+    Returns:
+        Values [rows] in nats and their standard errors [rows].
+
+    Raises:
+        UsageError: If densities of data are asked for through a lossy codec, or there are fewer than two probes.
+    """
+    if space == "data" and not isinstance(model.codec, Bijection):
+        raise UsageError(
+            f"a density of data through a {type(model.codec).__name__}, which is not a bijection",
+            "the density of the latents",
+            'model.log_likelihood(x, space="latent")',
+        )
+    if probes < 2:
+        raise UsageError(f"probes={probes}", "at least 2, to tell a standard error", "probes=8")
+    z, size = model.encode(x), math.prod(model.denoiser.shape)
+    divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(RowSeeds.of(seed, len(z)), probes)
+    known = None if condition is None else condition.to(model.device)
+    found = log_likelihood(model.denoiser, z, known, divergence=divergence)
+    return found._replace(value=found.value + model.codec.log_det(size)) if space == "data" else found
