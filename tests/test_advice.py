@@ -33,7 +33,7 @@ def test_advice_is_never_an_option_or_a_command_of_ours(path):
         ('um.recipe.images(folder="faces", size=64)', "unmelt train images --folder faces --size 64 --out runs/images"),
         ("um.load('runs/a b').evaluate()", "unmelt eval 'runs/a b'"),
         ("um.load('runs/a').sample(16)", "unmelt sample runs/a"),
-        ("um.load('runs/a')", "runs/a"),
+        ("um.load('runs/a')", "unmelt show runs/a"),
         ("a copy of it", "a copy of it"),
     ],
 )

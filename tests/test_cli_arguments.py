@@ -183,7 +183,7 @@ def test_with_json_a_mistake_is_one_object_too(capsys, tmp_path, monkeypatch):
         ("curve RING --steps 0 --rows 2", "steps"),
         ("curve RING --steps -1 --rows 2", "steps"),
         ("curve RING --rows 0", "rows=0"),
-        ("eval RING --samples 0", "rows=0"),
+        ("eval RING --samples 0", "samples=0"),
         ("average RING --ema-std 0", "EMA std"),
         ("average RING --ema-std nan", "EMA std"),
         ("sample RING --threshold 0", "--threshold for"),

@@ -122,11 +122,11 @@ def _as_command(instead: str) -> str:
     if name != "load":
         out = [] if any(option.startswith("--out ") for option in options) else [f"--out runs/{name}"]
         return " ".join(["unmelt train", name, *options, *out])
-    verb = {"evaluate": "eval", "sample": "sample", "tune": "tune", "": ""}.get(calls[1][0] if len(calls) > 1 else "")
-    if verb is None:
-        return instead
+    verb = {"": "show", "evaluate": "eval", "sample": "sample", "tune": "tune"}.get(
+        calls[1][0] if len(calls) > 1 else ""
+    )
     run = _word(first.args[0]) if first.args else "RUN"
-    return " ".join(["unmelt", verb, run, *options]) if verb else run
+    return instead if verb is None else " ".join(["unmelt", verb, run, *options])
 
 
 def _word(value: ast.expr) -> str:
