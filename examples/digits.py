@@ -46,12 +46,11 @@ def main(out: Path = Path("runs/digits"), steps: int | None = None, seed: int = 
     model.fit(out)
     trained = time.perf_counter()
 
-    asked = recorded_scores.question(
-        out, model.source, model.held_out, samples=None, steps=None, guidance=1.0, seed=seed
-    )
+    settings = {"samples": None, "minutes": 5.0, "steps": None, "guidance": 1.0, "seed": seed}
+    asked = recorded_scores.question(out, model.source, model.held_out, **settings)
     scores = recorded_scores.recorded(out, asked)
     if scores is None:
-        scores = model.evaluate(seed=seed)
+        scores = model.evaluate(**settings)
         recorded_scores.record(out, asked, scores)
     else:
         console.print(f"weights and data are those that {out}/eval.json records the scores of")

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from unmelt import metric, picture
 from unmelt.errors import UsageError
 from unmelt.model import Model, check_rows
 from unmelt.model.request import guided
+from unmelt.progress import Progress
 from unmelt.public_names import publish
 from unmelt.rng import fold
 from unmelt.sampler import Adams, DPMpp, Euler, Grid, Sampler, State, default_sampler, grid, trajectory
@@ -88,14 +87,18 @@ def curve(
     labels = _labels(model, rows)
     denoiser, device = guided(model.denoiser, guidance), model.device
     settings: Any = {"rows": rows, "seed": fold(seed, 0), "label": labels, "device": device}
-    paths = list(trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings))
+    progress = Progress("curve: network evaluations", ACCURATE + sum(n for _, n in samplers))
+    paths = []
+    for state in trajectory(denoiser, sampler=Adams(3), grid=grid.balanced(ACCURATE), **settings):
+        paths.append(state)
+        progress.advance(len(paths) > 1)
     accurate = paths[-1].x
     measure, distance_of, floor = _distance(model, rows)
     error: dict[str, dict[int, float]] = {}
     distance: dict[str, dict[int, float]] = {}
-    console = Console(stderr=True)
-    for (name, n), (sampler, on) in track(samplers.items(), "sampling", console=console, transient=True):
+    for (name, n), (sampler, on) in samplers.items():
         x = deque(trajectory(denoiser, sampler=sampler, grid=on, **settings), maxlen=1).pop().x
+        progress.advance(n)
         error.setdefault(name, {})[n] = (x - accurate).double().square().mean().sqrt().item()
         if distance_of is not None:
             distance.setdefault(name, {})[n] = distance_of(model.decode(x).cpu())

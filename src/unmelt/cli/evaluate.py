@@ -14,6 +14,9 @@ from unmelt.model import Model, TextModel
 from unmelt.terminal import notify
 from unmelt.train import distributed
 
+MINUTES = 5.0
+"""Default time to sample for in `unmelt eval`."""
+
 
 def tune(
     folder: RunFolder,
@@ -57,6 +60,7 @@ def evaluate(
     folder: RunFolder,
     /,
     samples: int | None = None,
+    minutes: float = MINUTES,
     steps: int | None = None,
     guidance: float = 1.0,
     seed: int = 0,
@@ -72,8 +76,9 @@ def evaluate(
 
     Args:
         folder: The run folder.
-        samples: Number of samples. Default: as many as there are training rows, and at least 20,000 images. For text,
-            rows of held-out text; default: all.
+        samples: Number of samples. Default: as many as there are training rows, and at least 20,000 images, or as many
+            as --minutes allow. For text, rows of held-out text; default: all.
+        minutes: Time to sample for where --samples is not given; at least 1,000 samples are made however long it takes.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         guidance: Scale of classifier-free guidance; 1 is unguided.
         seed: Seed of the samples.
@@ -96,7 +101,14 @@ def evaluate(
                     f"--{name} for {folder}", "none: text is scored without sampling", f"unmelt eval {folder}"
                 )
         asked = recorded_scores.question(
-            folder, model.source, model.held_out, samples=samples, steps=steps, guidance=guidance, seed=seed
+            folder,
+            model.source,
+            model.held_out,
+            samples=samples,
+            minutes=minutes,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
         )
         known = None if again else recorded_scores.recorded(folder, asked)
         if known is not None:
@@ -104,7 +116,7 @@ def evaluate(
         elif isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
         else:
-            scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
+            scores = model.evaluate(samples=samples, minutes=minutes, steps=steps, guidance=guidance, seed=seed)
     if not distributed.is_main():
         return
     if known is None:

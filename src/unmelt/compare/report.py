@@ -18,6 +18,7 @@ from unmelt.errors import UsageError
 from unmelt.guidance import Temperature
 from unmelt.model import TextModel
 from unmelt.model.request import MOST_ROWS
+from unmelt.progress import Progress
 from unmelt.terminal import notify
 
 STEPS = (8, 16, 32, 64, 128)
@@ -107,6 +108,8 @@ def compare(
     _check(steps=(min(steps, default=0), 1, None), batches=(min(batches, default=0), 1, None))
     Temperature(judge.denoiser, temperature)  # which refuses what is none
     page = Report(tokens)
+    modes = {name: list(decoding_modes(model, tokens, steps)) for name, model in runs.items()}
+    progress = Progress("compare: ways to decode", sum(map(len, modes.values())), quiet)
     for name, model in runs.items():
         scores = model.evaluate(rows=held_out_rows, draws=4)
         accuracies = {kind: value for kind, value in scores.items() if kind in _kinds(model)}
@@ -115,7 +118,7 @@ def compare(
         page.bits[name] = {kind: value for kind, value in scores.items() if kind not in accuracies}
         page.bits[name]["parameters"] = sum(each.numel() for each in model.denoiser.parameters())
         page.orders[name], page.speed[name], page.quality[name] = {}, {}, {}
-        for mode in decoding_modes(model, tokens, steps):
+        for mode in modes[name]:
             mode = mode._replace(settings={**mode.settings, "temperature": temperature})
             if not quiet:
                 notify(f"{name}: {mode.name}")
@@ -123,6 +126,7 @@ def compare(
             page.speed[name][mode.name] = [speed(model, mode, tokens, batch) for batch in batches]
             if "no cache" not in mode.name and isinstance(judge.held_out, Arrays):
                 page.quality[name][mode.name] = quality(generate_rows(model, mode, tokens, rows), model, judge)
+            progress.advance()
     if isinstance(judge.held_out, Arrays):
         page.quality["real"] = {"held-out text": quality(judge.held_out.values[:rows, :tokens], judge, judge)}
         asked = gaps(judge, questions, gap)

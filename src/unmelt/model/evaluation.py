@@ -14,6 +14,7 @@ from unmelt.errors import UsageError
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.model.judging import note_other_data
 from unmelt.model.request import check_rows
+from unmelt.model.timed_samples import labels_in_proportion, sample_for
 from unmelt.rng import RowSeeds
 from unmelt.train import distributed
 
@@ -24,12 +25,15 @@ FEW_DIMENSIONS = 16
 """Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
 
 
-def evaluate(model: Model, samples: int | None, steps: int | None, guidance: float, seed: int) -> dict[str, Any]:
+def evaluate(
+    model: Model, samples: int | None, minutes: float | None, steps: int | None, guidance: float, seed: int
+) -> dict[str, Any]:
     """How good samples are beside held-out data; see `Model.evaluate`.
 
     Args:
         model: The model.
         samples: How many to make. None: as many as the kind of data needs.
+        minutes: Time to sample for, where no number is given. None: as long as it takes.
         steps: Number of sampling steps.
         guidance: Scale of classifier-free guidance.
         seed: Seed of the samples.
@@ -38,7 +42,7 @@ def evaluate(model: Model, samples: int | None, steps: int | None, guidance: flo
         Figures by name, and what was asked for.
 
     Raises:
-        UsageError: If the model has no data to be judged by.
+        UsageError: If the model has no data to be judged by, or the number of samples or the time is out of range.
     """
     if model.source is None or model.held_out is None:
         raise UsageError(
@@ -46,15 +50,15 @@ def evaluate(model: Model, samples: int | None, steps: int | None, guidance: flo
         )
     note_other_data(model)
     real, held_out = metric.collect_samples(model.source), metric.collect_samples(model.held_out)
-    samples = model.modality.samples_to_score(len(real.x)) if samples is None else samples
-    check_rows(samples, "samples")
-    label = None
-    if real.labels is not None:
-        label = real.labels.repeat(math.ceil(samples / len(real.x)))[:samples]
-    made = metric.SampleSet(model.sample(samples, label=label, steps=steps, guidance=guidance, seed=seed), label)
+    wanted = model.modality.samples_to_score(len(real.x)) if samples is None else samples
+    check_rows(wanted, "samples")
+    label = None if real.labels is None else labels_in_proportion(real.labels, wanted)
+    request = model.request(wanted, label=label, steps=steps, guidance=guidance, seed=seed)
+    x = sample_for(model, request, minutes if samples is None else None)
+    made = metric.SampleSet(x, None if label is None else label[: len(x)])
     scores = distributed.broadcast_from_main(lambda: model.modality.score(made, real, held_out))
     taken = model.default_sampler(steps, guidance)[1].steps
-    return {**scores, "samples": samples, "steps": taken, "guidance": guidance, "seed": seed}
+    return {**scores, "samples": len(x), "steps": taken, "guidance": guidance, "seed": seed}
 
 
 def density(

@@ -285,13 +285,21 @@ class Model(BaseModel):
 
     @checked("model.evaluate")
     def evaluate(
-        self, *, samples: int | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0
+        self,
+        *,
+        samples: int | None = None,
+        minutes: float | None = None,
+        steps: int | None = None,
+        guidance: float = 1.0,
+        seed: int = 0,
     ) -> dict[str, Any]:
         """How good samples are beside held-out data, with the same figures of real training data as a floor.
 
         Args:
             samples: How many to make, with classes and captions as in the training data. None: as many as the kind of
                 data needs.
+            minutes: Where no number of samples is given, make as many as fit in this time, and at least 1,000. None:
+                as long as it takes.
             steps: Number of sampling steps.
             guidance: Scale of classifier-free guidance.
             seed: Seed of the samples.
@@ -302,7 +310,7 @@ class Model(BaseModel):
         Raises:
             UsageError: If the model has no data to be judged by.
         """
-        return evaluation.evaluate(self, samples, steps, guidance, seed)
+        return evaluation.evaluate(self, samples, minutes, steps, guidance, seed)
 
     @checked("model.log_likelihood")
     @torch.no_grad()

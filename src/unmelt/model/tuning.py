@@ -10,6 +10,7 @@ import torch
 
 from unmelt.condition import Condition
 from unmelt.model.request import SampleRequest, check_rows
+from unmelt.progress import Progress
 from unmelt.rng import RowSeeds, fold
 from unmelt.sampler import TuneResult, tune
 from unmelt.train.folder_lock import folder_lock
@@ -74,6 +75,13 @@ def _tuned(
     noise = model.denoiser.process.prior((rows, *model.denoiser.shape), noise_rng, device=model.device)
     from rich.console import Console
 
+    progress, errors = Progress("tune: rounds, at most", rounds, quiet), list[float]()
+
+    def told(error: float) -> None:
+        status.update(f"tuning {steps} steps: error {error:.4f}")
+        progress.advance(1 if errors else 0)  # the first call is before the first round
+        errors.append(error)
+
     with Console(stderr=True, quiet=quiet).status(f"tuning {steps} steps") as status:
         result = tune(
             request.steer(model.denoiser),
@@ -81,6 +89,6 @@ def _tuned(
             noise,
             known,
             rounds,
-            progress=lambda error: status.update(f"tuning {steps} steps: error {error:.4f}"),
+            progress=told,
         )
     return result._replace(sampler=dataclasses.replace(result.sampler, guidance=guidance))
