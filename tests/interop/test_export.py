@@ -144,6 +144,11 @@ def test_models_that_cannot_be_exported_are_refused(digits, tmp_path):
         to_diffusers(digits, tmp_path / "a", sampler=um.sampler.Heun())
     with pytest.raises(UsageError, match="as diffusers' pipelines make"):
         to_diffusers(um.recipe.ring(steps=1), tmp_path / "b")
+    adapted = um.recipe.digits(width=8, steps=1)
+    adapted.add_adapter("style", um.adapter.LoRA(rank=2))
+    adapted.active_adapter = "style"
+    with pytest.raises(UsageError, match=r"samples with its adapter 'style'.*merge_adapter"):
+        to_diffusers(adapted, tmp_path / "b")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "mine.txt").write_text("keep", encoding="utf-8")
     with pytest.raises(UsageError, match="is not empty"):

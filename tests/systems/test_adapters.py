@@ -88,7 +88,6 @@ def test_merged_it_is_the_same_model_without_an_adapter(trained):
     expected = model.sample(4, condition=seen(4))
     model.merge_adapter("far")
     assert not model.adapters
-    model.active_adapter = None
     torch.testing.assert_close(model.sample(4, condition=seen(4)), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -62,6 +62,11 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
         raise UsageError(
             f"a model of rows of shape {model.denoiser.shape}", "one of images, as diffusers' pipelines make", ""
         )
+    if model.active_adapter is not None:
+        name = model.active_adapter
+        raise UsageError(
+            f"a model that samples with its adapter {name!r}", "one set of weights", f"model.merge_adapter({name!r})"
+        )
     if not isinstance(model.codec, Affine):
         raise UsageError(f"a codec {type(model.codec).__name__}", "a shift and a scale (Affine)", "")
     prepare(folder.absolute().parent)

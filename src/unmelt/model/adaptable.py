@@ -64,6 +64,8 @@ class AdaptableModel(StoredModel, ABC):
         self._check_adapter(name)
         self._attachments.pop(name).detach()
         del self.adapters[name]
+        if self.active_adapter == name:
+            self.active_adapter = None
 
     @final
     def merge_adapter(self, name: str) -> None:
