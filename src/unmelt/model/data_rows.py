@@ -80,7 +80,7 @@ def data_rows(model: Model, x: Any) -> Float[Tensor, "rows *shape"]:
     if not _fits(model, x):
         fitting = [name for name, change in REARRANGED.items() if _fits(model, x, change)]
         raise UsageError(
-            f"data of shape {tuple(x.shape)}",
+            f"data of shape {tuple(x.shape)}{_encoded(model, x)}",
             f"rows that are encoded to shape {model.denoiser.shape}",
             fitting[0] if fitting else f"torch.rand(16, {', '.join(map(str, model.denoiser.shape))})",
         )
@@ -110,13 +110,23 @@ def _as_tensor(model: Model, x: Any) -> Tensor:
     raise UsageError(f"x={shown(x)}", "rows of numbers in one tensor", "torch.stack(rows)")
 
 
-def _fits(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> bool:
-    """Whether the codec encodes x, rearranged, to rows of the denoiser's shape."""
+def _latent_shape(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> tuple[int, ...] | None:
+    """The shape of rows that the codec makes of x, rearranged; None if it takes no such data."""
     try:
         shape = (x if change is None else change(x)).shape
-        return len(shape) > 0 and tuple(model.codec.latent_shape(shape[1:])) == model.denoiser.shape
+        return tuple(model.codec.latent_shape(shape[1:])) if len(shape) > 0 else None
     except (RuntimeError, ValueError, IndexError, TypeError):  # of a codec that was made for other shapes
-        return False
+        return None
+
+
+def _fits(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> bool:
+    return _latent_shape(model, x, change) == tuple(model.denoiser.shape)
+
+
+def _encoded(model: Model, x: Tensor) -> str:
+    """What the data would be encoded to, where that is not their own shape."""
+    shape = _latent_shape(model, x)
+    return "" if shape in (None, tuple(x.shape[1:])) else f", which are encoded to rows of {shape}"
 
 
 def _check_range(x: Tensor, low: float, high: float) -> None:
