@@ -11,7 +11,7 @@ from unmelt.condition import Condition
 from unmelt.guidance import CFG
 from unmelt.likelihood import Estimate, Exact, Hutchinson
 from unmelt.metric import collect_samples
-from unmelt.model import model as module
+from unmelt.model import evaluation as module
 from unmelt.model import tuning
 from unmelt.rng import RowSeeds, fold
 from unmelt.sampler import DPMpp, Euler, grid
@@ -146,13 +146,13 @@ def test_captions_reach_the_condition_of_every_verb():
 
 
 def test_evaluate_samples_as_told_and_scores_with_the_classes_of_the_training_data(model, monkeypatch):
-    asked, scored = {}, []
+    asked, scored = [], []
 
-    def sample(rows, **settings):
-        asked.update(settings, rows=rows)
-        return torch.zeros(rows, 2)
+    def sample(request):
+        asked.append(request)
+        return torch.zeros(request.rows, 2)
 
-    monkeypatch.setattr(model, "sample", sample)
+    monkeypatch.setattr(model, "sample_request", sample)
 
     class Spy:
         def samples_to_score(self, real):
@@ -165,22 +165,23 @@ def test_evaluate_samples_as_told_and_scores_with_the_classes_of_the_training_da
     model.modality = Spy()
     found = model.evaluate(samples=7, steps=3, guidance=4.0, seed=9)
     real, held_out = collect_samples(model.source), collect_samples(model.held_out)
-    assert {name: asked[name] for name in ("rows", "steps", "guidance", "seed")} == {
-        "rows": 7,
-        "steps": 3,
-        "guidance": 4.0,
-        "seed": 9,
-    }
-    assert torch.equal(asked["label"], real.labels[:7])
+    (request,) = asked
+    assert (request.rows, request.steps, request.guidance) == (7, 3, 4.0)
+    assert request.seeds == [fold(9, row) for row in range(7)]
     made, *others = scored[0]
-    assert torch.equal(made.labels, real.labels[:7])
+    assert torch.equal(made.labels, request.condition.label)
+    assert set(made.labels.tolist()) <= set(real.labels.tolist())
     for told, wanted in zip(others, (real, held_out), strict=True):
         assert torch.equal(told.x, wanted.x)
         assert torch.equal(told.labels, wanted.labels)
     assert found == {"figure": 1.5, "samples": 7, "steps": 3, "guidance": 4.0, "seed": 9}
+    asked.clear()
     assert model.evaluate()["samples"] == len(real.x) + 1
-    assert torch.equal(asked["label"], torch.cat([real.labels, real.labels[:1]]))
-    assert (asked["guidance"], asked["seed"]) == (1.0, 0)
+    labels = torch.cat([request.condition.label for request in asked])
+    assert torch.equal(labels, scored[1][0].labels)
+    assert torch.equal(labels[:-1].bincount(), real.labels.bincount())
+    assert {request.guidance for request in asked} == {1.0}
+    assert [seed for request in asked for seed in request.seeds] == [fold(0, row) for row in range(len(real.x) + 1)]
 
 
 def test_tune_hands_on_all_that_it_is_given(model, monkeypatch):
