@@ -52,6 +52,7 @@ KINDS = {
     "SampleRequest": um.SampleRequest,
     "Source": um.data.Source,
     "Denoiser": Denoiser,
+    "Random": um.rng.Random,
 }
 NEEDS_FILES = ("um.data.images", "um.encoder.LanguageModelEncoder", "um.codec.BPE")
 CALLS = sorted({(kind, call) for kind, calls in PARTS.items() for call in calls.values()})

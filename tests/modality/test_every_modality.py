@@ -33,7 +33,7 @@ def test_every_suffix_can_be_written_and_no_other(modality, tmp_path):
             assert path.stat().st_size > 0
     before = set(tmp_path.iterdir())
     with pytest.raises(
-        UsageError, match=rf"a name that ends in .*\{modality.suffixes[-1]}.*--out a\{modality.suffixes[0]}"
+        UsageError, match=rf"a name that ends in .*\{modality.suffixes[-1]}.*out=.a\{modality.suffixes[0]}"
     ):
         modality.write(x, tmp_path / "a.xyz")
     assert set(tmp_path.iterdir()) == before

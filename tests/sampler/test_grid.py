@@ -45,7 +45,7 @@ def test_log_snr_is_geometric():
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, 10**7, math.nan, "ten"])
 def test_bad_steps_are_refused(any_grid, steps):
-    with unchecked(), pytest.raises(UsageError, match="whole number of steps"):
+    with unchecked(), pytest.raises(UsageError, match="a whole number"):
         any_grid(steps)
 
 
@@ -86,7 +86,10 @@ def test_sample_refuses_no_rows_and_a_denoiser_without_a_shape():
     settings = {"sampler": Euler(), "grid": grid.uniform(2)}
     with pytest.raises(UsageError, match="at least one row"):
         sample(model, rows=0, **settings)
+    shapeless = type("Shapeless", (), {"process": model.process, "__call__": lambda self, x, t, condition=None: None})()
     with unchecked(), pytest.raises(UsageError, match="shape of one row"):
+        sample(shapeless, rows=1, **settings)
+    with unchecked(), pytest.raises(UsageError, match="a Denoiser object"):
         sample(lambda x, t, condition=None: None, rows=1, **settings)
 
 

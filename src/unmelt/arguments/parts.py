@@ -156,6 +156,7 @@ PARTS: dict[str, dict[str, str]] = {
     "SampleRequest": {"request": "model.request(16)"},
     "Source": {"arrays array tensor": "um.data.Arrays(x)", "images folder": "um.data.images('faces', 32)[0]"},
     "Denoiser": {"denoiser": "model.denoiser"},
+    "Random": {"stream generator": "um.rng.Stream(0)"},
 }
 """For each kind of part, the call that makes one, by the words it is known under (letters and digits alone)."""
 
