@@ -77,7 +77,7 @@ def test_documents_are_read_and_unreadable_files_are_named(tmp_path):
     for name in ("empty.txt is empty", "image.png is not UTF-8", "null.bin is binary", "lines.jsonl:3 has no text"):
         assert any(name in each for each in report.refused)
     assert documents(tmp_path / "a.md")[0][0].text == "first"
-    with pytest.raises(um.UsageError, match="nothing at"):
+    with pytest.raises(um.UsageError, match="there is no"):
         documents(tmp_path / "none")
     with pytest.raises(um.UsageError, match="is empty"):
         documents(tmp_path / "empty.txt")
