@@ -144,9 +144,13 @@ def test_a_relative_folder_is_the_same_run(pets, tmp_path, monkeypatch):
     um.recipe.images(folder=str(pets), **TINY).fit(tmp_path / "run", device="cpu", quiet=True)
     monkeypatch.chdir(pets.parent)
     um.recipe.images(folder="pets", **{**TINY, "steps": 7}).fit(tmp_path / "run", device="cpu", quiet=True)
-    shutil.copytree(pets, tmp_path / "others")
-    with pytest.raises(um.UsageError, match=r"folder is .*pets.* there, .*others.* here"):
-        um.recipe.images(folder="others", **TINY).fit(tmp_path / "run", device="cpu", quiet=True)
+    shutil.copytree(pets, tmp_path / "moved")
+    moved = um.recipe.images(folder=tmp_path / "moved", **{**TINY, "steps": 8})
+    moved.fit(tmp_path / "run", device="cpu", quiet=True)
+    assert moved.steps_done == 8  # the same images in another place
+    photograph(next((tmp_path / "moved").iterdir()) / "new.png", seed=99)
+    with pytest.raises(um.UsageError, match="allow_other_data"):
+        um.recipe.images(folder=tmp_path / "moved", **{**TINY, "steps": 9}).fit(tmp_path / "run", quiet=True)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -166,14 +170,13 @@ def test_a_folder_without_classes(tmp_path, channels):
     again.picture(steps=2)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_folder_too_small_to_split_is_refused(tmp_path, count):
-    for k in range(count):
-        photograph(tmp_path / "few" / f"{k}.png", seed=k)
-    if count == 5:
-        um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.2})
-    with pytest.raises(um.UsageError, match=rf"held_out=0.1.* of {count} items leaves one side empty; .*more items"):
+def test_a_single_image_cannot_be_split(tmp_path):
+    photograph(tmp_path / "few" / "0.png", seed=0)
+    with pytest.raises(um.UsageError, match=r"held_out=0.1.* of 1 items leaves one side empty; .*more items"):
         um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.1})
+    photograph(tmp_path / "few" / "1.png", seed=1)
+    two = um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.1})
+    assert (len(two.source), len(two.held_out)) == (1, 1)
 
 
 def test_too_few_images_to_evaluate_are_reported(tmp_path, capsys):
