@@ -1,4 +1,4 @@
-"""Samples that are not finite are refused, with the step at which it began; so are scales without sense."""
+"""Samples that are not finite are refused; so are scales without sense."""
 
 import math
 
@@ -27,9 +27,9 @@ class Breaks:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("sampler", [um.sampler.Euler(), um.sampler.DPMpp(order=2), um.sampler.Ancestral()], ids=str)
-def test_samples_that_are_not_finite_are_refused_with_the_first_step(sampler, value):
+def test_samples_that_are_not_finite_are_refused(sampler, value):
     grid = um.grid.uniform(8)
-    with pytest.raises(UsageError, match=r"2 of 5 rows .*from step 5 of 8 on \(t = 0.375\)"):
+    with pytest.raises(UsageError, match="2 of 5 rows that are not finite"):
         um.sample(Breaks(value, 0.55), rows=5, sampler=sampler, grid=grid)
     assert um.sample(Breaks(value, 0.0), rows=5, sampler=sampler, grid=grid).isfinite().all()
 

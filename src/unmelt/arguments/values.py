@@ -7,6 +7,7 @@ everything: what takes them checks them itself.
 
 import types
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -32,6 +33,7 @@ WORDS: dict[Hint, str] = {
 """What the plain annotations ask for, in words."""
 
 
+@cache
 def alternatives(hint: Hint) -> tuple[Hint, ...]:
     """The members of a union, or the annotation alone.
 
@@ -45,6 +47,7 @@ def alternatives(hint: Hint) -> tuple[Hint, ...]:
     return tuple(one for member in get_args(hint) for one in alternatives(member)) if is_union else (hint,)
 
 
+@cache
 def part_class(hint: Hint) -> type | None:
     """The class of this package that an annotation asks an instance of.
 
@@ -61,6 +64,7 @@ def part_class(hint: Hint) -> type | None:
     return None if unchecked else cls
 
 
+@cache
 def number_types(hint: Hint) -> tuple[str, ...] | None:
     """The number types of the tensors that an annotation allows.
 
@@ -112,8 +116,8 @@ def converted(hint: Hint, value: Any) -> Any:
     """
     members = alternatives(hint)
     if len(members) > 1:
-        is_array = isinstance(value, np.ndarray | Tensor) and value.ndim > 0  # a tensor first, where one is allowed
-        for member in sorted(members, key=lambda one: (_is_open(one), is_array and number_types(one) is None)):
+        is_array = isinstance(value, np.ndarray | Tensor) and value.ndim > 0
+        for member in _by_preference(hint, is_array):
             if (found := converted(member, value)) is not MISMATCH:
                 return found
         return MISMATCH
@@ -134,6 +138,13 @@ def converted(hint: Hint, value: Any) -> Any:
     return value if isinstance(value, cls) and not isinstance(value, type) else MISMATCH
 
 
+@cache
+def _by_preference(hint: Hint, is_array: bool) -> tuple[Hint, ...]:
+    """The members of a union in the order in which a value is tried: of an array, tensors first; what is open, last."""
+    return tuple(sorted(alternatives(hint), key=lambda one: (_is_open(one), is_array and number_types(one) is None)))
+
+
+@cache
 def _is_open(hint: Hint) -> bool:
     """Whether an annotation accepts everything here."""
     is_plain = (
