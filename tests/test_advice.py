@@ -34,6 +34,9 @@ def test_advice_is_never_an_option_or_a_command_of_ours(path):
         ("um.load('runs/a b').evaluate()", "unmelt eval 'runs/a b'"),
         ("um.load('runs/a').sample(16)", "unmelt sample runs/a"),
         ("um.load('runs/a')", "unmelt show runs/a"),
+        ("allow_other_data=True", "--allow-other-data"),
+        ("json=False", "--no-json"),
+        ("um.load('runs/a').evaluate(again=True)", "unmelt eval runs/a --again"),
         ("a copy of it", "a copy of it"),
     ],
 )

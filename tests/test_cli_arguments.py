@@ -1,14 +1,15 @@
 """Arguments of commands: values by the signature's types, and one message for every mistake."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-import tyro
 from test_cli import refused, ring, unmelt  # noqa: F401
 
 import unmelt as um
+from unmelt.arguments.names import SAME
 from unmelt.cli import COMMANDS, command
 from unmelt.cli.arguments import arguments_of, parse
 from unmelt.cli.other_names import OPTIONS
@@ -17,7 +18,7 @@ from unmelt.recipe import RECIPES
 
 
 def work(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    folder: Annotated[Path, "RUN"],
     /,
     rows: int | None = None,
     scale: float = 1.0,
@@ -38,6 +39,9 @@ def work(
         ("r --rows 3 --scale -2", {"rows": 3, "scale": -2.0}),
         ("r --rows=-3 --scale=1e-3", {"rows": -3, "scale": 1e-3}),
         ("--sizes 1 2 3 r", {"folder": Path("r"), "sizes": (1, 2, 3)}),
+        ("r --no-json=false --no_browser", {"json": True, "browser": False}),
+        ("r --scale -1e-3 --rows -3", {"scale": -1e-3, "rows": -3}),
+        ("r --scale -inf --label=", {"scale": float("-inf"), "label": ""}),
         ("r --sizes 1 --sizes 2 3", {"sizes": (2, 3)}),
         ("r --json --no-browser", {"json": True, "browser": False}),
         ("r --json False --label 7", None),
@@ -70,10 +74,15 @@ def test_values_are_read_by_their_types(line, expected):
         ("r --scale many", "--scale many", "a number", "--scale 1"),
         ("r --sizes 1 x", "--sizes x", "a whole number", "--sizes 4"),
         ("r --order randm", "--order randm", "one of own, random", "--order random"),
-        ("r --json=maybe", "--json maybe", "true or false", "--json true"),
+        ("r --label -x", "--label without a value, before -x", "a word; one that begins", "--label=-x"),
+        ("r --sizes --json", "--sizes without a value, before --json", "a whole number", ""),
+        ("--sizes 1 x r", "'r' after unmelt work", "RUN, and options", "unmelt work --sizes 1 x"),
+        ("r -hx", "there is no option -hx for", "one of --rows", "unmelt work --help"),
+        ("r --no-rows 3", "there is no option --no-rows for", "--rows", "unmelt work r --rows 3"),
+        ("r --json=maybe", "--json maybe", "true or false", "--json"),
         ("r --scal 3", "there is no option --scal for unmelt work", "--scale", "unmelt work r --scale 3"),
         ("r -o x.png", "there is no option -o for unmelt work", "--out", "unmelt work r --out x.png"),
-        ("r --guidance-scale 3", "there is no option --guidance-scale for", "one of --rows", "unmelt work --help"),
+        ("r --guidance-scale 3", "there is no option --guidance-scale for", "--scale", "unmelt work r --scale 3"),
         ("r --num_samples=5", "there is no option --num-samples for", "--rows", "unmelt work r --rows=5"),
         ("r --zzzz 5", "there is no option --zzzz for unmelt work", "one of --rows, --scale", "unmelt work --help"),
     ],
@@ -91,6 +100,45 @@ def test_a_number_of_many_digits_is_refused():
         parse(work, "unmelt work", ["r", "--rows", "9" * 5000])
 
 
+@pytest.mark.parametrize("columns", [44, 80])
+def test_help_lists_the_options_in_order_and_fits_the_terminal(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit) as end:
+        parse(command("sample"), "unmelt sample", ["runs/x", "--rows", "x", "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    assert shown.startswith("usage: unmelt sample RUN [options]\n\nSample a trained model")
+    assert "UsageError" not in shown
+    listed = re.findall(r"^  --([a-z-]+)", shown, re.MULTILINE)
+    assert listed == list(options_of("sample"))
+    assert "The run folder. (required)" in " ".join(shown.split())
+    assert "1 is unguided. (default: 1.0)" in " ".join(shown.split())
+    assert "Default: 64, or 1 text. --label" in " ".join(shown.split())
+
+
+def test_help_says_what_a_word_can_be(capsys):
+    def work(share: Literal["own", "all"] = "own", sizes: tuple[int, ...] = (1, 2)) -> None:
+        """Take 50 % of it.
+
+        Args:
+            share: 100 % of it, or
+                less.
+            sizes: Two.
+
+        Returns:
+            Nothing.
+        """
+
+    with pytest.raises(SystemExit):
+        parse(work, "unmelt work", ["-h"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Take 50 % of it. options:" in shown
+    assert "--share NAME 100 % of it, or less. One of own, all. (default: own)" in shown
+    assert shown.endswith("--sizes INT [INT ...] Two. (default: 1 2)")
+
+
 def options_of(name):
     function = _form(name.removeprefix("train ")) if name.startswith("train ") else command(name)
     return {each.name.replace("_", "-"): each for each in arguments_of(function).values() if not each.positional}
@@ -100,8 +148,14 @@ EVERY = [*(name for name in COMMANDS if name != "train"), *(f"train {name}" for 
 
 
 def test_every_other_name_stands_for_an_option_that_exists():
-    known = {option for command in EVERY for option in options_of(command)}
-    assert {name for names in OPTIONS.values() for name in names} <= known
+    known = {option.replace("-", "_") for command in EVERY for option in options_of(command)}
+    own = {names: here for names, here in OPTIONS.items() if names not in SAME}
+    assert {name for here in own.values() for name in here.split()} <= known
+    assert not {name for names in own for name in names.split()} & {
+        name for names in SAME for name in names.split()
+    } - {
+        "epochs",  # rounds of a fit, or steps of a training
+    }
 
 
 @pytest.mark.parametrize(
@@ -120,6 +174,10 @@ def test_every_other_name_stands_for_an_option_that_exists():
         ("eval r -n 4", "--samples"),
         ("average r --length 0.1", "--ema-std"),
         ("train images --epochs 3", "--steps"),
+        ("train images --num-train-epochs 3", "--steps"),
+        ("tune r --epochs 3", "--rounds"),
+        ("infill r f --max-new-tokens 3", "--tokens"),
+        ("sample r --gpu", "--device"),
         ("train images --learning-rate 3", "--lr"),
         ("train images --batch-size 3", "--batch"),
         ("train images --data x", "--folder"),

@@ -15,9 +15,9 @@ SOURCES = [
     p for folder in ("src", "tests", "examples", "bench", "tools") for p in sorted((ROOT / folder).rglob("*.py"))
 ]
 
-LARGE = ("numpy", "scipy", "matplotlib", "PIL", "torch", "rich", "tyro", "jaxtyping", "safetensors")
+LARGE = ("numpy", "scipy", "matplotlib", "PIL", "torch", "rich", "jaxtyping", "safetensors")
 OPTIONAL = ("sklearn", "diffusers", "transformers", "datasets", "pyarrow", "huggingface_hub", "tokenizers", "marimo")
-SLOW = ("scipy", "matplotlib", "sympy", "torch.distributed.tensor", "torch.distributed.fsdp", "rich", "tyro", *OPTIONAL)
+SLOW = ("scipy", "matplotlib", "sympy", "torch.distributed.tensor", "torch.distributed.fsdp", "rich", *OPTIONAL)
 UNIX = ("resource", "fcntl", "termios", "pwd", "grp", "tty", "pty", "posix", "syslog", "curses", "readline")
 
 
@@ -87,7 +87,7 @@ def test_every_module_is_imported_without_what_only_unix_has():
     assert len(wanted) > 200
     code = f"""
 import sys
-import torch, numpy, scipy.optimize, matplotlib.figure, rich.console, PIL.Image, safetensors.torch, jaxtyping, tyro
+import torch, numpy, scipy.optimize, matplotlib.figure, rich.console, PIL.Image, safetensors.torch, jaxtyping
 import subprocess, multiprocessing, filelock
 sys.modules.update(dict.fromkeys({UNIX!r}))
 from importlib import import_module

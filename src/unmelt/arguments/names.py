@@ -1,7 +1,7 @@
 """Arguments by the names that other libraries have for them, and what they are called here."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 SAME: dict[str, str] = {
     "num_inference_steps num_steps n_steps nfe sampling_steps inference_steps": "steps grid",
@@ -9,12 +9,13 @@ SAME: dict[str, str] = {
     "num_timesteps max_steps num_train_steps train_steps max_train_steps iterations iters n_iter max_iters": "steps",
     "guidance_scale cfg cfg_scale scale w unconditional_guidance_scale cfg_weight guidance_weight": "guidance scale",
     "num_samples n_samples num_images num_images_per_prompt n count num num_return_sequences": "rows samples batch",
+    "nsamples num_rows": "rows samples",
     "batch_size": "rows batch samples",
     "bs batchsize train_batch_size per_device_train_batch_size": "batch rows",
     "samples": "rows x",
     "rows": "samples",
     "generator rng random_state manual_seed random_seed seeds": "seed",
-    "class_labels class_label class_id labels classes y target cls category": "label",
+    "class_labels class_label class_id class labels classes y target cls category": "label",
     "prompt prompts text": "caption prompt texts",
     "texts": "prompt",
     "captions": "caption",
@@ -22,33 +23,39 @@ SAME: dict[str, str] = {
     "scheduler solver method sampling_method noise_scheduler": "sampler",
     "schedule timesteps sigmas time_steps": "grid",
     "guidance_interval cfg_interval": "interval",
-    "max_new_tokens max_length max_tokens seq_len sequence_length context_length max_seq_len": "length",
+    "max_new_tokens max_length max_tokens seq_len sequence_length context_length max_seq_len": "length tokens",
     "num_tokens gap": "tokens",
     "temp": "temperature",
     "top_k nucleus": "top_p",
     "mask_token placeholder": "marker",
-    "learning_rate": "lr",
-    "ema_decay": "ema",
-    "resolution image_size img_size height width px": "size",
+    "learning_rate learningrate": "lr",
+    "ema_decay ema_rate": "ema",
+    "resolution image_resolution image_size img_size height width px": "size",
     "in_channels num_channels": "channels",
     "dim hidden_size hidden_dim model_channels d_model base_channels n_embd embed_dim": "width",
     "num_layers n_layers layers n_layer num_blocks": "depth blocks",
+    "num_res_blocks": "blocks",
     "num_heads n_heads n_head": "heads",
     "vocab_size vocab": "vocabulary",
     "block_size": "block length",
     "cond_drop_prob p_uncond uncond_prob label_dropout class_dropout_prob": "drop",
     "val_split test_size validation_split val_fraction": "held_out",
-    "mixed_precision amp dtype": "precision",
-    "dataset data path data_dir root dataset_name train_data_dir image_folder dir": "folder",
-    "output_dir save_dir out_dir logdir log_dir checkpoint_dir run_dir": "out",
+    "mixed_precision amp dtype fp16 bf16": "precision",
+    "dataset data path data_dir data_path root dataset_name train_data train_data_dir image_folder dir": "folder",
+    "output output_dir output_path output_folder out_dir outdir outfile save save_dir save_to dest": "out",
+    "logdir log_dir checkpoint_dir run_dir workdir": "out log_to",
     "folder": "out",
     "pretrained_model_name_or_path repo_id model_id model_name": "name_or_folder folder",
     "map_location": "device",
     "save_steps checkpoint_every checkpointing_steps save_interval": "save_every",
     "sample_every sample_interval eval_every": "picture_every",
+    "gradient_accumulation_steps grad_accum": "gradient_accumulation",
+    "gradient_checkpointing grad_checkpointing": "activation_checkpointing",
+    "torch_compile": "compile",
+    "fsdp": "shard",
     "verbose progress disable_progress_bar silent": "quiet",
-    "report_to log_with logger wandb": "log_to",
-    "image images init_image init x0 img inputs input": "x",
+    "report_to log_with logger wandb tensorboard": "log_to",
+    "image images init_image init x0 img inputs input": "x folder",
     "denoising_strength noise_strength t": "strength",
     "iterations max_iter iters epochs": "rounds",
     "n_probes num_probes hutchinson_samples": "probes",
@@ -113,17 +120,18 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 """What others call an argument that has no counterpart in the call: what to do, and how that is written."""
 
 
-def rename(word: str, accepted: Sequence[str]) -> str | None:
+def rename(word: str, accepted: Sequence[str], table: Mapping[str, str] = SAME) -> str | None:
     """The argument that has another name elsewhere.
 
     Args:
         word: The name that was given.
         accepted: The names that the call takes.
+        table: What others call an argument, and what it is called here.
 
     Returns:
         What the argument is called here; None if it has no other name that the call takes.
     """
-    found = [here for names, here in SAME.items() if word in names.split()]
+    found = [here for names, here in table.items() if word in names.split()]
     return next((name for names in found for name in names.split() if name in accepted), None)
 
 

@@ -1,16 +1,21 @@
-"""The arguments of a command, read by the signature of its function: each mistake is one message.
+"""The arguments of a command: an argparse parser, made from a function's signature and Google-style docstring.
 
 Arguments before the function's `/` are positional, all others are options: `--name value`, `--name=value`, `--flag` and
-`--no-flag`, and for a tuple `--name value value`. `--help` is tyro's, which reads the same signature and docstring.
+`--no-flag`, and for a tuple `--name value value`. Each mistake is one `UsageError`.
 """
 
 import difflib
 import inspect
 import re
 import shlex
+import shutil
+import textwrap
 import types
-from collections.abc import Callable, Sequence
+from argparse import SUPPRESS, ArgumentError, ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,8 +24,11 @@ from unmelt.errors import UsageError, nearest
 
 REQUIRED = inspect.Parameter.empty
 
-KINDS = {int: "a whole number", float: "a number", Path: "a path", str: "a word"}
+KINDS = {int: "a whole number", float: "a number", Path: "a path", str: "a word", bool: "true or false"}
 """How the types of values are called."""
+
+METAVARS = {int: "INT", float: "NUMBER", Path: "PATH", str: "TEXT"}
+"""How the help calls values of each type."""
 
 EXAMPLES = {"folder": "runs/digits", "name": "owner/digits", "file": "draft.txt", "out": "runs/new", "ema_std": "0.05"}
 """Values of required arguments, for corrected commands."""
@@ -30,6 +38,9 @@ LARGEST = 2**63 - 1
 
 MOST_DIGITS = 400
 """Longer words are no numbers."""
+
+NEGATIVE = re.compile(r"-[.\d]|-inf\b|-nan\b")
+"""How negative numbers begin, which are values; argparse's own pattern has no exponents, infinities or nan."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,58 @@ class Argument:
         """How a person writes it."""
         return self.metavar if self.positional else f"--{self.name.replace('_', '-')}"
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Its values by their words, where it takes no others."""
+        if self.kind is bool:
+            return {"true": True, "false": False}
+        return {str(each): each for each in get_args(self.kind)}
+
+    @property
+    def needed(self) -> str:
+        """What its value must be."""
+        return KINDS.get(self.kind) or f"one of {', '.join(self.choices)}"
+
+    def read(self, text: str) -> Any:
+        """Read one value.
+
+        Args:
+            text: What was given.
+
+        Returns:
+            The value.
+
+        Raises:
+            UsageError: If it is no value of the argument's type.
+        """
+        try:
+            if self.choices:
+                return self.choices[text.lower() if self.kind is bool else text]
+            if "\0" in text or (self.kind in (int, float) and len(text) > MOST_DIGITS):
+                raise ValueError
+            value = self.kind(text)
+            if self.kind is int and self.name != "seed" and abs(value) > LARGEST:
+                raise ValueError
+            return value
+        except (KeyError, ValueError):
+            given = f"{self.shown} {text if len(text) <= 60 else f'{text[:60]}...'}"
+            raise UsageError(given, self.needed, self._corrected(text)) from None
+
+    def _corrected(self, text: str) -> str:
+        if self.kind is bool:
+            return self.shown
+        if self.choices:
+            return f"{self.shown} {nearest(text, self.choices)}"
+        example = self.default if isinstance(self.default, self.kind) else self.kind(4)
+        shown = f"{example:g}" if self.kind is float else str(example)
+        return shown if self.positional else f"{self.shown} {shown}"
+
 
 def arguments_of(function: Callable[..., Any]) -> dict[str, Argument]:
     """The arguments that a command takes.
 
     Args:
-        function: The command's function, or a dataclass of its options.
+        function: The command's function, or a dataclass of its options. A word in `Annotated` is the metavar.
 
     Returns:
         Arguments by name, in order.
@@ -71,20 +128,66 @@ def arguments_of(function: Callable[..., Any]) -> dict[str, Argument]:
 
 
 def _argument(parameter: inspect.Parameter) -> Argument:
-    kind, metavar = parameter.annotation, parameter.name.upper()
+    kind, metavar = parameter.annotation, ""
+    positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
     if get_origin(kind) is Annotated:
-        kind, *notes = get_args(kind)
-        metavar = next((note.metavar for note in notes if getattr(note, "metavar", None)), metavar)
+        kind, metavar = get_args(kind)
     if get_origin(kind) in (Union, types.UnionType):  # of a type and None
         kind = next(each for each in get_args(kind) if each is not types.NoneType)
     many = get_origin(kind) is tuple
     kind = get_args(kind)[0] if many else kind
-    positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    metavar = metavar or (parameter.name.upper() if positional else METAVARS.get(kind, "NAME"))
     return Argument(parameter.name, kind, many, positional, parameter.default, metavar)
 
 
+def _parser(function: Callable[..., Any], prog: str, arguments: Sequence[Argument], add_help: bool) -> ArgumentParser:
+    """The parser of some of a command's arguments. Values stay words, and what is not given stays out of its result."""
+    width = max(40, min(shutil.get_terminal_size().columns, 120)) - 2
+    about, helps = _docstring(inspect.getdoc(function) or "")
+    needed = [one.shown + "..." * one.many for one in arguments if one.positional]
+    needed += [f"{one.shown} {one.metavar}" for one in arguments if not one.positional and one.default is REQUIRED]
+    parser = ArgumentParser(
+        prog,
+        usage=" ".join([prog, *needed, "[options]"]),
+        description="\n\n".join(textwrap.fill(each, width) for each in about.split("\n\n")),
+        formatter_class=lambda prog: RawDescriptionHelpFormatter(prog, max_help_position=22, width=width),
+        argument_default=SUPPRESS,
+        allow_abbrev=False,
+        exit_on_error=False,
+        add_help=add_help,
+    )
+    parser._negative_number_matcher = NEGATIVE
+    for one in arguments:
+        said = _help(one, helps.get(one.name, ""))
+        if one.kind is bool:
+            parser.add_argument(one.shown, dest=one.name, help=said, action=BooleanOptionalAction)
+        elif one.positional:
+            parser.add_argument(one.name, help=said, metavar=one.metavar)
+        else:
+            many = "+" if one.many else None
+            parser.add_argument(one.shown, dest=one.name, help=said, metavar=one.metavar, nargs=many)
+    return parser
+
+
+def _docstring(text: str) -> tuple[str, dict[str, str]]:
+    """What a docstring says of a function, and of each of its arguments."""
+    about, _, rest = text.partition("\n\nArgs:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.split(r"\n\n(?=\S)", rest)[0], re.MULTILINE)
+    return re.split(r"\n\n(?:Returns|Raises):\n", about)[0], {name: " ".join(said.split()) for name, said in entries}
+
+
+def _help(one: Argument, said: str) -> str:
+    if get_origin(one.kind) is Literal:
+        said += f" One of {', '.join(one.choices)}."
+    if one.default is REQUIRED:
+        said += " (required)"
+    elif one.default is not None and "default:" not in said.lower():
+        said += f" (default: {' '.join(map(str, one.default)) if one.many else one.default or repr(one.default)})"
+    return said.strip().replace("%", "%%")
+
+
 def parse(function: Callable[..., Any], prog: str, args: Sequence[str]) -> dict[str, Any]:
-    """Read the arguments of a command.
+    """Read the arguments of a command; -h or --help prints its help and exits.
 
     Args:
         function: The command's function, or a dataclass of its options.
@@ -97,11 +200,45 @@ def parse(function: Callable[..., Any], prog: str, args: Sequence[str]) -> dict[
     Raises:
         UsageError: If an option is unknown, a value is missing or of the wrong type, or a required argument is missing.
     """
-    if asks_for_help(args):
-        import tyro
-
-        tyro.cli(function, prog=prog, args=["--help"])
-    return _Reader(arguments_of(function), prog, [str(each) for each in args]).read()
+    known = arguments_of(function)
+    if {"-h", "--help"} & set(args):
+        print(_parser(function, prog, list(known.values()), add_help=True).format_help().rstrip())
+        raise SystemExit(0)
+    places = [one for one in known.values() if one.positional]
+    options = {one.shown: one for one in known.values() if not one.positional}
+    end = args.index("--") if "--" in args else len(args)
+    words = [_spelled(options, str(word)) for word in args[:end]]
+    try:
+        found, loose = _parser(function, prog, list(options.values()), add_help=False).parse_known_args(words)
+    except ArgumentError as problem:  # of a missing value: there is no other that argparse looks for here
+        raise _without_value(options[str(problem.argument_name)], words) from None
+    for word in filter(_is_option, loose):
+        raise _unknown(word, options, prog, [*words, *args[end:]])
+    given = vars(found)
+    for one in options.values():
+        if one.many and one.name in given:
+            values = given[one.name]
+            if len(loose) < len(places) or any(place.many for place in places):
+                # in --steps 4 8 runs/faces, the last word belongs to a place that is still free
+                values = list(takewhile(partial(_fits, one), values)) or values
+            loose = sorted([*loose, *given[one.name][len(values) :]], key=words.index)
+            given[one.name] = tuple(map(one.read, values))
+        elif one.name in given and one.kind is not bool:
+            given[one.name] = one.read(given[one.name])
+    loose += args[end + 1 :]
+    for one in places:
+        if one.many:
+            given[one.name], loose = tuple(map(one.read, loose)), []
+        elif loose:
+            given[one.name] = one.read(loose.pop(0))
+    if loose:
+        takes = " and ".join(one.metavar for one in places) or "options alone"
+        without = [word for word in words if word not in loose]
+        raise UsageError(f"{loose[0]!r} after {prog}", f"{takes}, and options", _command(prog, without))
+    values = {name: one.default for name, one in known.items()} | given
+    if missing := [one for name, one in known.items() if values[name] is REQUIRED]:
+        raise _missing(missing, prog, args)
+    return values
 
 
 def call(function: Callable[..., Any], prog: str, args: Sequence[str]) -> Any:
@@ -123,158 +260,58 @@ def call(function: Callable[..., Any], prog: str, args: Sequence[str]) -> Any:
     return function(*by_place, **values)
 
 
-def asks_for_help(args: Sequence[str]) -> bool:
-    """Whether there is a request for help among arguments.
-
-    Args:
-        args: The arguments.
-
-    Returns:
-        True for -h and --help.
-    """
-    return any(each in ("-h", "--help") for each in args)
-
-
-class _Reader:
-    """Reads the words of one command line from left to right."""
-
-    def __init__(self, known: dict[str, Argument], prog: str, args: list[str]) -> None:
-        self.known, self.prog, self.args = known, prog, args
-        self.options = {each.name.replace("_", "-"): each for each in known.values() if not each.positional}
-        self.places = [each for each in known.values() if each.positional]
-        self.given: dict[str, Any] = {}
-        self.loose: list[str] = []
-
-    def read(self) -> dict[str, Any]:
-        words = list(self.args)
-        while words:
-            word = words.pop(0)
-            if word == "--":
-                self.loose += words
-                break
-            if _is_option(word):
-                self._option(word, words)
-            else:
-                self.loose.append(word)
-        self._place()
-        values = {name: each.default for name, each in self.known.items()} | self.given
-        missing = [each for name, each in self.known.items() if values[name] is REQUIRED]
-        if missing:
-            self._missing(missing)
-        return values
-
-    def _option(self, word: str, words: list[str]) -> None:
-        """Read one option, and its values from the words that follow."""
-        dashes, name, attached = re.fullmatch(r"(--?)([^=]*)(?:=(.*))?", word, re.DOTALL).groups()  # type: ignore[union-attr]
-        name = name.replace("_", "-")
-        one = self.options.get(name) if dashes == "--" else None
-        negated = self.options.get(name.removeprefix("no-")) if name.startswith("no-") else None
-        if one is None and negated is not None and negated.kind is bool and attached is None:
-            self.given[negated.name] = False
-        elif one is None:
-            self._unknown(word, f"{dashes}{name}", name, attached)
-        elif one.kind is bool:
-            self.given[one.name] = True if attached is None else self._value(one, attached)
-        elif one.many:
-            self.given[one.name] = self._values(one, words) if attached is None else (self._value(one, attached),)
-        elif attached is not None or (words and not words[0].startswith("--")):
-            self.given[one.name] = self._value(one, words.pop(0) if attached is None else attached)
-        else:
-            self._needs_value(one, words)
-
-    def _values(self, one: Argument, words: list[str]) -> tuple[Any, ...]:
-        """Read the values of an option that takes several."""
-        texts = []
-        while words and not _is_option(words[0]) and self._fits(one, words[0]):
-            texts.append(words.pop(0))
-        if not texts:
-            self._needs_value(one, words)
-        return tuple(self._value(one, text) for text in texts)
-
-    def _fits(self, one: Argument, word: str) -> bool:
-        """Whether a word can be one more value: where it cannot, it belongs to a place that is still empty."""
-        free = len(self.loose) < len(self.places) or any(place.many for place in self.places)
-        try:
-            self._value(one, word)
-        except UsageError:
-            return not free
-        return True
-
-    def _place(self) -> None:
-        """Give the words without an option to the arguments that have a place."""
-        rest = list(self.loose)
-        for one in self.places:
-            if one.many:
-                self.given[one.name] = tuple(self._value(one, word) for word in rest)
-                rest = []
-            elif rest:
-                self.given[one.name] = self._value(one, rest.pop(0))
-        if rest:
-            takes = " and ".join(one.metavar for one in self.places) or "options alone"
-            without = [word for word in self.args if word not in rest]
-            raise UsageError(f"{rest[0]!r} after {self.prog}", f"{takes}, and options", _command(self.prog, without))
-
-    def _value(self, one: Argument, text: str) -> Any:
-        if get_origin(one.kind) is Literal:
-            choices = {str(choice): choice for choice in get_args(one.kind)}
-            if text not in choices:
-                self._refuse(one, text, f"one of {', '.join(choices)}", nearest(text, choices))
-            return choices[text]
-        if one.kind is bool:
-            if text.lower() not in ("true", "false"):
-                self._refuse(one, text, "true or false", "true")
-            return text.lower() == "true"
-        try:
-            if (one.kind in (int, float) and len(text) > MOST_DIGITS) or "\0" in text:
-                raise ValueError
-            value = one.kind(text)
-            if one.kind is int and one.name != "seed" and abs(value) > LARGEST:
-                raise ValueError
-            return value
-        except ValueError:
-            example = one.default if isinstance(one.default, one.kind) else one.kind(4)
-            self._refuse(one, text, KINDS[one.kind], f"{example:g}" if one.kind is float else str(example))
-
-    def _refuse(self, one: Argument, text: str, needed: str, example: str) -> None:
-        shown = text if len(text) <= 60 else f"{text[:60]}..."
-        raise UsageError(f"{one.shown} {shown}", needed, example if one.positional else f"{one.shown} {example}")
-
-    def _needs_value(self, one: Argument, words: list[str]) -> None:
-        given = f"{one.shown} without a value" + (f", before {words[0]}" if words else "")
-        kind = "one of " + ", ".join(map(str, get_args(one.kind))) if get_origin(one.kind) else KINDS[one.kind]
-        if words and one.kind is str:
-            raise UsageError(given, f"{kind}; one that begins with -- is written after =", f"{one.shown}={words[0]}")
-        raise UsageError(given, kind, "")
-
-    def _missing(self, missing: list[Argument]) -> None:
-        names = [f"{one.shown} (required)" if one.positional else f"{one.shown} VALUE (required)" for one in missing]
-        added = [EXAMPLES.get(one.name, one.metavar) for one in missing if one.positional]
-        for one in missing:
-            if not one.positional:
-                added += [one.shown, EXAMPLES.get(one.name, one.metavar)]
-        raise UsageError(
-            f"{self.prog} without {' and '.join(one.shown for one in missing)}",
-            ", ".join(names),
-            _command(self.prog, [*added, *self.args]),
-        )
-
-    def _unknown(self, word: str, shown: str, name: str, attached: str | None) -> None:
-        given = f"there is no option {shown} for {self.prog}"
-        meant = other_names.option_named(name, self.options)
-        if meant is None:
-            meant = next(iter(difflib.get_close_matches(name, self.options, n=1)), None)
-        if meant is None:
-            raise UsageError(given, f"one of {', '.join(f'--{each}' for each in self.options)}", f"{self.prog} --help")
-        if name in other_names.EPOCHS:
-            raise UsageError(given, "--steps: training is counted in steps, each on one batch", f"{self.prog} --help")
-        renamed = f"--{meant}" + ("" if attached is None else f"={attached}")
-        corrected = [renamed if each == word else each for each in self.args]
-        raise UsageError(given, f"--{meant}", _command(self.prog, corrected))
-
-
 def _is_option(word: str) -> bool:
     """Whether a word names an option: it begins with a hyphen, and is neither a number nor a hyphen alone."""
-    return word.startswith("-") and len(word) > 1 and not re.match(r"-[.\d]|-inf\b|-nan\b", word)
+    return word.startswith("-") and len(word) > 1 and not NEGATIVE.match(word)
+
+
+def _fits(one: Argument, word: str) -> bool:
+    try:
+        one.read(word)
+    except UsageError:
+        return False
+    return True
+
+
+def _spelled(options: Mapping[str, Argument], word: str) -> str:
+    """An option as argparse knows it: hyphens for underscores, and --no-flag for --flag=false."""
+    name, equals, value = word.partition("=")
+    name = name.replace("_", "-") if name.startswith("--") else name
+    flag = name if name in options else name.replace("--no-", "--", 1)
+    if equals and flag in options and options[flag].kind is bool:
+        return flag if options[flag].read(value) == (flag == name) else f"--no-{flag[2:]}"
+    return f"{name}{equals}{value}"
+
+
+def _without_value(one: Argument, words: list[str]) -> UsageError:
+    following = [words[at + 1 : at + 2] for at, word in enumerate(words) if word == one.shown]
+    after = next((each[0] for each in following if each and _is_option(each[0])), "")
+    given = f"{one.shown} without a value" + f", before {after}" * bool(after)
+    if after and one.kind is str:
+        return UsageError(given, f"{one.needed}; one that begins with - is written after =", f"{one.shown}={after}")
+    return UsageError(given, one.needed)
+
+
+def _missing(missing: Sequence[Argument], prog: str, args: Sequence[str]) -> UsageError:
+    needed = ", ".join(f"{one.shown}{'' if one.positional else ' VALUE'} (required)" for one in missing)
+    added: list[str] = []
+    for one in missing:
+        added += [*[one.shown][one.positional :], EXAMPLES.get(one.name, one.metavar)]
+    given = f"{prog} without {' and '.join(one.shown for one in missing)}"
+    return UsageError(given, needed, _command(prog, [*added, *args]))
+
+
+def _unknown(word: str, options: Mapping[str, Argument], prog: str, words: list[str]) -> UsageError:
+    shown, equals, value = word.partition("=")
+    name, known = shown.lstrip("-"), [each.removeprefix("--") for each in options]
+    given = f"there is no option {shown} for {prog}"
+    meant = other_names.option_named(name, known) or next(iter(difflib.get_close_matches(name, known, n=1)), None)
+    if meant is None:
+        return UsageError(given, f"one of {', '.join(options)}", f"{prog} --help")
+    if name in other_names.EPOCHS and meant == "steps":
+        return UsageError(given, "--steps: training is counted in steps, each on one batch", f"{prog} --help")
+    corrected = [f"--{meant}{equals}{value}" if each == word else each for each in words]
+    return UsageError(given, f"--{meant}", _command(prog, corrected))
 
 
 def _command(prog: str, args: Sequence[str]) -> str:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from unmelt import run_folder
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder
@@ -16,7 +14,7 @@ from unmelt.terminal import notify
 def average(
     folder: RunFolder,
     /,
-    ema_std: Annotated[tuple[float, ...], tyro.conf.arg(metavar="SHARE...")],
+    ema_std: Annotated[tuple[float, ...], "SHARE"],
     steps: int | None = None,
     out: Path | None = None,
     device: str = "auto",

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.table import Table
 from rich.text import Text
 
@@ -18,18 +17,11 @@ from unmelt.errors import UsageError
 from unmelt.model import TextModel
 from unmelt.terminal import notify, printable
 
-RunFolders = Annotated[
-    tuple[Path, ...],
-    tyro.conf.Positional,
-    tyro.conf.arg(metavar="RUN", help="Run folders of text models; the first is autoregressive."),
-]
-
-
 EXAMPLE = "unmelt compare runs/code_ar runs/code"
 
 
 def compare(
-    runs: RunFolders,
+    runs: Annotated[tuple[Path, ...], "RUN"],
     /,
     tokens: int | None = None,
     steps: tuple[int, ...] = STEPS,
@@ -47,7 +39,7 @@ def compare(
     """Compare an autoregressive model with diffusion models: likelihood, calls, speed, FLOPs, quality, infilling.
 
     Args:
-        runs: The run folders, an autoregressive model first.
+        runs: Run folders of text models; the first is autoregressive.
         tokens: Tokens to generate without a prompt. Default: the context length of the shortest model.
         steps: Numbers of network calls to sample the diffusion models with.
         rows: Samples from which quality is measured.

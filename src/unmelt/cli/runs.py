@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
 
 from unmelt.errors import UsageError
 from unmelt.model import Model, TextModel, load
@@ -14,7 +13,7 @@ from unmelt.model.judging import check_data
 from unmelt.recipe import RECIPES
 from unmelt.recipe.of_run import recipe_of
 
-RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")]
+RunFolder = Annotated[Path, "RUN"]
 
 
 def of_numbers(folder: Path, device: str) -> Model:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -160,7 +159,7 @@ def _write_texts(texts: list[str], out: Path | None) -> None:
 
 def infill(
     folder: RunFolder,
-    file: tyro.conf.Positional[Path],
+    file: Path,
     /,
     marker: str = "<gap>",
     tokens: int = 16,

@@ -96,8 +96,7 @@ def as_option(instead: str) -> str:
     found = alone[1] if alone else instead
     if not re.fullmatch(rf"{one}(, {one})*", found):
         return instead
-    settings = ((name.replace("_", "-"), value) for name, value in re.findall(one, found))
-    return " ".join(f"--{name}" if value == "True" else f"--{name} {value}" for name, value in settings)
+    return " ".join(_option(name, value) for name, value in re.findall(one, found))
 
 
 def _as_command(instead: str) -> str:
@@ -114,7 +113,7 @@ def _as_command(instead: str) -> str:
         return instead
     name, first = calls[0]
     options = [
-        f"--{keyword.arg.replace('_', '-')} {_word(keyword.value)}"
+        _option(keyword.arg, _word(keyword.value))
         for _, call in (calls[:2] if name != "load" else calls[1:2])
         for keyword in call.keywords
         if keyword.arg is not None
@@ -127,6 +126,12 @@ def _as_command(instead: str) -> str:
     )
     run = _word(first.args[0]) if first.args else "RUN"
     return instead if verb is None else " ".join(["unmelt", verb, run, *options])
+
+
+def _option(name: str, value: str) -> str:
+    """A setting as an option; one that is true or false is a flag."""
+    name = name.replace("_", "-")
+    return {"True": f"--{name}", "False": f"--no-{name}"}.get(value, f"--{name} {value}")
 
 
 def _word(value: ast.expr) -> str:

@@ -4,8 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, of_numbers
 from unmelt.interop import sampler_for_export, to_diffusers
@@ -43,7 +41,7 @@ def export(
 
 def push(
     folder: RunFolder,
-    name: tyro.conf.Positional[str],
+    name: str,
     /,
     private: bool = False,
     license: str | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from unmelt import run_folder
 from unmelt.cli import destination
-from unmelt.cli.arguments import asks_for_help, parse
+from unmelt.cli.arguments import parse
 from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.model import load
@@ -95,7 +95,7 @@ def _resumed(args: Sequence[str]) -> tuple[Path, dict[str, Any], Sequence[str]]:
     """The run folder after --resume, its config.json, and the arguments that are left."""
     option, _, attached = args[0].partition("=")
     rest = args[1:] if attached else args[2:]
-    if asks_for_help(args[1:2]) or not (attached or args[1:2]):
+    if args[1:2] in (["-h"], ["--help"]) or not (attached or args[1:2]):
         raise UsageError(f"{option} without a run folder", "the folder of an interrupted run", f"{option} runs/faces")
     out = Path(attached or args[1])
     about = run_folder.read_about(out)
