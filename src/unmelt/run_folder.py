@@ -29,6 +29,7 @@ from unmelt.config import fill_defaults
 from unmelt.data.identity import NAMES, differences
 from unmelt.errors import UsageError
 from unmelt.near_path import not_a_run
+from unmelt.run_place import check_apart
 from unmelt.train.atomic_files import read_tensors, write_json, write_tensors
 
 FORMAT, READABLE = 2, (1, 2)
@@ -141,8 +142,9 @@ def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapp
         weights: Tensors of each module by the module's name, "denoiser" among them.
 
     Raises:
-        UsageError: If the folder cannot be written to.
+        UsageError: If the folder cannot be written to, or is not apart from the model's data.
     """
+    check_apart(folder, about.get("origin", {}))
     prepare(folder)
     digests: dict[str, str] = {}
     try:

@@ -16,6 +16,7 @@ from unmelt.model import load
 from unmelt.recipe import RECIPES
 from unmelt.recipe.of_run import recipe_of
 from unmelt.recipe.origin import Folder
+from unmelt.run_place import check_apart
 from unmelt.terminal import notify
 from unmelt.train import Execution, distributed
 from unmelt.train.logger import logger_names
@@ -72,6 +73,7 @@ def _train(name: str, out: Path, settings: dict[str, Any]) -> None:
     device_named(device)
     logger_names(log_to)
     destination.check_folder(out)
+    check_apart(out, {"settings": settings})  # before the data are read
     model = recipe_of({"recipe": name, "settings": settings})
     assert model.training is not None
     model.training = replace(model.training, snapshot_every=snapshots)

@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from unmelt.near_path import is_run
+
 LARGEST = 256 << 20
 """Bytes that one image, table or caption may have: as many as the largest picture of which Pillow does not warn."""
 
@@ -29,7 +31,9 @@ class Folder(NamedTuple):
 
 
 def walk(top: Path) -> Folder:
-    """List a folder. Links to folders are not followed: they may lead around in circles, or anywhere.
+    """List a folder, without the run folders in it: their pictures and texts are samples of a model.
+
+    Links to folders are not followed: they may lead around in circles, or anywhere.
 
     Args:
         top: The folder.
@@ -47,6 +51,9 @@ def walk(top: Path) -> Folder:
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         links = [Path(parent, name) for name in subfolders if os.path.islink(Path(parent, name))]
         skipped += [(link, "a link to a folder, which is not followed") for link in links]
+        runs = [name for name in subfolders if is_run(Path(parent, name))]
+        skipped += [(Path(parent, name), "a run folder, which holds no data") for name in runs]
+        subfolders[:] = [name for name in subfolders if name not in runs]
         files += [Path(parent, name) for name in names if not name.startswith(".")]
     return Folder(sorted(files), sorted(skipped))
 

@@ -13,6 +13,7 @@ import torch
 from unmelt import config, picture, run_folder
 from unmelt.data.identity import identity
 from unmelt.errors import UsageError, enough_memory
+from unmelt.run_place import check_apart
 from unmelt.terminal import notify
 from unmelt.train import (
     Execution,
@@ -71,6 +72,7 @@ def fit(
             _train(model, trainer, quiet, log_to)
             return
         model.data = {"training": identity(model.source), "held_out": identity(model.held_out)}
+        check_apart(model.folder, model.origin)
         described = model.describe()  # first: a model that cannot be described cannot be saved
         run_folder.prepare(model.folder)
         with folder_lock(model.folder):
