@@ -205,6 +205,19 @@ def test_a_given_sampler_and_grid_are_used(model):
     assert not torch.equal(model.sample(2, **given), model.sample(2, steps=3))
 
 
+def test_steps_change_the_number_of_steps_of_a_given_grid(model):
+    karras = um.grid.karras(5)
+    assert len(list(model.trajectory(2, grid=karras))) == 6
+    assert len(list(model.trajectory(2, grid=karras, steps=7))) == 8
+    euler = um.sampler.Euler()
+    both = model.sample(4, sampler=euler, grid=karras, steps=7)
+    one = model.sample(4, sampler=euler, grid=um.grid.karras(7))
+    assert torch.equal(both, one)
+    with pytest.raises(um.UsageError, match="7 steps, and a spacing Fixed of 3 given times") as refused:
+        model.sample(4, grid=um.grid.fixed((1.0, 0.6, 0.3, 0.0)), steps=7)
+    assert refused.value.instead == "steps=3"
+
+
 def test_dropout_is_off_outside_training(tmp_path):
     """A model is in evaluation mode from the start, also while one trajectory is half read and another begins."""
     made = um.recipe.digits(width=4, steps=2, batch=4)

@@ -34,6 +34,9 @@ from unmelt.near_path import not_data
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2")
 
+MOST_SIDE = 8192
+"""Pixels that the side of an image may have: a single one is 0.8 GB as floats then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -80,7 +83,7 @@ def _some(names: list[str], most: int) -> str:
 
 def images(
     path: str | Path,
-    size: int,
+    size: int = 32,
     channels: int = 3,
     seed: int = 0,
     *,
@@ -103,14 +106,13 @@ def images(
         (source, report): images [channels, size, size] as floats in [0, 1], and what became of each file.
 
     Raises:
-        UsageError: If there is nothing at the path, no image can be read, only some images have a class, or captions
-            were asked for and there are none.
+        UsageError: If the size is out of range, there is nothing at the path, no image can be read, only some images
+            have a class, or captions were asked for and there are none.
     """
-    if size < 1 or channels not in (1, 3):
-        wrong = f"size={size}" if size < 1 else f"channels={channels}"
-        raise UsageError(
-            wrong, "a size of at least 1 pixel, and 3 channels or 1", "size=64" if size < 1 else "channels=3"
-        )
+    if not 1 <= size <= MOST_SIDE:
+        raise UsageError(f"size={size}", f"a side of 1 to {MOST_SIDE:,} pixels", "size=64")
+    if channels not in (1, 3):
+        raise UsageError(f"channels={channels}", "3 channels, or 1", "channels=3")
     found = _listed(path, label, caption)
     if label == "":
         found = found._replace(items=[item._replace(label=None) for item in found.items])

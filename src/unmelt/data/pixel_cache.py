@@ -6,11 +6,16 @@ A mapped file is read where a batch touches it, so a data set may be larger than
 
 import hashlib
 import json
+import math
 import os
+import platform
+import re
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +30,9 @@ from unmelt.errors import UsageError
 
 IN_MEMORY = 256 << 20
 """Bytes of pixels up to which nothing is written to disk."""
+
+HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
+"""The name of this computer, as a part of a file's name: several may share a cache."""
 
 
 class Packed(NamedTuple):
@@ -50,19 +58,65 @@ def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
 
     Returns:
         The pixels [n, channels, size, size] and the reasons for failures.
+
+    Raises:
+        UsageError: If the disk has no room for them, or the cache cannot be written to.
     """
     shape = (len(items), channels, size, size)
+    folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
+    _remove_left_over(folder)
     if len(items) * channels * size * size <= IN_MEMORY:
         array = np.zeros(shape, np.uint8)
         return Packed(torch.from_numpy(array), _decode(items, array, size, channels))
-    folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
     made_from = f"{stamp} {shape} {[item.name for item in items]}"
     name = hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     data, about = folder / f"{name}.pixels", folder / f"{name}.json"
-    count, reasons = int(np.prod(shape)), _reasons(about, len(items))
+    count, reasons = math.prod(shape), _reasons(about, len(items))
     if reasons is None or not data.exists() or data.stat().st_size != count:
+        _check_room(folder, shape)
         reasons = _write(items, data, about, shape)
     return Packed(torch.from_file(str(data), shared=False, size=count, dtype=torch.uint8).view(shape), reasons)
+
+
+def _check_room(folder: Path, shape: tuple[int, ...]) -> None:
+    """Refuse pixels that the disk of the cache has no room for: a mapped file would claim it without having it."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    needed, free = math.prod(shape), shutil.disk_usage(existing).free
+    if needed > free:
+        images, channels, size, _ = shape
+        smaller = max(1, math.isqrt(free // (images * channels)))
+        raise UsageError(
+            f"{images:,} images of size={size}, {needed / 1e9:,.1f} GB of pixels, "
+            f"with {free / 1e9:,.1f} GB free in the cache {folder}",
+            "a smaller size, or a cache (UNMELT_CACHE) on a larger disk",
+            f"size={min(1 << (smaller.bit_length() - 1), size)}",
+        )
+
+
+def _temporary(data: Path) -> Path:
+    """Where pixels are before they are complete: named for the process, on a computer of which there may be several."""
+    return data.with_name(f".{data.name}.{HOST}.{os.getpid()}")
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove incomplete pixels of processes of this computer that were killed."""
+    for path in folder.glob(f".*.pixels.{HOST}.*"):
+        if path.suffix[1:].isdecimal() and not _runs(int(path.suffix[1:])):
+            with suppress(OSError):  # Windows says by this that another process has it open
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process. Windows cannot be asked without harm, and removes no file that is open."""
+    if os.name != "posix":
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True
 
 
 def _reasons(about: Path, count: int) -> list[str | None] | None:
@@ -77,7 +131,7 @@ def _reasons(about: Path, count: int) -> list[str | None] | None:
 
 def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> list[str | None]:
     """Write both files, whole or not at all: the .json is written last and says that the pixels are complete."""
-    temporary = data.with_name(f".{data.name}.{os.getpid()}")
+    temporary = _temporary(data)
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         about.unlink(missing_ok=True)
@@ -91,7 +145,7 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
     except OSError as error:
         raise UsageError(
             f"the cache of decoded images {data.parent} cannot be written ({error.strerror})",
-            f"room for {np.prod(shape) / 1e9:.1f} GB there",
+            f"room for {math.prod(shape) / 1e9:.1f} GB there",
             "UNMELT_CACHE=another/folder unmelt ...",
         ) from None
     finally:
@@ -119,4 +173,8 @@ def _decode(items: Sequence[Item], pixels: np.ndarray, size: int, channels: int)
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        return list(work)
+        try:
+            return list(work)
+        except BaseException:  # an interrupt need not wait for all the other images
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -24,6 +24,9 @@ from unmelt.near_path import not_data
 MANY = 5
 """Files that a report names before it only counts."""
 
+MOST_TOKENS = 1 << 17
+"""Tokens that a row may have: with a vocabulary of 2048, the predictions for one row are 1 GB then."""
+
 LARGEST = 1 << 30
 """Bytes that one file of text may have."""
 
@@ -175,6 +178,19 @@ def split_documents(
     return rest, chosen
 
 
+def check_length(length: int) -> None:
+    """Refuse a length that no network here can be trained on, before text is read for it.
+
+    Args:
+        length: Tokens in a row.
+
+    Raises:
+        UsageError: If it is out of range.
+    """
+    if not 1 <= length <= MOST_TOKENS:
+        raise UsageError(f"length={length}", f"1 to {MOST_TOKENS:,} tokens in a row", "length=256")
+
+
 def pack_tokens(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0) -> Arrays:
     """Concatenate texts, each followed by an end token, and cut the tokens into rows.
 
@@ -188,10 +204,9 @@ def pack_tokens(texts: Iterable[str], tokenizer: Any, length: int, seed: int = 0
         A source of rows [length]; only the last one is padded.
 
     Raises:
-        UsageError: If the length is less than 1.
+        UsageError: If the length is out of range.
     """
-    if length < 1:
-        raise UsageError(f"length={length}", "at least one token", "length=256")
+    check_length(length)
     tokens: list[int] = []
     for text in texts:
         tokens += [*tokenizer.encode(text), tokenizer.special("end")]

@@ -132,7 +132,7 @@ class Model(BaseModel):
             steps: Number of sampling steps. None: what was tuned last, or else the model's own grid.
             seed: One for all rows, or one for each. A seed gives the same row in any batch. None draws a fresh one.
             sampler: Replaces the model's sampler.
-            grid: Replaces the model's grid of times and `steps`.
+            grid: Replaces the model's grid of times; with `steps`, only its spacing.
             adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
 
         Returns:
@@ -205,7 +205,9 @@ class Model(BaseModel):
         guidance = request.guidance if request.scales is None else math.nan  # no sampler was tuned for mixed scales
         plain = not replaced and (tuple(request.interval) == (0, 1) or bool(guidance == 1))
         sampler, grid = self.default_sampler(request.steps, guidance if plain else None)
-        return SamplingPlan(self.denoiser, request.sampler or sampler, request.grid or grid)
+        if request.grid is not None:
+            grid = request.grid if request.steps is None else dataclasses.replace(request.grid, steps=request.steps)
+        return SamplingPlan(self.denoiser, request.sampler or sampler, grid)
 
     @checked("model.default_sampler")
     def default_sampler(self, steps: int | None = None, guidance: Guide | None = 1.0) -> tuple[Sampler, Grid]:

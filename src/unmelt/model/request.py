@@ -180,7 +180,7 @@ class SampleRequest:
         seed: One for all rows (row i of a larger batch is row i of a smaller one), or one for each. None draws a fresh
             one, which is then the request's `seed`.
         sampler: Replaces the model's sampler.
-        grid: Replaces the model's grid of times, and `steps`.
+        grid: Replaces the model's grid of times; with `steps`, only its spacing.
         start: Data to begin with in place of noise.
         adapter: Name of the model's adapter to use, or a name or None (the base model) for each row. None: the model's
             active adapter.

@@ -201,7 +201,7 @@ class TextModel(BaseModel):
             cache_block: Tokens per block of the approximate block cache; 0 for none.
             seed: One for all rows, or one for each. A seed gives the same row in any batch. None draws a fresh one.
             sampler: Replaces the model's sampler.
-            grid: Replaces the model's grid of times.
+            grid: Replaces the model's grid of times; with `steps`, only its spacing.
             adapter: Name of an adapter, or a name or None for each row. None: the model's active adapter.
 
         Returns:

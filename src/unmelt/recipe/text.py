@@ -5,6 +5,7 @@ from typing import Literal
 from unmelt.codec import BPE, Bytes, Tokenizer
 from unmelt.data import documents, pack_tokens, split_documents
 from unmelt.data.split import SplitBy
+from unmelt.data.text import check_length
 from unmelt.model import TextModel
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.recipe.text_model import TrainingArgs, TransformerSize, text_model
@@ -61,6 +62,7 @@ def text(
     Returns:
         The untrained model.
     """
+    check_length(length)
     found, report = documents(folder, column)
     rest, held_out_documents = split_documents(found, held_out, seed, split)
     tokenizer: Tokenizer = BPE.learned((each.text for each in rest), vocabulary) if vocabulary else Bytes()

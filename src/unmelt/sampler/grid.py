@@ -272,9 +272,16 @@ class Grid:
             [steps + 1], strictly decreasing from the start to exactly 0.
 
         Raises:
-            UsageError: If the times do not decrease at every step.
+            UsageError: If the times do not decrease at every step, or the spacing is of another number of steps.
         """
         inner = self.spacing.times(self.steps, schedule, self.start)[1:]
+        if len(inner) + 1 != self.steps:
+            kind, fixed = type(self.spacing).__name__, len(inner) + 1
+            raise UsageError(
+                f"a grid of {self.steps} steps, and a spacing {kind} of {fixed} given times",
+                "as many steps as there are times, or a spacing for any number of steps",
+                f"steps={fixed}",
+            )
         times = torch.cat([inner.new_tensor([self.start]), inner, inner.new_zeros(1)])
         if not (times.diff() < 0).all():
             raise UsageError(
