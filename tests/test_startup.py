@@ -72,6 +72,25 @@ def test_help_the_version_and_wrong_commands_import_nothing_large(args, exit_cod
     assert "imported: []" in output
 
 
+def test_help_of_commands_and_mistakes_in_their_options_do_not_import_torch():
+    code = """
+import sys
+from unmelt.cli import COMMANDS, main
+for name in COMMANDS:
+    if name != "train":  # its help describes every recipe
+        try:
+            main([name, "--help"])
+        except SystemExit as end:
+            assert end.code == 0
+        assert main([name, "--no-such-option", "3"]) == 2
+        assert name in ("recipes", "lab") or main([name]) == 2
+print("torch:", "torch" in sys.modules)
+"""
+    output = run(code)
+    assert output.count("usage: unmelt ") == output.count("there is no option --no-such-option") == 12
+    assert "torch: False" in output
+
+
 def test_every_command_is_found():
     from unmelt.cli import COMMANDS, HELP, command
 

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from unmelt import run_folder
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder
 from unmelt.errors import UsageError
-from unmelt.model import load
 from unmelt.terminal import notify
 
 
@@ -32,6 +30,9 @@ def average(
     Raises:
         UsageError: If no width is given, --out is given for several, or the output holds a run already.
     """
+    from unmelt import run_folder
+    from unmelt.model import load
+
     if not ema_std:
         raise UsageError("no --ema-std", "one or more", f"unmelt average {folder} --ema-std 0.05 0.1")
     if out is not None and len(ema_std) > 1:

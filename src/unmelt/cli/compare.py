@@ -1,7 +1,9 @@
 """`unmelt compare RUN_AR RUN_DIFFUSION...`: cost and quality of autoregressive and diffusion models of text."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -10,12 +12,12 @@ from unmelt.cli import destination
 from unmelt.cli.output import print_json
 from unmelt.cli.runs import with_data
 from unmelt.cli.table import console
-from unmelt.compare import Report
-from unmelt.compare import compare as measured
-from unmelt.compare.report import STEPS
 from unmelt.errors import UsageError
-from unmelt.model import TextModel
 from unmelt.terminal import notify, printable
+
+if TYPE_CHECKING:
+    from unmelt.compare import Report
+    from unmelt.model import TextModel
 
 EXAMPLE = "unmelt compare runs/code_ar runs/code"
 
@@ -24,7 +26,7 @@ def compare(
     runs: Annotated[tuple[Path, ...], "RUN"],
     /,
     tokens: int | None = None,
-    steps: tuple[int, ...] = STEPS,
+    steps: tuple[int, ...] | None = None,
     rows: int = 32,
     questions: int = 100,
     gap: int = 8,
@@ -41,7 +43,7 @@ def compare(
     Args:
         runs: Run folders of text models; the first is autoregressive.
         tokens: Tokens to generate without a prompt. Default: the context length of the shortest model.
-        steps: Numbers of network calls to sample the diffusion models with.
+        steps: Numbers of network calls to sample the diffusion models with. Default: powers of two from 8 to 128.
         rows: Samples from which quality is measured.
         questions: Number of gaps to fill in held-out text.
         gap: Tokens in each gap.
@@ -58,6 +60,10 @@ def compare(
     """
     if not runs:
         raise UsageError("no runs", "an autoregressive one first", EXAMPLE)
+    from unmelt.compare import compare as measured
+    from unmelt.compare.report import STEPS
+    from unmelt.model import TextModel
+
     destination.check_folder(out)
     models: dict[str, TextModel] = {}
     for folder in runs:
@@ -65,7 +71,13 @@ def compare(
         if not isinstance(model, TextModel):
             raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
         models[str(folder)] = model
-    settings: dict[str, Any] = {"tokens": tokens, "steps": steps, "rows": rows, "questions": questions, "gap": gap}
+    settings: dict[str, Any] = {
+        "tokens": tokens,
+        "steps": steps or STEPS,
+        "rows": rows,
+        "questions": questions,
+        "gap": gap,
+    }
     settings |= {"batches": batches, "temperature": temperature, "held_out_rows": held_out_rows}
     with destination.made(out):
         page = measured(models, **settings, out=out, quiet=json)

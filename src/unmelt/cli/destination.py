@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from unmelt import run_folder
 from unmelt.errors import UsageError
-from unmelt.modality import check_suffix
 
 BEGINNINGS = {".png": (b"\x89PNG\r\n\x1a\n",), ".npy": (b"\x93NUMPY",), ".wav": (b"RIFF",)}
 """How files of each suffix begin."""
@@ -29,6 +27,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         UsageError: If it is named as a file, cannot be written to, or the folders above it do not exist.
     """
+    from unmelt import run_folder
+
     if folder.suffix.lower() in FILES and not folder.is_dir():
         raise UsageError(f"the output {folder}", "a folder, without a file's suffix", f"--out {folder.with_suffix('')}")
     run_folder.writable(folder)
@@ -46,6 +46,9 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
         UsageError: If the suffix is unknown, the folder cannot be written to or should not be made, or there is a file
             of another kind.
     """
+    from unmelt import run_folder
+    from unmelt.modality import check_suffix
+
     check_suffix(path, suffixes)
     run_folder.writable(path.parent)
     _check_parents(path.parent)
@@ -63,6 +66,8 @@ def made(folder: Path) -> Iterator[None]:
     Args:
         folder: The output folder.
     """
+    from unmelt import run_folder
+
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     run_folder.prepare(folder)
     try:

@@ -3,16 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from unmelt import card, diagnose, recorded_scores, run_folder
 from unmelt.cli import destination
 from unmelt.cli.output import print_json
 from unmelt.cli.runs import RunFolder, of_numbers, with_data
 from unmelt.cli.table import table
-from unmelt.device import device_named
 from unmelt.errors import UsageError
-from unmelt.model import Model, TextModel
 from unmelt.terminal import notify
-from unmelt.train import distributed
 
 MINUTES = 5.0
 """Default time to sample for in `unmelt eval`."""
@@ -41,6 +37,8 @@ def tune(
         device: Where to compute: auto, cpu or cuda.
         json: Print one JSON object and nothing else.
     """
+    from unmelt import run_folder
+
     model = of_numbers(folder, device)
     run_folder.writable(folder)
     result = model.tune(steps, guidance=guidance, rows=rows, rounds=rounds, seed=seed)
@@ -90,6 +88,11 @@ def evaluate(
     Raises:
         UsageError: If an option does not apply to this kind of model, or the run has no data to be scored by.
     """
+    from unmelt import card, recorded_scores, run_folder
+    from unmelt.device import device_named
+    from unmelt.model import TextModel
+    from unmelt.train import distributed
+
     run_folder.read_about(folder)  # whether it is a run at all comes first
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
@@ -134,7 +137,7 @@ def evaluate(
 def curve(
     folder: RunFolder,
     /,
-    steps: tuple[int, ...] = diagnose.STEPS,
+    steps: tuple[int, ...] | None = None,
     rows: int = 256,
     guidance: float = 1.0,
     seed: int = 0,
@@ -147,7 +150,7 @@ def curve(
 
     Args:
         folder: The run folder.
-        steps: Numbers of network evaluations to try.
+        steps: Numbers of network evaluations to try. Default: seven of them, from 4 to 40.
         rows: Rows of noise, the same for every sampler.
         guidance: Scale of classifier-free guidance; 1 is unguided.
         seed: Seed of the noise.
@@ -156,6 +159,9 @@ def curve(
         allow_other_data: Judge by the data as they are now, though the run recorded others.
         json: Print one JSON object and nothing else.
     """
+    from unmelt import diagnose, run_folder
+    from unmelt.model import Model
+
     out = out or folder
     run_folder.read_about(folder)  # whether it is a run at all comes first
     destination.check_folder(out)
@@ -163,7 +169,7 @@ def curve(
     model = with_data(folder, device, allow_other_data)
     assert isinstance(model, Model)
     with destination.made(out):
-        found = diagnose.curve(model, steps, rows=rows, guidance=guidance, seed=seed, out=out)
+        found = diagnose.curve(model, steps or diagnose.STEPS, rows=rows, guidance=guidance, seed=seed, out=out)
     if json:
         print_json(asdict(found))
         return

@@ -1,17 +1,19 @@
 """Run folders as arguments of commands: the model in a folder, and its data where a command needs them."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import torch
+from typing import TYPE_CHECKING, Annotated
 
 from unmelt.errors import UsageError
-from unmelt.model import Model, TextModel, load
-from unmelt.model.judging import check_data
 from unmelt.recipe import RECIPES
-from unmelt.recipe.of_run import recipe_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from unmelt.model import Model, TextModel
 
 RunFolder = Annotated[Path, "RUN"]
 
@@ -29,6 +31,8 @@ def of_numbers(folder: Path, device: str) -> Model:
     Raises:
         UsageError: If it is a model of text.
     """
+    from unmelt.model import TextModel, load
+
     model = load(folder, device)
     if isinstance(model, TextModel):
         raise UsageError(
@@ -50,6 +54,8 @@ def of_text(folder: Path, device: str) -> TextModel:
     Raises:
         UsageError: If it is not a model of text.
     """
+    from unmelt.model import Model, load
+
     model = load(folder, device)
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
@@ -70,6 +76,10 @@ def with_data(folder: Path, device: str | torch.device, allow_other_data: bool =
     Raises:
         UsageError: If the run was not made by a recipe, or its data are not those that it recorded.
     """
+    from unmelt.model import TextModel, load
+    from unmelt.model.judging import check_data
+    from unmelt.recipe.of_run import recipe_of
+
     model = load(folder, device)
     name = str(model.origin.get("recipe"))
     if name not in RECIPES:

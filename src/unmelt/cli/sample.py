@@ -1,29 +1,23 @@
 """`unmelt sample | infill`: sample a trained model, and fill the gaps in a text."""
 
+from __future__ import annotations
+
 import codecs
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Literal
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_text
 from unmelt.cli.runs import RunFolder, class_named, of_text
-from unmelt.cli.text_sampler import Order, text_sampler
-from unmelt.data.encoded_text import decoded
-from unmelt.device import device_named
 from unmelt.errors import UsageError
-from unmelt.modality import Text as TextModality
-from unmelt.modality.text import BETWEEN
-from unmelt.model import Model, TextModel, check_rows, load
-from unmelt.rng import fold
 from unmelt.terminal import notify, printable
-from unmelt.train import distributed
-from unmelt.train.atomic_files import write
+
+if TYPE_CHECKING:
+    from unmelt.model import Model, TextModel
+
+Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "margin", "entropy", "random", "reading"]
+"""Orders in which tokens are unmasked, and other samplers of tokens."""
 
 IMAGES, TEXTS = 64, 1
 """Default numbers of samples."""
@@ -81,6 +75,13 @@ def sample(
     Raises:
         UsageError: If an option does not apply to this kind of model, or the output cannot be written.
     """
+    import torch
+
+    from unmelt.cli.text_sampler import text_sampler
+    from unmelt.device import device_named
+    from unmelt.model import TextModel, check_rows, load
+    from unmelt.train import distributed
+
     check_rows(IMAGES if rows is None else rows)
     if out is not None:
         destination.check_file(out, SUFFIXES)
@@ -140,6 +141,12 @@ def _check_output(out: Path | None, model: Model | TextModel) -> Path | None:
 
 def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]:
     """Sample texts and show them in the terminal at every step."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from unmelt.modality.text import BETWEEN
+
     texts: list[str] = []
     with Live(console=Console(stderr=True), refresh_per_second=30, transient=True) as display:
         for frame in model.trajectory(rows, **settings):
@@ -149,11 +156,14 @@ def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]
 
 
 def _write_texts(texts: list[str], out: Path | None) -> None:
+    from unmelt.modality import Text
+    from unmelt.modality.text import BETWEEN
+
     if out is None:
         print_text(f"\n{BETWEEN}\n".join(texts))
         return
     with destination.made(out.parent):
-        TextModality().write(texts, out)
+        Text().write(texts, out)
     notify(f"{len(texts)} texts: {out}")
 
 
@@ -197,6 +207,14 @@ def infill(
     Raises:
         UsageError: If the file cannot be read or has no marker in it, or the run is not a model of text.
     """
+    from unmelt.cli.text_sampler import text_sampler
+    from unmelt.data.encoded_text import decoded
+    from unmelt.modality import Text
+    from unmelt.modality.text import BETWEEN
+    from unmelt.model import check_rows
+    from unmelt.rng import fold
+    from unmelt.train.atomic_files import write
+
     corrected = f"a file in which {marker or '<gap>'} stands for what is missing"
     try:
         content = file.read_bytes()  # as it is: its line ends and its byte-order mark come back
@@ -211,7 +229,7 @@ def infill(
     if not text.strip():
         raise UsageError(f"{file}, which is empty", f"text with {marker!r} where the gap is", corrected)
     if out is not None:
-        destination.check_file(out, TextModality().suffixes)
+        destination.check_file(out, Text().suffixes)
         if out.exists() and out.samefile(file):
             raise UsageError(f"--out {out}, the text with the gaps", "another file", f"--out {out.stem}-filled.txt")
     model = of_text(folder, device)

@@ -6,9 +6,6 @@ from typing import Literal
 
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, of_numbers
-from unmelt.interop import sampler_for_export, to_diffusers
-from unmelt.model import load
-from unmelt.sampler import Euler, grid
 from unmelt.terminal import notify
 
 
@@ -30,6 +27,9 @@ def export(
             method, which every library has.
         steps: Network evaluations per sample. Default: the model's own number.
     """
+    from unmelt.interop import sampler_for_export, to_diffusers
+    from unmelt.sampler import Euler, grid
+
     out = out or folder.with_name(f"{folder.name}-{to}")
     destination.check_folder(out)
     model = of_numbers(folder, "cpu")
@@ -56,6 +56,8 @@ def push(
         license: License of the weights, by its short name. Default: that of an earlier card.
         message: The commit message.
     """
+    from unmelt.model import load
+
     model = load(folder, "cpu")
     address = model.push_to_hub(name, private=private or None, commit_message=message, license=license)
     notify(f"pushed: {address}")

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from unmelt import card, run_folder
 from unmelt.cli.output import draws_blocks, print_json
 from unmelt.cli.runs import RunFolder
 from unmelt.cli.table import console, table
-from unmelt.train import read_metrics
 
 ACROSS, HIGH = 60, 6
 """Columns and rows of a plot in text."""
@@ -86,6 +84,9 @@ def show(folder: RunFolder, /, json: bool = False) -> None:
         folder: The run folder.
         json: Print one JSON object and nothing else.
     """
+    from unmelt import card, run_folder
+    from unmelt.train import read_metrics
+
     lines = read_metrics(folder / run_folder.METRICS) if folder.is_dir() else []
     if lines and not (folder / run_folder.CONFIG).exists():  # training has begun, and has not saved yet
         if json:

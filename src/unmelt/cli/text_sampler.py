@@ -1,7 +1,6 @@
 """The sampler of text that the command line's options describe."""
 
-from typing import Literal
-
+from unmelt.cli.sample import Order
 from unmelt.denoiser import CachedDenoiser
 from unmelt.errors import UsageError
 from unmelt.model import TextModel
@@ -20,8 +19,6 @@ from unmelt.sampler.tokens import (
     Threshold,
     Unmask,
 )
-
-Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "margin", "entropy", "random", "reading"]
 
 ORDERS = {
     "confidence": Confidence(),
