@@ -331,6 +331,16 @@ class TestTrainedModel:
         assert trained.default_sampler(None, 1.0) == um.sampler.default_sampler(trained.grid.steps)
         assert trained.default_sampler(4, 1.0) == um.sampler.default_sampler(4)
 
+    def test_an_interrupted_tuning_says_that_nothing_is_kept(self, trained, monkeypatch):
+        def stop(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        before = trained.tuned
+        monkeypatch.setattr("unmelt.model.tuning.tune", stop)
+        with pytest.raises(KeyboardInterrupt, match="nothing of this tuning is kept"):
+            trained.tune(steps=4, rows=64, quiet=True)
+        assert trained.tuned == before
+
     def test_tuning_again_replaces_the_tuned_sampler(self, trained):
         for rounds in (1, 2):
             trained.tune(steps=3, rows=64, rounds=rounds, quiet=True)

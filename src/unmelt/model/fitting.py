@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,12 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
     metrics = folder / run_folder.METRICS if folder is not None and first else None
     log = MetricsLog(metrics, trainer.done, training.steps, training.batch, quiet, chosen, trainer.device)
     checkpoints = None if folder is None else folder / run_folder.CHECKPOINTS
-    with log, suitable_threads(trainer) as threads, closing(trainer.run(checkpoints)) as events:
+    with (
+        log,
+        _says_how_to_resume(model, trainer),
+        suitable_threads(trainer) as threads,
+        closing(trainer.run(checkpoints)) as events,
+    ):
         log.say(
             f"training {trainer.parameters:,} parameters, {training.batch:,} rows a step, on {trainer.device}{threads}"
         )
@@ -107,6 +112,27 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
     model.steps_done = trainer.done
     if folder is not None and first:
         _draw_loss(folder)
+
+
+@contextmanager
+def _says_how_to_resume(model: BaseModel, trainer: Trainer) -> Iterator[None]:
+    """Let the interrupt of a training say what was saved, and how to go on: it is the last line of a traceback.
+
+    The training loop saves before it raises, unless a second interrupt came meanwhile; `steps_done` is what was saved.
+    """
+    before = trainer.done
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise
+        if model.folder is None:
+            said = f"training stopped at step {trainer.done:,} and nothing keeps it; model.fit(out='runs/new') would"
+        else:
+            saved, checkpoints = max(before, model.steps_done), model.folder / run_folder.CHECKPOINTS
+            call = f"model.fit(out={str(model.folder)!r})"
+            said = f"the checkpoint of step {saved:,} is in {checkpoints}; the same {call} goes on from it"
+        raise type(interrupt)(said) from None
 
 
 def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]) -> None:

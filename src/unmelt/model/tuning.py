@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,13 +48,25 @@ def tune_model(
     Raises:
         UsageError: If guidance is asked for and there is nothing to guide towards, or the run is being trained.
     """
-    with nullcontext() if model.folder is None else folder_lock(model.folder):
+    with nullcontext() if model.folder is None else folder_lock(model.folder), _says_what_is_kept():
         result = _tuned(model, steps, guidance, condition, rows, rounds, seed, quiet)
         others = [one for one in model.tuned if (one.steps, one.guidance) != (steps, guidance)]
         model.tuned = (*others, result.sampler)
         if model.folder is not None:
             model.save(model.folder)
     return result
+
+
+@contextmanager
+def _says_what_is_kept() -> Iterator[None]:
+    """Let the interrupt of a tuning say what became of it: it is the last line of a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise
+        said = "nothing of this tuning is kept; the same call begins it again"
+        raise type(interrupt)(said) from None
 
 
 def _tuned(
