@@ -1,6 +1,7 @@
 """A mistake in a call is one sentence: the name or the part as it is called here, and a call that works."""
 
 import inspect
+import math
 import re
 from typing import TypedDict, Unpack
 
@@ -48,11 +49,14 @@ def model():
         ({"label": "cat"}, "label=3"),
         ({"label": [0.5, 1.0]}, "label=3"),
         ({"condition": 1}, "condition=um.Condition(label=torch.tensor([3]))"),
-        ({"num_inference_steps": 20}, "um.sample(grid=um.grid.karras(20))"),
-        ({"batch_size": 3}, "um.sample(rows=3)"),
-        ({"generator": torch.Generator()}, "um.sample(seed=generator.initial_seed())"),
-        ({"scheduler": "ddim"}, "um.sample(sampler=um.sampler.DDIM())"),
-        ({"sed": 3}, "um.sample(seed=...)"),
+        ({"num_inference_steps": 20}, "um.sample(denoiser, rows=2, sampler=sampler, grid=um.grid.karras(20))"),
+        ({"batch_size": 3}, "um.sample(denoiser, sampler=sampler, grid=grid, rows=3)"),
+        (
+            {"generator": torch.Generator()},
+            "um.sample(denoiser, rows=2, sampler=sampler, grid=grid, seed=generator.initial_seed())",
+        ),
+        ({"scheduler": "ddim"}, "um.sample(denoiser, rows=2, grid=grid, sampler=um.sampler.DDIM())"),
+        ({"sed": 3}, "um.sample(denoiser, rows=2, sampler=sampler, grid=grid, seed=...)"),
     ],
     ids=lambda one: re.sub(r" at 0x\w+", "", str(one))[:60],  # every process must name the tests alike
 )
@@ -99,7 +103,7 @@ FOREIGN = [
     ("sample", {"n": 4}, "model.sample(rows=4)"),
     ("sample", {"generator": None}, "model.sample(seed=0)"),
     ("sample", {"class_labels": 3}, "model.sample(label=3)"),
-    ("sample", {"prompt": "a cat"}, "model.sample(caption='a cat')"),
+    ("sample", {"prompt": "a cat"}, "model.sample(label='mode 0')"),
     ("sample", {"scheduler": "ddim"}, "model.sample(sampler=um.sampler.DDIM())"),
     ("sample", {"strength": 0.5}, "model.edit(x, strength=0.5)"),
     ("sample", {"eta": 1.0}, "model.sample(16, sampler=um.sampler.DDIM(eta=1.0))"),
@@ -107,12 +111,12 @@ FOREIGN = [
     ("sample", {"stepz": 3}, "model.sample(steps=...)"),
     ("trajectory", {"num_steps": 20}, "model.trajectory(steps=20)"),
     ("request", {"guidance_scale": 2.0}, "model.request(guidance=2.0)"),
-    ("edit", {"x": torch.zeros(1, 2), "denoising_strength": 0.5}, "model.edit(strength=0.5)"),
+    ("edit", {"x": torch.zeros(1, 2), "denoising_strength": 0.5}, "model.edit(x, strength=0.5)"),
     ("fit", {"epochs": 3}, "um.recipe.digits(steps=1000)"),
     ("fit", {"output_dir": "runs/a"}, "model.fit(out='runs/a')"),
     ("tune", {"num_steps": 5}, "model.tune(steps=5)"),
     ("evaluate", {"num_samples": 5}, "model.evaluate(samples=5)"),
-    ("log_likelihood", {"x": torch.zeros(1, 2), "n_probes": 5}, "model.log_likelihood(probes=5)"),
+    ("log_likelihood", {"x": torch.zeros(1, 2), "n_probes": 5}, "model.log_likelihood(x, probes=5)"),
 ]
 
 
@@ -126,8 +130,17 @@ def test_names_that_others_have_are_answered_with_ours(model, verb, settings, in
 @pytest.mark.parametrize(
     ("make", "instead"),
     [
-        (lambda: um.recipe.images(folder="faces", resolution=64), "um.recipe.images(size=64)"),
+        (lambda: um.recipe.images(folder="faces", resolution=64), "um.recipe.images(folder='faces', size=64)"),
         (lambda: um.recipe.images(folder="faces", epochs=10), "um.recipe.digits(steps=1000)"),
+        (lambda: um.data.images("pets", image_size=16), "um.data.images('pets', size=16)"),
+        (lambda: um.schedule.LinearBeta(beta_start=1e-4), "um.schedule.LinearBeta(beta_min=0.1)"),
+        (
+            lambda: um.sample(RING, steps=5),
+            "um.sample(denoiser, rows=16, sampler=um.sampler.DDIM(), grid=um.grid.karras(5))",
+        ),
+        (lambda: um.data.images(folder="pets", size=16), "um.data.images(size=16, path='pets')"),
+        (lambda: um.load("owner/name"), "um.from_pretrained('owner/name')"),
+        (lambda: um.data.Arrays(torch.tensor([[math.nan]])), "torch.nan_to_num(torch.as_tensor(values))"),
         (lambda: um.recipe.images(data_dir="faces"), "um.recipe.images(folder='faces')"),
         (lambda: um.recipe.ring(learning_rate=1e-3), "um.recipe.ring(lr=0.001)"),
         (lambda: um.recipe.ring(seed=1.5), "seed=1"),
@@ -136,7 +149,7 @@ def test_names_that_others_have_are_answered_with_ours(model, verb, settings, in
         (lambda: um.recipe.ring(steps=1e4), "steps=10000"),
         (lambda: um.recipe.ring(steps="7"), "steps=7"),
         (lambda: um.recipe.text(folder="books", kind="ar"), "kind='masked'"),
-        (lambda: um.load("runs/a", map_location="cpu"), "um.load(device='cpu')"),
+        (lambda: um.load("runs/a", map_location="cpu"), "um.load('runs/a', device='cpu')"),
         (lambda: um.process.Gaussian("cosine"), "schedule=um.schedule.Cosine()"),
         (lambda: um.process.Gaussian(um.schedule.Cosine), "schedule=um.schedule.Cosine()"),
         (lambda: um.process.Mask(8, schedule="cosine"), "schedule=um.schedule.TokenCosine()"),
@@ -145,7 +158,7 @@ def test_names_that_others_have_are_answered_with_ours(model, verb, settings, in
         (lambda: um.train.Training(steps=10, precision="bf16"), "precision='bfloat16'"),
         (lambda: um.sampler.Restart("ddim"), "sampler=um.sampler.DDIM()"),
         (lambda: um.sampler.DPMpp("2"), "order=2"),
-        (lambda: um.guidance.CFG(RING, guidance_scale=2.0), "um.guidance.CFG(scale=2.0)"),
+        (lambda: um.guidance.CFG(RING, guidance_scale=2.0), "um.guidance.CFG(denoiser, scale=2.0)"),
         (lambda: um.inverse.MMPS(RING, "inpainting", torch.zeros(1, 2), 0.1), "operator=um.inverse.Inpainting(known)"),
         (lambda: um.grid.karras(num_steps=20), "um.grid.karras(steps=20)"),
         (lambda: um.backbone.UNet(in_channels=3), "um.backbone.UNet(channels=3)"),
@@ -219,3 +232,28 @@ def test_translations_are_names(names, here):
 @pytest.mark.parametrize("said", ELSEWHERE.values(), ids=lambda one: one[1])
 def test_what_is_said_in_place_of_a_name_is_python(said):
     compile(said[1], "advice", "exec")
+
+
+def test_arguments_of_other_meaning_are_explained_and_no_value_is_taken_over(model, tmp_path):
+    (tmp_path / "a.txt").write_text("some text, " * 40)
+    sizes = {"length": 16, "vocabulary": 0, "width": 8, "depth": 1, "heads": 1}
+    text = um.recipe.text(folder=tmp_path, **sizes)
+    for given, needed, instead in (
+        ({"top_k": 50}, "not a number of tokens", "model.sample(top_p=0.9)"),
+        ({"max_new_tokens": 20}, "of prompt and suffix too", "model.sample(length=64)"),
+    ):
+        with pytest.raises(UsageError, match=needed) as caught:
+            text.sample(**given)
+        assert caught.value.instead == instead
+    with pytest.raises(UsageError, match="neither classes nor captions") as caught:
+        text.sample(1, guidance=2.0)
+    assert caught.value.instead == "model.sample(16)"
+    with pytest.raises(UsageError, match="this model learned no captions") as caught:
+        model.sample(4, prompt="a three")
+    assert caught.value.instead == "model.sample(4, label='mode 0')"
+
+
+def test_items_that_cannot_be_split_are_counted():
+    with pytest.raises(UsageError, match="1 here: identical ones count as one") as caught:
+        um.data.Arrays(torch.ones(20, 2)).split(0.1)
+    assert caught.value.instead == "data with another item, which differs"

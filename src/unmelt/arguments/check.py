@@ -40,6 +40,10 @@ EXAMPLES = {
     "shape": "(2,)",
     "device": "'cpu'",
     "label": "3",
+    "top_p": "0.9",
+    "length": "64",
+    "beta_min": "0.1",
+    "beta_max": "20.0",
     "dtype": "torch.float32",
     "prompt": "'The sea'",
     "suffix": "'the end.'",
@@ -156,7 +160,7 @@ def _bind(call: str, signature: Signature, args: tuple[Any, ...], kwargs: dict[s
     """The arguments of a call by name, their values as the annotations ask for them."""
     for name in kwargs:
         if name not in signature.keywords:
-            raise _unknown(call, signature, name, kwargs[name])
+            raise _unknown(call, signature, name, args, kwargs)
     try:
         bound = signature.of.bind_partial(*args, **kwargs)
     except TypeError:
@@ -183,19 +187,61 @@ def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
-def _unknown(call: str, signature: Signature, name: str, value: Any) -> UsageError:
+def _unknown(call: str, signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UsageError:
     """The mistake of a name that the call does not take."""
-    given, accepted = f"{call} has no argument {name!r}", signature.keywords
+    given, value = f"{call} has no argument {name!r}", kwargs[name]
+    useless = getattr(args[0], "unused_arguments", ()) if args else ()  # of a model without classes, for one
+    accepted = [one for one in signature.keywords if one not in useless]
     here = names.rename(name, accepted)
     if here is not None and here != name:
-        fits = converted(signature.hints.get(here, Any), value) is not MISMATCH and len(shown(value)) < 40
-        suggested = shown(value) if fits and isinstance(value, int | float | str) else _example(signature, here, value)
-        return UsageError(given, f"{name} is called {here} here", f"{call}({here}={suggested})")
+        differs = names.difference(name, here)
+        called = f"{name} is called {here} here{f', {differs}' if differs else ''}"
+        suggested = EXAMPLES.get(here, "...") if differs else _suggested(signature, here, value)
+        if differs and here == "label" and (classes := getattr(args[0], "classes", ())):
+            suggested = repr(classes[0])
+        return UsageError(given, called, _corrected(call, signature, args, kwargs, {here: suggested}))
     if (other := names.elsewhere(name)) is not None:
         return UsageError(given, *other)
     if (meant := names.misspelt(name, accepted)) is not None:
-        return UsageError(given, f"one of {', '.join(accepted)}", f"{call}({meant}=...)")
+        suggested = _corrected(call, signature, args, kwargs, {meant: "..."})
+        return UsageError(given, f"one of {', '.join(accepted)}", suggested)
     return UsageError(given, f"one of {', '.join(accepted)}" if accepted else "none at all", f"help({call})")
+
+
+def _suggested(signature: Signature, name: str, value: Any) -> str:
+    """A value that was given under another name, or one that the argument takes."""
+    fits = converted(signature.hints.get(name, Any), value) is not MISMATCH and len(shown(value)) < 40
+    return shown(value) if fits and isinstance(value, int | float | str) else _example(signature, name, value)
+
+
+def _corrected(
+    call: str, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], changed: Mapping[str, str]
+) -> str:
+    """The call with some arguments changed, what else was given kept, and what it cannot do without."""
+    parameters = [p for p in signature.of.parameters.values() if p.name not in ("self", "cls")]
+    own = len(signature.of.parameters) - len(parameters)
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    given = dict(zip(positional, args[own:], strict=False))
+    written = [_written(name, value) for name, value in given.items() if name not in changed]
+    takes = {p.name for p in parameters if p.default is p.empty and p.kind in KEYWORDS}
+    named: dict[str, str] = {}
+    for name in [*(name for name in signature.keywords if name in takes), *kwargs]:
+        if name in given or name in changed or name in named or name not in signature.keywords:
+            continue
+        if name in kwargs:
+            named[name] = _written(name, kwargs[name])
+        elif call != "model." + call.rpartition(".")[2]:
+            named[name] = EXAMPLES.get(name, name)
+    for name in [name for name in positional[len(given) :] if named.get(name) == name]:
+        written.append(named.pop(name))
+    return f"{call}({', '.join([*written, *(f'{name}={text}' for name, text in {**named, **changed}.items())])})"
+
+
+def _written(name: str, value: Any) -> str:
+    """A given value as it is written in a call: itself if that is short, else the argument's name."""
+    value = str(value) if isinstance(value, Path) else value
+    text = shown(value)
+    return name if isinstance(value, type | Tensor) or text.startswith("<") else text
 
 
 def _too_many(call: str, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UsageError:

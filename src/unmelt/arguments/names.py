@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 SAME: dict[str, str] = {
+    "steps": "grid",
+    "beta_start": "beta_min",
+    "beta_end": "beta_max",
     "num_inference_steps num_steps n_steps nfe sampling_steps inference_steps": "steps grid",
     "num_sampling_steps ddim_steps sample_steps": "steps grid",
     "num_timesteps max_steps num_train_steps train_steps max_train_steps iterations iters n_iter max_iters": "steps",
@@ -16,7 +19,7 @@ SAME: dict[str, str] = {
     "rows": "samples",
     "generator rng random_state manual_seed random_seed seeds": "seed",
     "class_labels class_label class_id class labels classes y target cls category": "label",
-    "prompt prompts text": "caption prompt texts",
+    "prompt prompts text": "caption prompt texts label",
     "texts": "prompt",
     "captions": "caption",
     "cond conditioning conditions": "condition",
@@ -44,7 +47,7 @@ SAME: dict[str, str] = {
     "dataset data path data_dir data_path root dataset_name train_data train_data_dir image_folder dir": "folder",
     "output output_dir output_path output_folder out_dir outdir outfile save save_dir save_to dest": "out",
     "logdir log_dir checkpoint_dir run_dir workdir": "out log_to",
-    "folder": "out",
+    "folder": "out path",
     "pretrained_model_name_or_path repo_id model_id model_name": "name_or_folder folder",
     "map_location": "device",
     "save_steps checkpoint_every checkpointing_steps save_interval": "save_every",
@@ -64,6 +67,14 @@ SAME: dict[str, str] = {
     "model denoise_fn unet": "denoiser",
 }
 """What others call an argument: what it is called here, in the order in which a call is searched for it."""
+
+DIFFERENCES: dict[tuple[str, str], str] = {
+    ("top_k", "top_p"): "and is a share of probability from 0 to 1, not a number of tokens",
+    ("prompt prompts text", "label"): "and is a class: this model learned no captions",
+    ("max_new_tokens", "length"): "and counts the tokens of prompt and suffix too",
+    ("beta_start beta_end", "beta_min beta_max"): "and is a rate over t from 0 to 1: 1000 times that of 1000 steps",
+}
+"""Arguments of others that mean something else than ours, and what ours is: no value is taken over."""
 
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "negative_prompt uncond negative": (
@@ -133,6 +144,20 @@ def rename(word: str, accepted: Sequence[str], table: Mapping[str, str] = SAME) 
     """
     found = [here for names, here in table.items() if word in names.split()]
     return next((name for names in found for name in names.split() if name in accepted), None)
+
+
+def difference(word: str, here: str) -> str:
+    """How an argument of others differs from the one that stands here in its place.
+
+    Args:
+        word: The name that was given.
+        here: The name of the argument here.
+
+    Returns:
+        A clause; empty if the two mean the same.
+    """
+    known = ((pair, said) for pair, said in DIFFERENCES.items())
+    return next((said for (theirs, ours), said in known if word in theirs.split() and here in ours.split()), "")
 
 
 def elsewhere(word: str) -> tuple[str, str] | None:

@@ -141,7 +141,9 @@ def _array(path: Path, name: str) -> np.ndarray:
 def _image(pixels: np.ndarray, number: int) -> np.ndarray:
     image = np.ascontiguousarray(pixels[number])
     if image.dtype != np.uint8:
-        if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
+        if not np.isfinite(image).all():
+            raise ValueError("NaN or infinity among its numbers")
+        if image.min() < 0 or image.max() > 1:
             raise ValueError("floats outside 0 to 1")
         image = (image * 255).round().astype(np.uint8)
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from unmelt.arguments import checked
 from unmelt.data.archive import archive, shards
 from unmelt.data.array_files import numbers
 from unmelt.data.class_names import ordered
@@ -81,6 +82,7 @@ def _some(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+@checked("um.data.images")
 def images(
     path: str | Path,
     size: int = 32,
@@ -125,7 +127,7 @@ def images(
             f"none of the {_count(len(broken), 'image')} in {path} can be read"
             f" ({_some([printable(f'{name.name}: {reason}') for name, reason in broken], 3)})",
             "at least one readable image",
-            "opening one of them in an image viewer to see what is wrong",
+            "other files, or these after what is said of them has been mended",
         )
     # A class with no readable image is no class: nothing could be learned about its label.
     sizes = Counter(item.label for item in kept if item.label is not None)

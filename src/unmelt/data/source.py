@@ -177,10 +177,11 @@ class Arrays:
             chosen = held_out_by_position(len(self), groups, held_out, seed)
         out = torch.tensor(chosen)
         if out.all() or not out.any():
+            kinds = len(set(self.keys().tolist()))
             raise UsageError(
                 f"split(held_out={held_out}) of {len(self)} items leaves one side empty",
-                "at least two different items, and one on each side",
-                "more items, or another share",
+                f"at least two different items ({kinds} here: identical ones count as one), and one on each side",
+                "held_out=0.5" if kinds > 1 else "data with another item, which differs",
             )
         return self.only((~out).nonzero()[:, 0]), self.only(out.nonzero()[:, 0])
 
@@ -252,7 +253,9 @@ def _storable(values: Tensor) -> Tensor:
         raise UsageError(f"values of shape {list(values.shape)}", "at least one item", "Arrays(torch.rand(100, 2))")
     if values.is_floating_point():
         if not values.isfinite().all():
-            raise UsageError("values with NaN or infinity among them", "finite numbers", "values[values.isfinite()...]")
+            raise UsageError(
+                "values with NaN or infinity among them", "finite numbers", "torch.nan_to_num(torch.as_tensor(values))"
+            )
         return values.float()
     if values.dtype not in (torch.uint8, torch.int64):
         raise UsageError(

@@ -198,7 +198,7 @@ class Mixture:
                 raise UsageError(
                     f"a label that is not one of the mixture's classes {self.labels.unique().tolist()}",
                     "a class it has, or the null condition",
-                    f"Condition(label=torch.tensor([{self.labels[0].item()}]))",
+                    f"label={self.labels[0].item()}",
                 )
             weights = weights * match
         return torch.log(weights / weights.sum(1, keepdim=True))

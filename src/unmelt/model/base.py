@@ -140,6 +140,22 @@ class BaseModel(AdaptableModel):
 
     # Generating
 
+    @property
+    def unused_arguments(self) -> tuple[str, ...]:
+        """Arguments that this model can do nothing with: messages propose none of them."""
+        return ("caption",) * (self.encoder is None) + ("label",) * (not self.classes)
+
+    def _check_guidance(self, guidance: Any, known: Condition | None) -> None:
+        """Refuse a guidance scale of a model that knows nothing to guide towards."""
+        can_guide = self.classes or self.encoder is not None or (known is not None and known.is_droppable)
+        if can_guide or not isinstance(guidance, int | float) or guidance == 1:
+            return
+        raise UsageError(
+            f"guidance={guidance} for a model that learned neither classes nor captions",
+            "no scale, or a function that wraps the denoiser",
+            "model.sample(16)",
+        )
+
     @final
     @checked("model.condition_of")
     def condition_of(

@@ -27,6 +27,12 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Model | Tex
     Raises:
         UsageError: If the folder is damaged, or not a run folder.
     """
+    if not Path(folder).exists() and not Path(folder).parent.is_dir() and hub.is_name(str(folder)):
+        raise UsageError(
+            f"there is no run folder {folder}",
+            "a run folder, or um.from_pretrained for a model on the Hub",
+            f"um.from_pretrained({str(folder)!r})",
+        )
     name = str(run_folder.read_about(Path(folder)).get("facade"))
     if name not in FACADES:
         raise UsageError(f"{folder} holds a {name}", f"one of {', '.join(FACADES)}", nearest(name, FACADES))

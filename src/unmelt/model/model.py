@@ -101,6 +101,7 @@ class Model(BaseModel):
         check_rows(rows)
         label, caption = settings.pop("label", None), settings.pop("caption", None)
         known = self.condition_of(rows, label, caption, settings.pop("condition", None))
+        self._check_guidance(settings.get("guidance", 1.0), known)
         return SampleRequest(rows=rows, condition=known, **settings)  # type: ignore[misc]
 
     @checked("model.sample")

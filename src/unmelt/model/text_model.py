@@ -153,6 +153,7 @@ class TextModel(BaseModel):
         check_rows(rows)
         label, condition = settings.pop("label", None), settings.pop("condition", None)
         known = self.condition_of(rows, label, None, condition) or Condition()
+        self._check_guidance(settings.get("guidance", 1.0), known)
         prompt, suffix = settings.pop("prompt", ""), settings.pop("suffix", "")
         length = settings.pop("length", None)
         if known.known_tokens is None:
