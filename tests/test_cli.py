@@ -123,9 +123,10 @@ def test_an_unknown_logger_is_refused_before_data_are_read(refused):
 
 
 def test_a_correction_by_a_part_is_written_as_an_option(refused, tmp_path):
-    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    Image.new("RGB", (9, 9), (9, 9, 9)).save(tmp_path / "b.png")
-    start = ("train", "images", "--folder", ".", "--out", "x", "--held-out", 0.5)
+    (tmp_path / "pets").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "pets" / "a.png")
+    Image.new("RGB", (9, 9), (9, 9, 9)).save(tmp_path / "pets" / "b.png")
+    start = ("train", "images", "--folder", "pets", "--out", "x", "--held-out", 0.5)
     assert "try:    --width 8" in refused(*start, "--width", 7)
     assert "try:    --held-out 0.1" in refused(*start[:-1], 1.5)
     assert "try:    --size 64" in refused(*start, "--size", 0)

@@ -24,7 +24,7 @@ def line(command, ring, place):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_path_whose_beginning_is_missing_is_refused(ring, refused, tmp_path, tmp_path_factory, command):
-    (tmp_path / "draft.txt").write_text("a <gap>")
+    (tmp_path / "draft.txt").write_text("a <gap>", encoding="utf-8")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for place in (elsewhere / "no" / "such", Path(elsewhere.anchor) / "nope-unmelt"):
         assert "there is no folder" in refused(*line(command, ring, place))
@@ -82,5 +82,5 @@ def test_folders_that_were_made_for_a_failure_are_gone(tmp_path):
 
 
 def test_infill_does_not_overwrite_the_text_with_the_gaps(refused, tmp_path):
-    (tmp_path / "draft.txt").write_text("a <gap>")
+    (tmp_path / "draft.txt").write_text("a <gap>", encoding="utf-8")
     assert "another file" in refused("infill", "run", "draft.txt", "--out", "draft.txt")

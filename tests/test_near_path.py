@@ -13,9 +13,9 @@ def tree(tmp_path, monkeypatch):
     for folder in ("runs/faces", "data/pets/cat", "books"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
-        (tmp_path / "runs/faces" / name).write_text("{}")
+        (tmp_path / "runs/faces" / name).write_text("{}", encoding="utf-8")
     (tmp_path / "data/pets/cat/a.png").write_bytes(b"")
-    (tmp_path / "books/a.txt").write_text("a")
+    (tmp_path / "books/a.txt").write_text("a", encoding="utf-8")
     return tmp_path
 
 

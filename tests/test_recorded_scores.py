@@ -46,5 +46,5 @@ def test_other_weights_data_or_samplers_are_another_question(tmp_path):
     assert recorded_scores.recorded(tmp_path, recorded_scores.question(tmp_path, data, data, seed=1)) is None
     um.recipe.ring(width=8, depth=1, steps=3, batch=8, seed=1).save(tmp_path)
     assert recorded_scores.recorded(tmp_path, recorded_scores.question(tmp_path, data, data, seed=0)) is None
-    (tmp_path / "eval.json").write_text("{")
+    (tmp_path / "eval.json").write_text("{", encoding="utf-8")
     assert recorded_scores.recorded(tmp_path, asked) is None

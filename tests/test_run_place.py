@@ -18,7 +18,7 @@ def _text(top):
     folder = top / "data" / "books"
     folder.mkdir(parents=True)
     for k in range(8):
-        (folder / f"{k}.txt").write_text(f"Story number {k} about the sea.")
+        (folder / f"{k}.txt").write_text(f"Story number {k} about the sea.", encoding="utf-8")
     return um.recipe.text(folder=folder, **TEXT), folder
 
 
@@ -69,8 +69,8 @@ def test_a_run_among_data_is_reported_and_is_no_data(made, tmp_path):
     run = data / "runs" / "old"
     (run / "samples").mkdir(parents=True)
     for name in RUN:
-        (run / name).write_text("{}")
-    (run / "samples" / "9.txt").write_text("a sample of a model")
+        (run / name).write_text("{}", encoding="utf-8")
+    (run / "samples" / "9.txt").write_text("a sample of a model", encoding="utf-8")
     Image.new("RGB", (8, 8)).save(run / "samples" / "9.png")
     again = um.recipe.RECIPES[model.origin["recipe"]](**model.origin["settings"])
     assert "a run folder, which holds no data" in again.notes

@@ -26,7 +26,7 @@ def check_apart(folder: Path, origin: Mapping[str, Any]) -> None:
     named = settings.get("folder") if isinstance(settings, Mapping) else None
     if not isinstance(named, str | Path) or not Path(named).is_dir() or is_run(folder):
         return
-    data = Path(named)
+    data = Path(os.path.abspath(named))
     if (where := _holds(folder, data)) is None:
         return
     choices = (Path("runs", data.name), data.parent / "runs" / data.name, data.with_name(f"{data.name}-run"))

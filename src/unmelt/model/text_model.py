@@ -279,7 +279,7 @@ class TextModel(BaseModel):
             UsageError: If a text has no marker, its gaps do not fit, or a causal model would have to look ahead.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        check_rows(len(texts), "texts")
+        check_rows(max(1, len(texts)), "texts")  # of no texts, no likelihoods
         seeds = SampleRequest(rows=len(texts), seed=seed).seeds
         gapped = [self.canvas.gapped(text, marker, tokens) for text in texts]
         if text_is_complete and not self.is_causal:
@@ -332,7 +332,7 @@ class TextModel(BaseModel):
             found = text_evaluation.negative_log_likelihood(self, tokens, nothing, draws, seed)
             return Estimate(-found.value, found.error)
         texts = [texts] if isinstance(texts, str) else list(texts)
-        check_rows(len(texts), "texts")
+        check_rows(max(1, len(texts)), "texts")  # of no texts, no likelihoods
         prompts, suffixes = one_per_row(prompt, len(texts), "prompt"), one_per_row(suffix, len(texts), "suffix")
         return text_evaluation.log_likelihood(self, list(zip(prompts, texts, suffixes, strict=True)), draws, seed)
 
@@ -343,7 +343,7 @@ class TextModel(BaseModel):
         if not is_whole or tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.length:
             needed = f"whole numbers, [rows, 1 to {self.length}]"
             raise UsageError(shown(tokens), needed, "torch.tensor([model.tokenizer.encode(text)])")
-        check_rows(len(tokens), "texts")
+        check_rows(max(1, len(tokens)), "texts")
         if not ((tokens >= 0) & (tokens < vocabulary)).all():
             raise UsageError(
                 f"tokens from {int(tokens.min())} to {int(tokens.max())}",
