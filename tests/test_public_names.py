@@ -102,7 +102,9 @@ def test_parts_and_modules_can_be_pickled_and_copied(part):
 
 
 def test_a_wrong_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match=r"module 'unmelt.sampler' has no attribute 'Eulr'$") as caught:
+    with pytest.raises(
+        AttributeError, match=r"module 'unmelt.sampler' has no attribute 'Eulr'; um.sampler.Euler\(\) is meant$"
+    ) as caught:
         um.sampler.Eulr  # noqa: B018
     assert (caught.value.name, caught.value.obj) == ("Eulr", um.sampler)  # from which Python suggests "Euler"
     assert "torch" not in dir(um.grid)
@@ -117,6 +119,49 @@ def test_an_earlier_name_says_its_present_name():
         um.sampler.Corrected  # noqa: B018
     with pytest.raises(AttributeError, match=r"it is now called unmelt\.compare$"):
         um.ledger  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "meant"),
+    [
+        (um.sampler, "DPMSolverMultistep", "um.sampler.DPMpp(order=2)"),
+        (um.sampler, "EulerAncestral", "um.sampler.Ancestral()"),
+        (um.sampler, "dpmpp_2m", "um.sampler.DPMpp(order=2)"),
+        (um.sampler, "DPMPP", "um.sampler.DPMpp"),
+        (um.backbone, "Unet", "um.backbone.UNet"),
+        (um.backbone, "UNet2DModel", "um.backbone.UNet"),
+        (um.schedule, "DDPM", "um.schedule.LinearBeta()"),
+        (um.schedule, "cosine", "um.schedule.Cosine"),
+        (um.schedule, "Linear", "unmelt.schedule.TokenLinear; or um.schedule.LinearBeta()"),
+        (um.grid, "linear", "um.grid.uniform(20)"),
+        (um.recipe, "mnist", "um.recipe.digits()"),
+        (um.recipe, "cifar10", "um.recipe.images(folder=...)"),
+        (um.recipe, "Digits", "um.recipe.digits"),
+        (um, "DDPMPipeline", "um.load(folder)"),
+        (um, "pipeline", "um.load(folder)"),
+        (um, "fit", "model.fit(out=folder)"),
+    ],
+)
+def test_a_wrong_name_says_what_is_meant(module, name, meant):
+    with pytest.raises(AttributeError) as caught:
+        getattr(module, name)
+    assert meant in str(caught.value)
+    assert not hasattr(module, f"_{name}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        (lambda: um.recipe("digits"), "um.recipe.digits is meant"),
+        (lambda: um.recipe["digits"], "um.recipe.digits is meant"),
+        (lambda: um.train(3), "it has "),
+        (lambda: um.sampler.ddim(), "um.sampler.DDIM is meant"),
+    ],
+)
+def test_a_module_that_is_called_or_indexed_says_what_is_meant(wrong, meant):
+    with pytest.raises(TypeError, match="is a module, which cannot be") as caught:
+        wrong()
+    assert meant in str(caught.value)
 
 
 @pytest.mark.parametrize(("earlier", "present"), sorted((aliases.NAMES | aliases.PARTS).items()))

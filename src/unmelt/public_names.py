@@ -10,11 +10,12 @@ The imports are read from the package's own source, because a second list of the
 
 import ast
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from unmelt.aliases import present_name
 
@@ -36,8 +37,7 @@ class _Published(ModuleType):
     def __getattr__(self, name: str) -> Any:
         value = None if name.startswith("__") else _load(self.__name__, name)
         if value is None:
-            present = present_name(self.__name__, name)
-            hint = f"; it is now called unmelt.{present}" if present else ""
+            hint = "" if name.startswith("_") else _hint(self.__name__, name, self.__all__)
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{hint}", name=name, obj=self)
         vars(self)[name] = value
         return value
@@ -47,13 +47,81 @@ class _Published(ModuleType):
         # that defines it, such as `recipe.digits`, stays what it is.
         if isinstance(value, ModuleType) and _deferred(self.__name__).get(name) == value.__name__:
             value = getattr(value, name)
+        elif type(value) is ModuleType:
+            value.__class__ = _Inner
         super().__setattr__(name, value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to be called, and say which of its names may be meant.
+
+        Args:
+            args: Anything; a word is taken for a name.
+            kwargs: Anything.
+
+        Raises:
+            TypeError: Always.
+        """
+        self._refuse(args[0] if args else "", "called")
+
+    def __getitem__(self, name: Any) -> NoReturn:
+        """Refuse to be indexed, and say which of its names may be meant.
+
+        Args:
+            name: Anything; a word is taken for a name.
+
+        Raises:
+            TypeError: Always.
+        """
+        self._refuse(name, "indexed")
+
+    def _refuse(self, word: Any, how: str) -> NoReturn:
+        path = self.__name__.replace("unmelt", "um", 1)
+        meant = word if isinstance(word, str) and word in self.__all__ else ""
+        hint = f": {path}.{meant} is meant" if meant else ""
+        if isinstance(word, str) and word and not meant:
+            hint = _hint(self.__name__, word, self.__all__).replace(";", ":", 1)
+        raise TypeError(f"{path} is a module, which cannot be {how}{hint or f'; it has {_some(self.__all__)}'}")
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return import_module, (self.__name__,)
 
     def __dir__(self) -> list[str]:
         return sorted({*self.__all__, *(name for name in vars(self) if name.startswith("__"))})
+
+
+class _Inner(ModuleType):
+    """A module that defines some of the public names of its package, and is none itself."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to be called, and say which public name may be meant.
+
+        Args:
+            args: Anything.
+            kwargs: Anything.
+
+        Raises:
+            TypeError: Always.
+        """
+        package, _, name = self.__name__.rpartition(".")
+        path = self.__name__.replace("unmelt", "um", 1)
+        hint = _hint(package, name, sys.modules[package].__all__)
+        raise TypeError(f"{path} is a module, which cannot be called{hint.replace(';', ':', 1)}")
+
+
+def _hint(module: str, name: str, public: Sequence[str]) -> str:
+    """What may be meant by a name that a module does not have, as the end of a message; empty if nothing is like it."""
+    present = present_name(module, name)
+    # The table of parts is imported for a mistake only.
+    similar: list[str] = import_module("unmelt.arguments.parts").of_module(module, name, public)
+    if present:
+        other = [each for each in similar if each.removeprefix("um.").partition("(")[0] != present]
+        also = f"; or {other[0]} is meant" if other and "(" in other[0] else ""
+        return f"; it is now called unmelt.{present}{also}"
+    return f"; {' or '.join(similar)} is meant" if similar else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _load(module: str, name: str) -> Any:

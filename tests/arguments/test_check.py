@@ -235,7 +235,7 @@ def test_what_is_said_in_place_of_a_name_is_python(said):
 
 
 def test_arguments_of_other_meaning_are_explained_and_no_value_is_taken_over(model, tmp_path):
-    (tmp_path / "a.txt").write_text("some text, " * 40)
+    (tmp_path / "a.txt").write_text("some text, " * 40, encoding="utf-8")
     sizes = {"length": 16, "vocabulary": 0, "width": 8, "depth": 1, "heads": 1}
     text = um.recipe.text(folder=tmp_path, **sizes)
     for given, needed, instead in (
@@ -257,3 +257,47 @@ def test_items_that_cannot_be_split_are_counted():
     with pytest.raises(UsageError, match="1 here: identical ones count as one") as caught:
         um.data.Arrays(torch.ones(20, 2)).split(0.1)
     assert caught.value.instead == "data with another item, which differs"
+
+
+class Own:
+    """A user's own denoiser, whose call is given."""
+
+    process, shape = RING.process, (2,)
+
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, x_t, t, condition=None):
+        return self.call(x_t)
+
+
+class TwoArguments(Own):
+    def __call__(self, x_t, t):
+        return self.call(x_t)
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "said"),
+    [
+        (Own(lambda x: None), "an? Own that returned None; .* returns a posterior"),
+        (Own(lambda x: x), "an? Own that returned a tensor"),
+        (TwoArguments(lambda x: x), "cannot be called with three arguments"),
+        (lambda x: x, "it has a `process`, is called with"),
+    ],
+)
+def test_a_denoiser_of_ones_own_is_told_what_it_lacks(denoiser, said):
+    with pytest.raises(UsageError, match=said):
+        um.sample(denoiser, rows=2, sampler=um.sampler.DDIM(), grid=um.grid.uniform(2))
+
+
+def test_an_error_within_a_denoiser_of_ones_own_stays_what_it_is():
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        um.sample(Own(lambda x: x.no_such_thing), rows=2, sampler=um.sampler.DDIM(), grid=um.grid.uniform(2))
+
+
+def test_a_ring_without_its_arguments_says_them():
+    with pytest.raises(UsageError) as caught:
+        um.denoiser.Mixture.ring(6)
+    made = eval(caught.value.instead)
+    assert isinstance(made, um.denoiser.Mixture)
+    assert caught.value.instead.startswith("um.denoiser.Mixture.ring(6, ")

@@ -173,6 +173,9 @@ def test_sampling_has_no_side_effects(digits):
         ("parameters", "model.denoiser.parameters"),
         ("state_dict", "model.denoiser.state_dict"),
         ("infill", "of text"),
+        ("show", "model.draw"),
+        ("push", "model.push_to_hub"),
+        ("smaple", "model.sample is meant"),
     ],
 )
 def test_methods_that_others_have_are_answered_with_ours(digits, name, said):
@@ -181,3 +184,9 @@ def test_methods_that_others_have_are_answered_with_ours(digits, name, said):
         getattr(digits, name)
     with pytest.raises(UsageError, match=r"model\.sample"):
         digits(4)
+
+
+def test_decode_refuses_what_is_no_tensor(digits, monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    with pytest.raises(UsageError, match=r"model\.decode was given 'x'"):
+        digits.decode("x")

@@ -11,6 +11,7 @@ from unmelt.codec import Symbols
 from unmelt.condition import Condition
 from unmelt.data import GAP_MARKER, Arrays
 from unmelt.denoiser import TokenDenoiser
+from unmelt.errors import UsageError
 from unmelt.guidance import CFG, AllowedTokens, Temperature, TopP
 from unmelt.likelihood import Estimate
 from unmelt.model import TextModel
@@ -190,3 +191,10 @@ def test_evaluate_of_text_draws_as_often_as_told(monkeypatch):
     assert found["bits_per_byte"] == pytest.approx(70 / (70 * LENGTH) / math.log(2))
     assert found["bits_per_byte_error"] == pytest.approx(math.sqrt(70 * 0.25) / (70 * LENGTH) / math.log(2))
     assert found["nats_per_token"] == pytest.approx(1 / LENGTH)
+
+
+@pytest.mark.parametrize("verb", ["encode", "decode"])
+def test_text_in_place_of_tokens_is_refused(verb):
+    with pytest.raises(UsageError, match="rows of tokens") as caught:
+        getattr(text_model(), verb)("a")
+    assert caught.value.instead == "model.codec.encode('a')"

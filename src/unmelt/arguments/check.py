@@ -40,6 +40,10 @@ EXAMPLES = {
     "shape": "(2,)",
     "device": "'cpu'",
     "label": "3",
+    "modes": "6",
+    "radius": "2.0",
+    "sd": "0.1",
+    "process": "um.process.Gaussian(um.schedule.Cosine())",
     "top_p": "0.9",
     "length": "64",
     "beta_min": "0.1",
@@ -59,6 +63,7 @@ NEEDED = {
     "seed": "a whole number, or one for each row",
     "grid": "a Grid object, or steps",
 }
+DENOISER = "a Denoiser object: it has a `process`, is called with (x_t, t, condition) and returns a posterior"
 """What arguments need whose annotation says it less well."""
 
 KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -172,13 +177,10 @@ def _bind(call: str, signature: Signature, args: tuple[Any, ...], kwargs: dict[s
             bound.arguments[name] = _value(call, signature, name, value)
     required = [name for name, p in signature.of.parameters.items() if p.default is p.empty and p.kind in KEYWORDS]
     if missing := [name for name in required if name not in bound.arguments]:
-        shown = [name if name not in EXAMPLES and name not in kwargs else "" for name in required if name != "self"]
-        positional = ", ".join(filter(None, shown))
-        rest = ", ".join(f"{name}={EXAMPLES[name]}" for name in required if name in EXAMPLES)
         raise UsageError(
             f"{call} was not given its {_listed(missing)}",
             f"{call} needs {'it' if len(missing) == 1 else 'them'}",
-            f"{call}({', '.join(filter(None, (positional, rest)))})",
+            _corrected(call, signature, args, kwargs, {name: EXAMPLES[name] for name in missing if name in EXAMPLES}),
         )
     return bound
 
@@ -276,6 +278,8 @@ def _value(call: str, signature: Signature, name: str, value: Any) -> Any:
     else:
         instead = f"{name}={_example(signature, name, value)}"
     said = NEEDED.get(name) if len(alternatives(hint)) > 1 else None
+    if said is None and getattr(part_class(hint), "__name__", "") == "Denoiser":
+        said = DENOISER
     raise UsageError(f"{name}={shown(value)}", said or needed(hint), instead)
 
 

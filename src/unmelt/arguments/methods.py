@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from unmelt.errors import UsageError
@@ -31,6 +32,9 @@ METHODS: dict[str, str] = {
     "load_weights load_checkpoint load_from_checkpoint": "um.load(folder) loads a model",
     "infill prompt tokenizer length": "models of text have it, such as um.recipe.text(folder=...)",
     "edit picture draw tune encode_images": "models of images and points have it, such as um.recipe.digits()",
+    "show plot display imshow": "model.draw(model.sample(16)) makes a picture of samples",
+    "push upload": 'model.push_to_hub("owner/name") uploads it',
+    "load": "um.load(folder) loads a model",
     "distill": "there is no distillation yet; model.tune(steps=5) makes few steps do",
 }
 """Names of attributes, and a sentence on what to write; {name} is the attribute."""
@@ -45,6 +49,10 @@ class NotANetwork:
             """Raise the error for an attribute that there is not, with what to write in its place."""
             owner = type(self).__name__
             found = next((said for names, said in METHODS.items() if name in names.split()), "")
+            if not found and not name.startswith("_"):
+                public = [each for each in dir(type(self)) if not each.startswith("_")]
+                near = difflib.get_close_matches(name.lower(), public, n=1, cutoff=0.7)
+                found = f"model.{near[0]} is meant" if near else ""
             said = f": {found.format(name=name)}" if found else ""
             raise AttributeError(f"{owner!r} object has no attribute {name!r}{said}", name=name, obj=self)
 

@@ -6,6 +6,7 @@ library and those of the field. They only serve error messages; `tests/test_argu
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 
 PARTS: dict[str, dict[str, str]] = {
     "Sampler": {
@@ -173,12 +174,78 @@ def call_of(kind: str, word: str = "") -> str | None:
     """
     if kind not in PARTS:
         return None
-    calls = {name: call for names, call in PARTS[kind].items() for name in names.split()}
-    plain = re.sub(r"[^a-z0-9]", "", word.lower().replace("++", "pp"))
-    if not plain:
-        return next(iter(calls.values()))
-    if plain in calls:
-        return calls[plain]
-    inside = sorted((name for name in calls if len(name) > 2 and name in plain), key=len)
-    close = difflib.get_close_matches(plain, calls, n=1, cutoff=0.5)
-    return calls[inside[-1] if inside else close[0] if close else next(iter(calls))]
+    return _nearest(PARTS[kind], word, 0.5) or next(iter(PARTS[kind].values()))
+
+
+def _nearest(table: Mapping[str, str], word: str, cutoff: float) -> str | None:
+    """The entry of the words that are most similar to one; None if none is."""
+    entries = {name: entry for names, entry in table.items() for name in names.split()}
+    plain = _letters(word)
+    if plain in entries or not plain:
+        return entries.get(plain)
+    inside = sorted((name for name in entries if len(name) > 2 and name in plain), key=len)
+    close = difflib.get_close_matches(plain, entries, n=1, cutoff=cutoff)
+    return entries[inside[-1] if inside else close[0]] if inside or close else None
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", word.lower().replace("++", "pp"))
+
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "sampler": ("Sampler",),
+    "tokens": ("Order", "Pace", "Sampler"),
+    "grid": ("Grid", "Spacing"),
+    "schedule": ("Schedule", "TokenSchedule"),
+    "process": ("Gaussian", "Tokens"),
+    "prediction": ("Prediction",),
+    "codec": ("Codec", "Tokenizer"),
+    "encoder": ("TextEncoder",),
+    "modality": ("Modality",),
+    "objective": ("Objective", "Times", "Weight", "Coupling"),
+    "train": ("Optimizer", "LRSchedule"),
+    "lr_schedule": ("LRSchedule",),
+    "inverse": ("Operator",),
+}
+"""The kinds of parts that each module has."""
+
+OTHERS: dict[str, dict[str, str]] = {
+    "unmelt": {
+        "pipeline ddpmpipeline diffusionpipeline ddimpipeline autopipeline": "um.load(folder)",
+        "fit train_model trainer": "model.fit(out=folder)",
+        "generate": "model.sample(16)",
+        "save savemodel": "model.save(folder)",
+        "unet": "um.backbone.UNet",
+    },
+    "recipe": {
+        "mnist emnist fashionmnist": "um.recipe.digits()",
+        "cifar10 cifar100 cifar imagenet celeba faces folder photos": "um.recipe.images(folder=...)",
+        "books tinystories wikitext shakespeare": "um.recipe.text(folder=...)",
+    },
+    "backbone": {"unet2dmodel unet2dconditionmodel unet": "um.backbone.UNet"},
+    "guidance": {"classifierfree classifierfreeguidance cfgscale": "um.guidance.CFG"},
+}
+"""What other names of a module stand for."""
+
+
+def of_module(module: str, name: str, public: Sequence[str]) -> list[str]:
+    """What was probably meant by a name that a module does not have.
+
+    Args:
+        module: The module's full name, such as "unmelt.sampler".
+        name: The name that it does not have.
+        public: The names that it has.
+
+    Returns:
+        What to write instead, such as "um.sampler.DDIM", the most likely first; none if nothing is similar.
+    """
+    path, short = module.replace("unmelt", "um", 1), module.rpartition(".")[2]
+    same = [f"{path}.{one}" for one in public if _letters(one) == _letters(name)]
+    if same:
+        return same
+    tables = [OTHERS.get(short, {}), *(PARTS[kind] for kind in MODULES.get(short, ()))]
+    known = [found for table in tables if (found := _nearest(table, name, 0.75)) is not None]
+    if known:
+        return list(dict.fromkeys(known))
+    letters = {_letters(one): one for one in public}
+    return [f"{path}.{letters[one]}" for one in difflib.get_close_matches(_letters(name), letters, n=1, cutoff=0.6)]

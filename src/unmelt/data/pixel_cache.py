@@ -81,8 +81,8 @@ def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
 def _check_room(folder: Path, shape: tuple[int, ...]) -> None:
     """Refuse pixels that the disk of the cache has no room for: a mapped file would claim it without having it."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    needed, free = math.prod(shape), shutil.disk_usage(existing).free
-    if needed > free:
+    needed, (total, _, free) = math.prod(shape), shutil.disk_usage(existing)
+    if total and needed > free:  # what is no disk has none at all, and is refused when it is written to
         images, channels, size, _ = shape
         smaller = max(1, math.isqrt(free // (images * channels)))
         raise UsageError(

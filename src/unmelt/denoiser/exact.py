@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from unmelt.arguments import checked_init
+from unmelt.arguments import checked, checked_init
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.posterior import Point
@@ -128,6 +128,7 @@ class Mixture:
         return cls(means, (sd**2 * torch.eye(dim, dtype=torch.float64)).expand(len(means), dim, dim), process, weights)
 
     @classmethod
+    @checked("um.denoiser.Mixture.ring")
     def ring(cls, modes: int, radius: float, sd: float, process: Gaussian) -> Mixture:
         """Isotropic modes evenly around a circle in the plane; class k is the mode at angle 2 pi k / modes.
 

@@ -18,6 +18,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from unmelt.arguments import checked
+from unmelt.arguments.values import shown
 from unmelt.class_labels import Label
 from unmelt.codec import Affine, Codec
 from unmelt.condition import Condition
@@ -281,6 +282,10 @@ class Model(BaseModel):
             return self.codec.encode(data_rows(self, x).to(self.device))
 
     def decode(self, z: Float[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
+        if not isinstance(z, Tensor):
+            raise UsageError(
+                f"model.decode was given {shown(z)}", "rows in model space, as a tensor", "model.decode(z)"
+            )
         with torch.no_grad():
             return self.codec.decode(z)
 

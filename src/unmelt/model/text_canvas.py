@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unmelt.arguments.values import shown
 from unmelt.codec import Tokenizer
 from unmelt.data import GAP_MARKER
 from unmelt.errors import UsageError
@@ -295,3 +296,22 @@ def one_per_row(texts: Texts, rows: int, name: str) -> list[str]:
     if len(texts) != rows:
         raise UsageError(f"{len(texts)} of {name} for {rows} rows", "one, or one for each row", f"{name}='def '")
     return list(texts)
+
+
+def check_tokens(verb: str, tokens: Any) -> Tensor:
+    """Refuse text, or anything else, where rows of tokens are needed.
+
+    Args:
+        verb: The method that was given them.
+        tokens: What was given.
+
+    Returns:
+        The tokens as they are.
+
+    Raises:
+        UsageError: If they are no tensor.
+    """
+    if isinstance(tokens, Tensor):
+        return tokens
+    instead = f"model.codec.encode({shown(tokens)})" if isinstance(tokens, str) else "model.codec.encode('some text')"
+    raise UsageError(f"model.{verb} was given {shown(tokens)}", "rows of tokens [rows, length], as a tensor", instead)

@@ -30,7 +30,7 @@ from unmelt.modality import Modality, Text
 from unmelt.model import text_decoding, text_evaluation
 from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.request import DenoiserTransform, Guide, Rule, SampleRequest, TextSettings, check_rows
-from unmelt.model.text_canvas import Canvas, Texts, one_per_row
+from unmelt.model.text_canvas import Canvas, Texts, check_tokens, one_per_row
 from unmelt.process import Mask
 from unmelt.rng import Seed
 from unmelt.sampler import Grid, Sampler
@@ -129,10 +129,10 @@ class TextModel(BaseModel):
         return f"<pre>{html.escape(self.sample(1)[0])}</pre>"
 
     def encode(self, x: Int64[Tensor, "rows length"]) -> Int64[Tensor, "rows length"]:
-        return x.to(self.device)
+        return check_tokens("encode", x).to(self.device)
 
     def decode(self, z: Int64[Tensor, "rows length"]) -> Int64[Tensor, "rows length"]:
-        return z
+        return check_tokens("decode", z)
 
     # Generating
 

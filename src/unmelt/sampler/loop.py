@@ -6,14 +6,17 @@ Rows may stand at different times, and so may the frames of a row (times [rows, 
 its frames moves; frames that wait, s = t, keep x, x0 and memory bit for bit.
 """
 
+import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unmelt.arguments import checked
+from unmelt.arguments.values import shown
 from unmelt.class_labels import class_numbers
 from unmelt.condition import Condition
 from unmelt.denoiser.denoiser import Denoiser
@@ -124,13 +127,36 @@ def frames(
     yield state
     steps = walk(denoiser, sampler, state, times)
     while True:
-        with torch.no_grad():
+        with torch.no_grad(), _explained(denoiser, state):
             frame = next(steps, None)
             if frame is None:
                 _check_finite(state)
                 return
             state = frame
         yield frame
+
+
+@contextmanager
+def _explained(denoiser: Denoiser, state: State) -> Iterator[None]:
+    """Say of a user's own denoiser what it lacks, once a step of a sampler has failed for it.
+
+    Nothing is asked of a denoiser whose steps succeed: the contract is only looked at to explain an error.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        kind = type(denoiser).__name__
+        needed = "a call with (x_t, t, condition) that returns a posterior"
+        instead = "return um.posterior.Point(mean)"
+        try:
+            inspect.signature(denoiser).bind(state.x, state.t, state.condition)
+        except TypeError:
+            instead = f"def __call__(self, x_t, t, condition=None): {instead}"
+            raise UsageError(f"a {kind} that cannot be called with three arguments", needed, instead) from error
+        belief = denoiser(state.x, state.t, state.condition)
+        if not hasattr(belief, "best"):
+            raise UsageError(f"a {kind} that returned {shown(belief)}", needed, instead) from error
+        raise
 
 
 def _check_finite(state: State) -> None:
