@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import sys
+from pathlib import Path
 
 import fakehub
 import pytest
@@ -114,6 +115,29 @@ def test_a_revision_keeps_its_weights(model, fake_hub, cache):
     assert same(other, new)
     with pytest.raises(um.UsageError, match="no such revision"):
         um.Model.from_pretrained("me/ring", revision="b" * 40, cache_dir=cache)
+
+
+def test_a_misspelt_run_folder_is_not_looked_for_on_the_hub(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("unmelt.hub.fetch", lambda *args: pytest.fail("asked the Hub"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(um.UsageError, match="there is no run folder runs"):
+        um.from_pretrained("runs/nope")
+    model.save(tmp_path / "mine" / "ring")
+    for load in (um.from_pretrained, um.Model.from_pretrained):
+        with pytest.raises(um.UsageError) as caught:
+            load("mine/rnig")
+        assert caught.value.instead == f"um.load({str(Path('mine', 'ring'))!r})"
+
+
+def test_without_a_network_the_answer_comes_at_once(monkeypatch, cache):
+    def unknown(*args, **kwargs):
+        raise socket.gaierror("no name server")
+
+    monkeypatch.setattr("unmelt.hub.getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the client tries again"))
+    with pytest.raises(um.UsageError, match="the Hub cannot be reached"):
+        um.from_pretrained("me/other", cache_dir=cache)
 
 
 def test_a_cached_model_loads_without_network_access(model, monkeypatch, cache):

@@ -7,13 +7,17 @@ validated and has shown how large they may be.
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from unmelt import card, config, run_folder
 from unmelt.errors import UsageError
+from unmelt.near_path import entries, is_run
 
 SHARED = (run_folder.CONFIG, card.CARD, card.SCORES, card.PICTURE)
 """Files of a run folder that are published beside its weights; the others (checkpoints, losses) stay local."""
@@ -34,6 +38,19 @@ def is_name(text: str) -> bool:
         True if it has the form of a repository's name.
     """
     return NAME.fullmatch(text) is not None
+
+
+def is_remote(text: str) -> bool:
+    """Whether a text names a model on the Hub, and not a run folder that is misspelt.
+
+    Args:
+        text: The text, of which there is no such file or folder.
+
+    Returns:
+        True if it has the form of a repository's name, and no folder of runs here is called like its owner.
+    """
+    owner = Path(text).parent
+    return is_name(text) and owner.name != "runs" and not any(is_run(each) for each in entries(owner))
 
 
 def public(about: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +89,8 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
     hub = _client(name)
     api = hub.HfApi(token=token, library_name="unmelt")
     with _as_usage_errors(name, f"a model on the Hub, or a folder {name}"):
-        path = Path(api.hf_hub_download(name, run_folder.CONFIG, revision=revision, cache_dir=cache_dir))
+        options: Any = {"cache_dir": cache_dir, "local_files_only": not _is_known(api.endpoint)}
+        path = Path(api.hf_hub_download(name, run_folder.CONFIG, revision=revision, **options))
     if path.stat().st_size > MOST_CONFIG:
         raise UsageError(
             f"{run_folder.CONFIG} of {name} has {path.stat().st_size:,} bytes",
@@ -96,6 +114,17 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
                 )
             api.hf_hub_download(name, file, revision=folder.name, cache_dir=cache_dir)
     return folder
+
+
+def _is_known(endpoint: str) -> bool:
+    """Whether the Hub's address is known: without a network it is not, and the client would try again for long."""
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(endpoint).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 def _most_bytes(name: str, about: dict[str, Any], module: str) -> int:

@@ -187,6 +187,8 @@ def test_methods_that_others_have_are_answered_with_ours(digits, name, said):
 
 
 def test_decode_refuses_what_is_no_tensor(digits, monkeypatch):
+    from jaxtyping import config
+
     monkeypatch.setattr(config, "jaxtyping_disable", True)
     with pytest.raises(UsageError, match=r"model\.decode was given 'x'"):
         digits.decode("x")

@@ -71,3 +71,14 @@ def test_lines_where_there_is_no_terminal_say_how_far_it_is_and_from_where(tmp_p
     assert "ETA" not in first[-1]
     assert "resuming" not in "".join(first)
     assert fit(75)[1] == "resuming from step 50 of 75"
+
+
+def test_slow_steps_are_told_of_before_their_losses_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unmelt.train.loop.PROGRESS_EVERY", 0.0)
+    um.recipe.ring(width=8, depth=1, modes=2, batch=4, steps=30).fit(tmp_path, device="cpu")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("step 1 of 30  ")
+    assert " rows/s  ETA 0:00:" in lines[1]
+    assert "loss" not in lines[1]
+    assert [line["step"] for line in um.train.read_metrics(tmp_path / "metrics.jsonl")] == [25, 30]
+    assert lines[-1].startswith("step 30 of 30  loss ")

@@ -100,6 +100,8 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
         for event in events:
             if event.kind == "log":
                 log.add_event(event)
+            elif event.kind == "progress":
+                log.progress(event.step)
             elif folder is None:
                 continue
             elif event.kind == "preview":

@@ -27,7 +27,7 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Model | Tex
     Raises:
         UsageError: If the folder is damaged, or not a run folder.
     """
-    if not Path(folder).exists() and not Path(folder).parent.is_dir() and hub.is_name(str(folder)):
+    if not Path(folder).exists() and not Path(folder).parent.is_dir() and hub.is_remote(str(folder)):
         raise UsageError(
             f"there is no run folder {folder}",
             "a run folder, or um.from_pretrained for a model on the Hub",
@@ -63,7 +63,7 @@ def from_pretrained(
     Raises:
         UsageError: If there is no such folder or model, or it is damaged.
     """
-    if Path(name_or_folder).exists() or not hub.is_name(str(name_or_folder)):
+    if Path(name_or_folder).exists() or not hub.is_remote(str(name_or_folder)):
         return load(name_or_folder, device)
     model = load(hub.fetch(str(name_or_folder), revision, token, cache_dir), device)
     model.folder = None  # the cache is not ours to write to

@@ -363,7 +363,7 @@ class StoredModel(NotANetwork, ABC):
         Raises:
             UsageError: If there is no such folder or model, or it is damaged.
         """
-        if Path(name_or_folder).exists() or not hub.is_name(str(name_or_folder)):
+        if Path(name_or_folder).exists() or not hub.is_remote(str(name_or_folder)):
             return cls.load(name_or_folder, device)
         model = cls.load(hub.fetch(str(name_or_folder), revision, token, cache_dir), device)
         model.folder = None  # the cache is not ours to write to

@@ -6,6 +6,7 @@ uninterrupted run, bit for bit. A batch may be divided among processes, and each
 the rows it would hold in the whole batch, draws the numbers they would draw, and the gradient is the mean over parts.
 """
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -31,6 +32,9 @@ from unmelt.train.training import Training
 
 LOG_EVERY = 25
 """Steps between log events. Only then does the loop wait for the device."""
+
+PROGRESS_EVERY = 5.0
+"""Seconds after which a run reports how far it is, where it has nothing else to report."""
 
 HELD_OUT_BATCHES = 4
 """Batches of held-out data that are evaluated, the same ones with the same noise every time."""
@@ -253,13 +257,14 @@ class Trainer:
             checkpoints: Folder that a checkpoint is written to just before every save event; None writes none.
 
         Yields:
-            Log events every `LOG_EVERY` steps, with the previews and at the end; preview events every `picture_every`
-            steps; snapshot events every `snapshot_every` steps and at the end; save events as above.
+            Log events every `LOG_EVERY` steps, with the previews and at the end; progress events every `PROGRESS_EVERY`
+            seconds without one; preview events every `picture_every` steps; snapshot events every `snapshot_every`
+            steps and at the end; save events as above.
 
         Raises:
             UsageError: If no gradient of a network was finite for a whole while, or a checkpoint cannot be written.
         """
-        training, losses = self.training, []
+        training, losses, told = self.training, [], time.perf_counter()
         try:
             with torch.random.fork_rng(devices=[]), Interrupt() as interrupt, self.execution.prepared(*self._computed):
                 while self.done < training.steps:
@@ -272,6 +277,10 @@ class Trainer:
                             held_out = self.held_out_loss()
                     if last or self.done % LOG_EVERY == 0 or held_out is not None:
                         yield from self._log(losses, held_out)
+                        told = time.perf_counter()
+                    elif time.perf_counter() - told > PROGRESS_EVERY:
+                        yield Event(step=self.done, kind="progress")
+                        told = time.perf_counter()
                     if preview:
                         with self.averaged():
                             yield Event(step=self.done, kind="preview")

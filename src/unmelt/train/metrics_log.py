@@ -124,18 +124,30 @@ class MetricsLog:
         if skipped:
             self.console.print(f"{skipped} of the steps up to {step} were skipped: their gradients were not finite")
         self.bar.update(self.task, completed=step, loss=loss, rate=rate, memory=line["memory"] / 1e9)
-        if self.bar.disable and (now - self.printed > PRINT_EVERY or step == self.bar.tasks[0].total):
-            self.printed = now
-            extra = "" if held_out is None else f"  held out {held_out:.4f}"
-            self.console.print(
-                f"step {step:,} of {self.steps:,}  loss {loss:.4f}{extra}  {rate:,.0f} rows/s{self._eta(rate)}",
-                highlight=False,
-                soft_wrap=True,
-            )
+        extra = "" if held_out is None else f"  held out {held_out:.4f}"
+        self._print(step, f"  loss {loss:.4f}{extra}", rate, now)
 
-    def _eta(self, rate: float) -> str:
+    def progress(self, step: int) -> None:
+        """Show how far the run is, between two calls of `add`: nothing is written.
+
+        Args:
+            step: Number of training steps taken so far.
+        """
+        now = time.perf_counter()
+        rate = (step - self.done) * self.batch / max(now - self.since, 1e-9)
+        self.bar.update(self.task, completed=step, rate=rate)
+        self._print(step, "", rate, now)
+
+    def _print(self, step: int, numbers: str, rate: float, now: float) -> None:
+        """A line, where there is no terminal for a progress bar, unless the last one was printed just now."""
+        if self.bar.disable and (now - self.printed > PRINT_EVERY or step == self.steps):
+            self.printed = now
+            speed = f"{rate:,.{0 if rate >= 10 else 1}f} rows/s"
+            self.say(f"step {step:,} of {self.steps:,}{numbers}  {speed}{self._eta(step, rate)}")
+
+    def _eta(self, step: int, rate: float) -> str:
         """The time that is left at the present rate, as the progress bar has it; nothing after the last step."""
-        left = (self.steps - self.done) * self.batch / rate if rate > 0 else 0.0
+        left = (self.steps - step) * self.batch / rate if rate > 0 else 0.0
         return f"  ETA {timedelta(seconds=round(left))}" if left else ""
 
     def say(self, line: str) -> None:
