@@ -139,6 +139,9 @@ def test_an_earlier_name_says_its_present_name():
         (um.recipe, "Digits", "um.recipe.digits"),
         (um, "DDPMPipeline", "um.load(folder)"),
         (um, "pipeline", "um.load(folder)"),
+        (um, "DDIM", "um.sampler.DDIM()"),
+        (um.metric, "FID", "um.metric.frechet_distance"),
+        (um.rng, "Generator", "um.rng.Stream(0)"),
         (um, "fit", "model.fit(out=folder)"),
     ],
 )

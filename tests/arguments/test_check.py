@@ -141,6 +141,12 @@ def test_names_that_others_have_are_answered_with_ours(model, verb, settings, in
         (lambda: um.data.images(folder="pets", size=16), "um.data.images(size=16, path='pets')"),
         (lambda: um.load("owner/name"), "um.from_pretrained('owner/name')"),
         (lambda: um.data.Arrays(torch.tensor([[math.nan]])), "torch.nan_to_num(torch.as_tensor(values))"),
+        (lambda: um.load("digits"), "um.recipe.digits().fit(out='runs/digits')"),
+        (
+            lambda: um.sample(RING, 10),
+            "um.sample(denoiser, sampler=um.sampler.DDIM(), grid=um.grid.karras(20), rows=10)",
+        ),
+        (lambda: um.recipe.ring(num_steps=3, learning_rate=0.1, seed=2), "um.recipe.ring(seed=2, lr=0.1, steps=3)"),
         (lambda: um.recipe.images(data_dir="faces"), "um.recipe.images(folder='faces')"),
         (lambda: um.recipe.ring(learning_rate=1e-3), "um.recipe.ring(lr=0.001)"),
         (lambda: um.recipe.ring(seed=1.5), "seed=1"),

@@ -192,8 +192,7 @@ def _listed(words: Sequence[str]) -> str:
 def _unknown(call: str, signature: Signature, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UsageError:
     """The mistake of a name that the call does not take."""
     given, value = f"{call} has no argument {name!r}", kwargs[name]
-    useless = getattr(args[0], "unused_arguments", ()) if args else ()  # of a model without classes, for one
-    accepted = [one for one in signature.keywords if one not in useless]
+    accepted = _accepted(signature, args)
     here = names.rename(name, accepted)
     if here is not None and here != name:
         differs = names.difference(name, here)
@@ -208,6 +207,12 @@ def _unknown(call: str, signature: Signature, name: str, args: tuple[Any, ...], 
         suggested = _corrected(call, signature, args, kwargs, {meant: "..."})
         return UsageError(given, f"one of {', '.join(accepted)}", suggested)
     return UsageError(given, f"one of {', '.join(accepted)}" if accepted else "none at all", f"help({call})")
+
+
+def _accepted(signature: Signature, args: tuple[Any, ...]) -> list[str]:
+    """The names that a call takes, without those that its model can do nothing with."""
+    useless = getattr(args[0], "unused_arguments", ()) if args else ()
+    return [name for name in signature.keywords if name not in useless]
 
 
 def _suggested(signature: Signature, name: str, value: Any) -> str:
@@ -234,6 +239,10 @@ def _corrected(
             named[name] = _written(name, kwargs[name])
         elif call != "model." + call.rpartition(".")[2]:
             named[name] = EXAMPLES.get(name, name)
+    for name, value in kwargs.items():  # another of their names
+        here = None if name in signature.keywords else names.rename(name, _accepted(signature, args))
+        if here is not None and here not in {*given, *changed, *named} and not names.difference(name, here):
+            named[here] = _suggested(signature, here, value)
     for name in [name for name in positional[len(given) :] if named.get(name) == name]:
         written.append(named.pop(name))
     return f"{call}({', '.join([*written, *(f'{name}={text}' for name, text in {**named, **changed}.items())])})"
@@ -255,12 +264,14 @@ def _too_many(call: str, signature: Signature, args: tuple[Any, ...], kwargs: di
     ]
     if twice := [name for name in positional if name in kwargs]:
         return UsageError(f"{call} was given its {twice[0]} twice", "it once", f"{call}({twice[0]}=...)")
-    rest = [name for name in signature.keywords if name not in positional]
-    first = [EXAMPLES.get(name, name) for name in positional]
+    rest = [name for name in signature.keywords if name not in positional and name not in kwargs]
+    own = len(signature.of.parameters) - len([name for name in signature.of.parameters if name not in ("self", "cls")])
+    extra = args[own + len(positional) :]
+    named = {name: _suggested(signature, name, value) for name, value in zip(rest, extra, strict=False)}
     return UsageError(
         f"{call} was given too many arguments without names",
         f"names for all{f' after {positional[-1]}' if positional else ''}",
-        f"{call}({', '.join([*first, *(f'{name}=...' for name in rest[:1])])})",
+        _corrected(call, signature, args, kwargs, named),
     )
 
 

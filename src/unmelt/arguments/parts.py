@@ -222,10 +222,16 @@ OTHERS: dict[str, dict[str, str]] = {
         "cifar10 cifar100 cifar imagenet celeba faces folder photos": "um.recipe.images(folder=...)",
         "books tinystories wikitext shakespeare": "um.recipe.text(folder=...)",
     },
+    "rng": {"generator manualseed seed": "um.rng.Stream(0)"},
+    "metric": {"fid frechetinceptiondistance frechet": "um.metric.frechet_distance"},
     "backbone": {"unet2dmodel unet2dconditionmodel unet": "um.backbone.UNet"},
     "guidance": {"classifierfree classifierfreeguidance cfgscale": "um.guidance.CFG"},
 }
 """What other names of a module stand for."""
+
+
+def _names(call: str, name: str) -> bool:
+    return _letters(call.partition("(")[0].rpartition(".")[2]) == _letters(name)
 
 
 def of_module(module: str, name: str, public: Sequence[str]) -> list[str]:
@@ -244,6 +250,10 @@ def of_module(module: str, name: str, public: Sequence[str]) -> list[str]:
     if same:
         return same
     tables = [OTHERS.get(short, {}), *(PARTS[kind] for kind in MODULES.get(short, ()))]
+    if module == "unmelt":  # a part without its module
+        exact = [found for table in PARTS.values() if (found := _nearest(table, name, 1.0)) and _names(found, name)]
+        if exact:
+            return exact[:1]
     known = [found for table in tables if (found := _nearest(table, name, 0.75)) is not None]
     if known:
         return list(dict.fromkeys(known))

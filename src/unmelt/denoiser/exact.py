@@ -87,6 +87,7 @@ class Mixture:
         self.labels = torch.arange(count) if labels is None else labels
 
     @classmethod
+    @checked("um.denoiser.Mixture.gaussian")
     def gaussian(
         cls,
         mean: Float[Tensor, " *shape"],
@@ -106,6 +107,7 @@ class Mixture:
         return cls(mean[None], covariance[None], process)
 
     @classmethod
+    @checked("um.denoiser.Mixture.isotropic")
     def isotropic(
         cls,
         means: Float[Tensor, "components *shape"],

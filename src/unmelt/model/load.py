@@ -1,5 +1,6 @@
 """Load a model of any kind, from a run folder or from the Hub."""
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -32,6 +33,12 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Model | Tex
             f"there is no run folder {folder}",
             "a run folder, or um.from_pretrained for a model on the Hub",
             f"um.from_pretrained({str(folder)!r})",
+        )
+    if str(folder) in import_module("unmelt.recipe").__all__ and not Path(folder).exists():
+        raise UsageError(
+            f"there is no run folder {folder}, which is a recipe",
+            "a run folder; the recipe makes one",
+            f"um.recipe.{folder}().fit(out='runs/{folder}')",
         )
     name = str(run_folder.read_about(Path(folder)).get("facade"))
     if name not in FACADES:
