@@ -172,7 +172,7 @@ def test_a_folder_without_classes(tmp_path, channels):
 
 def test_a_single_image_cannot_be_split(tmp_path):
     photograph(tmp_path / "few" / "0.png", seed=0)
-    with pytest.raises(um.UsageError, match=r"held_out=0.1.* of 1 items leaves one side empty; .*more items"):
+    with pytest.raises(um.UsageError, match=r"held_out=0.1.* of 1 items leaves one side empty; .*another item"):
         um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.1})
     photograph(tmp_path / "few" / "1.png", seed=1)
     two = um.recipe.images(folder=tmp_path / "few", **{**TINY, "held_out": 0.1})
