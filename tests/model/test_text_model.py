@@ -202,10 +202,13 @@ def test_a_text_model_is_fitted_saved_resumed_loaded_and_evaluated(kind, tmp_pat
     assert isinstance(again, TextModel)
     assert again.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
     on = model(kind, training=lm.training, sampler=lm.sampler)
+    on.held_out = on.source
     on.fit(tmp_path / "run", device="cpu", quiet=True)  # a run that is over: what it learned is there
     assert on.sample(3, prompt="a", seed=4) == lm.sample(3, prompt="a", seed=4)
+    other = model(kind, codec=Symbols("abcd,"))
+    other.held_out = other.source
     with pytest.raises(um.UsageError, match="codec"):
-        model(kind, codec=Symbols("abcd,")).fit(tmp_path / "run", device="cpu", quiet=True)
+        other.fit(tmp_path / "run", device="cpu", quiet=True)
     scores = lm.evaluate(rows=8)
     assert scores["exact"] == (kind in ("autoregressive", "middle"))
     assert scores["bits_per_byte"] > 0
