@@ -88,6 +88,26 @@ def test_sequences_of_different_lengths_are_padded_and_masked():
     assert joined.is_given("sequence").tolist() == [True, True, True, False]
 
 
+def test_rows_that_lack_a_field_get_what_changes_nothing():
+    none = {
+        "known_tokens": torch.tensor([[-1, -1]]),  # no token is known
+        "guidance_scale": torch.tensor([1.0]),  # unguided
+        "adapter": torch.tensor([-1]),  # the base model
+    }
+    one = Condition(
+        label=torch.tensor([3]),
+        known_tokens=torch.tensor([[2, 0]]),
+        guidance_scale=torch.tensor([4.0]),
+        adapter=torch.tensor([0]),
+    )
+    for parts in ([one, Condition(label=torch.tensor([1]))], [Condition(label=torch.tensor([1])), one]):
+        joined = Condition.join(parts)
+        lacks = parts.index(one) ^ 1
+        for name, value in none.items():
+            assert torch.equal(getattr(joined, name)[lacks : lacks + 1], value), name
+            assert torch.equal(getattr(joined, name)[1 - lacks][None], getattr(one, name)), name
+
+
 def test_fields_of_different_shapes_do_not_join():
     with pytest.raises(UsageError, match=r"a vector of shape \(1,\) and \(2,\)"):
         Condition.join([Condition(vector=torch.zeros(2, 1)), Condition(vector=torch.zeros(2, 2))])
