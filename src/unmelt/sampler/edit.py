@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.arguments import checked
@@ -27,7 +27,7 @@ from unmelt.sampler.state import State
 @checked("um.sampler.edit")
 def edit(
     denoiser: Denoiser,
-    x0: Float[Tensor, "rows *shape"],
+    x0: Float[Tensor, "rows *shape"] | Int64[Tensor, "rows *shape"],
     *,
     strength: float,
     sampler: Sampler,
