@@ -59,7 +59,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["trian"], "unmelt train --help"),
         (["evaluate"], "unmelt eval --help"),
         (["--verbose"], "one of recipes, train"),
-        (["train", "rings", "--out", "x"], "unmelt train ring --out runs/ring"),
+        (["train", "rings", "--out", "x"], "unmelt train ring --out x"),
         (["train", "two-modes", "--out", "x"], "unmelt train two_modes"),
         (["train", "--out", "x", "ring"], "one of two_modes, ring"),
         (["train", "ring", "--out", "x", "--stepz", "3"], "--steps"),

@@ -95,6 +95,30 @@ def test_a_mistake_says_what_was_given_and_what_is_needed(line, given, needed, i
     assert caught.value.instead == instead
 
 
+def upload(folder: Annotated[Path, "RUN"], name: Annotated[str, "NAME"], /, public: bool = False) -> None:
+    """A command of two places."""
+
+
+def learn(*, out: Path, folder: Path, steps: int = 3) -> None:
+    """A command without places."""
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "instead"),
+    [
+        (upload, "runs/pets", "unmelt work runs/pets owner/digits"),
+        (upload, "runs/pets --public", "unmelt work runs/pets owner/digits --public"),
+        (upload, "--public", "unmelt work runs/digits owner/digits --public"),
+        (learn, "--steps 4", "unmelt work --out runs/new --folder path/to/data --steps 4"),
+        (learn, "pets --out runs/1", "unmelt work --folder pets --out runs/1"),
+    ],
+)
+def test_what_is_missing_is_added_where_it_belongs(command, line, instead):
+    with pytest.raises(um.UsageError) as caught:
+        parse(command, "unmelt work", line.split())
+    assert caught.value.instead == instead
+
+
 def test_a_number_of_many_digits_is_refused():
     with pytest.raises(um.UsageError, match="a whole number"):
         parse(work, "unmelt work", ["r", "--rows", "9" * 5000])

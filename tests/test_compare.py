@@ -132,7 +132,11 @@ def test_on_the_command_line(runs, tmp_path, capsys):
     assert main(["compare", *folders, *few, "--out", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bits"][folders[0]]["exact"]
     assert main(["compare", *folders[::-1], "--out", str(tmp_path)]) == 2
-    assert "autoregressive run first" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "autoregressive run first" in told
+    assert f"try:    unmelt compare {folders[0]} {folders[1]}" in told
+    assert main(["compare", folders[1]]) == 2
+    assert "try:    unmelt train text --kind autoregressive" in capsys.readouterr().err
     assert main(["compare", "--out", str(tmp_path)]) == 2
 
 

@@ -30,8 +30,15 @@ KINDS = {int: "a whole number", float: "a number", Path: "a path", str: "a word"
 METAVARS = {int: "INT", float: "NUMBER", Path: "PATH", str: "TEXT"}
 """How the help calls values of each type."""
 
-EXAMPLES = {"folder": "runs/digits", "name": "owner/digits", "file": "draft.txt", "out": "runs/new", "ema_std": "0.05"}
-"""Values of required arguments, for corrected commands."""
+EXAMPLES = {
+    "RUN": "runs/digits",
+    "NAME": "owner/digits",
+    "FILE": "draft.txt",
+    "--folder": "path/to/data",
+    "--out": "runs/new",
+    "--ema-std": "0.05",
+}
+"""Values of required arguments, for corrected commands, by what a person is shown."""
 
 LARGEST = 2**63 - 1
 """Largest whole number of an option but a seed."""
@@ -232,9 +239,12 @@ def parse(function: Callable[..., Any], prog: str, args: Sequence[str]) -> dict[
         elif loose:
             given[one.name] = one.read(loose.pop(0))
     if loose:
-        takes = " and ".join(one.metavar for one in places) or "options alone"
-        without = [word for word in words if word not in loose]
-        raise UsageError(f"{loose[0]!r} after {prog}", f"{takes}, and options", _command(prog, without))
+        takes = " and ".join(one.metavar for one in places)
+        required = [one for one in options.values() if one.default is REQUIRED and one.name not in given]
+        named = [required[0].shown, loose[0]] if required and len(loose) == 1 else []
+        rest = [word for word in words if word not in loose]
+        needed = f"{takes}, and options" if takes else "options alone, each with its name"
+        raise UsageError(f"{loose[0]!r} after {prog}", needed, _command(prog, [*named, *rest]))
     values = {name: one.default for name, one in known.items()} | given
     if missing := [one for name, one in known.items() if values[name] is REQUIRED]:
         raise _missing(missing, prog, args)
@@ -294,11 +304,12 @@ def _without_value(one: Argument, words: list[str]) -> UsageError:
 
 def _missing(missing: Sequence[Argument], prog: str, args: Sequence[str]) -> UsageError:
     needed = ", ".join(f"{one.shown}{'' if one.positional else ' VALUE'} (required)" for one in missing)
+    places = list(takewhile(lambda word: not _is_option(word), args)) if any(one.positional for one in missing) else []
     added: list[str] = []
     for one in missing:
-        added += [*[one.shown][one.positional :], EXAMPLES.get(one.name, one.metavar)]
+        added += [*[one.shown][one.positional :], EXAMPLES.get(one.shown, one.metavar)]
     given = f"{prog} without {' and '.join(one.shown for one in missing)}"
-    return UsageError(given, needed, _command(prog, [*added, *args]))
+    return UsageError(given, needed, _command(prog, [*places, *added, *args[len(places) :]]))
 
 
 def _unknown(word: str, options: Mapping[str, Argument], prog: str, words: list[str]) -> UsageError:

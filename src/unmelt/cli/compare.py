@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +73,7 @@ def compare(
         if not isinstance(model, TextModel):
             raise UsageError(f"{folder}, which is no model of text", "runs of text", EXAMPLE)
         models[str(folder)] = model
+    _check_judge(models)
     settings: dict[str, Any] = {
         "tokens": tokens,
         "steps": steps or STEPS,
@@ -86,6 +89,24 @@ def compare(
         return
     _print_page(page)
     notify(f"pictures: quality.png and speed.png in {out}")
+
+
+def _check_judge(models: Mapping[str, TextModel]) -> None:
+    """Refuse runs of which the first is not autoregressive: it judges what the others generate."""
+    from unmelt.denoiser import Autoregressive
+
+    judges = [name for name, model in models.items() if isinstance(model.denoiser, Autoregressive)]
+    first = next(iter(models))
+    if first in judges:
+        return
+    if judges:
+        ordered = [judges[0], *(name for name in models if name != judges[0])]
+        needed, instead = "the autoregressive run first: it judges the others", ["unmelt", "compare", *ordered]
+    else:
+        needed = "an autoregressive run first: it judges the others. This trains one on the same text"
+        settings = ["--kind", "autoregressive", "--folder", "path/to/data", "--out", f"{first}_ar"]
+        instead = ["unmelt", "train", "text", *settings]
+    raise UsageError(f"{first}, which is not autoregressive, as the first run", needed, shlex.join(instead))
 
 
 def _print_page(page: Report) -> None:

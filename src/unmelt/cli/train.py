@@ -1,5 +1,6 @@
 """`unmelt train RECIPE` and `--resume RUN`: what is asked for is checked before anything large is imported."""
 
+import shlex
 from collections.abc import Sequence
 
 from unmelt.errors import UsageError, nearest
@@ -30,10 +31,11 @@ def train(args: Sequence[str]) -> None:
         return
     name, rest = args[0], args[1:]
     if name not in RECIPES:
+        near = nearest(name, RECIPES)
         raise UsageError(
             f"there is no recipe {name!r}",
             f"one of {', '.join(RECIPES)}",
-            f"unmelt train {nearest(name, RECIPES)} --out runs/{nearest(name, RECIPES)}",
+            shlex.join(["unmelt", "train", near, *(rest or ["--out", f"runs/{near}"])]),
         )
     from unmelt.cli.train_recipe import train_recipe
 

@@ -135,8 +135,8 @@ def reconstruct_ema(
         if not stored:
             raise UsageError(
                 f"no snapshots in {folder}",
-                "those of a run with snapshot_every",
-                "dataclasses.replace(model.training, snapshot_every=1000)",
+                "those that training keeps if it is asked to, from its first step on",
+                "snapshot_every=1000",
             )
         ends = {profile.steps for *_, profile in stored}  # a profile that ends between two cannot be combined
         target = EMAProfile(power, max(ends) if steps is None else steps)
