@@ -69,3 +69,15 @@ def test_a_rows_scale_survives_split_and_join():
             for s in times[1:]:
                 state1 = sampler.step(alone, state1, full(1, s))
             torch.testing.assert_close(state.x[place : place + 1], state1.x, rtol=1e-9, atol=1e-9)
+
+
+def test_scales_of_rows_count_inside_the_interval_only():
+    x, _, condition = batch(4)
+    model, own = classes(COS), with_scale(condition, torch.full((4,), 5.0, dtype=torch.float64))
+    t = torch.tensor([0.5, 0.3, 0.8, 0.1], dtype=torch.float64)  # inside, at an end, above, below
+    for build in (CFG, APG):
+        everywhere = build(model, 5.0)(x, t, condition).mean
+        found = build(model, 7.0, interval=(0.3, 0.6))(x, t, own).mean
+        torch.testing.assert_close(found[:2], everywhere[:2], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found[2:], model(x, t, condition).mean[2:], rtol=1e-12, atol=1e-12)
+        assert not torch.allclose(everywhere[2:], found[2:])

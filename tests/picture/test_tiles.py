@@ -147,3 +147,11 @@ def test_long_and_hostile_names_are_cut_and_escaped():
     assert tiles(tile, row_labels=["w" * 500]).width < 450
     for name in ("\x1b[31m", "\u202eevil", "$x$", "_hidden", ""):
         tiles(tile, row_labels=[name])
+
+
+def test_values_are_rounded_to_the_nearest_of_256_levels():
+    levels = torch.arange(256.0).repeat_interleave(2) + torch.tensor([-0.4, 0.4]).repeat(256)
+    page = _page(tiles((levels / 255).view(1, 1, 16, 32)))
+    assert sorted({int(value) for value in page[..., 0].flatten()}) == list(range(256))
+    counts = np.bincount(page[..., 0].flatten(), minlength=256)[1:255]
+    assert len(set(counts.tolist())) == 1

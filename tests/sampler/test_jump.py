@@ -1,5 +1,7 @@
 """Jump, against the exact flow map of a Gaussian in closed form."""
 
+import math
+
 import pytest
 import torch
 from conformance.subjects import F64, Anisotropic, Fast, Silent, column, full, run, unchecked
@@ -106,3 +108,22 @@ def test_a_denoiser_that_cannot_jump_is_refused():
     for eta in (-0.1, 1.1):
         with pytest.raises(UsageError, match="eta"):
             Jump(eta=eta)
+
+
+@pytest.mark.parametrize("eta", [0.3, 0.8])
+def test_a_jump_goes_on_to_the_level_below_which_the_fresh_noise_is_added(any_schedule, eta):
+    """r_ratio = sqrt(1 - eta^2) s_ratio, so that what is added has eta^2 of the variance at s."""
+    arrivals = []
+
+    class Spy(ExactFlowMap):
+        def jump(self, x_t, t, s, condition=None):
+            arrivals.append(s)
+            return super().jump(x_t, t, s, condition)
+
+    exact, s = Spy(any_schedule), column(0.6, 0.3, 0.1)
+    with unchecked():
+        state = Jump(eta).init(exact, any_schedule.sigma(T)[:, None] * noise(), T, RowSeeds.of(0, 3))
+        Jump(eta).step(exact, state, s)
+    ratio = torch.exp(-any_schedule.log_snr(arrivals[0]) / 2)
+    wanted = math.sqrt(1 - eta**2) * torch.exp(-any_schedule.log_snr(s) / 2)
+    torch.testing.assert_close(ratio, wanted, rtol=1e-8, atol=1e-10)

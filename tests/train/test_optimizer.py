@@ -94,3 +94,16 @@ def test_the_inverse_root_schedule_has_its_shape():
 def test_invalid_settings_are_refused(wrong):
     with pytest.raises(um.UsageError):
         wrong()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_both_halves_of_muon_decay_weights_alike(decay):
+    """With no gradient to follow, a step multiplies every weight by 1 - lr * weight_decay."""
+    made = network()
+    before = [each.detach().clone() for each in made.parameters()]
+    for each in made.parameters():
+        each.grad = torch.zeros_like(each)
+    for optimizer in Muon(weight_decay=decay).of(made, lr=0.1):
+        optimizer.step()
+    for each, was in zip(made.parameters(), before, strict=True):
+        torch.testing.assert_close(each.detach(), was * (1 - 0.1 * decay), rtol=1e-6, atol=1e-7)
