@@ -11,6 +11,7 @@ from unmelt.cli import main
 from unmelt.compare import compare, gaps, quality, speed
 from unmelt.compare.decoding_modes import decoding_modes
 from unmelt.data import Questions
+from unmelt.model import text_evaluation
 
 TINY = {"width": 16, "depth": 1, "heads": 2, "length": 32, "vocabulary": 0, "steps": 2, "batch": 4, "picture_every": 0}
 
@@ -147,3 +148,30 @@ def test_accuracies_of_questions_are_on_the_page(runs):
     page = compare(models, tokens=8, steps=(2,), rows=2, questions=2, gap=2, batches=(1,), quiet=True)
     assert page.questions["masked"].keys() == {"kind", "gap"}
     assert page.questions["autoregressive"]["gap"] is None
+
+
+def test_every_text_that_quality_is_measured_on_has_its_own_seed(runs, monkeypatch):
+    model = loaded(runs)["masked"]
+    seeds, trajectory = [], type(model).trajectory
+
+    def spy(self, rows, *, seed, **settings):
+        seeds.extend(seed)
+        return trajectory(self, rows, seed=seed, **settings)
+
+    monkeypatch.setattr(type(model), "trajectory", spy)
+    mode = decoding_modes(model, 4, (1,))[-1]
+    rows = quality.CHUNK + 3
+    assert len(quality.generate_rows(model, mode, 4, rows, 5)) == rows
+    assert seeds == list(range(5, 5 + rows))
+
+
+def test_the_error_of_bits_per_byte_is_in_bits_per_byte(runs):
+    model = loaded(runs)["masked"]
+    found = text_evaluation.evaluate(model, 6, 3, 0)
+    values, padding = model.held_out.values[:6], model.tokenizer.special("padding")
+    known = torch.where(values == padding, values, -1)
+    expected = text_evaluation.negative_log_likelihood(model, values, known, 3, um.rng.fold(0, 0))
+    assert found["bits_per_byte"] == pytest.approx(expected.value.sum().item() / found["bytes"] / math.log(2), rel=1e-6)
+    error = expected.error.double().square().sum().sqrt().item()
+    assert error > 0
+    assert found["bits_per_byte_error"] == pytest.approx(error / found["bytes"] / math.log(2), rel=1e-6)

@@ -6,6 +6,7 @@ import pytest
 from jaxtyping import config
 
 import unmelt as um
+from unmelt import diagnose
 from unmelt.cli import main
 
 
@@ -60,3 +61,13 @@ def test_invalid_arguments_are_refused(ring, tmp_path, capsys, given, unchecked)
     assert main(["curve", str(ring), "--out", str(tmp_path / "new"), *given]) == 2
     assert "unmelt: " in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_samples_are_compared_with_data_in_the_scale_of_data(monkeypatch, unchecked):
+    model = um.recipe.ring(modes=3, steps=2, width=8, depth=1, batch=8)
+    model.codec = um.codec.Affine(shift=1000.0)
+    seen = []
+    monkeypatch.setattr(diagnose, "_distance", lambda model, rows: ("any", lambda x: seen.append(x) or 0.0, None))
+    diagnose.curve(model, (4,), rows=16)
+    assert seen
+    assert all(x.min() > 800 and x.max() < 1200 for x in seen)

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 import unmelt as um
+from unmelt import config
+from unmelt.aliases import current
 
 RUNS = Path(__file__).parent / "runs_0_1_0"
 SAMPLES = json.loads((RUNS / "samples.json").read_text(encoding="utf-8"))
@@ -65,3 +67,11 @@ def test_an_old_run_resumes(name, tmp_path):
 def test_old_snapshots_average():
     (expected,) = (each for each in SAMPLES["ring"] if "averaged" in each)
     agrees(um.load(RUNS / "ring", device="cpu").averaged(expected["averaged"]), expected)
+
+
+def test_arguments_of_the_any_order_objective_keep_their_meanings():
+    before = {"part": "objective.AnyOrder", "even": True, "free": 0.25, "twice": False}
+    found = config.build(current(before))
+    assert found == um.objective.AnyOrder(
+        equal_token_weights=True, bidirectional_row_fraction=0.25, antithetic_masks=False
+    )

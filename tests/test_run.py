@@ -266,3 +266,14 @@ def test_a_relative_folder_is_accepted(tmp_path, monkeypatch):
     run_folder.writable(run_folder.Path("here"))
     run_folder.prepare(run_folder.Path("here"))
     assert (tmp_path / "here").is_dir()
+
+
+def test_a_run_without_a_recipe_resumes_with_its_own_objective_only(tmp_path):
+    def model(objective):
+        made = um.recipe.two_modes(steps=2, batch=4)
+        made.origin, made.objective = {}, objective
+        return made
+
+    model(um.objective.Regression(drop=0.1)).fit(tmp_path / "run", quiet=True)
+    with pytest.raises(um.UsageError, match=r"objective\.drop is 0\.1 there, 0\.2 here"):
+        model(um.objective.Regression(drop=0.2)).fit(tmp_path / "run", quiet=True)

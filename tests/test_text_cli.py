@@ -153,3 +153,17 @@ def test_live_display_and_output_file_give_the_same_text(there, tmp_path, capsys
     assert capsys.readouterr().out == plain
     assert main([*asked, "--out", str(tmp_path / "x.txt")]) == 0
     assert (tmp_path / "x.txt").read_text(encoding="utf-8") == plain
+
+
+def test_settings_of_infilling_arrive(there, monkeypatch):
+    seen, infill = {}, um.TextModel.infill
+
+    def spy(self, texts, **settings):
+        seen.update(settings)
+        return infill(self, texts, **settings)
+
+    monkeypatch.setattr(um.TextModel, "infill", spy)
+    given = ["--top-p", "0.7", "--temperature", "0.4", "--tokens", "3", "--steps", "2"]
+    assert main(["infill", "masked", "gap.py", *given, "--out", "filled.txt"]) == 0
+    wanted = {"top_p": 0.7, "temperature": 0.4, "tokens": 3, "steps": 2}
+    assert {name: seen[name] for name in wanted} == wanted

@@ -239,3 +239,18 @@ def test_long_rows_have_their_divergence_estimated_by_as_many_probes_as_told(mod
     assert probed.probes == 5
     assert torch.equal(probed.rng.seeds, RowSeeds.of(4, 3).seeds)
     assert known.label.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_tuning_learns_the_guided_model(model, monkeypatch, guidance):
+    seen, tune = [], tuning.tune
+
+    def spy(denoiser, *settings, **more):
+        seen.append(denoiser)
+        return tune(denoiser, *settings, **more)
+
+    monkeypatch.setattr(tuning, "tune", spy)
+    model.tune(steps=2, guidance=guidance, rows=16, rounds=1, quiet=True)
+    (denoiser,) = seen
+    assert isinstance(denoiser, um.guidance.CFG) == (guidance != 1)
+    assert getattr(denoiser, "scale", 1.0) == guidance

@@ -10,11 +10,12 @@ from torch import nn
 from unmelt.codec import Symbols
 from unmelt.condition import Condition
 from unmelt.data import GAP_MARKER, Arrays
-from unmelt.denoiser import TokenDenoiser
+from unmelt.denoiser import ExactTokenDenoiser, TokenDenoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG, AllowedTokens, Temperature, TopP
 from unmelt.likelihood import Estimate
 from unmelt.model import TextModel
+from unmelt.model.text_model import _transforms
 from unmelt.objective import AnyOrder
 from unmelt.process import Mask
 from unmelt.rng import fold
@@ -198,3 +199,13 @@ def test_text_in_place_of_tokens_is_refused(verb):
     with pytest.raises(UsageError, match="rows of tokens") as caught:
         getattr(text_model(), verb)("a")
     assert caught.value.instead == "model.codec.encode('a')"
+
+
+def test_the_nucleus_is_taken_of_the_law_after_temperature():
+    law = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)
+    process, x_t = Mask(3), torch.tensor([[3]])
+    denoiser = ExactTokenDenoiser(law[0], process)
+    for transform in _transforms(0.5, None, 0.6):  # squared, the first token alone has .66
+        denoiser = transform(denoiser)
+    found = denoiser(x_t, torch.ones(1, dtype=torch.float64)).probabilities
+    assert found.tolist() == [[[1.0, 0.0, 0.0]]]
