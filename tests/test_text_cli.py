@@ -50,7 +50,7 @@ MISTAKES = [
     ("sample masked --threshold nan", "at most 1"),
     ("sample masked --threshold 0.9 --order remask", "--threshold with --order remask"),
     ("sample masked --label 3", "a model without classes"),
-    ("sample masked --guidance 2", "without a label"),
+    ("sample masked --guidance 2", "--guidance 1"),
     ("sample masked --out x.png", "ends in .txt"),
     ("sample uniform --threshold 0.9", "a denoiser on masks"),
     ("sample ar --suffix x", "a prompt alone"),

@@ -153,7 +153,7 @@ class BaseModel(AdaptableModel):
         raise UsageError(
             f"guidance={guidance} for a model that learned neither classes nor captions",
             "no scale, or a function that wraps the denoiser",
-            "model.sample(16)",
+            "guidance=1.0",
         )
 
     @final
