@@ -90,7 +90,7 @@ def _tuned(
 
     progress, errors = Progress("tune: rounds, at most", rounds, quiet), list[float]()
 
-    def told(error: float) -> None:
+    def report(error: float) -> None:
         status.update(f"tuning {steps} steps: error {error:.4f}")
         progress.advance(1 if errors else 0)  # the first call is before the first round
         errors.append(error)
@@ -102,6 +102,6 @@ def _tuned(
             noise,
             known,
             rounds,
-            progress=told,
+            progress=report,
         )
     return result._replace(sampler=dataclasses.replace(result.sampler, guidance=guidance))

@@ -264,7 +264,7 @@ class Trainer:
         Raises:
             UsageError: If no gradient of a network was finite for a whole while, or a checkpoint cannot be written.
         """
-        training, losses, told = self.training, [], time.perf_counter()
+        training, losses, reported = self.training, [], time.perf_counter()
         try:
             with torch.random.fork_rng(devices=[]), Interrupt() as interrupt, self.execution.prepared(*self._computed):
                 while self.done < training.steps:
@@ -277,10 +277,10 @@ class Trainer:
                             held_out = self.held_out_loss()
                     if last or self.done % LOG_EVERY == 0 or held_out is not None:
                         yield from self._log(losses, held_out)
-                        told = time.perf_counter()
-                    elif time.perf_counter() - told > PROGRESS_EVERY:
+                        reported = time.perf_counter()
+                    elif time.perf_counter() - reported > PROGRESS_EVERY:
                         yield Event(step=self.done, kind="progress")
-                        told = time.perf_counter()
+                        reported = time.perf_counter()
                     if preview:
                         with self.averaged():
                             yield Event(step=self.done, kind="preview")
