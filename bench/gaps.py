@@ -12,9 +12,9 @@ from pathlib import Path
 
 import timing
 
-from unmelt.cli.runs import with_data
 from unmelt.compare.gaps import Share, fill_gaps, gaps, real_share
 from unmelt.model import TextModel
+from unmelt.recipe import with_data
 
 COLUMNS = [
     ("library", "run", ""),

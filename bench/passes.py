@@ -18,7 +18,6 @@ import timing
 import torch
 from torch import Tensor
 
-from unmelt.cli.runs import with_data
 from unmelt.compare.decoding_modes import DecodingMode
 from unmelt.compare.quality import generate_rows, quality
 from unmelt.compare.speed import count_passes
@@ -26,6 +25,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.model import TextModel
 from unmelt.posterior import Categorical
+from unmelt.recipe import with_data
 from unmelt.rng import RowSeeds
 from unmelt.sampler import Sampler
 from unmelt.sampler.tokens import Confidence, EntropyBound, LeftToRight, Random, Threshold, Unmask

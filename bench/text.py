@@ -13,10 +13,10 @@ from pathlib import Path
 
 import timing
 
-from unmelt.cli.runs import with_data
 from unmelt.compare import Report, compare
 from unmelt.compare.report import STEPS
 from unmelt.data import python_source, split_documents
+from unmelt.recipe import with_data
 
 COLUMNS = [
     ("library", "run", ""),

@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
 
 
 def loaded(runs):
-    from unmelt.cli.runs import with_data
+    from unmelt.recipe import with_data
 
     return {name: with_data(folder, "cpu") for name, folder in runs.items()}
 

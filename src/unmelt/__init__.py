@@ -8,6 +8,7 @@ order of the book:
     adapter                                   small changes of a trained network
     sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
     likelihood                                how probable
+    distill                                   fifty steps into one to four
     codec, encoder, data, train               around it: data, captions and files in, learning
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, recipe, load            all of it together
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         data,
         denoiser,
         diagnose,
+        distill,
         encoder,
         guidance,
         interop,
@@ -73,6 +75,7 @@ __all__ = [
     "data",
     "denoiser",
     "diagnose",
+    "distill",
     "encoder",
     "from_pretrained",
     "grid",

@@ -11,7 +11,20 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
 
-from unmelt import adapter, backbone, codec, denoiser, encoder, modality, objective, process, sampler, schedule, train
+from unmelt import (
+    adapter,
+    backbone,
+    codec,
+    denoiser,
+    distill,
+    encoder,
+    modality,
+    objective,
+    process,
+    sampler,
+    schedule,
+    train,
+)
 from unmelt.denoiser import prediction
 from unmelt.errors import UsageError, nearest
 from unmelt.public_names import publish
@@ -30,6 +43,7 @@ _DENOISERS = (
     "NetworkDenoiser",
     "FlowMap",
     "ResidualDenoiser",
+    "ResidualFlowMap",
     "GaussianMixtureDenoiser",
     "TokenDenoiser",
     "Autoregressive",
@@ -47,6 +61,7 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
     "denoiser": (denoiser, _DENOISERS),
     "train": (train, ("Training", "AdamW", "Muon")),
     "adapter": (adapter, ("LoRA",)),
+    "distill": (distill, tuple(name for name in distill.__all__ if name != "Setup")),
 }
 """Modules by their short names, and those of their public names that may be parts. A part is imported when needed."""
 

@@ -2,7 +2,7 @@
 
 A sampler needs the same few coefficients at the same times for every sample. Each is a pure function of times and of
 hashable settings, so its results can be cached. The key of the cache is the identity of each tensor together with its
-version, which changes when the tensor is written to. Nothing is cached while autograd records.
+version, which changes when the tensor is written to. Nothing is cached while autograd records, forwards or backwards.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +27,7 @@ def memoized(function: Callable[P, R]) -> Callable[P, R]:
         function: A pure function of tensors and hashable settings. Its callers pass all arguments by position.
 
     Returns:
-        The function with a cache, which is bypassed in grad mode and in inference mode.
+        The function with a cache, which is bypassed in grad mode, under forward-mode autograd and in inference mode.
     """
 
     @lru_cache(maxsize=CACHE_SIZE)
@@ -35,7 +36,8 @@ def memoized(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        differentiates = torch.is_grad_enabled() or forward_ad._current_level >= 0
+        if differentiates or torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
         return cached(tuple([arg._version for arg in args if isinstance(arg, Tensor)]), *args)
 

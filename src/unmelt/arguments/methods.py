@@ -35,7 +35,6 @@ METHODS: dict[str, str] = {
     "show plot display imshow": "model.draw(model.sample(16)) makes a picture of samples",
     "push upload": 'model.push_to_hub("owner/name") uploads it',
     "load": "um.load(folder) loads a model",
-    "distill": "there is no distillation yet; model.tune(steps=5) makes few steps do",
 }
 """Names of attributes, and a sentence on what to write; {name} is the attribute."""
 

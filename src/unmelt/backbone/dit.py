@@ -123,6 +123,7 @@ class DiT(CallRepr, nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
     Raises:
         UsageError: If a size is below 1, patches do not fit the grid, or heads do not divide width.
@@ -146,13 +147,14 @@ class DiT(CallRepr, nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         with_arrival: bool = False,
+        with_guidance: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.size, self.width, self.depth = channels, tuple(size), width, depth
         self.patch = (patch,) * len(self.size) if isinstance(patch, int) else tuple(patch)
         self.heads, self.mlp_ratio, self.qk_norm, self.context_channels = heads, mlp_ratio, qk_norm, context_channels
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
-        self.with_arrival = with_arrival
+        self.with_arrival, self.with_guidance = with_arrival, with_guidance
         self._check_arguments()
 
         hidden, source = int(mlp_ratio * width), width if sequence_width else 0
@@ -166,6 +168,7 @@ class DiT(CallRepr, nn.Module):
             sequence_width=sequence_width,
             context_channels=context_channels,
             with_arrival=with_arrival,
+            with_guidance=with_guidance,
         )
         self.into = nn.Linear((channels + context_channels) * box, width)
         self.blocks = nn.ModuleList(Block(width, heads, hidden, source, qk_norm) for _ in range(depth))

@@ -27,6 +27,9 @@ from unmelt.errors import UsageError
 
 SLOWEST, FASTEST, WAVES = 1 / 16, 4.0, 32
 
+LEAST_SCALE = 0.1
+"""Guidance scale below which a network that is given one cannot tell the difference."""
+
 
 class LevelEmbedding(nn.Module):
     """The noise level as waves, a sine and a cosine of each length, computed in float32 at least."""
@@ -126,6 +129,7 @@ class Conditioner(nn.Module):
         context_channels: Channels of the context.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
             Both levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
+        with_guidance: Whether the network is also given the guidance scale that it has learned (`distill`).
     """
 
     def __init__(
@@ -137,6 +141,7 @@ class Conditioner(nn.Module):
         sequence_width: int = 0,
         context_channels: int = 0,
         with_arrival: bool = False,
+        with_guidance: bool = False,
     ) -> None:
         super().__init__()
         at_least(
@@ -155,6 +160,7 @@ class Conditioner(nn.Module):
         }
         self.level = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width))
         self.arrival = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width)) if with_arrival else None
+        self.guidance = nn.Sequential(LevelEmbedding(), nn.Linear(2 * WAVES, width)) if with_guidance else None
         if classes:
             self.label = nn.Embedding(1 + classes, width)  # null first: label K is then an error, not null
         if vector_width:
@@ -193,6 +199,8 @@ class Conditioner(nn.Module):
         self._check(x, known)
         vector, tokens = self._levels(level, arrival), None
         finer = level.ndim - 1
+        if self.guidance is not None:
+            vector = vector + _along_axes(self._scales(known, level), finer)
         if self.fields["label"].size:
             label = None if known.label is None else 1 + known.label
             null = torch.zeros(len(x), dtype=torch.int64, device=x.device)
@@ -219,6 +227,14 @@ class Conditioner(nn.Module):
             return self.level(level)
         with torch.autocast(level.device.type, enabled=False):
             return self.level(level) + self.arrival(level if arrival is None else arrival)
+
+    def _scales(self, known: Condition, level: Tensor) -> Tensor:
+        """The guidance scale of each row, embedded by its logarithm; 1 where none is given."""
+        assert self.guidance is not None
+        scale = known.guidance_scale
+        log_scale = level.new_zeros(len(level)) if scale is None else scale.clamp_min(LEAST_SCALE).log().to(level)
+        with torch.autocast(level.device.type, enabled=False):
+            return self.guidance(log_scale)
 
     def _tokens(self, known: Condition) -> AttendedSequence | None:
         """The sequence to read from; None where no row has any."""

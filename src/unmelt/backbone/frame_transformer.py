@@ -42,6 +42,7 @@ class FrameTransformer(CallRepr, nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
     Raises:
         UsageError: If a size is below 1, or heads do not divide width.
@@ -64,6 +65,7 @@ class FrameTransformer(CallRepr, nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         with_arrival: bool = False,
+        with_guidance: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, "FrameTransformer", frames=frames, width=width, depth=depth, heads=heads)
@@ -71,7 +73,7 @@ class FrameTransformer(CallRepr, nn.Module):
         self.frames, self.shape, self.width, self.depth = frames, tuple(shape), width, depth
         self.heads, self.mlp_ratio, self.qk_norm, self.is_causal = heads, mlp_ratio, qk_norm, is_causal
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
-        self.with_arrival = with_arrival
+        self.with_arrival, self.with_guidance = with_arrival, with_guidance
 
         numbers, source = math.prod(self.shape), width if sequence_width else 0
         self.register_buffer("position", position_embedding((frames,), width), persistent=False)
@@ -81,6 +83,7 @@ class FrameTransformer(CallRepr, nn.Module):
             vector_width=vector_width,
             sequence_width=sequence_width,
             with_arrival=with_arrival,
+            with_guidance=with_guidance,
         )
         self.into = nn.Linear(numbers, width)
         self.blocks = nn.ModuleList(Block(width, heads, int(mlp_ratio * width), source, qk_norm) for _ in range(depth))

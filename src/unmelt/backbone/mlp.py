@@ -33,6 +33,7 @@ class MLP(CallRepr, nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
     Raises:
         UsageError: If a size is below 1.
@@ -48,12 +49,13 @@ class MLP(CallRepr, nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         with_arrival: bool = False,
+        with_guidance: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, "MLP", width=width, depth=depth, dimensions=len(shape), numbers=math.prod(shape))
         self.shape, self.width, self.depth = tuple(shape), width, depth
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
-        self.with_arrival = with_arrival
+        self.with_arrival, self.with_guidance = with_arrival, with_guidance
 
         flat = math.prod(self.shape)
         self.told = Conditioner(  # named so in the weights of run folders
@@ -62,6 +64,7 @@ class MLP(CallRepr, nn.Module):
             vector_width=vector_width,
             sequence_width=sequence_width,
             with_arrival=with_arrival,
+            with_guidance=with_guidance,
         )
         self.modulation = zeroed(nn.Linear(width, 3 * depth * width))
         self.into = nn.Linear(flat, width)

@@ -97,6 +97,7 @@ class UNet(CallRepr, nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
+        with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
     Raises:
         UsageError: If sizes do not fit one another, or the dropout is not in [0, 1).
@@ -118,13 +119,14 @@ class UNet(CallRepr, nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         with_arrival: bool = False,
+        with_guidance: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.space, self.width = channels, space, width
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
-        self.with_arrival = with_arrival
+        self.with_arrival, self.with_guidance = with_arrival, with_guidance
         self._check_arguments()
 
         embedding_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
@@ -142,6 +144,7 @@ class UNet(CallRepr, nn.Module):
             sequence_width=sequence_width,
             context_channels=context_channels,
             with_arrival=with_arrival,
+            with_guidance=with_guidance,
         )
         self.into = CONV[space](channels + context_channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()

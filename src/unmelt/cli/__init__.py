@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | sample | infill | tune | eval | ... | lab`.
+"""The command line: `unmelt recipes | train | distill | sample | infill | tune | eval | ... | lab`.
 
 A user's mistake prints one message and exits with code 2. Ctrl-C exits with code 130 and leaves a run that can be
 resumed. With --json, a command prints one JSON object to standard output and nothing else.
@@ -16,6 +16,7 @@ from unmelt.errors import UsageError, nearest
 COMMANDS = {
     "recipes": "recipes.recipes",
     "train": "train.train",
+    "distill": "distill.distill",
     "average": "average.average",
     "sample": "sample.sample",
     "infill": "sample.infill",
@@ -34,6 +35,7 @@ HELP = """usage: unmelt COMMAND
 
   recipes        list the recipes and their settings
   train RECIPE   train a model, or resume an interrupted run
+  distill RUN    train a student that samples in a few steps
   average RUN    make other averages of a run's weights, after training
   sample RUN     sample a trained model
   infill RUN     fill the gaps in a text

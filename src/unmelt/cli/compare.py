@@ -12,7 +12,6 @@ from rich.text import Text
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_json
-from unmelt.cli.runs import with_data
 from unmelt.cli.table import console
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
@@ -65,6 +64,7 @@ def compare(
     from unmelt.compare import compare as measured
     from unmelt.compare.report import STEPS
     from unmelt.model import TextModel
+    from unmelt.recipe import with_data
 
     destination.check_folder(out)
     models: dict[str, TextModel] = {}

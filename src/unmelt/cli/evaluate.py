@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_json
-from unmelt.cli.runs import RunFolder, of_numbers, with_data
+from unmelt.cli.runs import RunFolder, of_numbers
 from unmelt.cli.table import table
 from unmelt.errors import UsageError
 from unmelt.terminal import notify
@@ -91,6 +91,7 @@ def evaluate(
     from unmelt import card, recorded_scores, run_folder
     from unmelt.device import device_named
     from unmelt.model import TextModel
+    from unmelt.recipe import with_data
     from unmelt.train import distributed
 
     run_folder.read_about(folder)  # whether it is a run at all comes first
@@ -161,6 +162,7 @@ def curve(
     """
     from unmelt import diagnose, run_folder
     from unmelt.model import Model
+    from unmelt.recipe import with_data
 
     out = out or folder
     run_folder.read_about(folder)  # whether it is a run at all comes first

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
     from unmelt.denoiser.network import NetworkDenoiser
     from unmelt.denoiser.residual import ResidualDenoiser
+    from unmelt.denoiser.residual_flow_map import ResidualFlowMap
     from unmelt.denoiser.table import ExactTokenDenoiser
     from unmelt.denoiser.token_network import TokenDenoiser
 
@@ -31,6 +32,7 @@ __all__ = [
     "Mixture",
     "NetworkDenoiser",
     "ResidualDenoiser",
+    "ResidualFlowMap",
     "TokenDenoiser",
     "prediction",
 ]

@@ -23,6 +23,7 @@ With `prediction.FlowVelocity` on `schedule.Straight`, F is V itself.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,9 @@ from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian, Level
 from unmelt.schedule import Schedule
 
+MOST_SCALE = 1e3
+"""Largest guidance scale that a flow map can learn."""
+
 
 @checked_init("um.denoiser.FlowMap")
 class FlowMap(CallRepr, nn.Module):
@@ -53,9 +57,13 @@ class FlowMap(CallRepr, nn.Module):
         prediction: What the output of the backbone means, with the belief D in the place of x0.
         shape: The shape of one row of x.
         data_sd: Standard deviation of the data, by which inputs are scaled to unit size.
+        guidance_range: (low, high), the guidance scales that the network has learned. It is given the scale of each row
+            (`Condition.guidance_scale`), for which it needs `with_guidance=True`. None: it knows no guidance.
+        is_denoiser: Whether jumps of no length were learned, which give the belief E[x0 | x_t]. If not, it only jumps.
 
     Raises:
-        UsageError: If the backbone takes no arrival level, or x0 cannot be had from the prediction at t = 1.
+        UsageError: If the backbone takes no arrival level or no guidance scale, or x0 cannot be had from the prediction
+            at t = 1.
     """
 
     def __init__(
@@ -65,18 +73,16 @@ class FlowMap(CallRepr, nn.Module):
         prediction: Prediction,
         shape: Sequence[int],
         data_sd: float = 1.0,
+        guidance_range: Sequence[float] | None = None,
+        is_denoiser: bool = True,
     ) -> None:
         super().__init__()
-        if not getattr(backbone, "with_arrival", True):
-            name = type(backbone).__name__
-            raise UsageError(
-                f"a FlowMap with a {name} that takes no arrival level",
-                "a backbone that does",
-                f"{name}(with_arrival=True)",
-            )
+        check_jumps("FlowMap", backbone, guidance_range)
         check_prediction(prediction, process.schedule)
         self.backbone, self.process, self.prediction = backbone, process, prediction
         self.shape, self.data_sd = tuple(shape), data_sd
+        self.guidance_range = None if guidance_range is None else tuple(guidance_range)
+        self.is_denoiser = is_denoiser
 
     def jump(
         self,
@@ -98,7 +104,7 @@ class FlowMap(CallRepr, nn.Module):
         """
         schedule = self.process.schedule
         c_in, level, c_skip, c_out = coefficients(self.prediction, schedule, self.data_sd, t, x_t.dtype, x_t.ndim)
-        arrival = _arrival(schedule, s, x_t.dtype)
+        arrival = arrival_level(schedule, s, x_t.dtype)
         output = call_backbone(self.backbone, x_t * c_in, level, condition, arrival)
         return Point(torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype)))
 
@@ -117,10 +123,71 @@ class FlowMap(CallRepr, nn.Module):
 
         Returns:
             The believed x0, of the shape of x_t.
+
+        Raises:
+            UsageError: If it only jumps.
         """
+        check_denoises(self)
         return self.jump(x_t, t, t, condition)
 
 
+def check_jumps(owner: str, backbone: nn.Module, guidance_range: Sequence[float] | None) -> None:
+    """Refuse a backbone that cannot be told where a jump goes, or how strongly it is guided.
+
+    Args:
+        owner: Class of the flow map, for the message.
+        backbone: The network.
+        guidance_range: (low, high), guidance scales that it is to know; None for none.
+
+    Raises:
+        UsageError: If it cannot, or the range is none.
+    """
+    name = type(backbone).__name__
+    if not getattr(backbone, "with_arrival", True):
+        raise UsageError(
+            f"a {owner} with a {name} that takes no arrival level", "a backbone that does", f"{name}(with_arrival=True)"
+        )
+    if guidance_range is None:
+        return
+    if len(guidance_range) != 2 or not 0 < guidance_range[0] <= 1 <= guidance_range[1] <= MOST_SCALE:
+        raise UsageError(
+            f"guidance_range={tuple(guidance_range)}",
+            f"the lowest and the highest scale, from above 0 to {MOST_SCALE:g}, with 1 (unguided) between them",
+            "guidance_range=(1.0, 4.0)",
+        )
+    if not getattr(backbone, "with_guidance", True):
+        raise UsageError(
+            f"a {owner} with guidance_range={tuple(guidance_range)} and a {name} that takes no guidance scale",
+            "a backbone that does",
+            f"{name}(with_guidance=True)",
+        )
+
+
+def check_denoises(flow_map: Any) -> None:
+    """Refuse to give the belief of a flow map that only jumps.
+
+    Args:
+        flow_map: The flow map.
+
+    Raises:
+        UsageError: If it has not learned jumps of no length.
+    """
+    if not flow_map.is_denoiser:
+        raise UsageError(
+            "the belief at one time of a student that only jumps", "its own sampler", "sampler=um.sampler.Jump()"
+        )
+
+
 @memoized
-def _arrival(schedule: Schedule, s: Tensor, dtype: torch.dtype) -> Tensor:
+def arrival_level(schedule: Schedule, s: Tensor, dtype: torch.dtype) -> Tensor:
+    """The noise level that a jump arrives at, as networks are given it.
+
+    Args:
+        schedule: The schedule.
+        s: [rows, *axes], times to arrive at.
+        dtype: Precision of the answer.
+
+    Returns:
+        [rows, *axes].
+    """
     return noise_level(Level(schedule.alpha(s), schedule.sigma(s)), dtype)

@@ -6,6 +6,8 @@ This is EDM's preconditioning (Karras et al., 2022) with its skip connection, th
 by a better one; r is about the standard deviation of x0 given the base's belief.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ from unmelt.denoiser.weight_precision import call_backbone
 from unmelt.posterior import Point
 from unmelt.process.broadcast import expand_like
 from unmelt.process.gaussian import Gaussian
+
+if TYPE_CHECKING:
+    from unmelt.denoiser.residual_flow_map import ResidualFlowMap
 
 
 @checked_init("um.denoiser.ResidualDenoiser")
@@ -65,10 +70,33 @@ class ResidualDenoiser(CallRepr, nn.Module):
         Raises:
             UsageError: If the times are finer than rows.
         """
-        level = self.process.level(t)
-        base = self.base(x_t, t, condition).mean
-        inputs = torch.cat([unit_scale(x_t, level, self.data_sd), base], 1)
-        output = call_backbone(self.backbone, inputs, noise_level(level, x_t.dtype), condition)[:, : x_t.shape[1]]
-        alpha, sigma = level
-        c_out = sigma * self.residual_sd * torch.rsqrt((alpha * self.residual_sd) ** 2 + sigma**2)
-        return Point(base + expand_like(c_out, x_t) * output.to(x_t.dtype))
+        return corrected_belief(self, x_t, t, condition)
+
+
+def corrected_belief(
+    denoiser: "ResidualDenoiser | ResidualFlowMap",
+    x_t: Tensor,
+    t: Tensor,
+    condition: Condition | None,
+    *arrival: Tensor,
+) -> Point:
+    """The base's belief with the network's correction.
+
+    Args:
+        denoiser: Base, network and their sizes.
+        x_t: [rows, *shape], data at time t.
+        t: [rows], times.
+        condition: What is known of each row.
+        arrival: The noise level of a jump's arrival, [rows], where there is one.
+
+    Returns:
+        The believed x0, of the shape of x_t.
+    """
+    level = denoiser.process.level(t)
+    base = denoiser.base(x_t, t, condition).mean
+    inputs = torch.cat([unit_scale(x_t, level, denoiser.data_sd), base], 1)
+    output = call_backbone(denoiser.backbone, inputs, noise_level(level, x_t.dtype), condition, *arrival)
+    output = output[:, : x_t.shape[1]]
+    alpha, sigma = level
+    c_out = sigma * denoiser.residual_sd * torch.rsqrt((alpha * denoiser.residual_sd) ** 2 + sigma**2)
+    return Point(base + expand_like(c_out, x_t) * output.to(x_t.dtype))

@@ -21,14 +21,15 @@ from unmelt.class_labels import Label, labels_of
 from unmelt.codec import Codec
 from unmelt.condition import Condition
 from unmelt.device import device_named
+from unmelt.distill import Distillation
 from unmelt.errors import UsageError
 from unmelt.inverse import Infill
-from unmelt.model import fitting
+from unmelt.model import distilling, fitting
 from unmelt.model.adaptable import AdaptableModel
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import SampleRequest
 from unmelt.model.row_chunks import RowChunks
-from unmelt.sampler import Grid, Sampler, State, edit, trajectory
+from unmelt.sampler import Grid, Jump, Sampler, State, edit, trajectory
 from unmelt.sampler.tokens import Unmask
 from unmelt.train import AdapterStep, Execution, Logger, TrainStep, distributed
 from unmelt.train.logger import logger_names
@@ -138,6 +139,60 @@ class BaseModel(AdaptableModel):
         fitting.fit(self, device_named(device), execution, quiet, log_to, train_step, allow_other_data)
         return self
 
+    @final
+    @checked("model.distill")
+    def distill(
+        self: M,
+        method: Distillation,
+        *,
+        steps: int = 2,
+        out: str | Path | None = None,
+        guidance_range: tuple[float, float] | None = None,
+        training_steps: int | None = None,
+        batch: int | None = None,
+        lr: float | None = None,
+        seed: int | None = None,
+        save_every: int | None = None,
+        device: str | torch.device = "auto",
+        quiet: bool = False,
+        execution: Execution | None = None,
+        log_to: str | Sequence[Logger] = "none",
+        allow_other_data: bool = False,
+    ) -> M:
+        """Train a student that samples in a few steps, or resume the interrupted run in `out`.
+
+        This model is the teacher, and stays as it is. The student is a model like any other.
+
+        Args:
+            method: How the student learns, one of `um.distill`.
+            steps: Steps of the student's sampler, which are network calls.
+            out: The student's run folder. None keeps nothing.
+            guidance_range: (low, high), guidance scales that the student learns as an input, 1 among them. None: the
+                student is unguided.
+            training_steps: Training steps. None: the method's own number, as for the next three.
+            batch: Rows per training step.
+            lr: Peak learning rate.
+            seed: Seed of the order of the data and of the noise.
+            save_every: Training steps between checkpoints.
+            device: Where to compute; "auto" is a GPU where there is one.
+            quiet: Whether to print nothing.
+            execution: How it is computed: in parts, sharded.
+            log_to: Who else is told of the run, as in `fit`.
+            allow_other_data: Whether the run in `out` may go on with other data than it was started with.
+
+        Returns:
+            The student, fitted.
+
+        Raises:
+            UsageError: If there is nothing to learn from, the method does not fit this model, or `out` holds another
+                run.
+        """
+        changes = {"steps": training_steps, "batch": batch, "lr": lr, "seed": seed, "save_every": save_every}
+        out = None if out is None else Path(out)
+        return distilling.distill(
+            self, method, steps, out, guidance_range, changes, device, quiet, execution, log_to, allow_other_data
+        )
+
     # Generating
 
     @property
@@ -215,6 +270,8 @@ class BaseModel(AdaptableModel):
             The sampler's state at every time of the grid: pure noise (or noised data) first, clean data last.
         """
         chosen = self.plan(request)
+        if isinstance(chosen.sampler, Jump):
+            request = request.for_flow_map(chosen.denoiser)
         denoiser = self.with_adapters(chosen.denoiser)
         if callable(request.guidance) and not (hasattr(denoiser, "decode_step") or hasattr(denoiser, "jump")):
             denoiser = RowChunks(denoiser, self.CHUNK)

@@ -284,6 +284,38 @@ class SampleRequest:
             denoiser = transform(denoiser)
         return denoiser
 
+    def for_flow_map(self, flow_map: Any) -> SampleRequest:
+        """The same request for a flow map, which reads guidance scales as an input and is wrapped in no guidance.
+
+        Args:
+            flow_map: The model's denoiser, which jumps.
+
+        Returns:
+            The request, its scales in the condition.
+
+        Raises:
+            UsageError: If the flow map has not learned such scales.
+        """
+        if callable(self.guidance) or (self.scales is None and self.guidance == 1):
+            return self
+        learned = getattr(flow_map, "guidance_range", None)
+        if learned is None:
+            raise UsageError(
+                f"guidance={self.guidance} for a student that learned no guidance",
+                "guidance=1.0, or a student that was distilled with a range of scales",
+                "model.distill(..., guidance_range=(1.0, 4.0))",
+            )
+        scales = torch.full((self.rows,), float(self.guidance)) if self.scales is None else self.scales  # type: ignore[arg-type]
+        low, high = learned
+        if not ((scales >= low) & (scales <= high)).all() or tuple(self.interval) != (0, 1):
+            raise UsageError(
+                f"guidance={self.guidance}, interval={self.interval} for a student that learned guidance as an input",
+                f"a scale from {low} to {high}, and no interval",
+                f"guidance={high}",
+            )
+        known = replace(self.condition or Condition(), guidance_scale=scales)
+        return replace(self, condition=known, guidance=1.0)
+
     def __getitem__(self, rows: slice) -> SampleRequest:
         """The same request for some of its rows."""
         seeds = self.seeds[rows]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.code_uniform import code_uniform
     from unmelt.recipe.digits import digits
     from unmelt.recipe.images import images
-    from unmelt.recipe.of_run import resumed
+    from unmelt.recipe.of_run import resumed, with_data
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
     from unmelt.recipe.sudoku import sudoku
@@ -31,6 +31,7 @@ __all__ = [
     "sudoku",
     "text",
     "two_modes",
+    "with_data",
 ]
 
 publish(__name__)

@@ -4,9 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unmelt import run_folder
 from unmelt.errors import UsageError
-from unmelt.model import Model, TextModel
+from unmelt.model import Model, TextModel, load
+from unmelt.model.judging import check_data
 from unmelt.recipe.catalogue import RECIPES
 
 
@@ -38,6 +41,37 @@ def recipe_of(origin: dict[str, Any], **changes: Any) -> Model | TextModel:
         raise UsageError(
             f"settings that the recipe {name} cannot take ({error})", "those that training wrote", "training again"
         ) from None
+
+
+def with_data(
+    folder: str | Path, device: str | torch.device = "auto", allow_other_data: bool = False
+) -> Model | TextModel:
+    """Load the model of a run with the data that its recipe trains on and holds out: to be judged or distilled.
+
+    Args:
+        folder: The run folder.
+        device: Where to compute; "auto" is a GPU where there is one.
+        allow_other_data: Whether they may be others than those that the run recorded.
+
+    Returns:
+        The model, with `source` and `held_out`, and with `questions` where the recipe has some.
+
+    Raises:
+        UsageError: If the run was not made by a recipe, or its data are not those that it recorded.
+    """
+    model = load(folder, device)
+    if str(model.origin.get("recipe")) not in RECIPES:
+        raise UsageError(
+            f"{folder} was not made by a recipe, so its data are unknown",
+            "a run of a recipe; or a model in Python that has its data",
+            "model.source, model.held_out = source, held_out",
+        )
+    fresh = recipe_of(model.origin)
+    model.source, model.held_out = fresh.source, fresh.held_out
+    check_data(model, allow_other_data)
+    if isinstance(model, TextModel) and isinstance(fresh, TextModel):
+        model.questions = fresh.questions
+    return model
 
 
 def resumed(folder: str | Path, **changes: Any) -> Model | TextModel:

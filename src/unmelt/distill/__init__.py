@@ -1,0 +1,14 @@
+"""Distillation: students that do in one to four network calls what their teacher does in fifty."""
+
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.distill.distillation import Distillation, Setup
+    from unmelt.distill.jump_times import JumpTimes
+    from unmelt.distill.mean_flow import MeanFlow
+
+__all__ = ["Distillation", "JumpTimes", "MeanFlow", "Setup"]
+
+publish(__name__)
