@@ -48,6 +48,7 @@ KINDS = {
     "Execution": um.train.Execution,
     "Condition": um.Condition,
     "Operator": Operator,
+    "Distillation": um.distill.Distillation,
     "LoRA": um.adapter.LoRA,
     "SampleRequest": um.SampleRequest,
     "Source": um.data.Source,
@@ -74,9 +75,11 @@ def test_every_call_makes_a_part_of_its_kind(kind, call):
     assert isinstance(eval(call, names), KINDS[kind])
 
 
-@pytest.mark.parametrize("kind", ["Sampler", "Schedule", "Prediction", "Order", "Pace", "Tokens", "Times", "Weight"])
+@pytest.mark.parametrize(
+    "kind", ["Sampler", "Schedule", "Prediction", "Order", "Pace", "Tokens", "Times", "Weight", "Distillation"]
+)
 def test_every_exported_part_is_found_by_its_own_name(kind):
-    modules = (um.sampler, um.sampler.tokens, um.schedule, um.prediction, um.process, um.objective)
+    modules = (um.sampler, um.sampler.tokens, um.schedule, um.prediction, um.process, um.objective, um.distill)
     every = {
         getattr(module, name)
         for module in modules

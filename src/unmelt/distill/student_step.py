@@ -1,4 +1,4 @@
-"""The training step of methods in which only the student learns, with or without a moving average as its own teacher."""
+"""The training step of methods in which only the student learns, with or without a moving average as its target."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence

@@ -189,9 +189,10 @@ class BaseModel(AdaptableModel):
         """
         changes = {"steps": training_steps, "batch": batch, "lr": lr, "seed": seed, "save_every": save_every}
         out = None if out is None else Path(out)
-        return distilling.distill(
+        student: M = distilling.distill(
             self, method, steps, out, guidance_range, changes, device, quiet, execution, log_to, allow_other_data
         )
+        return student
 
     # Generating
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,19 +21,17 @@ from unmelt.train.atomic_files import checksum
 if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
 
-M = TypeVar("M", bound="BaseModel")
-
 KIND = {"Model": "numbers", "TextModel": "tokens"}
 """The data of each facade, as `Distillation.KIND` calls them."""
 
 
 def student_of(
-    model: M,
+    model: BaseModel,
     method: Distillation,
     steps: int,
     guidance_range: tuple[float, float] | None,
     changes: Mapping[str, Any],
-) -> tuple[M, Setup]:
+) -> tuple[Any, Setup]:
     """Make a student that has learned nothing yet.
 
     Args:
@@ -126,7 +124,7 @@ def _described(model: BaseModel, method: Distillation, steps: int) -> dict[str, 
 
 
 def distill(
-    model: M,
+    model: BaseModel,
     method: Distillation,
     steps: int,
     out: Path | None,
@@ -137,7 +135,7 @@ def distill(
     execution: Execution | None,
     log_to: str | Sequence[Logger],
     allow_other_data: bool,
-) -> M:
+) -> Any:
     """Train a student in its run folder, or resume there; see `Model.distill`.
 
     Args:
