@@ -164,7 +164,7 @@ class Transformer(CallRepr, nn.Module):
 
     def forward(
         self,
-        x: Int64[Tensor, "rows length"],
+        x: Int64[Tensor, "rows *shape"],
         level: Float[Tensor, " rows"],
         condition: Condition | None = None,
         *,
@@ -172,12 +172,12 @@ class Transformer(CallRepr, nn.Module):
         bidirectional: bool = False,
         cache: KVCache | None = None,
         positions: Int64[Tensor, "rows n"] | None = None,
-        where: Bool[Tensor, "rows places"] | None = None,
+        where: Bool[Tensor, "rows *side"] | None = None,
     ) -> Float[Tensor, "*places vocabulary"]:
         """Logits at every position, or at those asked for.
 
         Args:
-            x: Tokens of the whole row.
+            x: Tokens of the whole row, in one line or, without `noisy` and `cache`, over several sides.
             level: Level in [0, 1]; read only with `time`.
             condition: What is known of each row.
             noisy: One or several noisy copies of x, one after the other. The logits are then theirs, and every block
@@ -189,11 +189,14 @@ class Transformer(CallRepr, nn.Module):
             where: True where logits are asked for, among the positions that are read. None: everywhere.
 
         Returns:
-            Logits [rows, n, vocabulary]; with `where`, [places, vocabulary], row by row.
+            Logits [rows, n, vocabulary] or [rows, *shape, vocabulary]; with `where`, [places, vocabulary], row by row.
 
         Raises:
             UsageError: If x is longer than the network was made for.
         """
+        if x.ndim > 2:
+            line = self.forward(x.flatten(1), level, condition, where=None if where is None else where.flatten(1))
+            return line if where is not None else line.view(*x.shape, -1)
         self._check(x.shape[1])
         block = self.length if bidirectional or self.block is None else self.block
         attend: list[Attend]

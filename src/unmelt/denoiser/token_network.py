@@ -56,8 +56,8 @@ class TokenDenoiser(CallRepr, nn.Module):
 
     def logits_at(
         self,
-        x_t: Int64[Tensor, "rows length"],
-        where: Bool[Tensor, "rows length"],
+        x_t: Int64[Tensor, "rows *shape"],
+        where: Bool[Tensor, "rows *shape"],
         t: Float[Tensor, " rows"],
         condition: Condition | None = None,
     ) -> Categorical:

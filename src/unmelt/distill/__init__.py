@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from unmelt.distill.distillation import Distillation, Setup
     from unmelt.distill.jump_times import JumpTimes
     from unmelt.distill.mean_flow import MeanFlow
+    from unmelt.distill.sdtt import SDTT
 
-__all__ = ["Distillation", "JumpTimes", "MeanFlow", "Setup"]
+__all__ = ["SDTT", "Distillation", "JumpTimes", "MeanFlow", "Setup"]
 
 publish(__name__)

@@ -33,6 +33,7 @@ class Setup:
         training: Steps, batch and learning rate of the student.
         guidance_range: (low, high), guidance scales that the student learns; None for none.
         drop: Share of rows whose condition is dropped to null.
+        padding: Token that fills rows up, which is neither corrupted nor learned. None: no padding.
     """
 
     teacher: Any
@@ -41,6 +42,7 @@ class Setup:
     training: Training
     guidance_range: tuple[float, float] | None = None
     drop: float = 0.0
+    padding: int | None = None
 
     @property
     def guided_teacher(self) -> Any:

@@ -109,6 +109,7 @@ def student_of(
         training=training,
         guidance_range=guidance_range,
         drop=getattr(model.objective, "drop", 0.0),
+        padding=getattr(model.objective, "padding", None),
     )
     return student, setup
 
