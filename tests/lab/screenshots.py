@@ -24,6 +24,7 @@ PRESSED = {
     "guidance": ("Learn",),
     "straight-paths": ("Learn",),
     "words": ("Measure",),
+    "few-steps": ("Learn to jump",),
 }
 """Buttons that a reader would press, by chapter."""
 
@@ -38,6 +39,7 @@ LAST = {
     "guidance": 'img[alt^="Forty digits"]',
     "straight-paths": 'svg[aria-label^="1,000 samples in"]',
     "words": 'svg[aria-label^="Share of gaps"]',
+    "few-steps": 'td[data-what="San Diego"]',
 }
 """What comes last on each page."""
 

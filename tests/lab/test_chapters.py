@@ -124,6 +124,28 @@ def test_every_schedule_has_the_same_flow(run):
     )
 
 
+def test_a_jump_satisfies_its_identity_and_words_of_one_pass_do_not_agree(run):
+    found = run("few-steps")
+    floor, stepped = found["one_jump"]["energy distance, 1 Euler step"]
+    assert stepped > 1
+    assert abs(found["one_jump"]["energy distance, one exact jump"][1] - floor) < 0.05
+    for velocity, average in found["sides"].values():
+        assert average == pytest.approx(velocity, abs=1e-4)
+    for law, drawn in found["named"].values():
+        assert drawn == pytest.approx(law, abs=4 * math.sqrt(0.25 * 0.75 / 4000))
+    assert found["student"].grid.steps == 1
+    assert set(found["jumped"]) == {
+        f"energy distance, {who}" for who in ("the teacher, 1", "the student, 1", "the teacher, 50")
+    }
+
+
+@pytest.mark.slow
+def test_a_student_jumps_to_the_ring(run):
+    found = run("few-steps", steps=1500)
+    jumped = {name.rpartition(", the ")[2]: made for name, (_, made) in found["jumped"].items()}
+    assert jumped["student, 1"] < 0.06 < 1 < jumped["teacher, 1"]
+
+
 @pytest.mark.slow
 def test_text_is_unmasked_completely(run):
     found = run("words", steps=4)

@@ -73,13 +73,19 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, float], None] | None = None) -> M:
+def learned(
+    name: str,
+    make: Callable[[], M],
+    progress: Callable[[int, int, float], None] | None = None,
+    fit: Callable[[M, Path, list[Logger]], M] | None = None,
+) -> M:
     """The trained model: from the cache, or trained now and cached.
 
     Args:
         name: Its name in the cache.
         make: Returns the untrained model (a recipe).
         progress: Called with (steps done, steps in all, loss) now and then during training; None for nothing.
+        fit: (model, run folder, loggers) -> the trained model. None: `model.fit`.
 
     Returns:
         The trained model, with its data.
@@ -93,6 +99,8 @@ def learned(name: str, make: Callable[[], M], progress: Callable[[int, int, floa
             found.source, found.held_out = model.source, model.held_out
             return found  # type: ignore[return-value]
         loggers = [_ProgressLogger(progress, model.training.steps)] if progress is not None else []
+        if fit is not None:
+            return fit(model, path, loggers)
         return model.fit(path, quiet=True, log_to=loggers)
 
 

@@ -2,18 +2,28 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import marimo as mo
 
+from unmelt.distill import Distillation
 from unmelt.errors import UsageError
 from unmelt.lab import cache
 from unmelt.model import Model, TextModel
+from unmelt.model.distilling import student_of
+from unmelt.train import Logger
 
 M = TypeVar("M", Model, TextModel)
 
 
-def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_button | None = None) -> M:
+def trained(
+    name: str,
+    make: Callable[[], M],
+    title: str,
+    button: mo.ui.run_button | None = None,
+    fit: Callable[[M, Path, list[Logger]], M] | None = None,
+) -> M:
     """`cache.learned` with a progress bar while it trains; no bar if the model is cached.
 
     Args:
@@ -21,6 +31,7 @@ def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_butt
         make: Returns the untrained model.
         title: Title of the progress bar.
         button: Button that starts the training; None to start at once.
+        fit: How it is trained, as for `cache.learned`. None: `model.fit`.
 
     Returns:
         The trained model. The cell stops with a message if the button was not pressed and nothing is cached.
@@ -31,7 +42,44 @@ def trained(name: str, make: Callable[[], M], title: str, button: mo.ui.run_butt
     wanted = button is None or button.value or mo.app_meta().mode == "script"
     mo.stop(not wanted and not cache.finished(name, model), mo.md("*Not learned yet: press the button.*"))
     with mistakes(), bar(steps, title) as move:
-        return cache.learned(name, make, lambda step, _, loss: move(step, f"step {step} of {steps}, loss {loss:.3f}"))
+
+        def report(step: int, _: int, loss: float) -> None:
+            move(step, f"step {step} of {steps}, loss {loss:.3f}")
+
+        return cache.learned(name, make, report, fit)
+
+
+def distilled(
+    name: str,
+    teacher: M,
+    method: Distillation,
+    title: str,
+    button: mo.ui.run_button | None = None,
+    **settings: Any,
+) -> M:
+    """A student of a teacher, with a progress bar while it learns; no bar if it is cached.
+
+    Args:
+        name: Name of the student in the cache.
+        teacher: The teacher, with its data.
+        method: How the student learns.
+        title: Title of the progress bar.
+        button: Button that starts the training; None to start at once.
+        settings: Further arguments of `Model.distill`.
+
+    Returns:
+        The student. The cell stops with a message if the button was not pressed and nothing is cached.
+    """
+    changes = {"steps": settings.get("training_steps"), "batch": settings.get("batch"), "lr": settings.get("lr")}
+    guidance_range = settings.get("guidance_range")
+
+    def make() -> M:
+        return student_of(teacher, method, settings["steps"], guidance_range, changes)[0]
+
+    def fit(_: M, path: Path, log_to: list[Logger]) -> M:
+        return teacher.distill(method, out=path, quiet=True, log_to=log_to, **settings)
+
+    return trained(name, make, title, button, fit)
 
 
 @contextmanager
