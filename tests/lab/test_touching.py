@@ -1,4 +1,4 @@
-"""Chapters 2 to 7 in a real browser: points are dropped, densities drawn, sliders dragged, models trained.
+"""Chapters 2 to 8 in a real browser: points are dropped, densities drawn, sliders dragged, models trained.
 
 What a chapter needs is trained here as a reader's first visit would train it, so this takes minutes.
 """
@@ -189,3 +189,19 @@ def test_tokens_are_unmasked_in_parallel(at):
     page.page.locator("textarea").fill("nothing to fill")
     page.page.locator("textarea").blur()
     page.page.wait_for_selector("text=a marker where the gap is")
+
+
+def test_a_student_jumps_where_its_teacher_cannot(at):
+    page = at("few-steps", until='svg[aria-label^="600 starts"]')
+    assert page.measured("energy distance, 1 Euler step")[1] > 1
+    page.drag(1.0)
+    page.until(lambda: page.page.locator('td[data-what="energy distance, 50 Euler steps"]').count() > 0)
+    assert page.measured("energy distance, 50 Euler steps")[1] < 0.1
+    for name in ("coordinate 1", "coordinate 2"):
+        velocity, average = page.measured(name)
+        assert average == pytest.approx(velocity, abs=2e-3)
+    press(page, "Learn to jump")
+    page.page.wait_for_selector('td[data-what="energy distance, the student, 1"]', timeout=600_000)
+    assert page.measured("energy distance, the student, 1")[1] < 0.1
+    assert page.measured("energy distance, the teacher, 1")[1] > 1
+    assert page.measured("San York")[1] == pytest.approx(0.25, abs=0.03)

@@ -98,7 +98,7 @@ def learned(
         if found is not None and found.steps_done == model.training.steps:
             found.source, found.held_out = model.source, model.held_out
             return found  # type: ignore[return-value]
-        loggers = [_ProgressLogger(progress, model.training.steps)] if progress is not None else []
+        loggers: list[Logger] = [_ProgressLogger(progress, model.training.steps)] if progress is not None else []
         if fit is not None:
             return fit(model, path, loggers)
         return model.fit(path, quiet=True, log_to=loggers)
