@@ -153,7 +153,11 @@ PARTS: dict[str, dict[str, str]] = {
         "blur deblur": "um.inverse.Blur(torch.ones(3) / 3)",
         "matrix": "um.inverse.Matrix(torch.eye(2))",
     },
-    "Distillation": {"meanflow imf": "um.distill.MeanFlow()", "sdtt selfdistillationthroughtime": "um.distill.SDTT()"},
+    "Distillation": {
+        "meanflow imf": "um.distill.MeanFlow()",
+        "progressive progressivedistillation pd": "um.distill.Progressive()",
+        "sdtt selfdistillationthroughtime": "um.distill.SDTT()",
+    },
     "LoRA": {"lora": "um.adapter.LoRA(rank=8)"},
     "SampleRequest": {"request": "model.request(16)"},
     "Source": {"arrays array tensor": "um.data.Arrays(x)", "images folder": "um.data.images('faces', 32)[0]"},

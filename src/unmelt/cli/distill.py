@@ -9,6 +9,7 @@ from unmelt.terminal import notify
 
 METHODS = {
     "mean-flow": "MeanFlow",
+    "progressive": "Progressive",
     "sdtt": "SDTT",
 }
 """Classes of `um.distill` by their names on the command line."""

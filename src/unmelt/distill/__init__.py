@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from unmelt.distill.distillation import Distillation, Setup
     from unmelt.distill.jump_times import JumpTimes
     from unmelt.distill.mean_flow import MeanFlow
+    from unmelt.distill.progressive import Progressive
     from unmelt.distill.sdtt import SDTT
 
-__all__ = ["SDTT", "Distillation", "JumpTimes", "MeanFlow", "Setup"]
+__all__ = ["SDTT", "Distillation", "JumpTimes", "MeanFlow", "Progressive", "Setup"]
 
 publish(__name__)
