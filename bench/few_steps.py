@@ -1,0 +1,191 @@
+"""Students of every method beside their teacher and its tuned sampler, at 1, 2 and 4 network evaluations.
+
+For each seed a teacher is trained, or loaded from --teachers; every method then trains a student of it, with the
+method's own settings. A method whose student samples at any number of steps trains one student, the others one for each
+number. The teacher's distance at 32 evaluations is the unit. Every figure is a mean over seeds with its standard
+error; all scores have the same number of samples from the same seeds. What has been measured is kept in --work, so that
+a run that was stopped goes on.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timing
+import torch
+
+import unmelt as um
+from unmelt.distill import Distillation
+
+EVALUATIONS = (1, 2, 4)
+TEACHER_EVALUATIONS = 32
+SCORES = ("frechet", "classifier_accuracy", "nearest_train")
+
+METHODS: dict[str, tuple[Callable[[], Distillation], bool]] = {
+    "mean-flow": (lambda: um.distill.MeanFlow(), True),
+}
+"""By name: the method, and whether one student serves for every number of evaluations."""
+
+
+class Measured:
+    """Scores by what was measured, in a file of one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.rows: dict[str, dict[str, Any]] = {row["key"]: row for row in map(json.loads, lines)}
+
+    def __call__(self, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if key not in self.rows:
+            row = {"key": key, **measure()}
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            self.rows[key] = row
+        return self.rows[key]
+
+
+def scored(model: um.Model, evaluations: int, samples: int) -> dict[str, float]:
+    """The scores that the table shows."""
+    found = model.evaluate(samples=samples, steps=evaluations, seed=1)
+    return {name: found[name] for name in SCORES if name in found}
+
+
+def teacher_of(recipe: str, settings: dict[str, Any], folder: Path, seed: int) -> um.Model:
+    """The teacher of a seed, trained if it is not there."""
+    place = folder / f"{recipe}{seed}"
+    if not (place / "config.json").exists():
+        getattr(um.recipe, recipe)(**settings, seed=seed).fit(place, quiet=True)
+    model = um.recipe.with_data(place)
+    assert isinstance(model, um.Model)
+    return model
+
+
+class Student:
+    """A student that is trained when it is first needed, and how long that took."""
+
+    def __init__(self, teacher: um.Model, method: Distillation, steps: int, seed: int) -> None:
+        self.teacher, self.method, self.steps, self.seed = teacher, method, steps, seed
+        self.model: um.Model | None = None
+        self.minutes = 0.0
+
+    def scores(self, evaluations: int, samples: int) -> dict[str, float]:
+        if self.model is None:
+            start = time.perf_counter()
+            self.model = self.teacher.distill(self.method, steps=self.steps, seed=self.seed, quiet=True, device="cpu")
+            self.minutes = (time.perf_counter() - start) / 60
+        return {**scored(self.model, evaluations, samples), "minutes": self.minutes}
+
+
+def tuned_scores(teacher: um.Model, evaluations: int, samples: int) -> dict[str, float]:
+    """Scores of the teacher with a sampler that is tuned now, and not kept in the teacher's run."""
+    start = time.perf_counter()
+    teacher.folder = None
+    teacher.tune(evaluations, quiet=True)
+    minutes = (time.perf_counter() - start) / 60
+    return {**scored(teacher, evaluations, samples), "minutes": minutes}
+
+
+def measure_seed(options: argparse.Namespace, measured: Measured, seed: int) -> list[dict[str, Any]]:
+    """All cells of the table for one teacher: who, evaluations, seed, scores, minutes."""
+    teacher, rows = teacher_of(options.recipe, options.settings, options.teachers, seed), []
+    samples, key = options.samples, f"{options.recipe} {options.samples} {seed}"
+
+    def add(who: str, evaluations: int, about: str, measure: Callable[..., dict[str, Any]], *given: Any) -> None:
+        found = measured(f"{key} {about} {evaluations}", lambda: measure(*given, evaluations, samples))
+        rows.append({"who": who, "evaluations": evaluations, "seed": seed, **found})
+        print(f"seed {seed}  {who}  {evaluations}: {found}", flush=True)
+
+    add("teacher", TEACHER_EVALUATIONS, "teacher", scored, teacher)
+    for n in EVALUATIONS:
+        add("teacher, default sampler", n, "teacher", scored, teacher)
+    for n in EVALUATIONS:
+        add("teacher, tuned sampler", n, "tuned", tuned_scores, teacher)
+    for name in options.methods:
+        make, one_for_all = METHODS[name]
+        for steps in (1,) if one_for_all else EVALUATIONS:
+            student = Student(teacher, make(), steps, seed)
+            for n in EVALUATIONS if one_for_all else (steps,):
+                add(name, n, f"{make()!r}", student.scores)
+    return rows
+
+
+def mean(values: list[float]) -> tuple[float, float]:
+    """The mean over seeds, and its standard error."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.mean(values), error
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over seeds; the Fréchet distance also in units of the teacher's of the same seed."""
+    unit = {row["seed"]: row["frechet"] for row in rows if row["who"] == "teacher"}
+    found = []
+    for who, n in dict.fromkeys((row["who"], row["evaluations"]) for row in rows):
+        mine = [row for row in rows if (row["who"], row["evaluations"]) == (who, n)]
+        line: dict[str, Any] = {"who": who, "evaluations": n, "seeds": len(mine)}
+        columns = {name: [row[name] for row in mine if row.get(name) is not None] for name in (*SCORES, "minutes")}
+        columns["ratio"] = [row["frechet"] / unit[row["seed"]] for row in mine]
+        for name, values in columns.items():
+            if values:
+                line[name], line[f"{name}_error"] = mean(values)
+        found.append(line)
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--recipe", default="digits", help="the teacher's recipe (digits)")
+    parser.add_argument("--settings", type=json.loads, default={}, help="its settings, as JSON")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--samples", type=int, default=10_000, help="for each score (10,000)")
+    parser.add_argument("--teachers", type=Path, default=Path("runs/few_steps"), help="where teachers are, or are put")
+    parser.add_argument("--work", type=Path, default=Path("runs/few_steps/measured.jsonl"), help="what was measured")
+    parser.add_argument("--name", default="few_steps", help="name of the report (few_steps)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--save", action="store_true", help="also write bench/results/NAME.*")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options, start = arguments(), time.perf_counter()
+    torch.set_num_threads(1)
+    options.work.parent.mkdir(parents=True, exist_ok=True)
+    measured = Measured(options.work)
+    rows = [row for seed in options.seeds for row in measure_seed(options, measured, seed)]
+    report = timing.Report(
+        options.name,
+        f"Few steps: students of {options.recipe} beside their teacher, {len(options.seeds)} seeds",
+        [
+            ("who", "who", ""),
+            ("evaluations", "evaluations", "d"),
+            ("ratio", "Fréchet / teacher's", ".3f"),
+            ("ratio_error", "±", ".3f"),
+            ("frechet", "Fréchet", ".4f"),
+            ("frechet_error", "±", ".4f"),
+            ("classifier_accuracy", "accuracy", ".4f"),
+            ("nearest_train", "nearest", ".3f"),
+            ("minutes", "minutes", ".1f"),
+        ],
+    )
+    report.rows = table(rows)
+    for n in EVALUATIONS:
+        students = [row for row in report.rows if row["evaluations"] == n and row["who"] in METHODS]
+        if students:
+            best = min(students, key=lambda row: row["ratio"])
+            report.found[f"best_at_{n}"] = {name: best[name] for name in ("who", "ratio", "ratio_error")}
+            report.notes.append(
+                f"best at {n}: {best['who']}, {best['ratio']:.3f} ± {best['ratio_error']:.3f} of the teacher's distance"
+            )
+    report.notes.append(
+        f"{options.samples:,} samples a score; ± is the standard error over seeds; minutes are of training"
+    )
+    timing.publish(report, options, time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
