@@ -178,13 +178,27 @@ def _():
 
 @app.cell(hide_code=True)
 def _(learn):
-    _steps = int(mo.cli_args().get("steps") or 1500)
-    teacher = trained(
-        "jump_teacher",
-        lambda: um.recipe.ring(width=64, depth=3, steps=_steps, batch=256),
-        "The teacher learns the ring",
-        learn,
-    )
+    def on_the_ring(steps):
+        """An untrained model of the ring, without classes."""
+        process = um.process.Gaussian(um.schedule.VarianceExploding(0.002, 80.0))
+        with um.rng.seeded(0):
+            backbone = um.backbone.MLP(shape=(2,), width=96, depth=3)
+        return um.Model(
+            denoiser=um.denoiser.NetworkDenoiser(
+                backbone, process, um.prediction.Preconditioned(1.0), (2,), data_sd=1.0
+            ),
+            codec=um.codec.Affine(scale=1.5),
+            grid=um.grid.balanced(20),
+            objective=um.objective.Regression(
+                times=um.objective.Stratified(um.objective.LogNormalSigma(mean=-1.0, sd=1.4)),
+                weight=um.objective.EDMWeight(1.0),
+            ),
+            training=um.train.Training(steps=steps, batch=256, lr=4e-3, ema=0.995, picture_every=0),
+            source=um.data.Arrays(um.data.Ring().sample(20_000, um.rng.Stream(5))[0]),
+        )
+
+    _steps = int(mo.cli_args().get("steps") or 2000)
+    teacher = trained("jump_teacher", lambda: on_the_ring(_steps), "The teacher learns the ring", learn)
     student = distilled(
         "jump_student",
         teacher,
