@@ -154,9 +154,12 @@ PARTS: dict[str, dict[str, str]] = {
         "matrix": "um.inverse.Matrix(torch.eye(2))",
     },
     "Distillation": {
+        "consistency consistencymodel consistencydistillation cm ect lcm": "um.distill.Consistency()",
+        "continuousconsistency scm scd sct": "um.distill.ContinuousConsistency()",
         "meanflow imf": "um.distill.MeanFlow()",
         "progressive progressivedistillation pd": "um.distill.Progressive()",
         "sdtt selfdistillationthroughtime": "um.distill.SDTT()",
+        "shortcut shortcutmodel": "um.distill.Shortcut()",
     },
     "LoRA": {"lora": "um.adapter.LoRA(rank=8)"},
     "SampleRequest": {"request": "model.request(16)"},

@@ -8,9 +8,12 @@ from unmelt.errors import UsageError, nearest
 from unmelt.terminal import notify
 
 METHODS = {
+    "consistency": "Consistency",
+    "continuous-consistency": "ContinuousConsistency",
     "mean-flow": "MeanFlow",
     "progressive": "Progressive",
     "sdtt": "SDTT",
+    "shortcut": "Shortcut",
 }
 """Classes of `um.distill` by their names on the command line."""
 

@@ -5,12 +5,25 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.distill.consistency import Consistency
+    from unmelt.distill.continuous_consistency import ContinuousConsistency
     from unmelt.distill.distillation import Distillation, Setup
     from unmelt.distill.jump_times import JumpTimes
     from unmelt.distill.mean_flow import MeanFlow
     from unmelt.distill.progressive import Progressive
     from unmelt.distill.sdtt import SDTT
+    from unmelt.distill.shortcut import Shortcut
 
-__all__ = ["SDTT", "Distillation", "JumpTimes", "MeanFlow", "Progressive", "Setup"]
+__all__ = [
+    "SDTT",
+    "Consistency",
+    "ContinuousConsistency",
+    "Distillation",
+    "JumpTimes",
+    "MeanFlow",
+    "Progressive",
+    "Setup",
+    "Shortcut",
+]
 
 publish(__name__)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unmelt.condition import Condition
+from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.rng import Random
 from unmelt.sampler import Grid, Sampler
@@ -142,3 +143,24 @@ def no_grad_mean(denoiser: Any, x_t: Tensor, t: Tensor, condition: Condition | N
     with torch.no_grad():
         mean: Tensor = denoiser(x_t, t, condition).mean
     return mean
+
+
+def check_unguided_from_scratch(
+    method: Distillation, from_scratch: bool, guidance_range: Sequence[float] | None
+) -> None:
+    """Refuse to learn guidance without a teacher, where the student has no belief of its own to guide.
+
+    Args:
+        method: The method.
+        from_scratch: Whether there is no teacher.
+        guidance_range: (low, high), guidance scales that the student is to learn; None for none.
+
+    Raises:
+        UsageError: If guidance is to be learned without a teacher.
+    """
+    if from_scratch and guidance_range is not None:
+        raise UsageError(
+            f"{type(method).__name__}(from_scratch=True) with guidance_range={tuple(guidance_range)}",
+            "a teacher, whose beliefs can be guided, or a method whose student has beliefs of its own",
+            "um.distill.MeanFlow(from_scratch=True)",
+        )

@@ -1,0 +1,139 @@
+"""What every method for flow maps promises: it runs with a teacher and without, resumes, and can be divided."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import unmelt as um
+from unmelt import UsageError
+from unmelt.distill import Distillation, Setup
+from unmelt.rng import Part, Stream
+from unmelt.train.step import Batch
+
+METHODS = [
+    kind
+    for name in um.distill.__all__
+    if isinstance(kind := getattr(um.distill, name), type)
+    and issubclass(kind, Distillation)
+    and kind is not Distillation
+    and kind.KIND == "numbers"
+    and hasattr(kind, "from_scratch")
+]
+QUICK = {"training_steps": 12, "device": "cpu", "quiet": True}
+
+
+def ring(**settings):
+    return um.recipe.ring(**{"width": 8, "depth": 1, "modes": 3, "steps": 60, "batch": 32, **settings})
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return ring().fit(device="cpu", quiet=True)
+
+
+def setup(method, teacher, guidance_range=None, training_steps=20):
+    training = dataclasses.replace(teacher.training, steps=training_steps)
+    student = method.student(teacher.denoiser, guidance_range).double()
+    with torch.no_grad(), um.rng.seeded(0):
+        for each in student.parameters():  # as if something were learned
+            each.add_(0.05 * torch.randn_like(each))
+    return Setup(
+        teacher=teacher.denoiser,
+        student=student,
+        grid=teacher.grid,
+        training=training,
+        guidance_range=guidance_range,
+        drop=0.2,
+    )
+
+
+@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_a_student_is_trained_sampled_and_resumed(kind, from_scratch, teacher, tmp_path):
+    given = ring() if from_scratch else teacher
+    method = kind(from_scratch=from_scratch)
+    student = given.distill(method, steps=2, **QUICK)
+    assert student.sample(5, label=1, seed=3).isfinite().all()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(given, method, tmp_path / "run")
+    again = given.distill(method, steps=2, out=tmp_path / "run", **QUICK)
+    for one, other in zip(student.denoiser.parameters(), again.denoiser.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def interrupted(teacher, method, out):
+    """The same training, stopped after some steps as by Ctrl-C."""
+    source, batches = teacher.source, []
+
+    class Stopping:
+        def __getattr__(self, name):
+            return getattr(source, name)
+
+        def batch(self, step, rows):
+            batches.append(step)
+            if len(batches) == 8:
+                import os
+                import signal
+
+                os.kill(os.getpid(), signal.SIGINT)
+            return source.batch(step, rows)
+
+    try:
+        teacher.source = Stopping()
+        teacher.distill(method, steps=2, out=out, save_every=5, **QUICK)
+    finally:
+        teacher.source = source
+
+
+@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("step", [0, 19])
+@pytest.mark.parametrize("guidance_range", [None, (1.0, 3.0)])
+def test_a_batch_may_be_divided_and_gradients_reach_the_student_alone(kind, step, guidance_range, teacher):
+    method = kind()
+    made = method.train_step(setup(method, teacher, guidance_range))
+    (phase,) = made.phases()
+    x0, label = torch.randn(8, 2, dtype=torch.float64), torch.arange(8) % 3
+    teacher.denoiser.double()
+    try:
+        losses = phase.loss(Batch(x0, um.Condition(label=label), step), Stream(5))
+        parts = [
+            phase.loss(
+                Batch(x0[4 * k : 4 * k + 4], um.Condition(label=label[4 * k : 4 * k + 4]), step), Part(Stream(5), k, 2)
+            )
+            for k in range(2)
+        ]
+        torch.testing.assert_close(torch.cat(parts), losses, rtol=1e-10, atol=1e-12)
+        assert losses.shape == (8,)
+        losses.mean().backward()
+    finally:
+        teacher.denoiser.float()
+    networks = dict(made.networks())
+    assert next(iter(networks)) == "student"
+    assert any(each.grad is not None and each.grad.abs().max() > 0 for each in networks.pop("student").parameters())
+    for frozen in [*networks.values(), *made.frozen()]:
+        assert all(each.grad is None for each in frozen.parameters())
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_guidance_without_a_teacher_needs_a_student_that_has_beliefs(kind, teacher):
+    method = kind(from_scratch=True)
+    if method.student(teacher.denoiser, None).is_denoiser:
+        student = ring().distill(method, steps=1, guidance_range=(1.0, 3.0), **QUICK)
+        assert student.sample(2, label=1, guidance=2.0).isfinite().all()
+    else:
+        with pytest.raises(UsageError, match=r"beliefs can be guided.*MeanFlow\(from_scratch=True\)"):
+            ring().distill(method, steps=1, guidance_range=(1.0, 3.0), **QUICK)
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(UsageError, match=r"gap=0.*easing=0.5"):
+        um.distill.Consistency(gap=0)
+    with pytest.raises(UsageError, match="easing=2"):
+        um.distill.Consistency(easing=2)
+    with pytest.raises(UsageError, match="warmup=-1"):
+        um.distill.ContinuousConsistency(warmup=-1)
+    with pytest.raises(UsageError, match="learn the belief"):
+        um.distill.Shortcut(times=um.distill.JumpTimes(still=0.0))
+    with pytest.raises(UsageError, match="decay=1"):
+        um.distill.Shortcut(decay=1)
