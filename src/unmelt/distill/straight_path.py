@@ -78,6 +78,7 @@ def derivative_along_path(
         dw = (w - mean) / expand_like(u, w)
         dx = expand_like(alpha + sigma, w) * dw + expand_like((alpha_rate + sigma_rate) * dt, w) * w
     with torch.autocast(x_t.device.type, enabled=False), forward_ad.dual_level():
-        at_x, at_t = forward_ad.make_dual(x_t.detach(), dx), forward_ad.make_dual(t, dt)
+        # An expanded tensor cannot have a tangent.
+        at_x, at_t = forward_ad.make_dual(x_t.detach().contiguous(), dx), forward_ad.make_dual(t.contiguous(), dt)
         belief, slope = forward_ad.unpack_dual(student.jump(at_x, at_t, s, condition).mean)
     return belief, torch.zeros_like(belief) if slope is None else slope.detach()

@@ -16,8 +16,8 @@ from unmelt.denoiser import FlowMap, NetworkDenoiser, ResidualDenoiser, Residual
 from unmelt.errors import UsageError
 from unmelt.rng import seeded
 
-ADDED = ("told.arrival.", "told.guidance.")
-"""Names of the weights that read what a flow map is given beyond a denoiser."""
+ADDED = (".arrival.", ".guidance.")
+"""In the names of the weights that read what a flow map is given beyond a denoiser."""
 
 
 def flow_map_of(
@@ -83,6 +83,6 @@ def with_jumps(backbone: nn.Module, guidance: bool, fresh: bool = False) -> nn.M
         for key, value in made.state_dict().items():
             if key in weights and not fresh:
                 value.copy_(weights[key])
-            elif key.startswith(ADDED):
+            elif any(part in key for part in ADDED):
                 value.zero_()
     return made
