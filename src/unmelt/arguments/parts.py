@@ -156,6 +156,7 @@ PARTS: dict[str, dict[str, str]] = {
     "Distillation": {
         "consistency consistencymodel consistencydistillation cm ect lcm": "um.distill.Consistency()",
         "continuousconsistency scm scd sct": "um.distill.ContinuousConsistency()",
+        "distributionmatching dmd dmd2 distributionmatchingdistillation": "um.distill.DistributionMatching()",
         "meanflow imf": "um.distill.MeanFlow()",
         "progressive progressivedistillation pd": "um.distill.Progressive()",
         "sdtt selfdistillationthroughtime": "um.distill.SDTT()",

@@ -10,6 +10,7 @@ number of dimensions: a patch is a small box, and every place has a fixed sinuso
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -131,6 +132,9 @@ class DiT(CallRepr, nn.Module):
 
     position: Tensor
 
+    feature_axis: ClassVar[int] = -1
+    """The axis of features in the outputs of `feature_modules`."""
+
     def __init__(
         self,
         *,
@@ -174,6 +178,11 @@ class DiT(CallRepr, nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, hidden, source, qk_norm) for _ in range(depth))
         self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
         self.out = zeroed(nn.Linear(width, channels * box))
+
+    @property
+    def feature_modules(self) -> list[nn.Module]:
+        """The blocks, in order; the outputs of each are features, [rows, places, width]."""
+        return list(self.blocks)
 
     def _check_arguments(self) -> None:
         at_least(1, "DiT", channels=self.channels, width=self.width, depth=self.depth, heads=self.heads)

@@ -10,6 +10,7 @@ forcing: Chen et al., 2024). With causal attention frame f depends on frames up 
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -50,6 +51,9 @@ class FrameTransformer(CallRepr, nn.Module):
 
     position: Tensor
 
+    feature_axis: ClassVar[int] = -1
+    """The axis of features in the outputs of `feature_modules`."""
+
     def __init__(
         self,
         *,
@@ -89,6 +93,11 @@ class FrameTransformer(CallRepr, nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, int(mlp_ratio * width), source, qk_norm) for _ in range(depth))
         self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
         self.out = zeroed(nn.Linear(width, numbers))
+
+    @property
+    def feature_modules(self) -> list[nn.Module]:
+        """The blocks, in order; the outputs of each are features, [rows, frames, width]."""
+        return list(self.blocks)
 
     def forward(
         self,

@@ -7,6 +7,7 @@ with a straight line from x to the output past every block, so that far from the
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -38,6 +39,9 @@ class MLP(CallRepr, nn.Module):
     Raises:
         UsageError: If a size is below 1.
     """
+
+    feature_axis: ClassVar[int] = -1
+    """The axis of features in the outputs of `feature_modules`."""
 
     def __init__(
         self,
@@ -72,6 +76,11 @@ class MLP(CallRepr, nn.Module):
             nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(depth)
         )
         self.out = zeroed(nn.Linear(width, flat))
+
+    @property
+    def feature_modules(self) -> list[nn.Module]:
+        """The blocks, in order; the outputs of each are features, [rows, width]."""
+        return list(self.blocks)
 
     def forward(
         self,

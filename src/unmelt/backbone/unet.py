@@ -8,6 +8,7 @@ averaging and doubled by repetition. (Ronneberger et al., 2015; Dhariwal and Nic
 
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,9 @@ class UNet(CallRepr, nn.Module):
         UsageError: If sizes do not fit one another, or the dropout is not in [0, 1).
     """
 
+    feature_axis: ClassVar[int] = 1
+    """The axis of features in the outputs of `feature_modules`."""
+
     def __init__(
         self,
         *,
@@ -161,6 +165,11 @@ class UNet(CallRepr, nn.Module):
         self.norm = _norm(inner)
         self.out = zeroed(CONV[space](inner, channels, 3, padding=1))
         self.modulation = zeroed(nn.Linear(embedding_width, sum(self.parts)))
+
+    @property
+    def feature_modules(self) -> list[nn.Module]:
+        """The blocks, in order; the outputs of each are features, [rows, channels, *space]."""
+        return [*self.down, self.middle, *self.up]
 
     def _check_arguments(self) -> None:
         at_least(1, "UNet", channels=self.channels, width=self.width, blocks=self.blocks, heads=self.heads)

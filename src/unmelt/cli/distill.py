@@ -10,6 +10,7 @@ from unmelt.terminal import notify
 METHODS = {
     "consistency": "Consistency",
     "continuous-consistency": "ContinuousConsistency",
+    "distribution-matching": "DistributionMatching",
     "mean-flow": "MeanFlow",
     "progressive": "Progressive",
     "sdtt": "SDTT",

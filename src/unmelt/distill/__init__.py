@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unmelt.distill.consistency import Consistency
     from unmelt.distill.continuous_consistency import ContinuousConsistency
     from unmelt.distill.distillation import Distillation, Setup
+    from unmelt.distill.distribution_matching import DistributionMatching
     from unmelt.distill.jump_times import JumpTimes
     from unmelt.distill.mean_flow import MeanFlow
     from unmelt.distill.progressive import Progressive
@@ -19,6 +20,7 @@ __all__ = [
     "Consistency",
     "ContinuousConsistency",
     "Distillation",
+    "DistributionMatching",
     "JumpTimes",
     "MeanFlow",
     "Progressive",
