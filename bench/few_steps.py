@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import emoji
 import timing
 import torch
 
@@ -27,7 +28,12 @@ TEACHER_EVALUATIONS = 32
 SCORES = ("frechet", "classifier_accuracy", "nearest_train")
 
 METHODS: dict[str, tuple[Callable[[], Distillation], bool]] = {
+    "progressive": (lambda: um.distill.Progressive(), False),
+    "consistency": (lambda: um.distill.Consistency(), True),
+    "continuous-consistency": (lambda: um.distill.ContinuousConsistency(), True),
     "mean-flow": (lambda: um.distill.MeanFlow(), True),
+    "shortcut": (lambda: um.distill.Shortcut(), True),
+    "distribution-matching": (lambda: um.distill.DistributionMatching(), False),
 }
 """By name: the method, and whether one student serves for every number of evaluations."""
 
@@ -55,11 +61,12 @@ def scored(model: um.Model, evaluations: int, samples: int) -> dict[str, float]:
     return {name: found[name] for name in SCORES if name in found}
 
 
-def teacher_of(recipe: str, settings: dict[str, Any], folder: Path, seed: int) -> um.Model:
+def teacher_of(data: str, folder: Path, seed: int) -> um.Model:
     """The teacher of a seed, trained if it is not there."""
-    place = folder / f"{recipe}{seed}"
-    if not (place / "config.json").exists():
-        getattr(um.recipe, recipe)(**settings, seed=seed).fit(place, quiet=True)
+    place = folder / f"{data}{seed}"
+    if not (place / "config.json").exists() or um.load(place).steps_done == 0:
+        made = um.recipe.digits(seed=seed) if data == "digits" else emoji.teacher(folder / "emoji_images", seed)
+        made.fit(place)
     model = um.recipe.with_data(place)
     assert isinstance(model, um.Model)
     return model
@@ -92,8 +99,8 @@ def tuned_scores(teacher: um.Model, evaluations: int, samples: int) -> dict[str,
 
 def measure_seed(options: argparse.Namespace, measured: Measured, seed: int) -> list[dict[str, Any]]:
     """All cells of the table for one teacher: who, evaluations, seed, scores, minutes."""
-    teacher, rows = teacher_of(options.recipe, options.settings, options.teachers, seed), []
-    samples, key = options.samples, f"{options.recipe} {options.samples} {seed}"
+    teacher, rows = teacher_of(options.data, options.teachers, seed), []
+    samples, key = options.samples, f"{options.data} {options.samples} {seed}"
 
     def add(who: str, evaluations: int, about: str, measure: Callable[..., dict[str, Any]], *given: Any) -> None:
         found = measured(f"{key} {about} {evaluations}", lambda: measure(*given, evaluations, samples))
@@ -138,14 +145,13 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--recipe", default="digits", help="the teacher's recipe (digits)")
-    parser.add_argument("--settings", type=json.loads, default={}, help="its settings, as JSON")
+    parser.add_argument("--data", default="digits", choices=("digits", "emoji"), help="what the teacher knows (digits)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--samples", type=int, default=10_000, help="for each score (10,000)")
     parser.add_argument("--teachers", type=Path, default=Path("runs/few_steps"), help="where teachers are, or are put")
     parser.add_argument("--work", type=Path, default=Path("runs/few_steps/measured.jsonl"), help="what was measured")
-    parser.add_argument("--name", default="few_steps", help="name of the report (few_steps)")
+    parser.add_argument("--name", help="name of the report (few_steps_DATA)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--save", action="store_true", help="also write bench/results/NAME.*")
     return parser.parse_args()
@@ -158,8 +164,8 @@ def main() -> None:
     measured = Measured(options.work)
     rows = [row for seed in options.seeds for row in measure_seed(options, measured, seed)]
     report = timing.Report(
-        options.name,
-        f"Few steps: students of {options.recipe} beside their teacher, {len(options.seeds)} seeds",
+        options.name or f"few_steps_{options.data}",
+        f"Few steps: students of {options.data} beside their teacher, {len(options.seeds)} seeds",
         [
             ("who", "who", ""),
             ("evaluations", "evaluations", "d"),

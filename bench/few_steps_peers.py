@@ -132,7 +132,7 @@ def main() -> None:
     make, one_for_all = few_steps.METHODS[options.method]
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:
-        teacher = few_steps.teacher_of("digits", {}, options.teachers, seed)
+        teacher = few_steps.teacher_of("digits", options.teachers, seed)
         unit = few_steps.scored(teacher, few_steps.TEACHER_EVALUATIONS, options.samples)["frechet"]
 
         def add(who: str, n: int, minutes: float, found: dict[str, Any], seed: int = seed, unit: float = unit) -> None:
