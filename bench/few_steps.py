@@ -64,8 +64,9 @@ def scored(model: um.Model, evaluations: int, samples: int) -> dict[str, float]:
 def teacher_of(data: str, folder: Path, seed: int) -> um.Model:
     """The teacher of a seed, trained if it is not there."""
     place = folder / f"{data}{seed}"
-    if not (place / "config.json").exists() or um.load(place).steps_done == 0:
-        made = um.recipe.digits(seed=seed) if data == "digits" else emoji.teacher(folder / "emoji_images", seed)
+    made = um.recipe.digits(seed=seed) if data == "digits" else emoji.teacher(folder / "emoji_images", seed)
+    assert made.training is not None
+    if not (place / "config.json").exists() or um.load(place).steps_done < made.training.steps:
         made.fit(place)
     model = um.recipe.with_data(place)
     assert isinstance(model, um.Model)
