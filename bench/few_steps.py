@@ -148,7 +148,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--data", default="digits", choices=("digits", "emoji"), help="what the teacher knows (digits)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--samples", type=int, default=10_000, help="for each score (10,000)")
     parser.add_argument("--teachers", type=Path, default=Path("runs/few_steps"), help="where teachers are, or are put")
     parser.add_argument("--work", type=Path, default=Path("runs/few_steps/measured.jsonl"), help="what was measured")
