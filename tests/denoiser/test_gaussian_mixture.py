@@ -1,11 +1,15 @@
 """The fitted belief against the exact one, and what a network adds to it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
+from conformance.subjects import column
 from torch import nn
 
+from unmelt.backbone import MLP
 from unmelt.condition import Condition
-from unmelt.denoiser import GaussianMixtureDenoiser, Mixture, NetworkDenoiser, ResidualDenoiser
+from unmelt.denoiser import GaussianMixtureDenoiser, Mixture, NetworkDenoiser, ResidualDenoiser, ResidualFlowMap
 from unmelt.denoiser.prediction import X0
 from unmelt.errors import UsageError
 from unmelt.process import Gaussian
@@ -38,6 +42,90 @@ def test_it_is_the_exact_belief_about_the_gaussian_of_each_class(any_schedule):
         torch.testing.assert_close(believed, exact(x_t, t).mean, rtol=1e-9, atol=1e-11)
     everything = Mixture.gaussian(x.flatten(1).mean(0).view(1, 3), torch.cov(x.flatten(1).T), process)
     torch.testing.assert_close(base(x_t, t).mean, everything(x_t, t).mean, rtol=1e-9, atol=1e-11)
+
+
+T, S = column(1.0, 0.99, 0.7, 0.4, 0.4, 0.0), column(0.0, 0.6, 0.0, 0.3, 0.4, 0.0)
+
+
+def flow(mean, covariance, on, x_t, t, s):
+    """The probability-flow ODE's solution for one Gaussian, by its covariances at both times, of the same axes."""
+    eye = torch.eye(3, dtype=torch.float64)
+    (alpha, sigma), (alpha_s, sigma_s) = ((on.alpha(each), on.sigma(each)) for each in (t, s))
+    before, after = alpha**2 * covariance + sigma**2 * eye, alpha_s**2 * covariance + sigma_s**2 * eye
+    values, axes = torch.linalg.eigh(after @ torch.linalg.inv(before))
+    root = (axes * values.sqrt()) @ torch.linalg.inv(axes)
+    return alpha_s * mean + root @ (x_t - alpha * mean)
+
+
+def test_its_jump_is_the_exact_flow_of_the_gaussian_of_each_class(any_schedule):
+    process = Gaussian(any_schedule)
+    base, x, labels = fitted(process, shrink=0.0)
+    x_t = 1.5 * torch.randn(len(T), 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for label in (0, 1):
+        group = x[labels == label].flatten(1)
+        belief = base.jump(x_t, T, S, Condition(label=torch.full((len(T),), label))).mean
+        found = process.ode_step(x_t, belief, T, S)
+        for row, (t, s) in enumerate(zip(T, S, strict=True)):
+            wanted = flow(group.mean(0), torch.cov(group.T), any_schedule, x_t[row, 0], t, s)
+            torch.testing.assert_close(found[row, 0], wanted, rtol=1e-8, atol=1e-8)
+
+
+def test_a_jump_of_no_length_has_the_belief(any_schedule):
+    base, _, _ = fitted(Gaussian(any_schedule), shrink=0.3)
+    x_t, known = torch.randn(len(T), 1, 3, dtype=torch.float64), Condition(label=torch.arange(len(T)) % 2)
+    torch.testing.assert_close(base.jump(x_t, T, T, known).mean, base(x_t, T, known).mean, rtol=1e-9, atol=1e-9)
+    near = base.jump(x_t, T, T - 1e-7 * T, known).mean  # nothing cancels in a short jump
+    torch.testing.assert_close(near, base(x_t, T, known).mean, rtol=1e-4, atol=1e-4)
+
+
+def test_several_gaussians_are_followed_in_four_jumps_each_their_mean_by_responsibility(any_schedule):
+    process, (x, labels) = Gaussian(any_schedule), skewed(200)
+    base = GaussianMixtureDenoiser(process, (1, 3), classes=2, components=2).double().fit(x, labels)
+    x_t = any_schedule.sigma(T)[:, None, None] * torch.randn(len(T), 1, 3, dtype=torch.float64, generator=seeded(1))
+    found = process.ode_step(x_t, base.jump(x_t, T, S, Condition(label=torch.ones(len(T)).long())).mean, T, S)
+    moment = [(base.basis[1, k] * base.spread[1, k]) @ base.basis[1, k].T for k in range(2)]
+    alone = [Mixture.gaussian(base.mean[1, k].view(1, 3), moment[k], process) for k in range(2)]
+    for row, (t, s) in enumerate(zip(T[:4], S[:4], strict=True)):
+        shares = [any_schedule.sigma(each) / (any_schedule.alpha(each) + any_schedule.sigma(each)) for each in (t, s)]
+        steps = [shares[0] + k / 4 * (shares[1] - shares[0]) for k in range(1, 4)]
+        times = [t, *(any_schedule.time(2 * torch.log((1 - u) / u)) for u in steps), s]
+        at = x_t[row, 0]
+        for before, after in pairwise(times):
+            log_joint = [base.weight[1, k].log() + alone[k].log_density(at.view(1, 1, 3), before[None]) for k in (0, 1)]
+            parts = torch.stack([flow(base.mean[1, k], moment[k], any_schedule, at, before, after) for k in (0, 1)])
+            at = torch.stack(log_joint).softmax(0)[:, 0] @ parts
+        torch.testing.assert_close(found[row, 0], at, rtol=1e-6, atol=1e-6)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_residual_flow_map_without_a_network_jumps_as_its_base(any_schedule):
+    process = Gaussian(any_schedule)
+    base, _, _ = fitted(process, shrink=0.3)
+    backbone = MLP(shape=(2, 3), width=8, depth=1, with_arrival=True)  # a fresh network's output is 0
+    model, known = ResidualFlowMap(backbone.double(), base), Condition(label=None)
+    x_t = torch.randn(len(T), 1, 3, dtype=torch.float64)
+    torch.testing.assert_close(model.jump(x_t, T, S, known).mean, base.jump(x_t, T, S, known).mean)
+    torch.testing.assert_close(model(x_t, T, known).mean, base(x_t, T, known).mean)
+
+
+class Echo(nn.Module):
+    """The base's jump as the network is given it, so that it is counted."""
+
+    def forward(self, x, level, condition=None, arrival=None):
+        return x.roll(1, 1)
+
+
+def test_a_residual_flow_map_shows_its_network_the_jump_that_it_corrects():
+    process = Gaussian(Cosine())
+    base, _, _ = fitted(process, shrink=0.3)
+    model = ResidualFlowMap(Echo(), base, residual_sd=0.4)
+    x_t, t, s = torch.randn(len(T), 1, 3, dtype=torch.float64), T, S
+    jump, (alpha, sigma) = base.jump(x_t, t, s).mean, process.level(t)
+    c_out = sigma * 0.4 / torch.sqrt((alpha * 0.4) ** 2 + sigma**2)
+    torch.testing.assert_close(model.jump(x_t, t, s).mean, jump * (1 + c_out[:, None, None]))
 
 
 def test_null_rows_have_the_gaussian_of_all(any_schedule):

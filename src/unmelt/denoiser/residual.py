@@ -70,11 +70,12 @@ class ResidualDenoiser(CallRepr, nn.Module):
         Raises:
             UsageError: If the times are finer than rows.
         """
-        return corrected_belief(self, x_t, t, condition)
+        return corrected_belief(self, self.base(x_t, t, condition).mean, x_t, t, condition)
 
 
 def corrected_belief(
     denoiser: "ResidualDenoiser | ResidualFlowMap",
+    base: Tensor,
     x_t: Tensor,
     t: Tensor,
     condition: Condition | None,
@@ -83,7 +84,8 @@ def corrected_belief(
     """The base's belief with the network's correction.
 
     Args:
-        denoiser: Base, network and their sizes.
+        denoiser: The network, and the sizes of what goes in and comes out.
+        base: [rows, *shape], what is to be corrected.
         x_t: [rows, *shape], data at time t.
         t: [rows], times.
         condition: What is known of each row.
@@ -93,7 +95,6 @@ def corrected_belief(
         The believed x0, of the shape of x_t.
     """
     level = denoiser.process.level(t)
-    base = denoiser.base(x_t, t, condition).mean
     inputs = torch.cat([unit_scale(x_t, level, denoiser.data_sd), base], 1)
     output = call_backbone(denoiser.backbone, inputs, noise_level(level, x_t.dtype), condition, *arrival)
     output = output[:, : x_t.shape[1]]

@@ -1,8 +1,9 @@
-"""A flow map that corrects the belief of a Gaussian mixture: what `ResidualDenoiser` is to `NetworkDenoiser`.
+"""A flow map that corrects the jumps of a Gaussian mixture: what `ResidualDenoiser` is to `NetworkDenoiser`.
 
-    D(x_t, t, s) = base(x_t, t) + c_out(t) F(c_in(t) x_t, base(x_t, t), c_noise(t), c_noise(s))
+    D(x_t, t, s) = base(x_t, t, s) + c_out(t) F(c_in(t) x_t, base(x_t, t, s), c_noise(t), c_noise(s))
 
-with D the belief of `flow_map.py`, by which a jump from t arrives exactly at s.
+with D the belief of `flow_map.py`, by which a jump from t arrives exactly at s, and base the mixture's own jump
+(`gaussian_mixture.py`), which is exact where the data are one Gaussian, and the mixture's belief where s = t.
 """
 
 from collections.abc import Sequence
@@ -22,11 +23,11 @@ from unmelt.process.gaussian import Gaussian
 
 @checked_init("um.denoiser.ResidualFlowMap")
 class ResidualFlowMap(CallRepr, nn.Module):
-    """Flow map that adds a network's output to the belief of a Gaussian mixture. Times are one a row.
+    """Flow map that adds a network's output to the jumps of a Gaussian mixture. Times are one a row.
 
     Args:
         backbone: Network as that of a `ResidualDenoiser`, with an arrival level.
-        base: Denoiser to improve on.
+        base: Mixture whose jumps are to be improved on.
         data_sd: Standard deviation of the data.
         residual_sd: About the standard deviation of x0 given the base's belief.
         guidance_range: (low, high), the guidance scales that the network has learned; see `FlowMap`. None: none.
@@ -79,7 +80,8 @@ class ResidualFlowMap(CallRepr, nn.Module):
         Returns:
             D(x_t, t, s), of the shape of x_t.
         """
-        return corrected_belief(self, x_t, t, condition, arrival_level(self.process.schedule, s, x_t.dtype))
+        base = self.base.jump(x_t, t, s, condition).mean
+        return corrected_belief(self, base, x_t, t, condition, arrival_level(self.process.schedule, s, x_t.dtype))
 
     def forward(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None

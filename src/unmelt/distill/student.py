@@ -1,7 +1,8 @@
 """Students that are flow maps, made of a teacher's network.
 
 The network gets two more inputs, the noise level that a jump arrives at and, if it is to learn guidance, its scale.
-Both enter with weights 0, so that at first every jump is made with the teacher's belief: a step of DDIM.
+Both enter with weights 0, so that at first every jump is made with the teacher's belief: a step of DDIM. The student of
+a `ResidualDenoiser` begins with the jump of the teacher's base, corrected as the teacher corrects the base's belief.
 """
 
 import copy
