@@ -18,6 +18,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     short = {
         "recipe.digits()": "recipe.digits(steps=3)",
         "tune(steps=5)": "tune(steps=5, rows=16, rounds=1)",
+        "distill.Consistency()": "distill.Consistency(training_steps=2)",
         'text(folder="books")': 'text(folder="books", steps=2, width=16, depth=1, vocabulary=300, batch=2)',
     }
     for whole, part in short.items():
