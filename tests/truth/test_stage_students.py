@@ -1,8 +1,9 @@
-"""Progressive distillation: its targets are steps of exact denoisers and flow maps, in float64."""
+"""Progressive distillation and reflow: their targets are those of exact denoisers and flow maps, in float64."""
 
-import copy
+import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from conformance.subjects import F64, Anisotropic, column, name, tilted
@@ -12,15 +13,18 @@ from torch import nn
 import unmelt as um
 from unmelt import UsageError, schedule
 from unmelt.condition import Condition
-from unmelt.distill import Progressive, Setup
+from unmelt.distill import Progressive, Reflow, Setup
 from unmelt.distill.progressive import halved, two_steps
+from unmelt.distill.reflow import pairs, row_loss
+from unmelt.distill.student import flow_map_of
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
-from unmelt.rng import Stream
-from unmelt.sampler import grid
+from unmelt.rng import Part, RowSeeds, Stream
+from unmelt.sampler import DDIM, Adams, grid, walk
 from unmelt.train import Batch, Trainer, Training
 from unmelt.train.lr_schedule import Cosine
 
+FEW = [schedule.Cosine(), schedule.VarianceExploding(0.02, 2.0), schedule.LinearBeta()]
 T, M, S = column(1.0, 0.8, 0.5, 0.9), column(0.7, 0.4, 0.3, 0.5), column(0.3, 0.0, 0.1, 0.2)
 
 
@@ -40,15 +44,28 @@ class Student(nn.Module):
         return Point(self.factor * self._jump(x_t, t, s, condition))
 
 
+class Teacher(nn.Module):
+    """An exact denoiser where a module is asked for."""
+
+    def __init__(self, exact):
+        super().__init__()
+        self.exact, self.process = exact, exact.process
+
+    def forward(self, x_t, t, condition=None):
+        return self.exact(x_t, t, condition)
+
+
 def step_of(student, teacher, steps=1, total=100, method=None, guidance_range=None):
     setup = Setup(
-        teacher=teacher,
+        teacher=teacher if isinstance(teacher, nn.Module) else Teacher(teacher),
         student=student,
         grid=grid.balanced(steps, pivot=1.0),
         training=Training(steps=total),
         guidance_range=guidance_range,
     )
-    return (method or Progressive(teacher_steps=8, power=0.0, decay=0.5)).train_step(setup)
+    step = (method or Progressive(teacher_steps=8, power=0.0, decay=0.5)).train_step(setup)
+    step.setup = setup
+    return step
 
 
 def belief_of(process, x_t, x_s, t, s):
@@ -249,4 +266,100 @@ def test_settings_that_make_no_stages_are_refused():
     with pytest.raises(UsageError, match=r"decay=0\.98"):
         Progressive(decay=1.0)
     assert [Progressive(teacher_steps=32).stages(steps) for steps in (1, 2, 3, 20, 64)] == [5, 4, 4, 1, 1]
-    assert copy.deepcopy(Progressive()) == Progressive()
+    with pytest.raises(UsageError, match="uses=2"):
+        Reflow(uses=0)
+
+
+def rectified(exact, x_t, t):
+    """E[x0 | x_t] among the pairs of one Gaussian: along each axis x0 is a line in x_1, and so is x_t."""
+    on, truth = exact.process.schedule, exact.truth
+    one = torch.ones_like(t)
+    (alpha, sigma), (alpha_1, sigma_1) = ((on.alpha(each)[:, None], on.sigma(each)[:, None]) for each in (t, one))
+    gain = torch.sqrt(truth.spread) / torch.sqrt(alpha_1**2 * truth.spread + sigma_1**2)
+    seen = alpha * gain + sigma * (1 - alpha_1 * gain) / sigma_1
+    return truth.mean + (x_t - alpha * truth.mean) @ truth.axes * (gain / seen) @ truth.axes.mT
+
+
+def test_a_pair_is_noise_and_what_the_flow_makes_of_it(plain_schedule):
+    exact = ExactFlowMap(plain_schedule)
+    x_1, x_0 = pairs(exact, Adams(order=6), grid.balanced(160), points(64), None, Stream(0))
+    torch.testing.assert_close(x_1, exact.process.prior((64, 3), Stream(0), F64))
+    start = torch.ones(64, dtype=F64)
+    torch.testing.assert_close(x_0, exact.flow(x_1, start, 0 * start), rtol=1e-6, atol=1e-6)
+
+
+def test_the_belief_among_the_pairs_of_a_gaussian_has_no_loss_and_no_other_has(plain_schedule):
+    exact = ExactFlowMap(plain_schedule)
+    method = Reflow(teacher_steps=160, teacher_sampler=Adams(order=6), uses=3)
+    for wrong, bound in ((0.0, 1e-9), (1e-2, None)):
+        student = Student(exact.process, lambda x_t, t, s, _, wrong=wrong: rectified(exact, x_t, t) + wrong)
+        step = step_of(student, exact, method=method)
+        (phase,) = step.phases()
+        loss = phase.loss(Batch(points(64), None, 0), Stream(1))
+        assert loss.max() < bound if bound else loss.min() > 1e-5
+        if bound:
+            (slope,) = torch.autograd.grad(loss.mean(), [student.factor])
+            assert abs(slope) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "on", [schedule.Cosine(), schedule.VarianceExploding(0.02, 2.0), schedule.LinearBeta()], ids=name
+)
+def test_the_loss_is_least_at_the_conditional_mean_of_pairs_that_are_jointly_gaussian(on):
+    """x_1 = sigma_1 z and x_0 = m + a z + b z' with Gauss-Hermite quadrature over (z, z')."""
+    node, weight = (torch.from_numpy(each) for each in np.polynomial.hermite_e.hermegauss(8))
+    z, other = torch.cartesian_prod(node, node).unbind(1)
+    share = torch.cartesian_prod(weight, weight).prod(1) / (2 * math.pi)
+    m, a, b, process = 0.4, 0.6, 0.5, Gaussian(on)
+    one = torch.ones(len(z), dtype=F64)
+    x_1, x_0 = (on.sigma(one) * z)[:, None], (m + a * z + b * other)[:, None]
+    for t in (1.0, 0.7, 0.2):
+        (alpha, sigma), (alpha_1, sigma_1) = ((on.alpha(at)[0], on.sigma(at)[0]) for at in (column(t), column(1.0)))
+        variance, with_z = a**2 + b**2, a - alpha_1 / sigma_1 * (a**2 + b**2)
+        square_z = 1 - 2 * a * alpha_1 / sigma_1 + (alpha_1 / sigma_1) ** 2 * variance
+        slope = (alpha * variance + sigma * with_z) / (
+            alpha**2 * variance + 2 * alpha * sigma * with_z + sigma**2 * square_z
+        )
+        middle = alpha * m + sigma * (0 - alpha_1 / sigma_1 * m)
+        for wrong in (0.0, 0.01):
+            line = [(m - slope * middle + wrong).clone().requires_grad_(), (slope + wrong).clone().requires_grad_()]
+            student = Student(process, lambda x_t, t, s, _, line=line: line[0] + line[1] * x_t)
+            loss = row_loss(student, x_1, x_0, t * one, 0 * one, None)
+            gradient = torch.autograd.grad((share * loss).sum(), line)
+            assert all(abs(each) < 1e-9 for each in gradient) if wrong == 0 else abs(gradient[0]) > 1e-3
+
+
+def test_pairs_are_guided_once_by_each_rows_scale():
+    exact = tilted(schedule.Cosine())
+    known = Condition(label=torch.arange(8) % 2, guidance_scale=torch.linspace(1, 3, 8, dtype=F64))
+    setup = step_of(Student(exact.process, lambda x_t, *_: x_t), exact, guidance_range=(1.0, 4.0)).setup
+    _, x_0 = pairs(setup.guided_teacher, DDIM(), grid.balanced(5), points(8, 2), known, Stream(3))
+    for row, scale in enumerate(known.guidance_scale.tolist()):
+        guided = um.guidance.CFG(exact, scale)
+        x_1 = exact.process.prior((8, 2), Stream(3), F64)[row : row + 1]
+        times = [each.expand(1) for each in grid.balanced(5)(exact.process.schedule)]
+        state = DDIM().init(guided, x_1, times[0], RowSeeds.of(0, 1), Condition(label=known.label[row : row + 1]))
+        torch.testing.assert_close(x_0[row : row + 1], [*walk(guided, DDIM(), state, times[1:])][-1].x)
+
+
+def test_a_teacher_that_has_learned_guidance_is_not_guided_again():
+    """The second round of reflow, and any student of a student."""
+    model = um.recipe.ring(width=8, depth=1, modes=3)
+    plain, knowing = (flow_map_of(model.denoiser, each, is_denoiser=True) for each in (None, (1.0, 4.0)))
+    for teacher, guided in ((plain, True), (knowing, False)):
+        setup = step_of(teacher, teacher, guidance_range=(1.0, 2.0)).setup
+        assert (setup.guided_teacher is not teacher) == guided
+
+
+@pytest.mark.parametrize("method", [Progressive(teacher_steps=4), Reflow(teacher_steps=2)], ids=name)
+def test_a_batch_that_is_divided_has_the_losses_of_the_whole(method):
+    exact = tilted(schedule.Cosine())
+    student = Student(exact.process, lambda x_t, t, s, _: x_t * s[:, None])
+    step = step_of(student, exact, method=method, guidance_range=(1.0, 4.0))
+    (phase,) = step.phases()
+    x0, known = points(12, 2), Condition(label=torch.arange(12) % 2)
+    whole = phase.loss(Batch(x0, known, 0), Stream(5))
+    for part in range(3):
+        rows = slice(4 * part, 4 * part + 4)
+        own = phase.loss(Batch(x0[rows], known[rows], 0), Part(Stream(5), part, 3))
+        torch.testing.assert_close(own, whole[rows])

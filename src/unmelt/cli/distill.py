@@ -11,8 +11,10 @@ METHODS = {
     "consistency": "Consistency",
     "continuous-consistency": "ContinuousConsistency",
     "distribution-matching": "DistributionMatching",
+    "drifting": "Drifting",
     "mean-flow": "MeanFlow",
     "progressive": "Progressive",
+    "reflow": "Reflow",
     "sdtt": "SDTT",
     "shortcut": "Shortcut",
 }

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from unmelt.distill.continuous_consistency import ContinuousConsistency
     from unmelt.distill.distillation import Distillation, Setup
     from unmelt.distill.distribution_matching import DistributionMatching
+    from unmelt.distill.drifting import Drifting
     from unmelt.distill.jump_times import JumpTimes
     from unmelt.distill.mean_flow import MeanFlow
     from unmelt.distill.progressive import Progressive
+    from unmelt.distill.reflow import Reflow
     from unmelt.distill.sdtt import SDTT
     from unmelt.distill.shortcut import Shortcut
 
@@ -21,9 +23,11 @@ __all__ = [
     "ContinuousConsistency",
     "Distillation",
     "DistributionMatching",
+    "Drifting",
     "JumpTimes",
     "MeanFlow",
     "Progressive",
+    "Reflow",
     "Setup",
     "Shortcut",
 ]

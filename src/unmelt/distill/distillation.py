@@ -47,8 +47,12 @@ class Setup:
 
     @property
     def guided_teacher(self) -> Any:
-        """The teacher's denoiser, guided by each row's `Condition.guidance_scale` where the student learns guidance."""
-        return self.teacher if self.guidance_range is None else CFG(self.teacher, 1.0)
+        """The teacher's denoiser, guided by each row's `Condition.guidance_scale` where the student learns guidance.
+
+        A teacher that is itself a student and has learned guidance takes the scale as an input. It is not guided again.
+        """
+        knows = getattr(self.teacher, "guidance_range", None) is not None
+        return self.teacher if self.guidance_range is None or knows else CFG(self.teacher, 1.0)
 
     def drawn(self, condition: Condition | None, rows: int, rng: Random, device: torch.device) -> Condition | None:
         """A batch's condition as the student is to see it: some rows dropped, each with a guidance scale.
