@@ -53,7 +53,7 @@ class Consistency(Distillation):
         power: Exponent of the adaptive weight; 1 gives every row the same weight.
         from_scratch: Learn from data alone; the teacher gives its network, but neither weights nor beliefs.
         training_steps: Training steps, if the call does not say.
-        lr: Peak learning rate, if the call does not say.
+        lr: Peak learning rate, if the call does not say. None: the teacher's.
 
     Raises:
         UsageError: If gap or easing is not above 0 and at most 1.
@@ -62,19 +62,19 @@ class Consistency(Distillation):
     KIND: ClassVar = "numbers"
 
     times: JumpTimes = JumpTimes(to_data=1.0, still=0.0)
-    gap: float = 1 / 32
-    easing: float = 0.5
+    gap: float = 1 / 64
+    easing: float = 1.0
     power: float = 0.5
     from_scratch: bool = False
-    training_steps: int = 2000
-    lr: float = 1e-3
+    training_steps: int = 1000
+    lr: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.gap <= 1 and 0 < self.easing <= 1):
             raise UsageError(
                 f"Consistency with gap={self.gap} and easing={self.easing}",
                 "both above 0 and at most 1",
-                "Consistency(gap=1 / 32, easing=0.5)",
+                "Consistency(gap=1 / 64, easing=1.0)",
             )
 
     @property
@@ -89,7 +89,7 @@ class Consistency(Distillation):
         return Jump(eta=1.0)
 
     def training(self, teacher: Training) -> Training:
-        return replace(teacher, steps=self.training_steps, lr=self.lr)
+        return replace(teacher, steps=self.training_steps, lr=teacher.lr if self.lr is None else self.lr)
 
     def gap_at(self, step: int, steps: int) -> float:
         """The gap between the two points, as a share of u_t.

@@ -48,7 +48,7 @@ class ContinuousConsistency(Distillation):
         warmup: Share of the training over which the strength of the tangent rises from 0 to 1.
         from_scratch: Learn from data alone; the teacher gives its network, but neither weights nor beliefs.
         training_steps: Training steps, if the call does not say.
-        lr: Peak learning rate, if the call does not say.
+        lr: Peak learning rate, if the call does not say. None: the teacher's.
 
     Raises:
         UsageError: If the warm-up is not from 0 to 1.
@@ -59,8 +59,8 @@ class ContinuousConsistency(Distillation):
     times: JumpTimes = JumpTimes(to_data=1.0, still=0.0)
     warmup: float = 0.25
     from_scratch: bool = False
-    training_steps: int = 2000
-    lr: float = 1e-3
+    training_steps: int = 1000
+    lr: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup <= 1:
@@ -82,7 +82,7 @@ class ContinuousConsistency(Distillation):
         return Jump(eta=1.0)
 
     def training(self, teacher: Training) -> Training:
-        return replace(teacher, steps=self.training_steps, lr=self.lr)
+        return replace(teacher, steps=self.training_steps, lr=teacher.lr if self.lr is None else self.lr)
 
     def strength_at(self, step: int, steps: int) -> float:
         """The strength of the tangent.

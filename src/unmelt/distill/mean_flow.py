@@ -47,7 +47,7 @@ class MeanFlow(Distillation):
         power: Exponent of the adaptive weight; 1 gives every row the same weight.
         from_scratch: Learn from data alone; the teacher gives its network, but neither weights nor beliefs.
         training_steps: Training steps, if the call does not say.
-        lr: Peak learning rate, if the call does not say.
+        lr: Peak learning rate, if the call does not say. None: the teacher's.
     """
 
     KIND: ClassVar = "numbers"
@@ -55,8 +55,8 @@ class MeanFlow(Distillation):
     times: JumpTimes = JumpTimes()
     power: float = 0.5
     from_scratch: bool = False
-    training_steps: int = 2000
-    lr: float = 1e-3
+    training_steps: int = 1000
+    lr: float | None = None
 
     @property
     def needs_teacher(self) -> bool:
@@ -69,7 +69,7 @@ class MeanFlow(Distillation):
         return Jump()
 
     def training(self, teacher: Training) -> Training:
-        return replace(teacher, steps=self.training_steps, lr=self.lr)
+        return replace(teacher, steps=self.training_steps, lr=teacher.lr if self.lr is None else self.lr)
 
     def train_step(self, setup: Setup) -> StudentStep:
         def loss(batch: Batch, rng: Random, _: Any) -> Tensor:

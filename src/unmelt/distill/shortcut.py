@@ -50,7 +50,7 @@ class Shortcut(Distillation):
         decay: Decay per step of the moving average that makes the half jumps.
         from_scratch: Learn from data alone; the teacher gives its network, but neither weights nor beliefs.
         training_steps: Training steps, if the call does not say.
-        lr: Peak learning rate, if the call does not say.
+        lr: Peak learning rate, if the call does not say. None: the teacher's.
 
     Raises:
         UsageError: If no jump stays where it is, or the decay is not from 0 to below 1.
@@ -62,8 +62,8 @@ class Shortcut(Distillation):
     power: float = 0.5
     decay: float = 0.95
     from_scratch: bool = False
-    training_steps: int = 2000
-    lr: float = 1e-3
+    training_steps: int = 1000
+    lr: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.times.still > 0 and 0 <= self.decay < 1):
@@ -84,7 +84,7 @@ class Shortcut(Distillation):
         return Jump()
 
     def training(self, teacher: Training) -> Training:
-        return replace(teacher, steps=self.training_steps, lr=self.lr)
+        return replace(teacher, steps=self.training_steps, lr=teacher.lr if self.lr is None else self.lr)
 
     def train_step(self, setup: Setup) -> StudentStep:
         def loss(batch: Batch, rng: Random, target: Any) -> Tensor:
