@@ -33,6 +33,8 @@ METHODS: dict[str, tuple[Callable[[], Distillation], bool]] = {
     "continuous-consistency": (lambda: um.distill.ContinuousConsistency(), True),
     "mean-flow": (lambda: um.distill.MeanFlow(), True),
     "shortcut": (lambda: um.distill.Shortcut(), True),
+    "reflow": (lambda: um.distill.Reflow(), True),
+    "drifting": (lambda: um.distill.Drifting(), False),
     "distribution-matching": (lambda: um.distill.DistributionMatching(), False),
 }
 """By name: the method, and whether one student serves for every number of evaluations."""
