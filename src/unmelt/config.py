@@ -46,6 +46,7 @@ _DENOISERS = (
     "ResidualFlowMap",
     "GaussianMixtureDenoiser",
     "TokenDenoiser",
+    "JointTokenDenoiser",
     "Autoregressive",
     "Blockwise",
 )

@@ -58,7 +58,7 @@ class Once:
     def __call__(self, x_t, t, condition=None):
         _, back = torch.unique((x_t * process_powers(self.process)).sum(1), return_inverse=True)
         first = torch.zeros(int(back.max()) + 1, dtype=torch.int64).scatter(0, back, torch.arange(len(x_t)))
-        return self.model(x_t[first], t[first], condition).changed(lambda logits: logits[back])
+        return self.model(x_t[first], t[first], condition).changed(lambda logits, _: logits[back])
 
 
 def states(process):

@@ -160,6 +160,7 @@ PARTS: dict[str, dict[str, str]] = {
         "drifting drift driftingmodel": "um.distill.Drifting()",
         "meanflow imf": "um.distill.MeanFlow()",
         "progressive progressivedistillation pd": "um.distill.Progressive()",
+        "autoregressivehead hydra ssmd": "um.distill.AutoregressiveHead()",
         "reflow rectifiedflow 2rectifiedflow instaflow": "um.distill.Reflow()",
         "sdtt selfdistillationthroughtime": "um.distill.SDTT()",
         "shortcut shortcutmodel": "um.distill.Shortcut()",

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from unmelt.backbone.dit import DiT
     from unmelt.backbone.frame_transformer import FrameTransformer
     from unmelt.backbone.mlp import MLP
+    from unmelt.backbone.token_head import TokenHead
     from unmelt.backbone.transformer import Transformer
     from unmelt.backbone.unet import UNet
 
-__all__ = ["MLP", "DiT", "FrameTransformer", "Transformer", "UNet"]
+__all__ = ["MLP", "DiT", "FrameTransformer", "TokenHead", "Transformer", "UNet"]
 
 publish(__name__)

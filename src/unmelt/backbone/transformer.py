@@ -173,7 +173,8 @@ class Transformer(CallRepr, nn.Module):
         cache: KVCache | None = None,
         positions: Int64[Tensor, "rows n"] | None = None,
         where: Bool[Tensor, "rows *side"] | None = None,
-    ) -> Float[Tensor, "*places vocabulary"]:
+        with_features: bool = False,
+    ) -> Float[Tensor, "*places vocabulary"] | tuple[Tensor, Float[Tensor, "rows n width"]]:
         """Logits at every position, or at those asked for.
 
         Args:
@@ -187,16 +188,20 @@ class Transformer(CallRepr, nn.Module):
                 it in place.
             positions: With a cache, the positions of x that are read now; a row may have its own.
             where: True where logits are asked for, among the positions that are read. None: everywhere.
+            with_features: Whether to return the features of all positions too, from which logits are computed.
 
         Returns:
             Logits [rows, n, vocabulary] or [rows, *shape, vocabulary]; with `where`, [places, vocabulary], row by row.
+            With features, (logits, [rows, n, width]), the positions of several sides in one line.
 
         Raises:
             UsageError: If x is longer than the network was made for.
         """
         if x.ndim > 2:
-            line = self.forward(x.flatten(1), level, condition, where=None if where is None else where.flatten(1))
-            return line if where is not None else line.view(*x.shape, -1)
+            where = None if where is None else where.flatten(1)
+            logits, features = self.forward(x.flatten(1), level, condition, where=where, with_features=True)
+            logits = logits if where is not None else logits.view(*x.shape, -1)
+            return (logits, features) if with_features else logits
         self._check(x.shape[1])
         block = self.length if bidirectional or self.block is None else self.block
         attend: list[Attend]
@@ -219,6 +224,9 @@ class Transformer(CallRepr, nn.Module):
         for layer, each in enumerate(self.blocks):
             h = each(h, angle, attend[layer], None if modulation is None else modulation[6 * layer : 6 * layer + 6])
         h = h if noisy is None else h[:, x.shape[1] :]
+        if with_features:
+            h = self.norm(h)
+            return self.out(h if where is None else h[where]), h
         return self.out(self.norm(h if where is None else h[where]))
 
     def _attend_to_cache(self, cache: KVCache, positions: Tensor, block: int) -> list[Attend]:

@@ -8,6 +8,7 @@ from unmelt.errors import UsageError, nearest
 from unmelt.terminal import notify
 
 METHODS = {
+    "autoregressive-head": "AutoregressiveHead",
     "consistency": "Consistency",
     "continuous-consistency": "ContinuousConsistency",
     "distribution-matching": "DistributionMatching",

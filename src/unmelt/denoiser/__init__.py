@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unmelt.denoiser.exact import Mixture
     from unmelt.denoiser.flow_map import FlowMap
     from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
+    from unmelt.denoiser.joint_tokens import JointTokenDenoiser
     from unmelt.denoiser.network import NetworkDenoiser
     from unmelt.denoiser.residual import ResidualDenoiser
     from unmelt.denoiser.residual_flow_map import ResidualFlowMap
@@ -29,6 +30,7 @@ __all__ = [
     "ExactTokenDenoiser",
     "FlowMap",
     "GaussianMixtureDenoiser",
+    "JointTokenDenoiser",
     "Mixture",
     "NetworkDenoiser",
     "ResidualDenoiser",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.distill.autoregressive_head import AutoregressiveHead
     from unmelt.distill.consistency import Consistency
     from unmelt.distill.continuous_consistency import ContinuousConsistency
     from unmelt.distill.distillation import Distillation, Setup
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SDTT",
+    "AutoregressiveHead",
     "Consistency",
     "ContinuousConsistency",
     "Distillation",

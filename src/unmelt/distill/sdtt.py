@@ -58,7 +58,7 @@ class SDTT(Distillation):
 
     rounds: int = 3
     training_steps: int = 2400
-    lr: float = 1e-3
+    lr: float = 2e-4
 
     def __post_init__(self) -> None:
         if isinstance(self.rounds, bool) or not 1 <= self.rounds <= 12:

@@ -23,25 +23,28 @@ class StudentStep:
             itself where there is none.
         teacher: The teacher; None if the loss does not call it.
         decay: Decay per step of a moving average of the student, for losses that aim at one. None: no such average.
+        part: The part of the student that learns, where the rest stays as it is. None: all of it.
     """
 
     student: nn.Module
     loss: Callable[[Batch, Random, Any], Tensor]
     teacher: nn.Module | None = None
     decay: float | None = None
+    part: nn.Module | None = None
     target: nn.Module | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.target = None if self.decay is None else copy.deepcopy(self.student)
 
     def networks(self) -> Mapping[str, nn.Module]:
-        return {"student": self.student} | ({} if self.target is None else {"target": self.target})
+        others = {"target": self.target, "part": self.part}
+        return {"student": self.student} | {name: other for name, other in others.items() if other is not None}
 
     def frozen(self) -> Sequence[nn.Module]:
         return () if self.teacher is None else (self.teacher,)
 
     def phases(self) -> Sequence[Phase]:
-        return (Phase(network="student", loss=self._loss, held_out=False),)
+        return (Phase(network="student" if self.part is None else "part", loss=self._loss, held_out=False),)
 
     def _loss(self, batch: Batch, rng: Random) -> Tensor:
         return self.loss(batch, rng, self.student if self.target is None else self.target)

@@ -48,4 +48,5 @@ class AllowedTokens(TokenTransform):
                 f"at least one of {belief.logits.shape[-1]} tokens allowed everywhere",
                 "torch.ones(vocabulary, dtype=torch.bool)",
             )
-        return belief.changed(lambda logits: torch.where(may, logits, -torch.inf))
+        may = may.expand(belief.logits.shape)
+        return belief.changed(lambda logits, at: torch.where(at(may), logits, -torch.inf))

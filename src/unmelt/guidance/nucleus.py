@@ -39,7 +39,10 @@ class TopP(TokenTransform):
     ) -> Categorical:
         if self.top_p == 1:
             return belief
-        law, order = belief.probabilities.sort(dim=-1, descending=True, stable=True)
+        return belief.redrawn(self._nucleus)
+
+    def _nucleus(self, logits: Tensor) -> Tensor:
+        law, order = Categorical(logits).probabilities.sort(dim=-1, descending=True, stable=True)
         beyond = law.cumsum(-1) - law >= self.top_p  # likelier tokens sum to top_p already
         dropped = torch.zeros_like(beyond).scatter(-1, order, beyond)
-        return belief.drawn_from(belief.logits.masked_fill(dropped, -torch.inf))
+        return logits.masked_fill(dropped, -torch.inf)

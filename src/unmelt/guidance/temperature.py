@@ -47,11 +47,11 @@ class Temperature(TokenTransform):
     ) -> Categorical:
         if self.temperature == 1:
             return belief
-        logits = belief.logits
+        return belief.redrawn(self._tempered)
+
+    def _tempered(self, logits: Tensor) -> Tensor:
         highest = logits.amax(-1, keepdim=True).clamp_min(
             torch.finfo(logits.dtype).min
         )  # keeps -inf everywhere as it is
         tempered = (logits - highest) / max(self.temperature, COLDEST)
-        if self.temperature == 0:
-            tempered = tempered.scatter(-1, logits.argmax(-1, keepdim=True), LEAD)
-        return belief.drawn_from(tempered)
+        return tempered if self.temperature > 0 else tempered.scatter(-1, logits.argmax(-1, keepdim=True), LEAD)

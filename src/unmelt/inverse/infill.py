@@ -49,4 +49,4 @@ class Infill(DenoiserWrapper):
         belief = self.denoiser(torch.where(tokens >= 0, tokens, x_t), t, condition)
         is_token = torch.arange(self.process.vocabulary, device=x_t.device) == tokens[..., None]
         certain = torch.where(is_token, 0.0, -torch.inf).to(belief.logits)
-        return belief.changed(lambda logits: torch.where(known, certain, logits))
+        return belief.changed(lambda logits, at: torch.where(at(known), at(certain), logits))

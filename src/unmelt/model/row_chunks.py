@@ -37,4 +37,4 @@ class RowChunks(DenoiserWrapper):
         beliefs = [self.denoiser(x_t[of], t[of], None if condition is None else condition[of]) for of in chunks]
         if isinstance(beliefs[0], Point):
             return Point(torch.cat([belief.mean for belief in beliefs]))
-        return Categorical(torch.cat([belief.logits for belief in beliefs]))
+        return Categorical.join(beliefs)

@@ -138,8 +138,9 @@ class Unmask(Sampler):
         chosen = self.pace.chosen(law.gather(1, order[..., None].expand_as(law)), due)
         chosen = chosen | (torch.arange(n, device=x.device) == 0)  # every call writes, so that there is a last one
         written = torch.zeros_like(masked).scatter(1, order, chosen) & candidate
-        drawn = Categorical(belief.logits.flatten(1, -2))
-        new = drawn.write(_window(x, first, n), written, token_draw, state.t, first)
+        shape = belief.logits.shape[:-1]
+        before, where, u = (each.view(shape) for each in (_window(x, first, n), written, token_draw))
+        new = belief.write(before, where, u, state.t, first).flatten(1)
         x = _with_window(x, first, new).view_as(state.x)
         x0 = _with_window(x0, first, belief.best.flatten(1)).view_as(state.x0)
         return state.moved(self._ended(process, x), state.t, x0, state.rng.advance())
