@@ -61,6 +61,9 @@ def made(name):
     if cls in TOKENS:
         small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))
+    if cls is um.denoiser.JointTokenDenoiser:
+        small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2)
+        return cls(small, um.backbone.TokenHead(vocabulary=4, width=8, heads=2), um.process.Mask(4), (6,))
     unknown = [argument for argument in needed if argument not in GIVEN]
     if unknown:
         pytest.fail(f"{name} needs {unknown}: add them to GIVEN")
