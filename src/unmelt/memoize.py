@@ -11,7 +11,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +35,7 @@ def memoized(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        differentiates = torch.is_grad_enabled() or forward_ad._current_level >= 0
+        differentiates = torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0
         if differentiates or torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
         return cached(tuple([arg._version for arg in args if isinstance(arg, Tensor)]), *args)
