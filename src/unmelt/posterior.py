@@ -18,10 +18,7 @@ __all__ = ["Categorical", "Conditionals", "Point", "Posterior", "draw", "draw_or
 GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio, modulo 1, are evenly spread."""
 
-Conditionals: TypeAlias = Callable[
-    [Int64[Tensor, " some"], Int64[Tensor, " some"], Int64[Tensor, "some n"], Bool[Tensor, "some n"]],
-    Float[Tensor, "some vocabulary"],
-]
+Conditionals: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(rows, places, x, drawn) -> logits at one place of each of these rows, given the tokens x of the places that are
 already drawn. Places are counted along the row, the last side running fastest."""
 
