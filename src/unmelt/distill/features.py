@@ -2,8 +2,7 @@
 
     d(x_t, t) = mean over blocks b of head_b(h_b),      head(h) = mean over places of w . silu(W norm(h) + c)
 
-h_b being the output of block b of the denoiser's network for x_t. Where a student learns guidance, the law that counts
-as real depends on the scale: log scale, with weights of its own, is added within the silu. The blocks know what data look like at every level of
+h_b being the output of block b of the denoiser's network for x_t. The blocks know what data look like at every level of
 noise, so that small heads are enough: discriminators on the features of a diffusion network (Sauer et al., 2024, "Fast
 High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation"; Yin et al., 2024, section 4.3).
 
@@ -100,31 +99,24 @@ class Heads(nn.Module):
     Args:
         widths: Width of each block's features.
         hidden: Hidden features of each head.
-        with_guidance: Whether the heads are given the guidance scale of each row.
     """
 
-    def __init__(self, widths: Sequence[int], hidden: int = 64, with_guidance: bool = False) -> None:
+    def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:
         super().__init__()
         self.into = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
-        self.guidance = nn.ModuleList(nn.Linear(1, hidden, bias=False) for _ in widths) if with_guidance else None
         self.out = nn.ModuleList(nn.Linear(hidden, 1) for _ in widths)
 
-    def forward(
-        self, features: Sequence[Tensor], scale: Float[Tensor, " rows"] | None = None
-    ) -> Float[Tensor, " rows"]:
+    def forward(self, features: Sequence[Tensor]) -> Float[Tensor, " rows"]:
         """The logit of real against generated data, d above.
 
         Args:
             features: Of each block, [rows, places, width].
-            scale: [rows], guidance scales, for heads that are given them. None: all are 1.
 
         Returns:
             [rows].
         """
-        logits = []
-        for number, each in enumerate(features):
-            hidden = self.into[number](F.layer_norm(each, each.shape[-1:]))
-            if self.guidance is not None and scale is not None:
-                hidden = hidden + self.guidance[number](scale.to(each.dtype).log()[:, None, None])
-            logits.append(self.out[number](F.silu(hidden)).mean((1, 2)))
+        logits = [
+            out(F.silu(into(F.layer_norm(each, each.shape[-1:])))).mean((1, 2))
+            for each, into, out in zip(features, self.into, self.out, strict=True)
+        ]
         return torch.stack(logits).mean(0)
