@@ -33,7 +33,7 @@ from unmelt.sampler import (
 )
 from unmelt.sampler import tokens as way
 from unmelt.train import AdamW, Execution, Muon, Phase, Training
-from unmelt.train.lr_schedule import Cosine, InverseRoot, Trapezoid
+from unmelt.train.lr_schedule import Cosine, CosineRestarts, InverseRoot, Trapezoid
 
 WHOLE = (0.0, 1.0)
 
@@ -100,6 +100,7 @@ DEFAULTS = {
     AdamW: {"betas": (0.9, 0.99), "weight_decay": 0.0},
     Muon: {"momentum": 0.95, "betas": (0.9, 0.99), "weight_decay": 0.0},
     Cosine: {"warmup": 100},
+    CosineRestarts: {"cycles": 5, "growth": 1.0, "warmup": 20},
     Trapezoid: {"warmup": 100, "fall": 0.2},
     InverseRoot: {"warmup": 100, "hold": 10_000},
     Execution: {"gradient_accumulation": 1, "activation_checkpointing": False, "compile": False, "shard": False},

@@ -80,10 +80,28 @@ def test_the_inverse_root_schedule_has_its_shape():
     assert [shape(step, 1) for step in (4, 9, 100, 400, 10_000)] == pytest.approx([0.5, 1, 1, 0.5, 0.1])
 
 
+def test_the_schedule_with_restarts_falls_to_zero_in_cycles_that_grow():
+    shape = lr_schedule.CosineRestarts(cycles=3, growth=2.0, warmup=0)
+    assert shape.ends(700) == (100, 300, 700)
+    for start, length in ((0, 100), (100, 200), (300, 400)):
+        at = [start, start + length // 4, start + length // 2, start + length - 1]
+        assert [shape(step, 700) for step in at] == pytest.approx([1, (2 + 2**0.5) / 4, 0.5, 0], abs=1e-3)
+    warm = lr_schedule.CosineRestarts(cycles=2, growth=1.0, warmup=10)
+    for step in (4, 54):
+        assert warm(step, 100) == pytest.approx(0.5 * shape(4 * 2, 700), abs=0.01)
+    one = lr_schedule.CosineRestarts(cycles=1, warmup=7)
+    assert [one(step, 90) for step in range(7, 90)] == pytest.approx(
+        [lr_schedule.Cosine(warmup=0)(step, 90) for step in range(7, 90)]
+    )
+    assert lr_schedule.CosineRestarts(cycles=5)(2, 3) >= 0  # more cycles than steps
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         lambda: lr_schedule.Cosine(warmup=-1),
+        lambda: lr_schedule.CosineRestarts(cycles=0),
+        lambda: lr_schedule.CosineRestarts(growth=0.0),
         lambda: lr_schedule.Trapezoid(fall=1.5),
         lambda: lr_schedule.InverseRoot(hold=-2),
         lambda: Muon(momentum=1.0),

@@ -1,6 +1,7 @@
 """Progressive distillation and reflow: their targets are those of exact denoisers and flow maps, in float64."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,16 +14,16 @@ from torch import nn
 import unmelt as um
 from unmelt import UsageError, schedule
 from unmelt.condition import Condition
-from unmelt.distill import Progressive, Reflow, Setup
+from unmelt.distill import JumpTimes, Progressive, Reflow, Setup
 from unmelt.distill.progressive import halved, two_steps
 from unmelt.distill.reflow import pairs, row_loss
 from unmelt.distill.student import flow_map_of
+from unmelt.guidance import CFG
 from unmelt.posterior import Point
 from unmelt.process import Gaussian
 from unmelt.rng import Part, RowSeeds, Stream
 from unmelt.sampler import DDIM, Adams, grid, walk
 from unmelt.train import Batch, Trainer, Training
-from unmelt.train.lr_schedule import Cosine
 
 FEW = [schedule.Cosine(), schedule.VarianceExploding(0.02, 2.0), schedule.LinearBeta()]
 T, M, S = column(1.0, 0.8, 0.5, 0.9), column(0.7, 0.4, 0.3, 0.5), column(0.3, 0.0, 0.1, 0.2)
@@ -63,7 +64,7 @@ def step_of(student, teacher, steps=1, total=100, method=None, guidance_range=No
         training=Training(steps=total),
         guidance_range=guidance_range,
     )
-    step = (method or Progressive(teacher_steps=8, power=0.0, decay=0.5)).train_step(setup)
+    step = (method or Progressive(stages=3, growth=1.0, power=0.0, decay=0.5)).train_step(setup)
     step.setup = setup
     return step
 
@@ -113,7 +114,7 @@ def test_the_loss_of_the_first_stage_is_zero_for_a_student_of_two_ddim_steps_and
     x0 = truth.mean + points(64)
     for wrong, bound in ((0.0, 1e-16), (1e-3, None)):
         student = Student(process, lambda x_t, t, s, c, wrong=wrong: jump(x_t, t, s, c) + wrong)
-        step = step_of(student, exact, steps=2, method=Progressive(teacher_steps=4, power=0.0))
+        step = step_of(student, exact, steps=2, method=Progressive(stages=1, power=0.0))
         loss = step.loss(Batch(x0, None, 0), Stream(1)).max().item()
         assert loss < bound if bound else loss > 1e-7
 
@@ -152,7 +153,7 @@ def test_guidance_is_applied_once_however_many_stages_there_are():
         return x
 
     student = Student(process, four_steps)
-    step = step_of(student, exact, method=Progressive(teacher_steps=4, power=0.0), guidance_range=(1.0, 4.0))
+    step = step_of(student, exact, method=Progressive(stages=2, power=0.0), guidance_range=(1.0, 4.0))
     first = step.beliefs(0)
 
     def perfect(x_t, t, s, condition):
@@ -192,8 +193,7 @@ def test_a_stage_takes_its_steps_from_its_own_grid():
         return torch.zeros_like(x_t)
 
     exact = ExactFlowMap(schedule.Cosine())
-    step = step_of(Student(exact.process, noted), exact, steps=2, method=Progressive(teacher_steps=16))
-    assert step.stages == 3
+    step = step_of(Student(exact.process, noted), exact, steps=2, method=Progressive(stages=3))
     for stage, jumps in ((0, 8), (1, 4), (2, 2)):
         step.stage_teacher.stage.fill_(stage)
         seen.clear()
@@ -214,7 +214,7 @@ def test_the_average_becomes_the_teacher_at_the_end_of_each_stage(total):
         with torch.no_grad():
             step.after_update("student", number)
         before, average = teachers[-1] if teachers else 1.0, 0.5 * average + 0.5 * number
-        stage = min(2, 3 * (number + 1) // total)
+        stage = sum(number + 1 >= round(total * end / 3) for end in (1, 2))
         changed = stage > (stages[-1] if stages else 0)
         assert int(step.stage_teacher.stage) == stage
         assert step.stage_teacher.flow_map.factor.item() == pytest.approx(average if changed else before)
@@ -232,10 +232,11 @@ def test_the_average_becomes_the_teacher_at_the_end_of_each_stage(total):
 
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     model = um.recipe.ring(width=8, depth=1, modes=3, steps=60, batch=32)
-    training = Training(steps=12, batch=16, lr=1e-2, lr_schedule=Cosine(warmup=2), precision="float32")
+    method = Progressive(stages=3, decay=0.7)
+    training = method.training(Training(steps=12, batch=16, precision="float32"))
+    training = replace(training, steps=12, lr=1e-2)
 
     def trainer():
-        method = Progressive(teacher_steps=8, decay=0.7)
         setup = Setup(
             teacher=model.denoiser,
             student=method.student(model.denoiser, (1.0, 3.0)),
@@ -261,11 +262,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
 
 
 def test_settings_that_make_no_stages_are_refused():
-    with pytest.raises(UsageError, match="teacher_steps=32"):
-        Progressive(teacher_steps=1)
+    with pytest.raises(UsageError, match="stages=5"):
+        Progressive(stages=0)
+    with pytest.raises(UsageError, match="growth"):
+        Progressive(growth=-1.0)
     with pytest.raises(UsageError, match=r"decay=0\.98"):
         Progressive(decay=1.0)
-    assert [Progressive(teacher_steps=32).stages(steps) for steps in (1, 2, 3, 20, 64)] == [5, 4, 4, 1, 1]
     with pytest.raises(UsageError, match="uses=2"):
         Reflow(uses=0)
 
@@ -290,7 +292,7 @@ def test_a_pair_is_noise_and_what_the_flow_makes_of_it(plain_schedule):
 
 def test_the_belief_among_the_pairs_of_a_gaussian_has_no_loss_and_no_other_has(plain_schedule):
     exact = ExactFlowMap(plain_schedule)
-    method = Reflow(teacher_steps=160, teacher_sampler=Adams(order=6), uses=3)
+    method = Reflow(teacher_steps=96, teacher_sampler=Adams(order=6), uses=3)
     for wrong, bound in ((0.0, 1e-9), (1e-2, None)):
         student = Student(exact.process, lambda x_t, t, s, _, wrong=wrong: rectified(exact, x_t, t) + wrong)
         step = step_of(student, exact, method=method)
@@ -342,16 +344,32 @@ def test_pairs_are_guided_once_by_each_rows_scale():
         torch.testing.assert_close(x_0[row : row + 1], [*walk(guided, DDIM(), state, times[1:])][-1].x)
 
 
+def test_the_training_step_aims_at_the_samples_of_the_guided_teacher():
+    """A student that believes in 0, from t = 1 alone, has the loss |x_0 / u_1|^2."""
+    exact, label = tilted(schedule.Cosine()), torch.arange(8) % 2
+    student = Student(exact.process, lambda x_t, *_: torch.zeros_like(x_t))
+    method = Reflow(teacher_steps=4, teacher_sampler=DDIM(eta=1.0), uses=1, times=JumpTimes(from_noise=1.0))
+    step = step_of(student, exact, method=method, guidance_range=(1.0, 4.0))
+    (phase,) = step.phases()
+    batch = Batch(points(8, 2), Condition(label=label), 0)
+    loss = phase.loss(batch, Stream(7))
+    rng = Stream(7)
+    known = step.setup.drawn(batch.condition, 8, rng, torch.device("cpu"))
+    _, x_0 = pairs(CFG(exact, 1.0), DDIM(eta=1.0), grid.balanced(4, pivot=1.0), batch.x0, known, rng)
+    torch.testing.assert_close(loss, x_0.square().mean(1))  # u_1 = 1 on this schedule
+    assert torch.equal(phase.loss(batch, Stream(7)), loss)  # a sampler's own noise is of the step's randomness too
+
+
 def test_a_teacher_that_has_learned_guidance_is_not_guided_again():
     """The second round of reflow, and any student of a student."""
     model = um.recipe.ring(width=8, depth=1, modes=3)
     plain, knowing = (flow_map_of(model.denoiser, each, is_denoiser=True) for each in (None, (1.0, 4.0)))
     for teacher, guided in ((plain, True), (knowing, False)):
         setup = step_of(teacher, teacher, guidance_range=(1.0, 2.0)).setup
-        assert (setup.guided_teacher is not teacher) == guided
+        assert isinstance(setup.guided_teacher, CFG) == guided
 
 
-@pytest.mark.parametrize("method", [Progressive(teacher_steps=4), Reflow(teacher_steps=2)], ids=name)
+@pytest.mark.parametrize("method", [Progressive(stages=2), Reflow(teacher_steps=2)], ids=name)
 def test_a_batch_that_is_divided_has_the_losses_of_the_whole(method):
     exact = tilted(schedule.Cosine())
     student = Student(exact.process, lambda x_t, t, s, _: x_t * s[:, None])

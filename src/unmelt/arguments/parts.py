@@ -142,6 +142,7 @@ PARTS: dict[str, dict[str, str]] = {
     "Optimizer": {"adamw adam sgd": "um.train.AdamW()", "muon": "um.train.Muon()"},
     "LRSchedule": {
         "cosine": "um.train.lr_schedule.Cosine()",
+        "cosinerestarts sgdr warmrestarts cyclic": "um.train.lr_schedule.CosineRestarts()",
         "trapezoid linear constant wsd": "um.train.lr_schedule.Trapezoid()",
         "inverseroot inversesqrt": "um.train.lr_schedule.InverseRoot()",
     },

@@ -6,14 +6,14 @@ r = alpha / sigma as long as the belief holds still, the one belief that leads f
 
     D* = w D_1 + (1 - w) D_2,      w = (r_m - r_t) / (r_s - r_t) = sigma_s (r_m - r_t) / (alpha_s - sigma_s r_t)
 
-(algorithm 2, written out). The grid of the last stage is the student's; those before it halve its steps
-once for each stage. The first teacher is the denoiser that is distilled, with steps of DDIM; it alone is guided. Later
-ones are the student as it was at the end of the stage before, which knows guidance already: to guide it again would
-square the scale.
+(algorithm 2, written out). The grid of the last stage is the student's; those before it halve its steps once for each
+stage. In each the learning rate falls to 0, since the noise of a high one would be handed on to all stages after it.
+
+The first teacher is the denoiser that is distilled, with steps of DDIM; it alone is guided. Later ones are the student
+as it was at the end of the stage before, which knows guidance already: to guide it again would square the scale.
 """
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
@@ -33,10 +33,11 @@ from unmelt.process.gaussian import Gaussian, expand_like
 from unmelt.rng import Random
 from unmelt.sampler import Grid, Jump, Sampler
 from unmelt.train import Phase, Training, update_target
+from unmelt.train.lr_schedule import CosineRestarts
 from unmelt.train.step import Batch
 
-MOST_TEACHER_STEPS = 4096
-"""Largest number of steps of the first teacher."""
+MOST_STAGES = 12
+"""Largest number of stages; the first teacher of a student of one step then takes 4096."""
 
 
 Beliefs = Callable[[Tensor, Tensor, Tensor, Condition | None], Tensor]
@@ -50,35 +51,39 @@ class Progressive(Distillation):
     """Two jumps in one, stage by stage. The student has the number of steps that it was made for, and no other.
 
     Args:
-        teacher_steps: Least number of steps of the first teacher, DDIM's; it is the student's times a power of two.
+        stages: How often the steps are halved: the first teacher takes 2^stages times as many as the student.
+        growth: Length of each stage in units of the one before it. The last stages have the most to learn.
         power: Exponent of the adaptive weight; 1 gives every row the same weight.
         decay: Decay per step of the student's moving average, which is the teacher of the next stage.
         training_steps: Training steps of all stages together, if the call does not say.
-        lr: Peak learning rate, if the call does not say.
+        lr: Peak learning rate, if the call does not say. None: twice the teacher's.
 
     Raises:
-        UsageError: If `teacher_steps` is not a whole number from 2 to 4096, or `decay` is not at least 0 and below 1.
+        UsageError: If `stages` is not a whole number from 1 to 12, `growth` is not positive, or `decay` is not at least
+            0 and below 1.
     """
 
     KIND: ClassVar = "numbers"
 
-    teacher_steps: int = 32
+    stages: int = 5
+    growth: float = 1.5
     power: float = 0.5
     decay: float = 0.98
-    training_steps: int = 2000
-    lr: float = 1e-3
+    training_steps: int = 1000
+    lr: float | None = None
 
     def __post_init__(self) -> None:
-        if not 2 <= self.teacher_steps <= MOST_TEACHER_STEPS:
+        if not 1 <= self.stages <= MOST_STAGES:
             raise UsageError(
-                f"Progressive with teacher_steps={self.teacher_steps}",
-                f"a whole number from 2 to {MOST_TEACHER_STEPS}",
-                "Progressive(teacher_steps=32)",
+                f"Progressive with stages={self.stages}",
+                f"a whole number from 1 to {MOST_STAGES}",
+                "Progressive(stages=5)",
             )
         if not 0 <= self.decay < 1:
             raise UsageError(
                 f"Progressive with decay={self.decay}", "a decay of at least 0 and below 1", "Progressive(decay=0.98)"
             )
+        self.lr_schedule()
 
     @property
     def needs_teacher(self) -> bool:
@@ -91,18 +96,16 @@ class Progressive(Distillation):
         return Jump()
 
     def training(self, teacher: Training) -> Training:
-        return replace(teacher, steps=self.training_steps, lr=self.lr)
+        lr = 2 * teacher.lr if self.lr is None else self.lr
+        return replace(teacher, steps=self.training_steps, lr=lr, lr_schedule=self.lr_schedule())
 
-    def stages(self, steps: int) -> int:
-        """How often the number of steps is halved.
-
-        Args:
-            steps: Steps of the student.
+    def lr_schedule(self) -> CosineRestarts:
+        """The learning rate, which falls to 0 in every stage, and the ends of the stages.
 
         Returns:
-            The number of stages, at least 1.
+            The schedule.
         """
-        return max(1, math.ceil(math.log2(self.teacher_steps / steps)))
+        return CosineRestarts(cycles=self.stages, growth=self.growth)
 
     def train_step(self, setup: Setup) -> "ProgressiveStep":
         return ProgressiveStep(self, setup)
@@ -138,7 +141,7 @@ class ProgressiveStep:
     def __init__(self, method: Progressive, setup: Setup) -> None:
         self.method, self.setup = method, setup
         self.average, self.stage_teacher = copy.deepcopy(setup.student), StageTeacher(setup.student)
-        self.stages = method.stages(setup.grid.steps)
+        self.ends = method.lr_schedule().ends(setup.training.steps)
 
     def networks(self) -> Mapping[str, nn.Module]:
         return {"student": self.setup.student, "average": self.average, "stage_teacher": self.stage_teacher}
@@ -161,7 +164,7 @@ class ProgressiveStep:
         """
         x0, student, stage = batch.x0, self.setup.student, int(self.stage_teacher.stage)
         condition = self.setup.drawn(batch.condition, len(x0), rng, x0.device)
-        times = halved(self.setup.grid, student.process, 2 ** (self.stages - stage)).to(x0.device)
+        times = halved(self.setup.grid, student.process, 2 ** (self.method.stages - stage)).to(x0.device)
         jump = (rng.uniform((len(x0),), torch.float64) * (len(times) // 2)).long().to(x0.device)
         t, m, s = times[2 * jump], times[2 * jump + 1], times[2 * jump + 2]
         x_t, _ = student.process.corrupt(x0, t, rng)
@@ -193,7 +196,7 @@ class ProgressiveStep:
 
     def after_update(self, network: str, step: int) -> None:
         update_target(self.average, self.setup.student, self.method.decay)
-        due = min(self.stages - 1, (step + 1) * self.stages // self.setup.training.steps)
+        due = sum(end <= step + 1 for end in self.ends[:-1])
         if due > int(self.stage_teacher.stage):
             update_target(self.stage_teacher.flow_map, self.average, 0.0)
             self.stage_teacher.stage.fill_(due)

@@ -1,5 +1,6 @@
 """The learning rate over a run, relative to its peak: a linear warm-up, then one of these shapes."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
@@ -8,7 +9,7 @@ from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.public_names import publish
 
-__all__ = ["Cosine", "InverseRoot", "LRSchedule", "Trapezoid"]
+__all__ = ["Cosine", "CosineRestarts", "InverseRoot", "LRSchedule", "Trapezoid"]
 
 
 @runtime_checkable
@@ -62,6 +63,53 @@ class Cosine:
             return _warmed_up(step, self.warmup)
         done = (step - self.warmup) / max(1, steps - self.warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@final
+@checked_init("um.train.lr_schedule.CosineRestarts")
+@dataclass(frozen=True, kw_only=True)
+class CosineRestarts:
+    """Falls to 0 and begins again: for runs in stages (Loshchilov and Hutter, 2017, "SGDR").
+
+    Args:
+        cycles: How often it falls.
+        growth: Length of each cycle in units of the one before it.
+        warmup: Steps of linear warm-up at the beginning of each cycle.
+
+    Raises:
+        UsageError: If `cycles` is not a whole number of at least 1, `growth` is not positive, or `warmup` is not a
+            whole number of at least 0.
+    """
+
+    cycles: int = 5
+    growth: float = 1.0
+    warmup: int = 20
+
+    def __post_init__(self) -> None:
+        _check(self, self.warmup)
+        if self.cycles < 1 or not 0 < self.growth < math.inf:
+            raise UsageError(
+                f"{self}", "a whole number of at least 1 cycles and a positive growth", "CosineRestarts(cycles=5)"
+            )
+
+    def ends(self, steps: int) -> tuple[int, ...]:
+        """Where the cycles end.
+
+        Args:
+            steps: Number of steps of the run.
+
+        Returns:
+            For each cycle, the number of steps taken when it is over; the last is `steps`.
+        """
+        lengths = list(itertools.accumulate(self.growth**cycle for cycle in range(self.cycles)))
+        return tuple(round(steps * length / lengths[-1]) for length in lengths)
+
+    def __call__(self, step: int, steps: int) -> float:
+        ends = self.ends(steps)
+        cycle = min(sum(end <= step for end in ends), self.cycles - 1)
+        start = ends[cycle - 1] if cycle else 0
+        done = (step - start) / max(1, ends[cycle] - start)
+        return _warmed_up(step - start, self.warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @final
