@@ -169,26 +169,38 @@ def test_continuous_consistency_is_directed_by_the_belief_and_warmed_up(step, st
     assert ContinuousConsistency(warmup=0.0).strength_at(0, 100) == 1
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
-def test_the_gradient_of_continuous_consistency_is_the_normalised_tangent(strength):
-    """The tangent by central differences along the path; at strength 0 it is that of diffusion."""
+def learned():
+    """A flow map that is nearly exact, five points of it, and a direction of the path that is nearly the belief."""
     exact = ExactFlowMap(ON)
     student = Learnable(exact, 3)
     with torch.no_grad():
         student.weight.copy_(0.1 * torch.randn(student.weight.shape, generator=torch.Generator().manual_seed(1)))
     x_t = 3 * torch.randn(5, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
-    t, zero, h = column(1.0, 0.8, 0.7, 0.5, 0.3), torch.zeros(5, dtype=F64), 1e-6
-    direction = exact(x_t, t).mean + 0.1
+    t = column(1.0, 0.8, 0.7, 0.5, 0.3)
+    return student, x_t, t, exact(x_t, t).mean + 0.1
+
+
+def slope_along(student, x_t, t, s, direction, h=1e-6):
+    """dD/du by central differences along the path."""
     w, column_u = x_t * (1 - u(t))[:, None], u(t)[:, None]
 
     def at(change):
         there = column_u + change
         x = (w + change * (w - direction) / column_u) / (1 - there)
         times = ON.time(2 * torch.log((1 - there) / there))[:, 0]
-        return student.jump(x, times, zero).mean.detach()
+        return student.jump(x, times, s).mean.detach()
 
+    return (at(h) - at(-h)) / (2 * h)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_the_gradient_of_continuous_consistency_is_the_normalised_tangent(strength):
+    """At strength 0 the tangent is that of diffusion."""
+    student, x_t, t, direction = learned()
+    zero, column_u = torch.zeros_like(t), u(t)[:, None]
     belief = student.jump(x_t, t, zero).mean
-    tangent = strength * (at(h) - at(-h)) / (2 * h) + (1 - strength) * (belief.detach() - direction) / column_u
+    tangent = strength * slope_along(student, x_t, t, zero, direction)
+    tangent = tangent + (1 - strength) * (belief.detach() - direction) / column_u
     normal = tangent / (tangent.square().mean(1, keepdim=True).sqrt() + 0.1)
     (wanted,) = torch.autograd.grad((2 * belief * normal / column_u).mean(1).mean(), student.weight)
     loss = ContinuousConsistency().row_loss(student, x_t, t, None, direction, strength)
@@ -196,6 +208,25 @@ def test_the_gradient_of_continuous_consistency_is_the_normalised_tangent(streng
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(loss, normal.square().mean(1), rtol=1e-5, atol=1e-6)
     assert loss.max() < 1
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_the_gradient_of_mean_flow_predicts_the_velocity_and_its_derivative_is_a_constant(power):
+    """V + (u_t - u_s) dV/du - v, with V = (w - D) / u of the student and v = (w - E) / u of another belief than E'."""
+    student, x_t, t, direction = learned()
+    s, target = column(0.5, 0.0, 0.7, 0.4, 0.0), direction + 0.2 * torch.sin(x_t)
+    column_u, length = u(t)[:, None], (u(t) - u(s))[:, None]
+    w, belief = x_t * (1 - column_u), student.jump(x_t, t, s).mean
+    average, velocity = (w - belief) / column_u, (w - target) / column_u
+    rate = (w - direction) / column_u  # dw/du of the path
+    change = (rate - slope_along(student, x_t, t, s, direction)) / column_u - average.detach() / column_u  # dV/du
+    error = average + length * change - velocity
+    weight = 1 / (error.detach().square().mean(1) + 1e-3) ** power
+    (wanted,) = torch.autograd.grad((weight * error.square().mean(1)).mean(), student.weight)
+    loss = MeanFlow(power=power).row_loss(student, x_t, t, s, None, target, direction)
+    (found,) = torch.autograd.grad(loss.mean(), student.weight)
+    torch.testing.assert_close(loss, weight * error.square().mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("from_scratch", [False, True])
