@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[Callable[[], Distillation], bool]] = {
     "reflow": (lambda: um.distill.Reflow(), True),
     "drifting": (lambda: um.distill.Drifting(), False),
     "distribution-matching": (lambda: um.distill.DistributionMatching(), False),
+    "adversarial": (lambda: um.distill.Adversarial(), False),
 }
 """By name: the method, and whether one student serves for every number of evaluations."""
 

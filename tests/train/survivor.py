@@ -1,28 +1,14 @@
 """A run for tests/train/test_survival.py to kill: small, with everything that could break a resumed one."""
 
 import os
-import time
 
 import torch
+from killing import Slow
 
 import unmelt as um
 from unmelt.train import Muon, Training, lr_schedule
 
 STEPS, EVERY = 120, 7
-
-
-class Slow:
-    """A source that takes its time, so that there is something to interrupt."""
-
-    def __init__(self, source):
-        self.source = source
-
-    def __getattr__(self, name):
-        return getattr(self.source, name)
-
-    def batch(self, step, rows):
-        time.sleep(0.004)
-        return self.source.batch(step, rows)
 
 
 def survivor():
@@ -49,7 +35,7 @@ def survivor():
             picture_every=0,
         ),
         classes=("a", "b", "c"),
-        source=Slow(um.data.Arrays(images, [k % 3 for k in range(37)])),
+        source=Slow(um.data.Arrays(images, [k % 3 for k in range(37)]), 0.004),
     )
 
 

@@ -1,14 +1,12 @@
 """A run that is killed, told to end, out of disk or damaged loses at most one interval, and ends as it would have."""
 
-import multiprocessing
 import os
-import random
 import signal
 import subprocess
-import time
 
 import pytest
 import torch
+from killing import struck, to_the_end
 from safetensors.torch import load_file
 from survivor import EVERY, STEPS, live, survivor
 
@@ -16,17 +14,11 @@ import unmelt as um
 from unmelt.cli import main
 from unmelt.train.checkpoint import chain
 
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["unmelt"])
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    child = FORK.Process(target=live, args=(folder,))
-    child.start()
-    child.join(120)
-    assert child.exitcode == 0
+    to_the_end(live, folder)
     return folder
 
 
@@ -42,38 +34,13 @@ def ends_alike(one, other):
     )
 
 
-def begun(out):
-    """Changes when a run begins or goes on, which writes its metrics anew."""
-    path = out / "metrics.jsonl"
-    return path.stat().st_ino if path.exists() else None
-
-
-def struck(out, number, lives, seed):
-    """Start, send the signal at a random moment of the run, and so on; then let it end. What the struck ones said."""
-    moments, codes = random.Random(seed), []
-    for _ in range(lives):
-        before = begun(out)
-        child = FORK.Process(target=live, args=(out,))
-        child.start()
-        while child.is_alive() and begun(out) == before:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.25 if number == signal.SIGKILL else 0.8 / lives))  # of about a second
-        if child.is_alive():
-            os.kill(child.pid, number)
-        child.join(60)
-        codes.append(child.exitcode)
-    child = FORK.Process(target=live, args=(out,))
-    child.start()
-    child.join(120)
-    assert child.exitcode == 0
-    return codes
-
-
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_the_uninterrupted_one(tmp_path, whole, number, lives):
     """At random moments, in the middle of a write as well; bit for bit. SIGTERM is answered with a save and 0."""
-    codes = struck(tmp_path, number, lives, seed=lives)
+    longest = 0.25 if number == signal.SIGKILL else 0.8 / lives  # of about a second
+    codes = struck(live, tmp_path, lives, longest, number, seed=lives)
+    to_the_end(live, tmp_path)
     assert codes.count(-number if number == signal.SIGKILL else 0) >= 0.8 * lives  # the others were early or late
     assert ends_alike(tmp_path, whole)
 

@@ -1,13 +1,11 @@
 """Runs of several networks: interrupted, killed, checkpoints, metrics and events."""
 
-import random
 import signal
-import time
 
 import pytest
 import torch
+from killing import struck
 from safetensors.torch import load_file
-from test_survival import FORK, begun
 from test_train_step import equal, newest, state, trainer, unchecked, whole  # noqa: F401
 from torch import nn
 from two_networks import STEPS, fitted, live, made
@@ -40,18 +38,8 @@ def test_an_interrupted_run_of_several_networks_ends_as_the_uninterrupted_one(tm
 @pytest.mark.parametrize("lives", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_run_of_several_networks_that_is_killed_ends_as_if_it_had_not_been(tmp_path, whole, lives):
     """SIGKILL at random moments; weights, moments and target of every network come out bit for bit."""
-    moments, killed = random.Random(lives), 0
-    for _ in range(lives):
-        before = begun(tmp_path)
-        child = FORK.Process(target=live, args=(tmp_path,))
-        child.start()
-        while child.is_alive() and begun(tmp_path) == before:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, min(0.4, 1.5 / lives)))
-        child.kill()
-        child.join(60)
-        killed += child.exitcode == -signal.SIGKILL
-    assert killed >= 0.8 * lives
+    codes = struck(live, tmp_path, lives, min(0.4, 1.5 / lives), seed=lives)
+    assert codes.count(-signal.SIGKILL) >= 0.8 * lives
     fitted(tmp_path)
     assert equal(newest(tmp_path), newest(whole))
     assert equal(*(load_file(folder / "model.safetensors") for folder in (tmp_path, whole)))

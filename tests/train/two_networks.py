@@ -5,10 +5,10 @@ The losses draw their own noise, have dropout and call one another's networks, a
 
 import copy
 import os
-import time
 from dataclasses import dataclass
 
 import torch
+from killing import Slow
 from torch import nn
 
 import unmelt as um
@@ -87,20 +87,6 @@ class Doubled:
 
     def latent_shape(self, shape):
         return tuple(shape)
-
-
-class Slow:
-    """A source that takes its time, so that there is something to interrupt."""
-
-    def __init__(self, source, seconds):
-        self.source, self.seconds = source, seconds
-
-    def __getattr__(self, name):
-        return getattr(self.source, name)
-
-    def batch(self, step, rows):
-        time.sleep(self.seconds)
-        return self.source.batch(step, rows)
 
 
 def denoiser(seed, dtype=torch.float32, dropout=0.2):

@@ -8,6 +8,7 @@ from unmelt.errors import UsageError, nearest
 from unmelt.terminal import notify
 
 METHODS = {
+    "adversarial": "Adversarial",
     "autoregressive-head": "AutoregressiveHead",
     "consistency": "Consistency",
     "continuous-consistency": "ContinuousConsistency",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.distill.adversarial import Adversarial
     from unmelt.distill.autoregressive_head import AutoregressiveHead
     from unmelt.distill.consistency import Consistency
     from unmelt.distill.continuous_consistency import ContinuousConsistency
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SDTT",
+    "Adversarial",
     "AutoregressiveHead",
     "Consistency",
     "ContinuousConsistency",
