@@ -59,7 +59,7 @@ class ContinuousConsistency(Distillation):
     times: JumpTimes = JumpTimes(to_data=1.0, still=0.0)
     warmup: float = 0.25
     from_scratch: bool = False
-    training_steps: int = 1000
+    training_steps: int = 600
     lr: float | None = None
 
     def __post_init__(self) -> None:

@@ -117,7 +117,7 @@ class DistributionMatching(Distillation):
     gan_weight: float = 0.0
     fake_lr_factor: float = 1.0
     fake_optimizer: Optimizer | None = None
-    training_steps: int = 2000
+    training_steps: int = 1000
     lr: float = 1e-3
 
     def __post_init__(self) -> None:

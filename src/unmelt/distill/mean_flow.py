@@ -55,7 +55,7 @@ class MeanFlow(Distillation):
     times: JumpTimes = JumpTimes()
     power: float = 0.5
     from_scratch: bool = False
-    training_steps: int = 1000
+    training_steps: int = 600
     lr: float | None = None
 
     @property

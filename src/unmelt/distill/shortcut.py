@@ -62,7 +62,7 @@ class Shortcut(Distillation):
     power: float = 0.5
     decay: float = 0.95
     from_scratch: bool = False
-    training_steps: int = 1000
+    training_steps: int = 800
     lr: float | None = None
 
     def __post_init__(self) -> None:
