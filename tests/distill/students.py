@@ -17,6 +17,9 @@ FOUND = [getattr(um.distill, name) for name in um.distill.__all__]
 METHODS = [each for each in FOUND if issubclass(each, Distillation) and not inspect.isabstract(each)]
 STEPS, BATCH = 12, 12
 
+OF_WHOLE_BATCHES = {"Drifting"}
+"""Methods in which the rows of a batch act on one another, so that a divided batch is another batch."""
+
 
 @functools.cache
 def numbers():

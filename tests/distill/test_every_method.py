@@ -4,14 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from students import METHODS, fitted, teacher_of
+from students import METHODS, OF_WHOLE_BATCHES, fitted, teacher_of
 
 import unmelt as um
 from unmelt.model.distilling import student_of
 from unmelt.train import Execution
-
-OF_WHOLE_BATCHES = {"Drifting"}
-"""Methods in which the rows of a batch act on one another, so that a divided batch is another batch."""
 
 UNGUIDED = {"Adversarial", "Drifting"}
 """Methods that compare with data, which are not guided."""

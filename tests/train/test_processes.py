@@ -20,9 +20,8 @@ def losses(out, processes, kind="regression", steps=50, stop=1000, shard=False):
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [*torchrun, str(SCRIPT)]
     arguments = [str(out), kind, str(steps), str(stop), "shard" if shard else "plain"]
-    done = subprocess.run(
-        [*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}  # tests/killing.py
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "losses.json").read_text(encoding="utf-8"))  # of each step, one a phase
 

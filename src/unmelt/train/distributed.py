@@ -8,6 +8,8 @@ Weights may be sharded (FSDP2: Zhao et al., 2023). They are then DTensors: `loca
 `whole` is all of it, which every process must ask for together.
 """
 
+import functools
+import itertools
 import json
 import os
 import sys
@@ -45,6 +47,9 @@ __all__ = [
 
 BUCKET = 1 << 24
 """Elements per all-reduce."""
+
+GROUPS = itertools.count()
+"""Numbers of this process's groups."""
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:
@@ -85,11 +90,24 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    store, own, processes = _rendezvous()
+    store = dist.PrefixStore(f"group {next(GROUPS)}", store)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=own, world_size=processes)
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+@functools.cache
+def _rendezvous() -> tuple[dist.Store, int, int]:
+    """Where the processes find one another, the number of this one, and how many there are.
+
+    It outlives a group: a program that trains twice has two, one after the other. Each has keys of its own in the
+    store, without which a process could read there how to reach the group before.
+    """
+    return next(dist.rendezvous("env://"))
 
 
 def rank() -> int:
