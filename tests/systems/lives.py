@@ -2,28 +2,14 @@
 
 import dataclasses
 import os
-import time
 
 import torch
+from killing import Slow
 from systems.parts import latent_model, policy_model, sound_model, student_model, video_model
 
 import unmelt as um
 
 STEPS, EVERY = 60, 7
-
-
-class Slow:
-    """A source that takes its time, so that there is something to interrupt."""
-
-    def __init__(self, source):
-        self.source = source
-
-    def __getattr__(self, name):
-        return getattr(self.source, name)
-
-    def batch(self, step, rows):
-        time.sleep(0.006)
-        return self.source.batch(step, rows)
 
 
 def adapted():
@@ -42,10 +28,10 @@ SYSTEMS = {
 }
 
 
-def live(name, out):
+def live(out, name):
     torch.set_num_threads(1)
     os.setpgrp()
     model, train_step, adapter = SYSTEMS[name]()
-    model.source = Slow(model.source)
+    model.source = Slow(model.source, 0.006)
     model.training = dataclasses.replace(model.training, steps=STEPS, save_every=EVERY)
     model.fit(out, device="cpu", quiet=True, train_step=train_step, adapter=adapter)

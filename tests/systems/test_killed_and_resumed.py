@@ -1,13 +1,10 @@
 """Systems to come: trained a little, killed with SIGKILL at a random moment, resumed bit for bit, sampled."""
 
-import multiprocessing
-import os
-import random
 import signal
-import time
 
 import pytest
 import torch
+from killing import struck, to_the_end
 from safetensors.torch import load_file
 from systems.lives import SYSTEMS, live
 from systems.parts import FRAMES
@@ -15,23 +12,6 @@ from systems.parts import FRAMES
 import unmelt as um
 from unmelt.sampler import walk
 from unmelt.train.checkpoint import chain
-
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["unmelt", "systems.lives"])
-
-
-def run(name, out, kill_after=None):
-    """Train in a process of its own; kill it so many seconds after it began, if it is to be killed."""
-    child = FORK.Process(target=live, args=(name, out))
-    child.start()
-    if kill_after is not None:
-        while child.is_alive() and not chain(out / "checkpoints"):
-            time.sleep(0.002)
-        time.sleep(kill_after)
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
-    child.join(120)
-    return child.exitcode
 
 
 def contents(folder):
@@ -41,18 +21,17 @@ def contents(folder):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_killed_run_resumes_bit_for_bit_and_samples(name, tmp_path):
-    whole, struck = tmp_path / "whole", tmp_path / "struck"
-    assert run(name, whole) == 0
-    code = run(name, struck, kill_after=random.Random(name).uniform(0, 0.15))
-    if code != 0:
-        assert code == -signal.SIGKILL
-        assert run(name, struck) == 0
-    one, other = contents(whole), contents(struck)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    to_the_end(live, whole, [name])
+    (code,) = struck(live, killed, 1, 0.3, seed=name, arguments=[name])
+    assert code in (0, -signal.SIGKILL)
+    to_the_end(live, killed, [name])
+    one, other = contents(whole), contents(killed)
     assert one.keys() == other.keys()
     for file, tensors in one.items():
         assert tensors.keys() == other[file].keys()
         assert all(torch.equal(value, other[file][key]) for key, value in tensors.items())
-    models = [um.load(folder, device="cpu") for folder in (whole, struck)]
+    models = [um.load(folder, device="cpu") for folder in (whole, killed)]
     x, y = (model.sample(3, seed=5) for model in models)
     assert torch.equal(x, y)
     assert x.isfinite().all()
