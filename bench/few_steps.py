@@ -173,6 +173,7 @@ def main() -> None:
         [
             ("who", "who", ""),
             ("evaluations", "evaluations", "d"),
+            ("seeds", "seeds", "d"),
             ("ratio", "Fréchet / teacher's", ".3f"),
             ("ratio_error", "±", ".3f"),
             ("frechet", "Fréchet", ".4f"),

@@ -37,6 +37,9 @@ def test_advice_is_never_an_option_or_a_command_of_ours(path):
         ("allow_other_data=True", "--allow-other-data"),
         ("json=False", "--no-json"),
         ("um.load('runs/a').evaluate(again=True)", "unmelt eval runs/a --again"),
+        ("um.distill.MeanFlow()", "--method mean-flow"),
+        ("um.distill.MeanFlow(from_scratch=True)", "--method mean-flow --from-scratch"),
+        ("um.distill.SDTT()", "--method sdtt"),
         ("a copy of it", "a copy of it"),
     ],
 )

@@ -91,6 +91,9 @@ def as_option(instead: str) -> str:
     """
     if instead.startswith(("um.recipe.", "um.load(")):
         return _as_command(instead)
+    if method := re.fullmatch(r"um\.distill\.(\w+)\((from_scratch=True)?\)", instead):
+        word = re.sub("(?<=[a-z])(?=[A-Z])", "-", method[1]).lower()
+        return f"--method {word}" + (" --from-scratch" if method[2] else "")
     alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
     one = r"(\w+)=('[^']*'|[^\s,']\S*?)(?=, |$)"
     found = alone[1] if alone else instead
