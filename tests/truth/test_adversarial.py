@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_distribution_matching import DIM, PROCESS, ROWS, SKEWED, AffineStudent, Always, batch, x0_of
+from test_distribution_matching import DIM, LABELS, PROCESS, ROWS, SKEWED, AffineStudent, Always, batch, x0_of
 from torch import nn
 
 import unmelt as um
@@ -102,6 +102,15 @@ def test_penalties_of_a_curved_logit_are_those_of_the_gradient_if_the_difference
     rest = loss - F.softplus(logits[1] - logits[0])
     squares = [((0.2 - 0.8 * rows) * 0.6 * 0.5).square().sum(1) for rows in (real, made)]
     assert rest.mean().item() == pytest.approx(sum(squares).mean().item(), abs=4 * rest.std().item() / ROWS**0.5)
+
+
+def test_both_rows_are_seen_with_the_condition_of_which_they_are():
+    step = step_of(AffineStudent(1.0, 0.5), Quadratic(0.2, 0.1))
+    for phase in step.phases():
+        phase.loss(batch(LABELS, x0=2.0), Stream(3))
+    assert len(step.setup.teacher.asked) == 6
+    for _, _, condition in step.setup.teacher.asked:
+        assert torch.equal(condition.label, LABELS.label)
 
 
 def test_only_the_heads_learn_from_the_discriminators_loss():
