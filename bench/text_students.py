@@ -1,11 +1,10 @@
 """Students of a masked text model beside their teacher, at few passes and at many.
 
-    unmelt train code --length 128 --batch 16 --steps 6400 --out runs/code128
-    unmelt train code_ar --length 128 --batch 16 --steps 2400 --out runs/code128_ar
-    unmelt distill runs/code128 --method sdtt --steps 8 --out runs/code128_sdtt
-    unmelt distill runs/code128 --method autoregressive-head --steps 8 --out runs/code128_head
-    python bench/text_students.py --teacher runs/code128 --judge runs/code128_ar --save \
-        --students sdtt=runs/code128_sdtt "autoregressive head"=runs/code128_head
+    unmelt train code --block 0 --length 64 --batch 24 --steps 2400 --out runs/code64
+    unmelt train code_ar --length 64 --batch 24 --steps 1200 --out runs/code64_ar
+    unmelt distill runs/code64 --method autoregressive-head --steps 8 --training-steps 3600 --out runs/code64_head
+    python bench/text_students.py --teacher runs/code64 --judge runs/code64_ar --save \
+        --students "autoregressive head"=runs/code64_head
 
 What is written from nothing is judged in three ways, none of which says much without the others: nats a token by
 another, autoregressive model (repetition lowers them); the entropy of each row's own unigrams; and the energy distance
@@ -158,12 +157,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--save", action="store_true", help="also write bench/results/text_students.json and .md")
-    parser.add_argument("--teacher", type=Path, default=Path("runs/code128"))
-    parser.add_argument("--judge", type=Path, default=Path("runs/code128_ar"))
+    parser.add_argument("--teacher", type=Path, default=Path("runs/code64"))
+    parser.add_argument("--judge", type=Path, default=Path("runs/code64_ar"))
     parser.add_argument("--students", type=_student, nargs="*", default=[], help="NAME=FOLDER")
     parser.add_argument("--minutes", type=float, nargs="*", default=[], help="of training, of each student")
-    parser.add_argument("--passes", type=int, nargs="+", default=[4, 8, 16], help="of the students")
-    parser.add_argument("--teacher-passes", type=int, nargs="+", default=[8, 16, 32, 64])
+    parser.add_argument("--passes", type=int, nargs="+", default=[4, 8], help="of the students")
+    parser.add_argument("--teacher-passes", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--rows", type=int, default=96, help="for each seed")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2, help="the fastest counts; 0 leaves time out")
