@@ -54,7 +54,7 @@ class AutoregressiveHead(Distillation):
     KIND: ClassVar = "tokens"
 
     from_scratch: bool = False
-    training_steps: int = 2400
+    training_steps: int = 3600
     lr: float = 2e-3
 
     @property
