@@ -28,6 +28,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
+from unmelt.backbone.modulation import zeroed
 from unmelt.condition import Condition
 from unmelt.distill.distillation import Distillation, Setup
 from unmelt.distill.features import Heads, feature_widths, with_features
@@ -53,7 +54,7 @@ class Adversarial(Distillation):
         penalty: gamma above, weight of R1 and R2.
         difference: delta above, in units of the data's standard deviation.
         heads_lr_factor: Learning rate of the discriminator's heads, relative to the student's.
-        heads_optimizer: Optimizer of the heads. None: the run's own.
+        optimizer: Optimizer of both networks. None: the run's own, which may have too much momentum for a game.
         training_steps: Training steps, if the call does not say.
         lr: Peak learning rate, if the call does not say.
 
@@ -64,16 +65,16 @@ class Adversarial(Distillation):
     KIND: ClassVar = "numbers"
 
     times: Times = Stratified(LogNormalSigma(mean=-0.4, sd=1.4))
-    penalty: float = 0.1
+    penalty: float = 0.3
     difference: float = 0.1
-    heads_lr_factor: float = 1.0
-    heads_optimizer: Optimizer | None = AdamW(betas=(0.0, 0.99))
+    heads_lr_factor: float = 10.0
+    optimizer: Optimizer | None = AdamW(betas=(0.0, 0.99))
     training_steps: int = 600
-    lr: float = 1e-3
+    lr: float = 1e-4
 
     def __post_init__(self) -> None:
         if not 0 <= self.penalty < float("inf"):
-            raise UsageError(f"penalty={self.penalty}", "a number of at least 0", "Adversarial(penalty=0.1)")
+            raise UsageError(f"penalty={self.penalty}", "a number of at least 0", "Adversarial(penalty=0.3)")
         if not 0 < self.difference < float("inf"):
             raise UsageError(f"difference={self.difference}", "a positive number", "Adversarial(difference=0.1)")
 
@@ -99,6 +100,8 @@ class Adversarial(Distillation):
     def train_step(self, setup: Setup) -> "AdversarialStep":
         with seeded(0):
             heads = Heads(feature_widths(setup.teacher))
+        for out in heads.out:
+            zeroed(out)  # the student does not move before the discriminator has seen something
         parameter = next(setup.teacher.parameters())
         return AdversarialStep(self, setup, heads.to(parameter.device, parameter.dtype))
 
@@ -127,12 +130,12 @@ class AdversarialStep:
     def phases(self) -> Sequence[Phase]:
         method = self.method
         return (
-            Phase(network="student", loss=self._student_loss, held_out=False),
+            Phase(network="student", loss=self._student_loss, optimizer=method.optimizer, held_out=False),
             Phase(
                 network="heads",
                 loss=self._heads_loss,
                 lr_factor=method.heads_lr_factor,
-                optimizer=method.heads_optimizer,
+                optimizer=method.optimizer,
                 held_out=False,
             ),
         )
