@@ -157,6 +157,7 @@ PARTS: dict[str, dict[str, str]] = {
     "Distillation": {
         "consistency consistencymodel consistencydistillation cm ect lcm": "um.distill.Consistency()",
         "continuousconsistency scm scd sct": "um.distill.ContinuousConsistency()",
+        "adversarial add ladd gan r3gan adversarialdiffusiondistillation": "um.distill.Adversarial()",
         "distributionmatching dmd dmd2 distributionmatchingdistillation": "um.distill.DistributionMatching()",
         "drifting drift driftingmodel": "um.distill.Drifting()",
         "meanflow imf": "um.distill.MeanFlow()",
