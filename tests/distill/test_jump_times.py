@@ -41,7 +41,8 @@ def test_a_divided_batch_has_the_jumps_of_the_whole(any_schedule):
     t, s = times.draw(12, process, Stream(3), CPU)
     for part in range(3):
         for one, whole in zip(times.draw(4, process, Part(Stream(3), part, 3), CPU), (t, s), strict=True):
-            assert torch.equal(one, whole[4 * part : 4 * part + 4])
+            # to rounding: processors round logarithms at the end of a tensor otherwise than within
+            torch.testing.assert_close(one, whole[4 * part : 4 * part + 4], rtol=1e-12, atol=1e-15)
 
 
 def test_shares_that_are_none_are_refused():
