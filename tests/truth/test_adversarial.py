@@ -1,7 +1,6 @@
 """Adversarial distillation with discriminators in closed form: losses, penalties and gradients, and where it ends."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -122,17 +121,13 @@ def test_only_the_heads_learn_from_the_discriminators_loss():
 
 
 def test_the_best_logit_is_flat_where_the_student_makes_the_data():
-    """Equal laws: a flat logit is stationary, and gives the student no gradient."""
+    """Equal laws: a flat logit is stationary for the discriminator."""
     law = torch.full((DIM,), -0.6, dtype=F64) + 0.8 * torch.randn(
         20 * ROWS, DIM, dtype=F64, generator=torch.Generator().manual_seed(1)
     )
-    student, heads = AffineStudent(-0.6, 0.8), Quadratic()
-    step = step_of(student, heads)
-    rows = batch(rows=20 * ROWS)._replace(x0=law)
-    step.phases()[0].loss(rows, Stream(0)).mean().backward()
-    assert student.shift.grad.abs().max() == 0
-    heads.zero_grad()
-    loss = step.phases()[1].loss(rows, Stream(0))
+    heads = Quadratic()
+    step = step_of(AffineStudent(-0.6, 0.8), heads)
+    loss = step.phases()[1].loss(batch(rows=20 * ROWS)._replace(x0=law), Stream(0))
     loss.mean().backward()
     assert loss.mean().item() == pytest.approx(math.log(2))
     assert heads.b.grad.abs().max() < 0.01
@@ -162,4 +157,3 @@ def test_settings_that_make_no_sense_are_refused_and_so_is_guidance():
             um.distill.Adversarial(**settings)
     with pytest.raises(um.UsageError, match=r"guidance_range=\(1.0, 2.0\).*not guided"):
         um.distill.Adversarial().student(nn.Identity(), (1.0, 2.0))
-    assert replace(um.distill.Adversarial(), penalty=0.0).penalty == 0

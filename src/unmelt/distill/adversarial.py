@@ -4,18 +4,18 @@ A student jumps to x0 from pure noise, or from where its own earlier jumps have 
 real row of the same condition are melted to the same random time r. The discriminator d is small heads on the features
 of the teacher, which stays as it is (Sauer et al., 2024, "Fast High-Resolution Image Synthesis with Latent Adversarial
 Diffusion Distillation"). Its loss compares the two rows (relativistic: Huang et al., 2024, "The GAN is dead; long live
-the GAN!", equations 3 and 6),
+the GAN!"),
 
     discriminator   softplus(d(made) - d(real)) + gamma / 2 (R(real) + R(made))
     student         softplus(d(real) - d(made))
 
-with R = |data_sd * gradient of d in x0|^2, the penalties R1 (of real rows) and R2 (of made ones). They are had without
-a second derivative, which fused attention does not have, by a difference in a random direction e ~ N(0, 1):
+with R = |data_sd * gradient of d in x0|^2: R1 for real rows, R2 for made ones. R is estimated without a second
+derivative, by a difference in a random direction e ~ N(0, 1),
 
     R = E[ (d(x0 + delta data_sd e) - d(x0))^2 ] / delta^2      for small delta
 
-(Lin et al., 2025, "Diffusion Adversarial Post-Training for One-Step Video Generation", section 3.3). One call of the
-heads then needs features alone, through which the discriminator's step sends no gradient.
+(Lin et al., 2025, "Diffusion Adversarial Post-Training for One-Step Video Generation"). The discriminator's step
+therefore needs no gradient through the teacher.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from unmelt.backbone.modulation import zeroed
 from unmelt.condition import Condition
 from unmelt.distill.distillation import Distillation, Setup
 from unmelt.distill.features import Heads, feature_widths, with_features
-from unmelt.distill.rollout import rollout
+from unmelt.distill.rollout import student_sample
 from unmelt.distill.student import flow_map_of
 from unmelt.errors import UsageError
 from unmelt.objective import LogNormalSigma, Stratified, Times
@@ -69,7 +69,7 @@ class Adversarial(Distillation):
     difference: float = 0.1
     heads_lr_factor: float = 10.0
     optimizer: Optimizer | None = AdamW(betas=(0.0, 0.99))
-    training_steps: int = 600
+    training_steps: int = 200
     lr: float = 1e-4
 
     def __post_init__(self) -> None:
@@ -159,11 +159,9 @@ class AdversarialStep:
 
     def _drawn(self, batch: Batch, rng: Random) -> tuple[Condition | None, Tensor, Tensor]:
         """Conditions, what the student makes of them, [rows, *shape], and times r, [rows]."""
-        setup, x0 = self.setup, batch.x0
-        condition = setup.drawn(batch.condition, len(x0), rng, x0.device)
-        x_t, t = rollout(setup.student, self.method.sampler(), setup.grid, x0, condition, rng, batch.step)
-        made = setup.student.jump(x_t, t, torch.zeros_like(t), condition).mean
-        r = self.method.times.draw(len(x0), setup.student.process.schedule, rng).to(x0.device)
+        setup = self.setup
+        made, condition = student_sample(setup, self.method.sampler(), batch, rng)
+        r = self.method.times.draw(len(made), setup.student.process.schedule, rng).to(made.device)
         return condition, made, r
 
     def _melt(self, x0: Tensor, r: Tensor, rng: Random) -> Tensor:
@@ -183,8 +181,8 @@ class AdversarialStep:
         """d of rows melted to r, and an unbiased estimate of R, both with gradients in the heads alone."""
         process, delta = self.setup.student.process, self.method.difference
         x_r, direction = self._melt(x0, r, rng), rng.normal(x0.shape, x0.dtype, x0.device)
-        beside = x_r + process.mix(delta * self.setup.student.data_sd * direction, torch.zeros_like(x0), r)
+        perturbed = x_r + process.mix(delta * self.setup.student.data_sd * direction, torch.zeros_like(x0), r)
         with torch.no_grad():
-            here, there = (with_features(self.setup.teacher, each, r, condition).features for each in (x_r, beside))
-        logit: Tensor = self.heads(here)
-        return logit, ((self.heads(there) - logit) / delta).square()
+            one, other = (with_features(self.setup.teacher, each, r, condition).features for each in (x_r, perturbed))
+        logit: Tensor = self.heads(one)
+        return logit, ((self.heads(other) - logit) / delta).square()

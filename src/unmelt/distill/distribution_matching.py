@@ -35,7 +35,7 @@ from unmelt.arguments import checked_init
 from unmelt.condition import Condition
 from unmelt.distill.distillation import Distillation, Setup, no_grad_mean
 from unmelt.distill.features import Heads, feature_widths, with_features
-from unmelt.distill.rollout import rollout
+from unmelt.distill.rollout import student_sample
 from unmelt.distill.student import flow_map_of
 from unmelt.errors import UsageError
 from unmelt.objective import EDMWeight, LogNormalSigma, Stratified, Times
@@ -191,13 +191,6 @@ class DistributionMatchingStep:
     def after_update(self, network: str, step: int) -> None:
         """Do nothing: no other network follows."""
 
-    def _sample(self, batch: Batch, rng: Random) -> tuple[Tensor, Condition | None]:
-        """What the student makes, [rows, *shape], and of which condition."""
-        setup, x0 = self.setup, batch.x0
-        condition = setup.drawn(batch.condition, len(x0), rng, x0.device)
-        x_t, t = rollout(setup.student, self.method.sampler(), setup.grid, x0, condition, rng, batch.step)
-        return setup.student.jump(x_t, t, torch.zeros_like(t), condition).mean, condition
-
     def _melt(self, x0: Tensor, rng: Random) -> tuple[Tensor, Tensor]:
         """(x_r, r)."""
         process = self.setup.student.process
@@ -205,7 +198,7 @@ class DistributionMatchingStep:
         return process.corrupt(x0, r, rng)[0], r
 
     def _student_loss(self, batch: Batch, rng: Random) -> Tensor:
-        x0, condition = self._sample(batch, rng)
+        x0, condition = student_sample(self.setup, self.method.sampler(), batch, rng)
         x_r, r = self._melt(x0, rng)
         real = no_grad_mean(self.setup.guided_teacher, x_r, r, condition)
         if not self.method.gan_weight:
@@ -217,7 +210,7 @@ class DistributionMatchingStep:
 
     def _fake_loss(self, batch: Batch, rng: Random) -> Tensor:
         with torch.no_grad():
-            x0, condition = self._sample(batch, rng)
+            x0, condition = student_sample(self.setup, self.method.sampler(), batch, rng)
         x_r, r = self._melt(x0, rng)
         belief, logit = self.fake(x_r, r, condition)
         schedule, times = self.setup.student.process.schedule, self.method.times

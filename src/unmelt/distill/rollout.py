@@ -13,8 +13,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from unmelt.condition import Condition
+from unmelt.distill.distillation import Setup
 from unmelt.rng import Random, RowSeeds
 from unmelt.sampler import Grid, Sampler, advance
+from unmelt.train.step import Batch
 
 
 class Start(NamedTuple):
@@ -60,3 +62,21 @@ def rollout(
     for number in range(1, grid.steps):
         state = advance(student, sampler, state, torch.where(taken >= number, times[number], state.t))
     return Start(state.x, state.t)
+
+
+def student_sample(setup: Setup, sampler: Sampler, batch: Batch, rng: Random) -> tuple[Tensor, Condition | None]:
+    """What the student makes, with its graph, of the inputs of `rollout`.
+
+    Args:
+        setup: Student and grid.
+        sampler: The sampler that it will be used with.
+        batch: A batch, of which only the shape and the condition count.
+        rng: Source of randomness.
+
+    Returns:
+        x0, [rows, *shape], and the condition that each row was made for.
+    """
+    x0, student = batch.x0, setup.student
+    condition = setup.drawn(batch.condition, len(x0), rng, x0.device)
+    x_t, t = rollout(student, sampler, setup.grid, x0, condition, rng, batch.step)
+    return student.jump(x_t, t, torch.zeros_like(t), condition).mean, condition
