@@ -2,7 +2,8 @@
 
 For each seed a teacher is trained, or loaded from --teachers; every method then trains a student of it, with the
 method's own settings. A method whose student samples at any number of steps trains one student, the others one for each
-number. The teacher's distance at 32 evaluations is the unit. Every figure is a mean over seeds with its standard
+number. With --training-steps all methods train for so many steps, which compares them at one short budget. The
+teacher's distance at 32 evaluations is the unit. Every figure is a mean over seeds with its standard
 error; all scores have the same number of samples from the same seeds. What has been measured is kept in --work, so that
 a run that was stopped goes on.
 """
@@ -25,7 +26,9 @@ from unmelt.distill import Distillation
 
 EVALUATIONS = (1, 2, 4)
 TEACHER_EVALUATIONS = 32
-SCORES = ("frechet", "classifier_accuracy", "nearest_train")
+SCORES = ("frechet", "frechet_detail", "classifier_accuracy", "nearest_train")
+RATIOS = {"ratio": "frechet", "detail_ratio": "frechet_detail"}
+"""Distances that are also given in units of the teacher's. That of detail is there where images have over 8 pixels."""
 
 METHODS: dict[str, tuple[Callable[[], Distillation], bool]] = {
     "progressive": (lambda: um.distill.Progressive(), False),
@@ -79,15 +82,25 @@ def teacher_of(data: str, folder: Path, seed: int) -> um.Model:
 class Student:
     """A student that is trained when it is first needed, and how long that took."""
 
-    def __init__(self, teacher: um.Model, method: Distillation, steps: int, seed: int) -> None:
+    def __init__(
+        self, teacher: um.Model, method: Distillation, steps: int, seed: int, training_steps: int | None = None
+    ) -> None:
         self.teacher, self.method, self.steps, self.seed = teacher, method, steps, seed
+        self.training_steps = training_steps
         self.model: um.Model | None = None
         self.minutes = 0.0
 
     def scores(self, evaluations: int, samples: int) -> dict[str, float]:
         if self.model is None:
             start = time.perf_counter()
-            self.model = self.teacher.distill(self.method, steps=self.steps, seed=self.seed, quiet=True, device="cpu")
+            self.model = self.teacher.distill(
+                self.method,
+                steps=self.steps,
+                seed=self.seed,
+                training_steps=self.training_steps,
+                quiet=True,
+                device="cpu",
+            )
             self.minutes = (time.perf_counter() - start) / 60
         return {**scored(self.model, evaluations, samples), "minutes": self.minutes}
 
@@ -119,9 +132,10 @@ def measure_seed(options: argparse.Namespace, measured: Measured, seed: int) -> 
     for name in options.methods:
         make, one_for_all = METHODS[name]
         for steps in (1,) if one_for_all else EVALUATIONS:
-            student = Student(teacher, make(), steps, seed)
+            student = Student(teacher, make(), steps, seed, options.training_steps)
+            budget = "" if options.training_steps is None else f" {options.training_steps} training steps"
             for n in EVALUATIONS if one_for_all else (steps,):
-                add(name, n, f"{make()!r}", student.scores)
+                add(name, n, f"{make()!r}{budget}", student.scores)
     return rows
 
 
@@ -132,14 +146,15 @@ def mean(values: list[float]) -> tuple[float, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds; the Fréchet distance also in units of the teacher's of the same seed."""
-    unit = {row["seed"]: row["frechet"] for row in rows if row["who"] == "teacher"}
+    """Means over seeds; Fréchet distances also in units of the teacher's of the same seed."""
+    unit = {row["seed"]: row for row in rows if row["who"] == "teacher"}
     found = []
     for who, n in dict.fromkeys((row["who"], row["evaluations"]) for row in rows):
         mine = [row for row in rows if (row["who"], row["evaluations"]) == (who, n)]
         line: dict[str, Any] = {"who": who, "evaluations": n, "seeds": len(mine)}
         columns = {name: [row[name] for row in mine if row.get(name) is not None] for name in (*SCORES, "minutes")}
-        columns["ratio"] = [row["frechet"] / unit[row["seed"]] for row in mine]
+        for ratio, of in RATIOS.items():
+            columns[ratio] = [row[of] / unit[row["seed"]][of] for row in mine if row.get(of) is not None]
         for name, values in columns.items():
             if values:
                 line[name], line[f"{name}_error"] = mean(values)
@@ -152,6 +167,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="digits", choices=("digits", "emoji"), help="what the teacher knows (digits)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--training-steps", type=int, help="of every student, in place of its method's own")
     parser.add_argument("--samples", type=int, default=10_000, help="for each score (10,000)")
     parser.add_argument("--teachers", type=Path, default=Path("runs/few_steps"), help="where teachers are, or are put")
     parser.add_argument("--work", type=Path, default=Path("runs/few_steps/measured.jsonl"), help="what was measured")
@@ -178,12 +194,17 @@ def main() -> None:
             ("ratio_error", "±", ".3f"),
             ("frechet", "Fréchet", ".4f"),
             ("frechet_error", "±", ".4f"),
+            ("detail_ratio", "detail / teacher's", ".3f"),
+            ("detail_ratio_error", "±", ".3f"),
             ("classifier_accuracy", "accuracy", ".4f"),
             ("nearest_train", "nearest", ".3f"),
             ("minutes", "minutes", ".1f"),
         ],
     )
     report.rows = table(rows)
+    report.columns = [
+        each for each in report.columns if any(each[0].removesuffix("_error") in row for row in report.rows)
+    ]
     for n in EVALUATIONS:
         students = [row for row in report.rows if row["evaluations"] == n and row["who"] in METHODS]
         if students:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import unmelt as um
 from unmelt.distill.student import flow_map_of
 from unmelt.train import update_target
+from unmelt.train.loop import has_bfloat16
 
 CHAIN, DDIM_STEPS, SCALING, DATA_SD, HUBER = 1000, 50, 10.0, 0.5, 0.001
 
@@ -78,7 +79,7 @@ def trained(teacher: um.Model, scheduler: Any, lr: float, minutes: float, seed: 
         begin = (index + 1) * gap - 1
         end = (begin - gap).clamp_min(0)
         x_begin = chain.noised(x0, rng.normal(x0.shape), begin)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(torch.device("cpu"))):
             made = boundary(x_begin, chain.x0(student, x_begin, begin, known), begin)
             with torch.no_grad():
                 x_end = chain.ddim(x_begin, chain.x0(teacher.denoiser, x_begin, begin, known, jumps=False), begin, end)
@@ -118,6 +119,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--lr", type=float, nargs="+", default=[1e-5, 1e-4, 1e-3], help="rates for theirs; the best counts"
     )
+    parser.add_argument("--training-steps", type=int, help="of ours, in place of the method's own")
     parser.add_argument("--samples", type=int, default=10_000, help="for each score (10,000)")
     parser.add_argument("--teachers", type=Path, default=Path("runs/few_steps"), help="where teachers are, or are put")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -142,7 +144,7 @@ def main() -> None:
 
         minutes = 0.0
         for steps in (1,) if one_for_all else few_steps.EVALUATIONS:
-            own = few_steps.Student(teacher, make(), steps, seed)
+            own = few_steps.Student(teacher, make(), steps, seed, options.training_steps)
             for n in few_steps.EVALUATIONS if one_for_all else (steps,):
                 add("ours", n, own.minutes, own.scores(n, options.samples))
             minutes = max(minutes, own.minutes)

@@ -1,10 +1,10 @@
 """How good samples are: distances between sets of samples, each with what real data get beside it.
 
-Distances                frechet, extrapolated, energy, sliced, ngram_divergence
-What they are taken in   Pixels, Margins, LogSpectrum
-Copies and classes       nearest, Classifier, distinct_ngrams
+Distances                frechet_distance, frechet_extrapolated, energy_distance, sliced_wasserstein, ngram_divergence
+What they are taken in   Pixels, ClassifierMargins, image_crops, LogSpectrum
+Copies and classes       nearest_neighbour, Classifier, distinct_ngrams
 Paths of a sampler       straightness
-Data to compare with     SampleSet, collect
+Data to compare with     SampleSet, collect_samples
 
 Which of them are reported for images, points, text and sound is decided by `unmelt.modality`.
 """
@@ -15,6 +15,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.metric.classifier import Classifier
+    from unmelt.metric.crops import image_crops
     from unmelt.metric.energy import energy_distance
     from unmelt.metric.features import ClassifierMargins, Features, Pixels
     from unmelt.metric.frechet import frechet_distance, frechet_extrapolated
@@ -40,6 +41,7 @@ __all__ = [
     "energy_distance",
     "frechet_distance",
     "frechet_extrapolated",
+    "image_crops",
     "nearest_neighbour",
     "ngram_divergence",
     "sliced_wasserstein",

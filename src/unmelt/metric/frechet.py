@@ -32,7 +32,9 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     """
     if min(len(a), len(b)) < 2:
         raise UsageError(
-            f"frechet was given {len(a)} and {len(b)} rows", "at least 2 of each", "frechet(real, samples)"
+            f"frechet_distance was given {len(a)} and {len(b)} rows",
+            "at least 2 of each",
+            "frechet_distance(real, samples)",
         )
     mean_a, root_a = _fit(a.double())
     mean_b, root_b = _fit(b.double())

@@ -4,6 +4,8 @@ frechet              Fréchet distance of the samples to held-out images, over p
                      training images. n samples add about c / n to the distance: take many samples, as for an FID.
 frechet_equal        The same of as many samples as there are training images.
 frechet_extrapolated What the distance would come to with infinitely many samples.
+frechet_detail       Fréchet distance over crops of 8 pixels at full resolution, which tells blurred images from sharp
+                     ones; `frechet_detail_floor` is that of the training images. Only for images of over 8 pixels.
 nearest_train        Median distance of a sample to its nearest training image; `nearest_floor` is that of held-out
                      images. A model that copies its training images falls far below the floor.
 classifier_accuracy  Share of samples to which a classifier, fitted to the training images, gives their own class;
@@ -25,7 +27,15 @@ from torch import Tensor
 
 from unmelt import picture
 from unmelt.data import Source
-from unmelt.metric import Classifier, Pixels, SampleSet, frechet_distance, frechet_extrapolated, nearest_neighbour
+from unmelt.metric import (
+    Classifier,
+    Pixels,
+    SampleSet,
+    frechet_distance,
+    frechet_extrapolated,
+    image_crops,
+    nearest_neighbour,
+)
 from unmelt.modality.files import check_suffix, write_array, write_picture
 from unmelt.modality.modality import Distance
 from unmelt.rng import Stream
@@ -115,6 +125,10 @@ class Images:
             "nearest_train": nearest_neighbour(made.x, real.x).distance.median().item(),
             "nearest_floor": nearest_neighbour(held_out.x, real.x).distance.median().item(),
         }
+        if max(real.x.shape[-2:]) > features.size:
+            made_crops, real_crops, target = (_crops(each.x) for each in (made, real, held_out))
+            scores["frechet_detail"] = frechet_distance(made_crops, target)
+            scores["frechet_detail_floor"] = frechet_distance(real_crops, target)
         if made.labels is not None and real.labels is not None and held_out.labels is not None:
             some = torch.randperm(len(real.x), generator=Stream(0).generator)[:MOST_JUDGED]
             classifier = Classifier.fit(real.x[some], real.labels[some])
@@ -131,6 +145,10 @@ class Images:
             lambda x: frechet_distance(features(x), target),
             frechet_distance(features(real), target),
         )
+
+
+def _crops(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "crops d"]:
+    return image_crops(images).flatten(1)
 
 
 def one_of_each(labels: Int64[Tensor, " rows"]) -> Int64[Tensor, " few"]:
