@@ -110,16 +110,15 @@ def test_only_rows_of_one_group_drift_among_one_another():
     assert still.abs().max() == 0
 
 
-def test_groups_are_classes_and_times():
-    start = torch.tensor([0, 1, 0, 1, 0, 1])
+def test_groups_are_classes():
     label = torch.tensor([2, 2, 3, 3, 2, 2])
     known = Condition(label=label).drop(torch.tensor([False, False, False, False, True, True]))
-    group = groups(known, start, 2)
-    assert len(group.unique()) == 6
-    assert groups(Condition(label=label), start, 2)[4] == group[0]
-    assert torch.equal(groups(None, start, 2), groups(Condition(), start, 2))
+    group = groups(known, 6)
+    assert group.tolist() == [2, 2, 3, 3, -1, -1]
+    assert torch.equal(groups(Condition(label=label), 6), label)
+    assert groups(None, 6).tolist() == groups(Condition(), 6).tolist() == [-1] * 6
     with pytest.raises(UsageError, match="Drifting with a vector"):
-        groups(Condition(vector=torch.zeros(6, 2)), start, 2)
+        groups(Condition(vector=torch.zeros(6, 2)), 6)
 
 
 def test_particles_that_follow_the_loss_take_the_law_of_the_data():
@@ -144,19 +143,19 @@ class Seen(nn.Module):
         return Point(torch.zeros_like(x_t, requires_grad=True))
 
 
-def test_jumps_begin_at_every_time_of_the_grid_and_at_pure_noise_know_nothing_of_the_data():
+def test_jumps_begin_at_every_time_of_the_grid_in_turn_and_at_pure_noise_know_nothing_of_the_data():
     student, times = Seen(schedule.VarianceExploding()), grid.balanced(2)
     setup = Setup(teacher=None, student=student, grid=times, training=Training(steps=1))
     (phase,) = Drifting().train_step(setup).phases()
-    phase.loss(Batch(torch.full((200, 2), 1e6, dtype=F64), None, 0), Stream(0))
-    ((x_t, t, s),) = student.seen
-    assert torch.equal(t.unique(), times(student.process.schedule)[:-1].flip(0))
-    assert (s == 0).all()
-    noise = Stream(0)
-    noise.uniform((200,), F64)
-    first = t == 1
-    torch.testing.assert_close(x_t[first], 80 * noise.normal((200, 2), F64)[first])
-    assert (x_t[~first] > 1e5).all()
+    for step in range(3):
+        phase.loss(Batch(torch.full((200, 2), 1e6, dtype=F64), None, step), Stream(step))
+    for step, (x_t, t, s) in enumerate(student.seen):
+        assert (t == times(student.process.schedule)[step % 2]).all()
+        assert (s == 0).all()
+        if step % 2:
+            assert (x_t > 1e5).all()
+        else:
+            torch.testing.assert_close(x_t, 80 * Stream(step).normal((200, 2), F64))
 
 
 def test_a_student_learns_the_ring_from_data_alone_and_says_what_it_cannot_do():

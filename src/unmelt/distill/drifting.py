@@ -16,9 +16,10 @@ The scale is the mean distance between rows over sqrt(dimensions), by which each
 set of temperatures serves all data (equations 20 to 26).
 
 No belief of a teacher is needed: data and noise are enough. Only rows of the same class drift among one another. A
-student of more than one step jumps to the data from every time of its grid, at each of which its samples drift by
-themselves, and between two jumps its sampler adds fresh noise. Where a batch is divided among processes or parts, rows
-drift among those of their own part.
+student of more than one step jumps to the data from every time of its grid, and between two jumps its sampler adds
+fresh noise. The rows of one training step all begin at one time, and those of the next step at the next time: were a
+batch shared out among the times, each class would have too few rows to drift among. Where a batch is divided among
+processes or parts, rows drift among those of their own part.
 """
 
 import math
@@ -105,14 +106,13 @@ class Drifting(Distillation):
         def loss(batch: Batch, rng: Random, _: Any) -> Tensor:
             x0 = batch.x0
             condition = setup.drawn(batch.condition, len(x0), rng, x0.device)
-            start = (rng.uniform((len(x0),), torch.float64) * len(starts)).long().to(x0.device)
-            t = starts.to(x0.device)[start]
+            t = starts[batch.step % len(starts)].to(x0.device).expand(len(x0))
             noise = rng.normal(x0.shape, x0.dtype, x0.device)
             x_t = process.mix(expand_like((t < 1).to(x0.dtype), x0) * x0, noise, t)  # at t = 1 the prior's
             to_data = torch.zeros_like(t)
             belief = setup.student.jump(x_t, t, to_data, condition).mean
             made = process.ode_step(x_t, belief, t, to_data)
-            return self.row_loss(made, x0, groups(condition, start, len(starts)))
+            return self.row_loss(made, x0, groups(condition, len(x0)).to(x0.device))
 
         return StudentStep(setup.student, loss)
 
@@ -146,16 +146,15 @@ class Drifting(Distillation):
             return (made / scale - target).square().mean(1)
 
 
-def groups(condition: Condition | None, start: Int64[Tensor, " rows"], starts: int) -> Int64[Tensor, " rows"]:
-    """The group of each row: rows of one class, or of none, that begin at one time.
+def groups(condition: Condition | None, rows: int) -> Int64[Tensor, " rows"]:
+    """The group of each row: rows of one class, or of none.
 
     Args:
         condition: What is known of each row.
-        start: [rows], the number of the time that each row begins at.
-        starts: How many such times there are.
+        rows: How many rows there are.
 
     Returns:
-        [rows], numbers of groups.
+        [rows], the class; -1 where there is none.
 
     Raises:
         UsageError: If more is known of a row than its class.
@@ -168,11 +167,9 @@ def groups(condition: Condition | None, start: Int64[Tensor, " rows"], starts: i
             "um.distill.MeanFlow()",
         )
     if condition is None or condition.label is None:
-        label = torch.full_like(start, -1)
-    else:
-        given = condition.is_given("label")
-        label = condition.label if given is None else torch.where(given, condition.label, -1)
-    return label * starts + start
+        return torch.full((rows,), -1)
+    given = condition.is_given("label")
+    return condition.label if given is None else torch.where(given, condition.label, -1)
 
 
 def members(group: Int64[Tensor, " rows"]) -> Iterator[Int64[Tensor, " own"]]:
