@@ -5,7 +5,8 @@ import torch
 
 from unmelt.data import digits
 from unmelt.errors import UsageError
-from unmelt.metric import Classifier
+from unmelt.metric import Classifier, most_judged
+from unmelt.rng import Stream
 
 
 def test_accuracy_on_held_out_digits(classifier):
@@ -32,3 +33,14 @@ def test_the_same_data_give_the_same_classifier():
 def test_images_of_one_class_are_refused():
     with pytest.raises(UsageError):
         Classifier.fit(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
+
+
+def test_large_images_are_seen_as_averages_and_fewer_are_learned_from():
+    x, labels = Stream(0).uniform((60, 1, 32, 32)), torch.arange(60) % 2
+    x[labels == 1, :, :16] += 0.2
+    small = torch.nn.functional.avg_pool2d(x, 2)
+    large, same = Classifier.fit(x[:40], labels[:40]), Classifier.fit(small[:40], labels[:40])
+    assert torch.allclose(large.margins(x[40:]), same.margins(small[40:]), atol=1e-6)
+    assert large.accuracy(x[40:], labels[40:]) > 0.9
+    assert most_judged((1, 8, 8)) == 4000
+    assert most_judged((3, 16, 16)) == most_judged((3, 512, 512)) == 1443

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
-    from unmelt.metric.classifier import Classifier
+    from unmelt.metric.classifier import Classifier, most_judged
     from unmelt.metric.crops import image_crops
     from unmelt.metric.energy import energy_distance
     from unmelt.metric.features import ClassifierMargins, Features, Pixels
@@ -42,6 +42,7 @@ __all__ = [
     "frechet_distance",
     "frechet_extrapolated",
     "image_crops",
+    "most_judged",
     "nearest_neighbour",
     "ngram_divergence",
     "sliced_wasserstein",

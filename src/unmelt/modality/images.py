@@ -34,6 +34,7 @@ from unmelt.metric import (
     frechet_distance,
     frechet_extrapolated,
     image_crops,
+    most_judged,
     nearest_neighbour,
 )
 from unmelt.modality.files import check_suffix, write_array, write_picture
@@ -42,9 +43,6 @@ from unmelt.rng import Stream
 
 FEW_SAMPLES = 20_000
 """Scores of fewer images say more about the draw than about the model."""
-
-MOST_JUDGED = 4000
-"""Training images that the classifier is fitted to: its time grows with their square."""
 
 PER_CLASS, MOST_TILES, IN_STRIP, MOMENTS = 8, 128, 8, 9
 """Images of each class in a picture, images in all, rows and columns of a strip."""
@@ -130,7 +128,7 @@ class Images:
             scores["frechet_detail"] = frechet_distance(made_crops, target)
             scores["frechet_detail_floor"] = frechet_distance(real_crops, target)
         if made.labels is not None and real.labels is not None and held_out.labels is not None:
-            some = torch.randperm(len(real.x), generator=Stream(0).generator)[:MOST_JUDGED]
+            some = torch.randperm(len(real.x), generator=Stream(0).generator)[: most_judged(real.x.shape[1:])]
             classifier = Classifier.fit(real.x[some], real.labels[some])
             scores["classifier_accuracy"] = classifier.accuracy(made.x, made.labels)
             scores["classifier_floor"] = classifier.accuracy(held_out.x, held_out.labels)
