@@ -6,12 +6,24 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.codec.affine import Affine
+    from unmelt.codec.autoencoder import Autoencoder
     from unmelt.codec.bpe import BPE
     from unmelt.codec.bytes import Bytes
     from unmelt.codec.codec import Bijection, Codec
+    from unmelt.codec.quantized_autoencoder import QuantizedAutoencoder
     from unmelt.codec.symbols import Symbols
     from unmelt.codec.tokenizer import Tokenizer
 
-__all__ = ["BPE", "Affine", "Bijection", "Bytes", "Codec", "Symbols", "Tokenizer"]
+__all__ = [
+    "BPE",
+    "Affine",
+    "Autoencoder",
+    "Bijection",
+    "Bytes",
+    "Codec",
+    "QuantizedAutoencoder",
+    "Symbols",
+    "Tokenizer",
+]
 
 publish(__name__)
