@@ -9,7 +9,8 @@ import unmelt as um
 from unmelt.backbone import MLP, DiT, FrameTransformer, UNet
 from unmelt.backbone.dit import from_patches
 from unmelt.backbone.modulation import adaptive_norm
-from unmelt.distill.features import Heads, feature_widths, with_features
+from unmelt.denoiser.features import feature_widths, with_features
+from unmelt.distill.discriminator import Heads
 from unmelt.posterior import Point
 
 PROCESS = um.process.Gaussian(um.schedule.Straight())

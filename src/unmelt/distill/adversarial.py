@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from unmelt.arguments import checked_init
 from unmelt.backbone.modulation import zeroed
 from unmelt.condition import Condition
+from unmelt.denoiser.features import feature_widths, with_features
+from unmelt.distill.discriminator import Heads
 from unmelt.distill.distillation import Distillation, Setup
-from unmelt.distill.features import Heads, feature_widths, with_features
 from unmelt.distill.rollout import student_sample
 from unmelt.distill.student import flow_map_of
 from unmelt.errors import UsageError

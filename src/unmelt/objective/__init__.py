@@ -7,9 +7,12 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.objective.any_order import AnyOrder
     from unmelt.objective.couplings import Coupling, Independent, OptimalTransport
+    from unmelt.objective.equivariance import Equivariance
     from unmelt.objective.nelbo import NELBO
     from unmelt.objective.next_token import NextToken
     from unmelt.objective.objective import Objective
+    from unmelt.objective.perceptual import DenoiserFeatures, ImageFeatures, perceptual_distance
+    from unmelt.objective.reconstruction import Reconstruction
     from unmelt.objective.regression import Regression
     from unmelt.objective.times import LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
     from unmelt.objective.weights import EDMWeight, ELBOWeight, FlatWeight, MinSNR, Weight
@@ -18,9 +21,12 @@ __all__ = [
     "NELBO",
     "AnyOrder",
     "Coupling",
+    "DenoiserFeatures",
     "EDMWeight",
     "ELBOWeight",
+    "Equivariance",
     "FlatWeight",
+    "ImageFeatures",
     "Independent",
     "LogNormalSigma",
     "LogitNormal",
@@ -29,11 +35,13 @@ __all__ = [
     "Objective",
     "OptimalTransport",
     "PerFrame",
+    "Reconstruction",
     "Regression",
     "Stratified",
     "Times",
     "Uniform",
     "Weight",
+    "perceptual_distance",
 ]
 
 publish(__name__)

@@ -1,19 +1,15 @@
-"""Features inside a denoiser, and a discriminator that reads them.
+"""Features inside a denoiser: what the blocks of its network make of noisy data.
 
-    d(x_t, t) = mean over blocks b of head_b(h_b),      head(h) = mean over places of w . silu(W norm(h) + c)
-
-h_b being the output of block b of the denoiser's network for x_t. The blocks know what data look like at every level of
-noise, so that small heads are enough: discriminators on the features of a diffusion network (Sauer et al., 2024, "Fast
-High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation"; Yin et al., 2024, section 4.3).
+The blocks know what data look like at every level of noise. Discriminators read them (`distill/discriminator.py`), and
+perceptual distances are taken in them (`objective/perceptual.py`).
 
 A network says which of its modules have features (`feature_modules`), and along which axis (`feature_axis`).
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -55,7 +51,7 @@ def with_features(
     if not modules:
         name = type(network).__name__
         raise UsageError(
-            f"a discriminator on the features of a {name}, which does not say where they are",
+            f"features of a {name}, which does not say where they are",
             "a network with `feature_modules`, modules whose outputs are features, and their `feature_axis`",
             "um.backbone.UNet, DiT, MLP or FrameTransformer",
         )
@@ -90,33 +86,3 @@ def feature_widths(denoiser: Any) -> list[int]:
     t = torch.full((1,), 0.5, dtype=torch.float64, device=parameter.device)
     with torch.no_grad():
         return [each.shape[-1] for each in with_features(denoiser, x_t, t, None).features]
-
-
-@final
-class Heads(nn.Module):
-    """The learned part of a discriminator: a small head on each block's features.
-
-    Args:
-        widths: Width of each block's features.
-        hidden: Hidden features of each head.
-    """
-
-    def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:
-        super().__init__()
-        self.into = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
-        self.out = nn.ModuleList(nn.Linear(hidden, 1) for _ in widths)
-
-    def forward(self, features: Sequence[Tensor]) -> Float[Tensor, " rows"]:
-        """The logit of real against generated data, d above.
-
-        Args:
-            features: Of each block, [rows, places, width].
-
-        Returns:
-            [rows].
-        """
-        logits = [
-            out(F.silu(into(F.layer_norm(each, each.shape[-1:])))).mean((1, 2))
-            for each, into, out in zip(features, self.into, self.out, strict=True)
-        ]
-        return torch.stack(logits).mean(0)
