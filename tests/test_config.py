@@ -48,6 +48,12 @@ GIVEN = {
     "process": um.process.Gaussian(um.schedule.Straight()),
     "prediction": um.prediction.V(),
     "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
+    "denoiser": um.denoiser.NetworkDenoiser(
+        um.backbone.MLP(shape=(2,), width=8, depth=1),
+        um.process.Gaussian(um.schedule.Straight()),
+        um.prediction.V(),
+        (2,),
+    ),
 }
 """Values of constructor arguments that have no default."""
 

@@ -11,7 +11,7 @@ order of the book:
     distill                                   fifty steps into one to four
     codec, encoder, data, train               around it: data, captions and files in, learning
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
-    Model, TextModel, recipe, load            all of it together
+    Model, TextModel, CodecModel, recipe, load    all of it together
     interop                                   models of diffusers, in and out
 
 Each is imported when it is first used.
@@ -52,12 +52,22 @@ if TYPE_CHECKING:
     from unmelt.condition import Condition
     from unmelt.denoiser import prediction
     from unmelt.errors import UsageError
-    from unmelt.model import Model, SampleFrame, SampleRequest, TextFrame, TextModel, from_pretrained, load
+    from unmelt.model import (
+        CodecModel,
+        Model,
+        SampleFrame,
+        SampleRequest,
+        TextFrame,
+        TextModel,
+        from_pretrained,
+        load,
+    )
     from unmelt.sampler import Grid, State, grid, sample, trajectory
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "CodecModel",
     "Condition",
     "Grid",
     "Model",

@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from unmelt import config, run_folder
 from unmelt.errors import UsageError
@@ -132,39 +132,26 @@ def card(
     Returns:
         The card, in Markdown with the Hub's metadata in front.
     """
-    denoiser, classes, origin = about["model"]["denoiser"], about["classes"], about["origin"]
-    shape = (denoiser.get("base") or denoiser)["shape"]
-    recipe = origin.get("recipe", "none")
-    modality = config.build(about["model"]["modality"])
-    kind, is_text = plain(modality.name), isinstance(modality, Text)
-    what = f"{kind} of up to {shape[0]} tokens" if is_text else f"{kind} of shape {' x '.join(map(str, shape))}"
-    is_causal = denoiser["part"].rpartition(".")[2] == "Autoregressive"
-    sort = "An autoregressive" if is_causal else "A diffusion"
-    samples, shown = ("texts", "print(texts[0])") if is_text else ("x", 'model.draw(x, path="samples.png")')
+    recipe = about["origin"].get("recipe", "none")
+    said = _of_autoencoder(about) if about["facade"] == "CodecModel" else _of_model(about)
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
-    front += [f"pipeline_tag: {modality.hub_task}"] if modality.hub_task else []
-    front += ["tags:", "- unmelt", *([] if is_causal else ["- diffusion"]), "---"]
-    label = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
+    front += [f"pipeline_tag: {said.task}"] if said.task else []
+    front += ["tags:", *(f"- {tag}" for tag in said.tags), "---"]
     body = [
         f"# {plain(name.rpartition('/')[2])}",
         OURS,
-        f"{sort} model that makes {what}, in {about['parameters']:,} parameters; unmelt's recipe {plain(recipe)}.",
+        f"{said.what}, in {about['parameters']:,} parameters; unmelt's recipe {plain(recipe)}.",
         *(["![Samples](samples.png)"] if picture else []),
-        "## To sample",
+        said.heading,
         f"""```python
 # pip install "unmelt[hub]"
 import unmelt as um
 
 model = um.from_pretrained({json.dumps(name)})  # a folder on disk does as well
-{samples} = model.sample({4 if is_text else 16}, seed=0{label})
-{shown}
+{said.code}
 ```""",
         "## What it is",
-        _table(
-            {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
-            | {part: short(about["model"][part] or "the default") for part in ("codec", "sampler", "grid", "objective")}
-            | {"classes": ", ".join(classes) or "none"}
-        ),
+        _table(said.parts),
         "## Data",
         plain(about["notes"], keep="\n") or "What the recipe says; the run recorded nothing further about them.",
         "## How it was trained",
@@ -172,11 +159,68 @@ model = um.from_pretrained({json.dumps(name)})  # a folder on disk does as well
         "## How good it is",
         _table(scores) if scores else "No score of these weights was recorded. `unmelt eval RUN` makes one.",
         "## What it cannot do",
-        _limits(about, what, kind, is_text, scores),
+        "\n".join(f"- {limit}" for limit in (*said.limits, *_limits(about, scores))),
         "## Licence of the weights",
         license or "Unknown: whoever shared this model did not state one.",
     ]
     return "\n".join(front) + "\n\n" + "\n\n".join(body) + "\n"
+
+
+class _Said(NamedTuple):
+    """What a card says of one kind of model and not of others."""
+
+    task: str
+    tags: list[str]
+    what: str
+    heading: str
+    code: str
+    parts: dict[str, str]
+    limits: list[str]
+
+
+def _of_model(about: dict[str, Any]) -> _Said:
+    denoiser, classes = about["model"]["denoiser"], about["classes"]
+    shape = (denoiser.get("base") or denoiser)["shape"]
+    modality = config.build(about["model"]["modality"])
+    kind, is_text = plain(modality.name), isinstance(modality, Text)
+    what = f"{kind} of up to {shape[0]} tokens" if is_text else f"{kind} of shape {' x '.join(map(str, shape))}"
+    is_causal = denoiser["part"].rpartition(".")[2] == "Autoregressive"
+    samples, shown = ("texts", "print(texts[0])") if is_text else ("x", 'model.draw(x, path="samples.png")')
+    label = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
+    told = "It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."
+    parts = {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
+    parts |= {part: short(about["model"][part] or "the default") for part in ("codec", "sampler", "grid", "objective")}
+    return _Said(
+        modality.hub_task,
+        ["unmelt", *([] if is_causal else ["diffusion"])],
+        f"{'An autoregressive' if is_causal else 'A diffusion'} model that makes {what}",
+        "## To sample",
+        f"{samples} = model.sample({4 if is_text else 16}, seed=0{label})\n{shown}",
+        parts | {"classes": ", ".join(classes) or "none"},
+        [
+            f"It makes {what}, and no others.",
+            f"It knows {len(classes)} classes and nothing else to be told." if classes else told,
+            f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
+        ],
+    )
+
+
+def _of_autoencoder(about: dict[str, Any]) -> _Said:
+    codec = config.build(about["model"]["codec"])
+    kind = "tokens" if hasattr(codec, "vocabulary") else f"{codec.latent_channels} channels of numbers"
+    return _Said(
+        "",
+        ["unmelt", "autoencoder"],
+        f"An autoencoder of images, whose sides it divides by {codec.factor}, to {kind}",
+        "## To encode and decode",
+        "z = model.encode(x)  # x: [rows, channels, height, width], in [0, 1]\nx = model.decode(z)",
+        {part: short(about["model"][part] or "none") for part in ("codec", "objective")},
+        [
+            f"It takes images of {codec.channels} channels with sides that are multiples of {codec.factor}.",
+            "It makes nothing from noise: a model of its latents does.",
+            "It blurs or invents fine detail, most of all of images unlike those it learned from.",
+        ],
+    )
 
 
 def _trained(about: dict[str, Any], seconds: float | None) -> str:
@@ -194,20 +238,13 @@ def _trained(about: dict[str, Any], seconds: float | None) -> str:
     return said + " To train it again:\n\n    " + printable(command)  # on one line, so that it stays code
 
 
-def _limits(about: dict[str, Any], what: str, kind: str, is_text: bool, scores: dict[str, Any] | None) -> str:
-    training, classes = about["model"]["training"], about["classes"]
-    reversal_facts = [
-        f"It makes {what}, and no others.",
-        f"It knows {len(classes)} classes and nothing else to be told."
-        if classes
-        else ("It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."),
-        f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
-    ]
+def _limits(about: dict[str, Any], scores: dict[str, Any] | None) -> list[str]:
+    training, limits = about["model"]["training"], []
     if training and about["steps_done"] < training["steps"]:
-        reversal_facts.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
+        limits.append(f"Its training stopped after {about['steps_done']:,} of {training['steps']:,} steps.")
     if scores is None:
-        reversal_facts.append("Nobody has recorded how good it is.")
-    return "\n".join(f"- {fact}" for fact in reversal_facts)
+        limits.append("Nobody has recorded how good it is.")
+    return limits
 
 
 def _table(values: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ def weights_file(module: str) -> str:
     """The file that holds a module's weights.
 
     Args:
-        module: Its name: "denoiser", "codec", "encoder" or one of an adapter.
+        module: Its name: "denoiser", "codec", "encoder", "features" or one of an adapter.
 
     Returns:
         The file's name in the run folder.
@@ -139,7 +139,7 @@ def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapp
     Args:
         folder: The run folder; made if it does not exist.
         about: The content of config.json.
-        weights: Tensors of each module by the module's name, "denoiser" among them.
+        weights: Tensors of each module by the module's name, those of the main one among them (`about["main"]`).
 
     Raises:
         UsageError: If the folder cannot be written to, or is not apart from the model's data.
@@ -153,8 +153,9 @@ def write_run(folder: Path, about: Mapping[str, Any], weights: Mapping[str, Mapp
             write_tensors(written, dict(tensors))
             digests[module] = _file_digest(written)
             os.replace(written, _awaiting(folder, module, digests[module]))
-        described = {name: digest for name, digest in digests.items() if name != DENOISER}
-        about = {"format": FORMAT, **about, "weights": digests[DENOISER], "modules": described}
+        main = about.get("main", DENOISER)
+        described = {name: digest for name, digest in digests.items() if name != main}
+        about = {"format": FORMAT, **about, "weights": digests[main], "modules": described}
         write_json(folder / CONFIG, {**about, "digest": _digest(about)})
     except BaseException:
         for module, digest in digests.items():
@@ -218,15 +219,15 @@ def digests(about: Mapping[str, Any]) -> dict[str, str]:
         about: What `read_about` returned.
 
     Returns:
-        Digests, the denoiser's first.
+        Digests, that of the main module first.
 
     Raises:
         UsageError: If a module has a name that no file may have.
     """
-    modules = about.get("modules", {})
-    if not isinstance(modules, dict) or not all(MODULE.fullmatch(name) for name in modules):
+    main, modules = about.get("main", DENOISER), about.get("modules", {})
+    if not isinstance(modules, dict) or not all(MODULE.fullmatch(name) for name in (main, *modules)):
         raise UsageError(f"modules {modules!r}", "their names and digests", "the file as it was saved")
-    return {DENOISER: about.get("weights", ""), **modules}
+    return {main: about.get("weights", ""), **modules}
 
 
 def read_run(folder: Path) -> Run:

@@ -95,6 +95,7 @@ REQUIRED = {
 """Values that every config.json has, and whether one is of the right kind."""
 
 OPTIONAL = {
+    "main": _text,
     "run": _text,
     "data": lambda value: value is None or _objects(value),
     "tuned": lambda value: isinstance(value, list),

@@ -70,7 +70,7 @@ def evaluate(
     """Score a trained model against held-out data, and write the scores to RUN/eval.json.
 
     Images, points and sound are scored by samples; text by its bits per byte, and by answers where the recipe has
-    questions. Under torchrun, every process does a share.
+    questions; an autoencoder by its reconstructions. Under torchrun, every process does a share.
 
     Args:
         folder: The run folder.
@@ -90,7 +90,7 @@ def evaluate(
     """
     from unmelt import card, recorded_scores, run_folder
     from unmelt.device import device_named
-    from unmelt.model import TextModel
+    from unmelt.model import CodecModel, TextModel
     from unmelt.recipe import with_data
     from unmelt.train import distributed
 
@@ -98,11 +98,12 @@ def evaluate(
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own, allow_other_data)
-        if isinstance(model, TextModel):
+        if isinstance(model, TextModel | CodecModel):
+            what = "text is" if isinstance(model, TextModel) else "reconstructions are"
             given = {"steps": steps, "guidance": None if guidance == 1 else guidance}
             for name in (name for name, value in given.items() if value is not None):
                 raise UsageError(
-                    f"--{name} for {folder}", "none: text is scored without sampling", f"unmelt eval {folder}"
+                    f"--{name} for {folder}", f"none: {what} scored without sampling", f"unmelt eval {folder}"
                 )
         asked = recorded_scores.question(
             folder,
@@ -119,6 +120,8 @@ def evaluate(
             scores = known
         elif isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
+        elif isinstance(model, CodecModel):
+            scores = model.evaluate(samples=samples)
         else:
             scores = model.evaluate(samples=samples, minutes=minutes, steps=steps, guidance=guidance, seed=seed)
     if not distributed.is_main():

@@ -11,8 +11,33 @@ from unmelt.errors import UsageError
 
 if TYPE_CHECKING:
     from unmelt.model import Model, TextModel
+    from unmelt.model.load import AnyModel
 
 RunFolder = Annotated[Path, "RUN"]
+
+
+def that_samples(folder: Path, model: AnyModel) -> Model | TextModel:
+    """Refuse an autoencoder, which makes nothing from noise.
+
+    Args:
+        folder: The run folder, for the message.
+        model: What is in it.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If it is an autoencoder.
+    """
+    from unmelt.model import CodecModel
+
+    if isinstance(model, CodecModel):
+        raise UsageError(
+            f"{folder}, an autoencoder, which makes nothing from noise",
+            "a model of its latents",
+            f"unmelt train latents --codec {folder} --folder IMAGES --out runs/latents",
+        )
+    return model
 
 
 def of_numbers(folder: Path, device: str) -> Model:
@@ -30,7 +55,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     """
     from unmelt.model import TextModel, load
 
-    model = load(folder, device)
+    model = that_samples(folder, load(folder, device))
     if isinstance(model, TextModel):
         raise UsageError(
             f"{folder}, a model of text", "one of images or points", f"unmelt sample {folder} --prompt 'def '"
@@ -53,7 +78,7 @@ def of_text(folder: Path, device: str) -> TextModel:
     """
     from unmelt.model import Model, load
 
-    model = load(folder, device)
+    model = that_samples(folder, load(folder, device))
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model

@@ -88,8 +88,9 @@ def _train(name: str, out: Path, settings: dict[str, Any]) -> None:
         raise
     if not distributed.is_main():
         return
-    model = load(out, device)  # in one piece, also if training sharded it
-    shown = model.save_preview(out / "samples")
+    whole = load(out, device)  # in one piece, also if training sharded it
+    whole.source, whole.held_out = model.source, model.held_out
+    shown = whole.save_preview(out / "samples")
     notify(f"trained: {out} (samples in {shown}, losses in {out / 'loss.png'})")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from unmelt.errors import UsageError
-from unmelt.model import Model, TextModel, load
+from unmelt.model import CodecModel, Model, TextModel, load
 from unmelt.train.atomic_files import write
 from unmelt.train.logger import Logger
 
@@ -149,7 +149,8 @@ def _found(path: Path) -> Model | TextModel | None:
     if not (path / "config.json").exists():
         return None
     try:
-        return load(path)
+        found = load(path)
+        return None if isinstance(found, CodecModel) else found
     except UsageError:
         shutil.rmtree(path, ignore_errors=True)
         return None

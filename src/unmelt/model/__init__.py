@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
+    from unmelt.model.codec_model import CodecModel
     from unmelt.model.load import from_pretrained, load
     from unmelt.model.model import Model, SampleFrame
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseModel",
+    "CodecModel",
     "Guide",
     "Model",
     "SampleFrame",

@@ -19,7 +19,7 @@ from unmelt.adapter import AdaptedDenoiser, Adapter, Attachment, LoRA
 from unmelt.arguments import checked
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError, nearest
-from unmelt.model.stored import StoredModel
+from unmelt.model.stored_model import StoredModel
 from unmelt.rng import seeded
 from unmelt.train.atomic_files import checksum, read_tensors, write_json, write_tensors
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from unmelt.arguments import checked
 from unmelt.class_labels import Label, labels_of
-from unmelt.codec import Codec
 from unmelt.condition import Condition
 from unmelt.device import device_named
 from unmelt.distill import Distillation
@@ -31,7 +30,7 @@ from unmelt.model.request import SampleRequest
 from unmelt.model.row_chunks import RowChunks
 from unmelt.sampler import Grid, Jump, Sampler, State, edit, trajectory
 from unmelt.sampler.tokens import Unmask
-from unmelt.train import AdapterStep, Execution, Logger, TrainStep, distributed
+from unmelt.train import AdapterStep, Execution, Logger, ObjectiveStep, TrainStep, distributed
 from unmelt.train.logger import logger_names
 
 M = TypeVar("M", bound="BaseModel")
@@ -59,22 +58,6 @@ class BaseModel(AdaptableModel):
 
     SETTINGS: ClassVar[frozenset[str]]
     """Arguments that `request` takes beside the number of rows."""
-
-    @abstractmethod
-    def training_codec(self) -> Codec | None:
-        """The codec that training batches go through; None where the source already gives what the denoiser sees."""
-
-    @abstractmethod
-    def save_preview(self, path: Path | None) -> Path | None:
-        """Write a few samples of every class as a picture (.png), or as text (.txt).
-
-        Args:
-            path: Where they go, without suffix; None writes nothing, but makes them all the same (under torchrun every
-                process must take part).
-
-        Returns:
-            The file that was written.
-        """
 
     @abstractmethod
     def plan(self, request: SampleRequest) -> SamplingPlan:
@@ -136,6 +119,9 @@ class BaseModel(AdaptableModel):
             if objective is not None and train_step is None:
                 train_step = AdapterStep(self.denoiser, self.adapters[adapter], attachment, objective)
         self.tuned = ()  # they were learned for weights that are no longer there
+        if train_step is None:
+            assert objective is not None
+            train_step = ObjectiveStep(self.denoiser, objective)
         fitting.fit(self, device_named(device), execution, quiet, log_to, train_step, allow_other_data)
         return self
 

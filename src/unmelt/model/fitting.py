@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unmelt import config, picture, run_folder
+from unmelt import picture, run_folder
 from unmelt.data.identity import identity
 from unmelt.errors import UsageError, enough_memory
 from unmelt.run_place import check_apart
@@ -19,7 +19,6 @@ from unmelt.train import (
     Execution,
     Logger,
     MetricsLog,
-    ObjectiveStep,
     Trainer,
     TrainStep,
     distributed,
@@ -31,28 +30,27 @@ from unmelt.train.folder_lock import folder_lock
 from unmelt.train.threads import suitable_threads
 
 if TYPE_CHECKING:
-    from unmelt.model.base import BaseModel
+    from unmelt.model.stored import Stored
 
 
 def fit(
-    model: BaseModel,
+    model: Stored,
     device: torch.device,
     execution: Execution | None,
     quiet: bool,
     log_to: str | Sequence[Logger],
-    train_step: TrainStep | None = None,
+    train_step: TrainStep,
     allow_other_data: bool = False,
 ) -> None:
     """Train a model to its last step, or resume the run in its folder.
 
     Args:
-        model: A model with source, objective and training; its `folder` is the run folder, or None to keep nothing.
+        model: A model with source and training; its `folder` is the run folder, or None to keep nothing.
         device: Where to compute. Under torchrun every process uses its own device.
         execution: How a step is computed: compiled, in micro-batches, sharded.
         quiet: Whether to print nothing.
         log_to: Names of services, or loggers, that the run is reported to.
-        train_step: The networks and losses, the model's denoiser being the first network or computing with it; None is
-            the denoiser and its objective.
+        train_step: The networks and losses, the model's main module being the first network or computing with it.
         allow_other_data: Whether a run may go on with other data than it was started with, which it then records.
 
     Raises:
@@ -60,9 +58,6 @@ def fit(
     """
     assert model.source is not None
     assert model.training is not None
-    if train_step is None:
-        assert model.objective is not None
-        train_step = ObjectiveStep(model.denoiser, model.objective)
     smaller = f"batch={max(1, model.training.batch // 2)}"
     with enough_memory("a smaller network or batch", smaller), distributed.process_group(device) as own:
         codec = model.training_codec()
@@ -80,7 +75,7 @@ def fit(
             _train(model, trainer, quiet, log_to)
 
 
-def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
+def _train(model: Stored, trainer: Trainer, quiet: bool, log_to: str | Sequence[Logger]) -> None:
     folder, first, training = model.folder, distributed.rank() == 0, trainer.training
     chosen = loggers(log_to, folder) if folder is not None and first else []
     metrics = folder / run_folder.METRICS if folder is not None and first else None
@@ -117,7 +112,7 @@ def _train(model: BaseModel, trainer: Trainer, quiet: bool, log_to: str | Sequen
 
 
 @contextmanager
-def _says_how_to_resume(model: BaseModel, trainer: Trainer) -> Iterator[None]:
+def _says_how_to_resume(model: Stored, trainer: Trainer) -> Iterator[None]:
     """Let the interrupt of a training say what was saved, and how to go on: it is the last line of a traceback.
 
     The training loop saves before it raises, unless a second interrupt came meanwhile; `steps_done` is what was saved.
@@ -137,7 +132,7 @@ def _says_how_to_resume(model: BaseModel, trainer: Trainer) -> Iterator[None]:
         raise type(interrupt)(said) from None
 
 
-def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]) -> None:
+def _preview(model: Stored, folder: Path, step: int, chosen: Sequence[Logger]) -> None:
     """Draw samples and the loss so far. Every process must call; the first one writes."""
     first = distributed.rank() == 0
     if first:
@@ -149,7 +144,7 @@ def _preview(model: BaseModel, folder: Path, step: int, chosen: Sequence[Logger]
 
 
 def _begin(
-    model: BaseModel, trainer: Trainer, folder: Path, described: dict[str, Any], allow_other_data: bool, quiet: bool
+    model: Stored, trainer: Trainer, folder: Path, described: dict[str, Any], allow_other_data: bool, quiet: bool
 ) -> None:
     """Resume the run in this folder, or begin a new one: its config.json is written before its first checkpoint."""
     if not distributed.broadcast_from_main((folder / run_folder.CONFIG).exists):
@@ -164,9 +159,7 @@ def _begin(
     _resume(model, trainer, folder, about, (lambda line: None) if quiet else notify)
 
 
-def _resume(
-    model: BaseModel, trainer: Trainer, folder: Path, about: dict[str, Any], say: Callable[[str], None]
-) -> None:
+def _resume(model: Stored, trainer: Trainer, folder: Path, about: dict[str, Any], say: Callable[[str], None]) -> None:
     """Load the newest checkpoint of the run. A run that was stopped before its first one starts again."""
     checkpoints = folder / run_folder.CHECKPOINTS
     try:
@@ -177,7 +170,7 @@ def _resume(
         if chain(checkpoints):
             say(f"{error.given}; starting from step 0")
     if trainer.done == trainer.training.steps:
-        model.tuned = config.build(about.get("tuned", []))
+        model.keep_fitted(about)
     if trainer.done > trainer.training.steps:
         raise UsageError(
             f"steps={trainer.training.steps} for the run in {folder}, which has taken {trainer.done}",

@@ -10,10 +10,10 @@ from unmelt.errors import UsageError
 from unmelt.terminal import notify
 
 if TYPE_CHECKING:
-    from unmelt.model.base import BaseModel
+    from unmelt.model.stored import Stored
 
 
-def note_other_data(model: BaseModel) -> None:
+def note_other_data(model: Stored) -> None:
     """Say so if a model is about to be judged by other held-out data than its run recorded.
 
     Args:
@@ -25,7 +25,7 @@ def note_other_data(model: BaseModel) -> None:
         notify(f"judged by other data than this run held out ({'; '.join(others)}): it may have learned from some")
 
 
-def check_data(model: BaseModel, allow_other_data: bool = False) -> None:
+def check_data(model: Stored, allow_other_data: bool = False) -> None:
     """Refuse to judge a model by other data than its run was trained with.
 
     Args:

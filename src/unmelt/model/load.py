@@ -2,20 +2,27 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
 from unmelt import hub, run_folder
 from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
+from unmelt.model.codec_model import CodecModel
 from unmelt.model.model import Model
 from unmelt.model.text_model import TextModel
 
-FACADES: dict[str, type[Model] | type[TextModel]] = {each.__name__: each for each in (Model, TextModel)}
+AnyModel: TypeAlias = Model | TextModel | CodecModel
+"""What a run folder may hold."""
+
+FACADES: dict[str, type[Model] | type[TextModel] | type[CodecModel]] = {
+    each.__name__: each for each in (Model, TextModel, CodecModel)
+}
 
 
 @checked("um.load")
-def load(folder: str | Path, device: str | torch.device = "auto") -> Model | TextModel:
+def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
     """Load the model of a run folder.
 
     Args:
@@ -54,7 +61,7 @@ def from_pretrained(
     token: str | None = None,
     cache_dir: str | Path | None = None,
     device: str | torch.device = "auto",
-) -> Model | TextModel:
+) -> AnyModel:
     """Load the model in a folder, or else the one of this name on the Hub.
 
     Args:

@@ -1,10 +1,13 @@
-"""A model as named parts: saved to a run folder, loaded, averaged after training, and shared."""
+"""What is saved to a run folder, loaded and shared: named parts, some of which have weights.
+
+A class derived from `Stored` says which parts it has, which of them have weights, and how it is made of them.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, final
 
@@ -12,172 +15,124 @@ import torch
 from torch import nn
 
 from unmelt import card, config, hub, run_folder
-from unmelt.adapter import Adapter, LoRA
 from unmelt.arguments import checked
 from unmelt.arguments.methods import NotANetwork
-from unmelt.codec import Codec, Tokenizer
+from unmelt.codec import Codec
 from unmelt.data import Source
-from unmelt.denoiser import Denoiser
 from unmelt.device import device_named
-from unmelt.encoder import TextEncoder
 from unmelt.errors import UsageError
 from unmelt.modality import Modality
-from unmelt.model.part_kinds import check_kinds
-from unmelt.objective import Objective
-from unmelt.sampler import Grid, Sampler, Tuned
-from unmelt.terminal import notify
-from unmelt.train import Training, distributed, reconstruct_ema
+from unmelt.train import Training, distributed
 
-M = TypeVar("M", bound="StoredModel")
-
-ADAPTER = "adapter-"
-"""Before the name of an adapter, the name of its module."""
-
-REQUIRED = ("denoiser", "codec", "grid")
-"""Parts that every model has."""
+S = TypeVar("S", bound="Stored")
 
 
-class StoredModel(NotANetwork, ABC):
-    """Denoiser, codec, sampler, objective and training, together. A recipe returns one unfitted, `load` a fitted one.
-
-    Args:
-        denoiser: The network that is trained, and its process.
-        codec: Maps data space to what the denoiser sees, and back. A codec that is a module is frozen; its weights are
-            saved with the model.
-        grid: The times that the sampler visits.
-        modality: How data are shown, scored and written to disk. None: inferred from the shape of the data.
-        sampler: The model's own sampler. None: the default sampler for the number of steps.
-        objective: The loss that training minimises.
-        training: Steps, batch, learning rate and so on.
-        encoder: Turns captions into sequences to attend to. None: the model takes no captions.
-        classes: Names of the labels; empty where there are none.
-        source: The training data.
-        held_out: Held-out data, for evaluation.
-        origin: Name and settings of the recipe that made the model.
-        notes: Notes on how the data were read, such as files that were skipped.
-        tuned: Samplers that were tuned to this model, the newest last.
-        folder: The model's run folder; None if it has none.
+class Stored(NotANetwork, ABC):
+    """Parts that are trained together and kept in a run folder.
 
     Attributes:
-        data: Identities of the training data and the held-out data of its run (`data.identity`); None if unknown.
+        modality: How data are shown, scored and written to disk.
+        training: Steps, batch, learning rate and so on.
+        source: The training data.
+        held_out: Held-out data, for evaluation.
+        origin: Name and settings of the recipe that made it.
+        notes: Notes on how the data were read, such as files that were skipped.
+        classes: Names of the labels; empty where there are none.
+        folder: Its run folder; None if it has none.
+        steps_done: Training steps that it has taken.
         run: Identifier of its run, which checkpoints and snapshots carry; "" before training and in version 0.1.0.
-        adapters: The model's adapters by name; see `add_adapter`.
-        active_adapter: Name of the adapter for samples that ask for none; None for the base model.
+        data: Identities of the training data and the held-out data of its run (`data.identity`); None if unknown.
     """
 
-    PARTS: ClassVar = ("modality", "denoiser", "codec", "encoder", "sampler", "grid", "objective", "training")
+    PARTS: ClassVar[tuple[str, ...]]
     """Attributes that a run folder describes."""
 
-    CODEC: ClassVar[type] = Codec
-    """The interface of its codec."""
+    REQUIRED: ClassVar[tuple[str, ...]]
+    """Those of them that no run folder lacks."""
 
-    @checked("um.Model")
-    def __init__(
-        self,
-        *,
-        denoiser: Denoiser,
-        codec: Codec | Tokenizer,
-        grid: Grid,
-        modality: Modality | None = None,
-        sampler: Sampler | None = None,
-        objective: Objective | None = None,
-        training: Training | None = None,
-        encoder: TextEncoder | None = None,
-        classes: Sequence[str] = (),
-        source: Source | None = None,
-        held_out: Source | None = None,
-        origin: dict[str, Any] | None = None,
-        notes: str = "",
-        tuned: Sequence[Tuned] = (),
-        folder: str | Path | None = None,
-    ) -> None:
-        self.denoiser: Any = denoiser
-        self.codec: Any = codec
-        self.sampler: Any = sampler
-        self.grid, self.objective, self.training = grid, objective, training
-        self.encoder = encoder
-        self.modality = modality or self.default_modality()
-        self.classes, self.source, self.held_out = tuple(classes), source, held_out
-        self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
-        self.steps_done, self.folder = 0, None if folder is None else Path(folder)
-        self.run: str = ""
-        self.data: dict[str, Any] | None = None
-        self.adapters: dict[str, Adapter] = {}
-        self.active_adapter: str | None = None
-        self.check_parts()
-        for module in self.modules().values():
-            module.eval()
-        for name in ("codec", "encoder"):
-            if isinstance(frozen := getattr(self, name), nn.Module):
-                frozen.requires_grad_(False)
+    MAIN: ClassVar[str]
+    """The module whose weights are averaged while it is trained."""
+
+    modality: Modality
+    training: Training | None
+    source: Source | None
+    held_out: Source | None
+    origin: dict[str, Any]
+    notes: str
+    classes: tuple[str, ...]
+    folder: Path | None
+    steps_done: int
+    run: str
+    data: dict[str, Any] | None
 
     @abstractmethod
-    def add_adapter(self, name: str, config: LoRA, seed: int = 0) -> Adapter:
-        """Give the model a new adapter, which changes nothing until it is trained.
+    def modules(self) -> dict[str, nn.Module]:
+        """The parts that have weights, by name, the main one first."""
+
+    @classmethod
+    @abstractmethod
+    def of_parts(cls: type[S], parts: Mapping[str, Any], about: Mapping[str, Any], folder: Path) -> S:
+        """Make one of what a run folder describes; its weights are loaded afterwards.
 
         Args:
-            name: Name of the adapter; samples select it by this name.
-            config: Rank, scale and layers.
-            seed: Seed of its initial weights.
+            parts: The parts by name; None where the folder has none.
+            about: The content of config.json.
+            folder: The run folder.
 
         Returns:
-            The adapter.
+            The object.
 
         Raises:
-            UsageError: If the name is taken or not a word, or a target matches no layer.
+            TypeError: If a part is not of its kind, as for other errors that a damaged description leads to.
         """
 
-    def check_parts(self) -> None:
-        """Refuse parts that do not fit one another.
+    def about(self) -> dict[str, Any]:
+        """What else than parts and training a run folder says of it."""
+        return {}
 
-        Raises:
-            UsageError: If the encoder's width is not the one that the network was made for.
+    def keep_fitted(self, about: Mapping[str, Any]) -> None:
+        """Take over what was fitted after a finished run, which resuming it would lose.
+
+        Args:
+            about: The content of the run's config.json.
         """
-        made_for = getattr(self.denoiser.backbone, "sequence_width", 0)
-        if self.encoder is not None and self.encoder.width != made_for:
-            raise UsageError(
-                f"an encoder of width {self.encoder.width} for a network with sequence_width={made_for}",
-                "the same number",
-                f"sequence_width={self.encoder.width}",
-            )
 
     @abstractmethod
-    def default_modality(self) -> Modality:
-        """The kind of data that a model has which does not say; run folders of version 0.1.0 do not."""
+    def training_codec(self) -> Codec | None:
+        """The codec that training batches go through; None where the source gives what the network sees."""
 
-    def __repr__(self) -> str:
-        recipe = self.origin.get("recipe")
-        reversal_facts = [
-            *([f"recipe {recipe}"] if recipe else []),
-            f"{self.modality.name} of shape {' x '.join(map(str, self.denoiser.shape))}",
-            *([f"{len(self.classes)} classes"] if self.classes else []),
-            f"{sum(p.numel() for p in self.denoiser.parameters()):,} parameters",
-            f"{self.steps_done:,} training steps",
-        ]
-        return f"{type(self).__name__}({', '.join(reversal_facts)})"
+    @abstractmethod
+    def save_preview(self, path: Path | None) -> Path | None:
+        """Write a few results as a picture (.png), or as text (.txt).
+
+        Args:
+            path: Where they go, without suffix; None writes nothing, but makes them all the same (under torchrun every
+                process must take part).
+
+        Returns:
+            The file that was written.
+        """
 
     @final
-    def modules(self) -> dict[str, nn.Module]:
-        """The parts that have weights, by name: the denoiser, codec and encoder if they are networks, each adapter."""
-        parts = {name: getattr(self, name) for name in ("denoiser", "codec", "encoder")}
-        parts |= {f"{ADAPTER}{name}": adapter for name, adapter in self.adapters.items()}
-        return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    def main_module(self) -> nn.Module:
+        """The module whose weights are averaged while it is trained."""
+        return self.modules()[self.MAIN]
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.denoiser.parameters()).device
+        return next(self.main_module().parameters()).device
 
     @final
     @checked("model.to")
-    def to(self: M, device: str | torch.device) -> M:
+    def to(self: S, device: str | torch.device) -> S:
         """Move all weights to a device.
 
         Args:
             device: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one.
 
         Returns:
-            The model itself.
+            The object itself.
 
         Raises:
             UsageError: If there is no such device.
@@ -188,20 +143,19 @@ class StoredModel(NotANetwork, ABC):
 
     @final
     def describe(self) -> dict[str, Any]:
-        """Everything there is to say about this model in JSON: its origin, its parts, how far it was trained."""
+        """Everything there is to say about it in JSON: its origin, its parts, how far it was trained."""
         return {
             "facade": type(self).__name__,
+            "main": self.MAIN,
             "origin": self.origin,
             "notes": self.notes,
             "classes": list(self.classes),
             "steps_done": self.steps_done,
             "run": self.run,
             "data": self.data,
-            "parameters": sum(p.numel() for p in self.denoiser.parameters()),
+            "parameters": sum(p.numel() for p in self.main_module().parameters()),
             "model": {name: config.describe(getattr(self, name)) for name in self.PARTS},
-            "tuned": config.describe(self.tuned),
-            "adapters": {name: config.describe(adapter.config) for name, adapter in self.adapters.items()},
-            "active_adapter": self.active_adapter,
+            **self.about(),
         }
 
     @final
@@ -229,15 +183,15 @@ class StoredModel(NotANetwork, ABC):
 
     @final
     @classmethod
-    def load(cls: type[M], folder: str | Path, device: str | torch.device = "auto") -> M:
-        """Load the model of a run folder.
+    def load(cls: type[S], folder: str | Path, device: str | torch.device = "auto") -> S:
+        """Load what is in a run folder.
 
         Args:
             folder: A folder that training or `save` wrote.
             device: The device for the weights; "auto" is a GPU where there is one.
 
         Returns:
-            The model, without training data.
+            The object, without training data.
 
         Raises:
             UsageError: If the folder is damaged, of another kind, or not a run folder.
@@ -248,15 +202,9 @@ class StoredModel(NotANetwork, ABC):
                 f"{folder}, which holds a {about['facade']}", f"a run of a {cls.__name__}", f"um.load({str(folder)!r})"
             )
         try:
-            parts = {name: config.build(about["model"][name]) for name in REQUIRED}
-            parts |= {name: config.build(about["model"].get(name)) for name in set(cls.PARTS) - set(REQUIRED)}
-            check_kinds(parts, cls.CODEC)
-            known = {name: about[name] for name in ("classes", "origin", "notes")}
-            known |= {"tuned": config.build(about.get("tuned", [])), "folder": folder}
-            adapters = {name: config.build(described) for name, described in about.get("adapters", {}).items()}
-            if odd := [each for each in (*adapters.values(), *known["tuned"]) if not isinstance(each, LoRA | Tuned)]:
-                raise TypeError(f"{odd[0]!r} among adapters and tuned samplers")
-            model = cls(**parts, **known)
+            parts = {name: config.build(about["model"][name]) for name in cls.REQUIRED}
+            parts |= {name: config.build(about["model"].get(name)) for name in set(cls.PARTS) - set(cls.REQUIRED)}
+            made = cls.of_parts(parts, about, Path(folder))
         except UsageError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -265,51 +213,10 @@ class StoredModel(NotANetwork, ABC):
                 "a folder that training wrote",
                 f"um.load({str(folder)!r}), a copy of it, or training again",
             ) from None
-        model.steps_done, model.run = about["steps_done"], about.get("run", "")
-        model.data = about.get("data")
-        for name, adapter in adapters.items():
-            model.add_adapter(name, adapter)
-        model.active_adapter = about.get("active_adapter")
-        if model.active_adapter not in (None, *adapters):
-            raise UsageError(f"{folder} with an active adapter that it does not hold", "one of its own", "a copy of it")
-        for name, module in model.modules().items():
+        made.steps_done, made.run, made.data = about["steps_done"], about.get("run", ""), about.get("data")
+        for name, module in made.modules().items():
             run_folder.load_weights(Path(folder), name, module, weights.get(name, {}))
-        return model.to(device)
-
-    @final
-    @checked("model.averaged")
-    def averaged(self: M, ema_std: float, steps: int | None = None) -> M:
-        """Make a copy of this model with another average of its weights (post-hoc EMA: Karras et al., 2024, section 3).
-
-        Needs a run with `snapshot_every`. Tuned samplers are not copied, because they were fitted to other weights.
-
-        Args:
-            ema_std: Standard deviation of the averaging window, as a share of the run. 0.05 follows the last weights
-                closely; 0.2 averages much of the run.
-            steps: Average the run up to this step, which must be that of a snapshot. None: the last step.
-
-        Returns:
-            A new model with these weights.
-
-        Raises:
-            UsageError: If there are no snapshots, or none from which such an average can be made.
-        """
-        if self.folder is None:
-            raise UsageError(
-                "a model without a run folder", "the snapshots of one", 'um.load("runs/faces").averaged(0.1)'
-            )
-        found = reconstruct_ema(self.folder / run_folder.AVERAGES, ema_std, steps, notify, self.run)
-        made = type(self).load(self.folder, self.device)
-        weights = dict(made.denoiser.named_parameters())
-        if found.tensors.keys() != weights.keys():
-            raise UsageError(f"snapshots in {self.folder} of another network", "those of this run", "training again")
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(found.tensors[name])
-        made.folder, made.tuned, made.steps_done = None, (), found.steps
-        note = f"EMA of width {ema_std:g} over {found.steps} steps (profile within {found.error:.1e})"
-        made.notes = "; ".join(filter(None, (self.notes, note)))
-        return made
+        return made.to(device)
 
     @final
     @checked("model.save_pretrained")
@@ -340,14 +247,14 @@ class StoredModel(NotANetwork, ABC):
     @final
     @classmethod
     def from_pretrained(
-        cls: type[M],
+        cls: type[S],
         name_or_folder: str | Path,
         *,
         revision: str | None = None,
         token: str | None = None,
         cache_dir: str | Path | None = None,
         device: str | torch.device = "auto",
-    ) -> M:
+    ) -> S:
         """The model in a folder, or else the one that the Hub has under this name.
 
         Args:

@@ -23,7 +23,7 @@ from unmelt.rng import Random
 
 @final
 @checked_init("um.objective.Reconstruction")
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """The error of reconstructed images: one number a row.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.recipe.autoencoder import autoencoder
     from unmelt.recipe.catalogue import RECIPES
     from unmelt.recipe.code import code
     from unmelt.recipe.code_ar import code_ar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECIPES",
+    "autoencoder",
     "code",
     "code_ar",
     "code_uniform",

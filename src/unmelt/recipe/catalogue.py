@@ -5,11 +5,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from unmelt.model import Model, TextModel
+    from unmelt.model.load import AnyModel
 
-    Recipe: TypeAlias = Callable[..., Model | TextModel]
+    Recipe: TypeAlias = Callable[..., AnyModel]
 
-NAMES = ("two_modes", "ring", "digits", "images", "sudoku", "reversal", "code", "code_uniform", "code_ar", "text")
+NAMES = (
+    "two_modes",
+    "ring",
+    "digits",
+    "images",
+    "autoencoder",
+    "sudoku",
+    "reversal",
+    "code",
+    "code_uniform",
+    "code_ar",
+    "text",
+)
 
 
 class _Catalogue(Mapping[str, "Recipe"]):

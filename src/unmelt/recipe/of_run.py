@@ -8,12 +8,13 @@ import torch
 
 from unmelt import run_folder
 from unmelt.errors import UsageError
-from unmelt.model import Model, TextModel, load
+from unmelt.model import TextModel, load
 from unmelt.model.judging import check_data
+from unmelt.model.load import AnyModel
 from unmelt.recipe.catalogue import RECIPES
 
 
-def recipe_of(origin: dict[str, Any], **changes: Any) -> Model | TextModel:
+def recipe_of(origin: dict[str, Any], **changes: Any) -> AnyModel:
     """Make the untrained model of a run again, by its recipe, with its data.
 
     Args:
@@ -43,9 +44,7 @@ def recipe_of(origin: dict[str, Any], **changes: Any) -> Model | TextModel:
         ) from None
 
 
-def with_data(
-    folder: str | Path, device: str | torch.device = "auto", allow_other_data: bool = False
-) -> Model | TextModel:
+def with_data(folder: str | Path, device: str | torch.device = "auto", allow_other_data: bool = False) -> AnyModel:
     """Load the model of a run with the data that its recipe trains on and holds out: to be judged or distilled.
 
     Args:
@@ -74,7 +73,7 @@ def with_data(
     return model
 
 
-def resumed(folder: str | Path, **changes: Any) -> Model | TextModel:
+def resumed(folder: str | Path, **changes: Any) -> AnyModel:
     """Make the model of an interrupted run again, with its data, for `fit` to go on with.
 
     `um.recipe.resumed("runs/faces", steps=40_000).fit("runs/faces")`

@@ -8,10 +8,10 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from unmelt.arguments import checked
 from unmelt.errors import enough_memory
-from unmelt.model import Model, TextModel
+from unmelt.model import CodecModel, Model, TextModel
 
 P = ParamSpec("P")
-M = TypeVar("M", Model, TextModel)
+M = TypeVar("M", Model, TextModel, CodecModel)
 
 Folder: TypeAlias = str | Path
 """A setting that is a path, stored in absolute form to be valid from any working directory; or hf:owner/name."""
@@ -38,7 +38,8 @@ def recorded(make: Callable[P, M]) -> Callable[P, M]:
         bound = signature.bind(*args, **settings)
         bound.apply_defaults()
         for setting, value in bound.arguments.items():
-            if signature.parameters[setting].annotation == Folder and not str(value).startswith("hf:"):
+            is_path = signature.parameters[setting].annotation == Folder and str(value)
+            if is_path and not str(value).startswith("hf:"):
                 bound.arguments[setting] = Path(value).expanduser().absolute()
         with enough_memory(f"a smaller network or batch; {name} has defaults for both", f"{name}(...)"):
             model = make(*bound.args, **bound.kwargs)
@@ -49,4 +50,4 @@ def recorded(make: Callable[P, M]) -> Callable[P, M]:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value

@@ -117,18 +117,20 @@ class ObjectiveStep:
     Args:
         denoiser: The network, an nn.Module that is a denoiser.
         objective: (denoiser, x0, condition, rng) -> per-row loss.
+        constants: Modules that the objective calls, and that never change.
     """
 
     denoiser: nn.Module
     objective: Objective
+    constants: Sequence[nn.Module] = ()
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Return the denoiser alone."""
         return {"denoiser": self.denoiser}
 
     def frozen(self) -> Sequence[nn.Module]:
-        """Return no module."""
-        return ()
+        """Return the modules that the objective calls."""
+        return self.constants
 
     def phases(self) -> Sequence[Phase]:
         """Return one phase, the objective's."""
