@@ -4,27 +4,17 @@ import json
 
 import pytest
 import torch
-from PIL import Image
+from rectangles import SMALL, draw_rectangles
 
 import unmelt as um
 from unmelt.cli import main
 from unmelt.rng import Stream
 from unmelt.train.step import ObjectiveStep
 
-SMALL = {"size": 16, "widths": (8, 16), "blocks": (1, 1), "batch": 4, "save_every": 3, "picture_every": 0}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """40 images of one coloured rectangle each."""
-    place = tmp_path_factory.mktemp("images")
-    draws = Stream(0)
-    for number in range(40):
-        colour, where = draws.uniform((3,)), (draws.uniform((2,)) * 8).long()
-        x = torch.full((16, 16, 3), 0.9)
-        x[where[0] : where[0] + 8, where[1] : where[1] + 8] = colour
-        Image.fromarray((255 * x).round().to(torch.uint8).numpy()).save(place / f"{number:02d}.png")
-    return place
+    return draw_rectangles(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")

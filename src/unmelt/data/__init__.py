@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.digits import digits
+    from unmelt.data.encoded import Encoded, encoded
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, images
     from unmelt.data.prefetcher import Prefetcher
@@ -22,6 +23,7 @@ __all__ = [
     "Arrays",
     "Checkerboard",
     "Document",
+    "Encoded",
     "FillInTheMiddle",
     "Moons",
     "Prefetcher",
@@ -35,6 +37,7 @@ __all__ = [
     "TwoModes",
     "digits",
     "documents",
+    "encoded",
     "images",
     "pack_tokens",
     "python_source",

@@ -34,6 +34,9 @@ IN_MEMORY = 256 << 20
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
 """The name of this computer, as a part of a file's name: several may share a cache."""
 
+KINDS = ("pixels", "latents")
+"""Ends of the names of files in the cache."""
+
 
 class Packed(NamedTuple):
     """All images as square bytes, and which could not be read.
@@ -93,14 +96,21 @@ def _check_room(folder: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _temporary(data: Path) -> Path:
-    """Where pixels are before they are complete: named for the process, on a computer of which there may be several."""
+def temporary(data: Path) -> Path:
+    """Where a file of the cache is before it is complete: named for the process, on a computer of several.
+
+    Args:
+        data: Where it will be.
+
+    Returns:
+        The path for the time being.
+    """
     return data.with_name(f".{data.name}.{HOST}.{os.getpid()}")
 
 
 def _remove_left_over(folder: Path) -> None:
-    """Remove incomplete pixels of processes of this computer that were killed."""
-    for path in folder.glob(f".*.pixels.{HOST}.*"):
+    """Remove incomplete files of processes of this computer that were killed."""
+    for path in (each for kind in KINDS for each in folder.glob(f".*.{kind}.{HOST}.*")):
         if path.suffix[1:].isdecimal() and not _runs(int(path.suffix[1:])):
             with suppress(OSError):  # Windows says by this that another process has it open
                 path.unlink()
@@ -131,15 +141,15 @@ def _reasons(about: Path, count: int) -> list[str | None] | None:
 
 def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> list[str | None]:
     """Write both files, whole or not at all: the .json is written last and says that the pixels are complete."""
-    temporary = _temporary(data)
+    incomplete = temporary(data)
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         about.unlink(missing_ok=True)
-        pixels = np.memmap(temporary, np.uint8, "w+", shape=shape)
+        pixels = np.memmap(incomplete, np.uint8, "w+", shape=shape)
         reasons = _decode(items, pixels, shape[2], shape[1])
         pixels.flush()
         del pixels  # Windows replaces no file that is mapped into memory
-        os.replace(temporary, data)
+        os.replace(incomplete, data)
         about.write_text(json.dumps(reasons), encoding="utf-8")
         return reasons
     except OSError as error:
@@ -149,7 +159,7 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
             "UNMELT_CACHE=another/folder unmelt ...",
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        incomplete.unlink(missing_ok=True)
 
 
 def _decode(items: Sequence[Item], pixels: np.ndarray, size: int, channels: int) -> list[str | None]:

@@ -123,8 +123,16 @@ class Arrays:
             self._orders = previous | {epoch: torch.randperm(len(self), generator=generator)}
         return self._orders[epoch]
 
-    def _items(self, step: int, rows: int) -> Int64[Tensor, " rows"]:
-        """The items that batch `step` consists of."""
+    def items(self, step: int, rows: int) -> Int64[Tensor, " rows"]:
+        """Number the items that a batch consists of.
+
+        Args:
+            step: Number of the batch, from 0.
+            rows: Rows in the batch.
+
+        Returns:
+            [rows], numbers of items.
+        """
         parts, at, end = [], step * rows, (step + 1) * rows
         while at < end:
             epoch, first = divmod(at, len(self))
@@ -139,10 +147,29 @@ class Arrays:
                 "step counts from 0, rows from 1",
                 "batch(0, 64)",
             )
-        items = self._items(step, rows)
-        return _numbers(self._stored.index_select(0, self._which[items])), self._condition(items)
+        items = self.items(step, rows)
+        return self.rows_of(items), self.condition(items)
 
-    def _condition(self, items: Int64[Tensor, " rows"]) -> Condition | None:
+    def rows_of(self, items: Int64[Tensor, " rows"]) -> Shaped[Tensor, "rows *shape"]:
+        """Read items by their numbers.
+
+        Args:
+            items: [rows], numbers of items.
+
+        Returns:
+            [rows, *shape].
+        """
+        return _numbers(self._stored.index_select(0, self._which[items]))
+
+    def condition(self, items: Int64[Tensor, " rows"]) -> Condition | None:
+        """Look up what is known of items.
+
+        Args:
+            items: [rows], numbers of items.
+
+        Returns:
+            Their labels and captions; None if they have neither.
+        """
         label = None if self.labels is None else self.labels[items]
         if self.captions is None:
             return None if label is None else Condition(label=label)

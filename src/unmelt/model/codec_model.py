@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from unmelt import picture
 from unmelt.arguments import checked
-from unmelt.codec import Autoencoder, Codec, QuantizedAutoencoder
+from unmelt.codec import Autoencoder, QuantizedAutoencoder
 from unmelt.data import Source
 from unmelt.device import device_named
 from unmelt.errors import UsageError
@@ -28,7 +28,7 @@ from unmelt.metric.features import Pixels
 from unmelt.modality import Images, Modality
 from unmelt.model import fitting
 from unmelt.model.judging import note_other_data
-from unmelt.model.stored import Stored
+from unmelt.model.stored import Stored, TrainingData
 from unmelt.objective import Reconstruction, perceptual_distance
 from unmelt.train import Execution, Logger, ObjectiveStep, Training
 from unmelt.train.logger import logger_names
@@ -103,8 +103,9 @@ class CodecModel(Stored):
             raise TypeError(f"{parts['modality']!r} as its modality")
         return cls(**parts, origin=about["origin"], notes=about["notes"], folder=folder)
 
-    def training_codec(self) -> Codec | None:
-        return None
+    def training_data(self, device: torch.device) -> TrainingData:
+        assert self.source is not None
+        return TrainingData(self.source, self.held_out, None)
 
     def save_preview(self, path: Path | None) -> Path | None:
         drawn = self.picture()

@@ -60,8 +60,8 @@ def fit(
     assert model.training is not None
     smaller = f"batch={max(1, model.training.batch // 2)}"
     with enough_memory("a smaller network or batch", smaller), distributed.process_group(device) as own:
-        codec = model.training_codec()
-        trainer = Trainer(train_step, model.source, codec, model.training, own, execution, model.held_out)
+        source, held_out, codec = model.training_data(own)
+        trainer = Trainer(train_step, source, codec, model.training, own, execution, held_out)
         quiet = quiet or distributed.rank() > 0
         if model.folder is None:
             _train(model, trainer, quiet, log_to)

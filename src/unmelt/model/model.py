@@ -20,7 +20,7 @@ from torch import Tensor
 from unmelt.arguments import checked
 from unmelt.arguments.values import shown
 from unmelt.class_labels import Label
-from unmelt.codec import Affine, Codec
+from unmelt.codec import Affine
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.likelihood import Estimate
@@ -28,7 +28,9 @@ from unmelt.modality import Modality, modality_of
 from unmelt.model import evaluation, tuning
 from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.data_rows import DataRows, data_rows
+from unmelt.model.latent_data import latent_data
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
+from unmelt.model.stored import TrainingData
 from unmelt.process.gaussian import expand_like
 from unmelt.rng import Seed
 from unmelt.sampler import Grid, Sampler, State, TuneResult, adams_sampler, default_sampler
@@ -69,8 +71,9 @@ class Model(BaseModel):
             )
         return modality_of(self.denoiser.shape)
 
-    def training_codec(self) -> Codec:
-        return self.codec
+    def training_data(self, device: torch.device) -> TrainingData:
+        assert self.source is not None
+        return latent_data(self.codec, self.source, self.held_out, device)
 
     def save_preview(self, path: Path | None) -> Path | None:
         path = None if path is None else path.with_suffix(".png")

@@ -9,7 +9,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, final
+from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import torch
 from torch import nn
@@ -25,6 +25,20 @@ from unmelt.modality import Modality
 from unmelt.train import Training, distributed
 
 S = TypeVar("S", bound="Stored")
+
+
+class TrainingData(NamedTuple):
+    """What training reads.
+
+    Args:
+        source: The training data.
+        held_out: Held-out data; None for none.
+        codec: The codec that batches go through; None where the source gives what the network sees.
+    """
+
+    source: Source
+    held_out: Source | None
+    codec: Codec | None
 
 
 class Stored(NotANetwork, ABC):
@@ -98,8 +112,15 @@ class Stored(NotANetwork, ABC):
         """
 
     @abstractmethod
-    def training_codec(self) -> Codec | None:
-        """The codec that training batches go through; None where the source gives what the network sees."""
+    def training_data(self, device: torch.device) -> TrainingData:
+        """What training reads.
+
+        Args:
+            device: Where it computes.
+
+        Returns:
+            Training data, held-out data, and the codec that batches go through.
+        """
 
     @abstractmethod
     def save_preview(self, path: Path | None) -> Path | None:

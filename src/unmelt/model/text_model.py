@@ -30,6 +30,7 @@ from unmelt.modality import Modality, Text
 from unmelt.model import text_decoding, text_evaluation
 from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.request import DenoiserTransform, Guide, Rule, SampleRequest, TextSettings, check_rows
+from unmelt.model.stored import TrainingData
 from unmelt.model.text_canvas import Canvas, Texts, check_tokens, one_per_row
 from unmelt.process import Mask
 from unmelt.rng import Seed
@@ -79,8 +80,9 @@ class TextModel(BaseModel):
     def default_modality(self) -> Modality:
         return Text()
 
-    def training_codec(self) -> None:
-        return None
+    def training_data(self, device: torch.device) -> TrainingData:
+        assert self.source is not None
+        return TrainingData(self.source, self.held_out, None)
 
     @property
     def tokenizer(self) -> Tokenizer:

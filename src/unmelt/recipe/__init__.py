@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.code_uniform import code_uniform
     from unmelt.recipe.digits import digits
     from unmelt.recipe.images import images
+    from unmelt.recipe.latents import latents
     from unmelt.recipe.of_run import resumed, with_data
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
@@ -27,6 +28,7 @@ __all__ = [
     "code_uniform",
     "digits",
     "images",
+    "latents",
     "resumed",
     "reversal",
     "ring",

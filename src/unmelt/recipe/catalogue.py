@@ -15,6 +15,7 @@ NAMES = (
     "digits",
     "images",
     "autoencoder",
+    "latents",
     "sudoku",
     "reversal",
     "code",

@@ -1,0 +1,152 @@
+"""Your own images by latent diffusion: a transformer on what an autoencoder makes of them."""
+
+from pathlib import Path
+from typing import Literal
+
+from unmelt import data
+from unmelt.backbone import DiT
+from unmelt.codec import Autoencoder
+from unmelt.data.split import SplitBy
+from unmelt.denoiser import NetworkDenoiser
+from unmelt.denoiser.prediction import FlowVelocity
+from unmelt.encoder import HashedCaptionEncoder
+from unmelt.errors import UsageError
+from unmelt.modality import Images
+from unmelt.model import CodecModel, Model, load
+from unmelt.objective import FlatWeight, LogitNormal, Regression, Stratified
+from unmelt.process import Gaussian
+from unmelt.recipe.origin import Folder, recorded
+from unmelt.rng import seeded
+from unmelt.sampler import grid
+from unmelt.schedule import Straight
+from unmelt.train import Muon, Training
+from unmelt.train.lr_schedule import Cosine
+
+
+@recorded
+def latents(
+    *,
+    folder: Folder,
+    codec: Folder,
+    size: int = 64,
+    label: str = "auto",
+    caption: str = "",
+    held_out: float = 0.1,
+    split: SplitBy = "content",
+    patch: int = 2,
+    width: int = 256,
+    depth: int = 8,
+    heads: int = 4,
+    shift: float = 1.0,
+    steps: int = 20_000,
+    batch: int = 64,
+    lr: float = 2e-3,
+    ema: float = 0.999,
+    drop: float = 0.1,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    seed: int = 0,
+    save_every: int = 1000,
+    picture_every: int = 1000,
+) -> Model:
+    """A diffusion transformer on the latents of an autoencoder that `recipe.autoencoder` has trained.
+
+    All images are encoded once, into the cache. Paths from noise to latents are straight (rectified flow).
+
+    Args:
+        folder: Path of the images: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
+        codec: Run folder of the autoencoder.
+        size: Side of the square images, in pixels.
+        label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
+        caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
+        held_out: Share of the images held out for evaluation.
+        split: What decides an item's side: its own content, or its position.
+        patch: Side of the patches of latents that are one place of the transformer.
+        width: Features of the transformer; a multiple of heads.
+        depth: Number of blocks.
+        heads: Attention heads.
+        shift: Factor on the noise at every time; above 1 for large latents.
+        steps: Training steps.
+        batch: Images per step.
+        lr: Peak learning rate.
+        ema: Decay of the averaged weights.
+        drop: Share of rows trained without class and caption, for guidance.
+        precision: Precision of matrix products; auto is bfloat16 where the device supports it.
+        seed: Seed of weights, data and noise.
+        save_every: Steps between checkpoints.
+        picture_every: Steps between sample pictures; 0 for none.
+
+    Returns:
+        The untrained model.
+    """
+    coder = autoencoder_of(Path(codec))
+    everything, report = data.images(folder, size, coder.channels, seed, label=label, caption=caption)
+    source, held_out_images = everything.split(held_out, by=split)
+    shape = coder.latent_shape(source.shape)
+    with seeded(seed):
+        backbone = DiT(
+            channels=shape[0],
+            size=shape[1:],
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+            qk_norm=True,
+            classes=len(source.classes),
+            sequence_width=HashedCaptionEncoder().width if caption else 0,
+        )
+    return Model(
+        denoiser=NetworkDenoiser(backbone, Gaussian(Straight(shift)), FlowVelocity(), shape),
+        codec=coder,
+        modality=Images(),
+        grid=grid.uniform(20),
+        objective=Regression(
+            times=Stratified(LogitNormal()),
+            weight=FlatWeight(FlowVelocity()),
+            drop=drop if source.classes or caption else 0.0,
+        ),
+        training=Training(
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            ema=ema,
+            lr_schedule=Cosine(warmup=max(1, steps // 20)),
+            optimizer=Muon(),
+            precision=precision,
+            seed=seed,
+            save_every=save_every,
+            picture_every=picture_every,
+        ),
+        classes=source.classes,
+        source=source,
+        held_out=held_out_images,
+        encoder=HashedCaptionEncoder() if caption else None,
+        notes=str(report),
+    )
+
+
+def autoencoder_of(run: Path) -> Autoencoder:
+    """Load the autoencoder of a finished run.
+
+    Args:
+        run: Its run folder.
+
+    Returns:
+        The autoencoder.
+
+    Raises:
+        UsageError: If there is no such run, it holds something else, or its training is not done.
+    """
+    model = load(run, "cpu")
+    if not isinstance(model, CodecModel) or not isinstance(model.codec, Autoencoder):
+        raise UsageError(
+            f"codec={str(run)!r}, which holds no autoencoder of numbers",
+            "a run of one",
+            'um.recipe.autoencoder(folder="faces", size=64).fit(out="runs/faces-codec")',
+        )
+    if model.training is not None and model.steps_done < model.training.steps:
+        raise UsageError(
+            f"codec={str(run)!r}, which has taken {model.steps_done:,} of {model.training.steps:,} training steps",
+            "an autoencoder whose training is done; its latents are measured at the end",
+            f"unmelt train --resume {run}",
+        )
+    return model.codec
