@@ -1,7 +1,7 @@
 """Hidden states of a frozen language model: those that the model itself gives, for every caption on its own."""
 
-import builtins
 import json
+import sys
 
 import pytest
 import torch
@@ -37,6 +37,11 @@ def saved(folder, kind):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNMELT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(params=["causal", "causal without padding", "bidirectional", "encoder and decoder"])
@@ -114,16 +119,50 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
 
 
 def test_without_transformers_it_is_said_how_to_install_it(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name == "transformers":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UsageError, match=r"pip install 'unmelt\[transformers\]'"):
         LanguageModelEncoder("a-folder")(["a cat"])
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The captions that a language model has read."""
+    read, own = [], LanguageModelEncoder._read
+
+    def counting(self, captions):
+        read.extend(captions)
+        return own(self, captions)
+
+    monkeypatch.setattr(LanguageModelEncoder, "_read", counting)
+    return read
+
+
+def test_a_caption_is_read_once_by_each_model_and_comes_back_bit_for_bit(checkpoint, counted, tmp_path):
+    folder, _ = checkpoint
+    first = LanguageModelEncoder(str(folder), device="cpu")(CAPTIONS)
+    again = LanguageModelEncoder(str(folder), device="cpu")([*reversed(CAPTIONS), "a sea"])
+    assert torch.equal(again.sequence[:5].flip(0), first.sequence)
+    assert torch.equal(again.mask[:5].flip(0), first.mask)
+    assert counted == ["a red square", "blue", "the sea of the blue sea", "a sea"]
+    LanguageModelEncoder(str(folder), layers=(0,), device="cpu")(["blue"])
+    LanguageModelEncoder(str(folder), length=2, device="cpu")(["blue"])
+    assert counted[4:] == ["blue", "blue"]
+    plain = LanguageModelEncoder(str(folder), device="cpu", cache=False)(CAPTIONS)
+    torch.testing.assert_close(plain.sequence, first.sequence, atol=2e-6, rtol=1e-5)
+    (folder / "model.safetensors").touch()
+    LanguageModelEncoder(str(folder), device="cpu")(["blue"])
+    assert counted[-1] == "blue"
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_to_is_said(checkpoint, monkeypatch, tmp_path):
+    encoder = LanguageModelEncoder(str(checkpoint[0]), device="cpu")
+    encoder(["blue"])
+    (tmp_path / "cache" / "captions.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(UsageError, match=r"captions\.sqlite is damaged"):
+        encoder(["blue"])
+    monkeypatch.setenv("UNMELT_CACHE", "/proc/nowhere")
+    with pytest.raises(UsageError, match=r"captions /proc/nowhere/captions\.sqlite cannot be written"):
+        LanguageModelEncoder(str(checkpoint[0]), device="cpu")(["blue"])
 
 
 def test_no_layers_or_no_length_are_refused():

@@ -140,7 +140,7 @@ def test_it_can_be_shared(fitted, tmp_path):
     fitted.save_pretrained(tmp_path / "shared", license="apache-2.0")
     again = um.from_pretrained(tmp_path / "shared", device="cpu")
     assert same(weights(again), weights(fitted))
-    card = (tmp_path / "shared" / "README.md").read_text()
+    card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     assert "autoencoder" in card
     assert "model.encode" in card
     assert str(tmp_path) not in card

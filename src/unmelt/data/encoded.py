@@ -1,6 +1,6 @@
 """Every item encoded once by a codec with weights, into a file: an autoencoder need not run in every training step.
 
-The file lies in the cache, `~/.cache/unmelt` or UNMELT_CACHE, under a digest of the weights and of the items. It is
+The file lies in the cache, under a digest of the weights and of the items. It is
 mapped into memory and read where a batch touches it.
 """
 
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from unmelt.cache_folder import cache_folder
 from unmelt.condition import Condition
 from unmelt.data.pixel_cache import temporary
 from unmelt.data.source import Arrays
@@ -78,7 +79,7 @@ def encoded(
     Raises:
         UsageError: If the cache cannot be written to.
     """
-    folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
+    folder = cache_folder()
     path, count = folder / f"{_digest(source, weights)}.latents", len(source) * math.prod(shape)
     dtype = encode(source.rows_of(torch.arange(1))).dtype
     if not path.exists() or path.stat().st_size != count * dtype.itemsize:

@@ -1,7 +1,7 @@
 """Every image decoded once into one array of bytes: in memory if it is small, else a memory-mapped file.
 
 A mapped file is read where a batch touches it, so a data set may be larger than memory. The file lies in the cache,
-`~/.cache/unmelt` or UNMELT_CACHE, under a digest of what it was made from, and is made anew when that changes.
+under a digest of what it was made from, and is made anew when that changes.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from unmelt.cache_folder import cache_folder
 from unmelt.data.crop import reason, square
 from unmelt.data.image_item import Item
 from unmelt.errors import UsageError
@@ -66,7 +67,7 @@ def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
         UsageError: If the disk has no room for them, or the cache cannot be written to.
     """
     shape = (len(items), channels, size, size)
-    folder = Path(os.environ.get("UNMELT_CACHE", "~/.cache/unmelt")).expanduser()
+    folder = cache_folder()
     _remove_left_over(folder)
     if len(items) * channels * size * size <= IN_MEMORY:
         array = np.zeros(shape, np.uint8)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -23,24 +22,31 @@ from torch import Tensor
 from unmelt.arguments import checked_init
 from unmelt.device import device_named
 from unmelt.encoder.encoder import EncodedText
+from unmelt.encoder.pretrained import Pretrained, fingerprint, load_pretrained
+from unmelt.encoder.state_cache import StateCache
 from unmelt.errors import UsageError
+
+ROWS = 32
+"""Captions that the language model reads at a time."""
 
 
 @final
 @checked_init("um.encoder.LanguageModelEncoder")
 @dataclass(frozen=True)
 class LanguageModelEncoder:
-    """Encodes captions as hidden states of a transformers model in a local folder. Frozen; nothing is downloaded.
+    """Encodes captions as hidden states of a transformers model on the local disk. Frozen; nothing is downloaded.
 
-    The model is read when its width or an encoding is first asked for. Only safetensors weights are read, and no code
-    that comes with the model is run. The weights stay in their folder: a run folder stores the path alone.
+    The model is read when its width or an encoding is first asked for. Only safetensors and GGUF weights are read, and
+    no code that comes with the model is run. The weights stay in their folder: a run folder stores the path alone.
 
     Args:
-        folder: A folder with config.json, safetensors weights and a tokenizer, as `save_pretrained` writes it.
+        folder: A folder with config.json, safetensors weights and a tokenizer, as `save_pretrained` writes it; or a
+            .gguf file, or a folder with one.
         layers: The layers whose states are concatenated: 0 for the embeddings, k for the states after layer k, negative
             numbers counted from the last.
         length: Tokens of a caption at most; what comes after is cut.
         device: Where the language model computes: "auto", "cpu" or "cuda". States are returned on the CPU.
+        cache: Whether states are kept on disk, so that a caption is read once.
 
     Raises:
         UsageError: If `layers` is empty or `length` is below 1.
@@ -50,6 +56,7 @@ class LanguageModelEncoder:
     layers: tuple[int, ...] = (-1,)
     length: int = 64
     device: str = "auto"
+    cache: bool = True
 
     def __post_init__(self) -> None:
         if not self.layers or self.length < 1:
@@ -60,38 +67,10 @@ class LanguageModelEncoder:
             )
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """(tokenizer, model)."""
-        try:
-            from transformers import AutoModel, AutoTokenizer
-        except ImportError:
-            raise UsageError(
-                "transformers, which reads language models, is not installed",
-                "it is an optional part of unmelt",
-                "pip install 'unmelt[transformers]'",
-            ) from None
-        root = Path(self.folder).expanduser()
-        if not (root / "config.json").is_file():
-            raise UsageError(
-                f"there is no language model in {root}",
-                "a local folder with config.json, safetensors weights and a tokenizer",
-                f"huggingface-cli download OWNER/NAME --local-dir {self.folder}",
-            )
-        safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(root, **safe)
-            model = AutoModel.from_pretrained(root, use_safetensors=True, dtype=torch.float32, **safe)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise UsageError(
-                f"the language model in {root} cannot be read ({str(error).splitlines()[0]})",
-                "a model that transformers knows, with safetensors weights and a tokenizer",
-                "model.save_pretrained(folder); tokenizer.save_pretrained(folder)",
-            ) from None
-        tokenizer.padding_side = "right"
-        if tokenizer.pad_token_id is None:  # which token stands in padding makes no difference: it is never read
-            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+    def _loaded(self) -> Pretrained:
+        tokenizer, model = load_pretrained(self.folder)
         model = getattr(model, "encoder", model) if getattr(model.config, "is_encoder_decoder", False) else model
-        model.to(device_named(self.device)).eval().requires_grad_(False)
+        model.to(device_named(self.device))
         depth = int(model.config.num_hidden_layers)
         strange = [layer for layer in self.layers if not -depth - 1 <= layer <= depth]
         if strange:
@@ -100,12 +79,12 @@ class LanguageModelEncoder:
                 f"numbers from {-depth - 1} to {depth}",
                 f"layers=({depth // 2}, {depth})",
             )
-        return tokenizer, model
+        return Pretrained(tokenizer, model)
 
     @property
     def width(self) -> int:
         """The number of features of each token: the language model's width times the number of layers."""
-        return len(self.layers) * int(self._loaded[1].config.hidden_size)
+        return len(self.layers) * int(self._loaded.model.config.hidden_size)
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str | None]) -> EncodedText:
@@ -120,23 +99,39 @@ class LanguageModelEncoder:
         Raises:
             UsageError: If transformers is not installed, or the folder holds no model that can be read.
         """
-        tokenizer, model = self._loaded
-        given = [row for row, caption in enumerate(captions) if caption and caption.strip()]
+        given = {caption for caption in captions if caption and caption.strip()}
         if not given:
             return EncodedText(torch.zeros(len(captions), 1, self.width), torch.zeros(len(captions), 1).bool())
-        tokens = tokenizer(
-            [captions[row] for row in given],
-            padding=True,
-            truncation=True,
-            max_length=self.length,
-            return_tensors="pt",
-        )
-        real = tokens["attention_mask"].bool()
-        states = self._states(model, tokens["input_ids"], tokens["attention_mask"])
-        sequence = torch.zeros(len(captions), real.shape[1], self.width)
-        mask = torch.zeros(len(captions), real.shape[1], dtype=torch.bool)
-        sequence[given], mask[given] = states.masked_fill(~real[..., None], 0.0), real
+        known = self._cache.read(sorted(given)) if self.cache else {}
+        if missing := sorted(given - known.keys()):
+            read = self._read(missing)
+            if self.cache:
+                self._cache.write(read)
+            known |= read
+        length = max(len(known[caption]) for caption in given)
+        sequence = torch.zeros(len(captions), length, self.width)
+        mask = torch.zeros(len(captions), length, dtype=torch.bool)
+        for row, caption in enumerate(captions):
+            if caption in known:
+                count = len(known[caption])
+                sequence[row, :count], mask[row, :count] = known[caption], True
         return EncodedText(sequence, mask)
+
+    @cached_property
+    def _cache(self) -> StateCache:
+        return StateCache(f"{fingerprint(self.folder)} {self.layers} {self.length}", self.width)
+
+    def _read(self, captions: Sequence[str]) -> dict[str, Float[Tensor, "tokens width"]]:
+        """The states of captions, by the language model."""
+        tokenizer, model = self._loaded
+        found: dict[str, Tensor] = {}
+        for start in range(0, len(captions), ROWS):
+            some = list(captions[start : start + ROWS])
+            tokens = tokenizer(some, padding=True, truncation=True, max_length=self.length, return_tensors="pt")
+            states = self._states(model, tokens["input_ids"], tokens["attention_mask"])
+            real = tokens["attention_mask"].bool()
+            found |= {caption: states[row][real[row]] for row, caption in enumerate(some)}
+        return found
 
     def _states(self, model: Any, tokens: Tensor, mask: Tensor) -> Float[Tensor, "rows length width"]:
         device = model.device

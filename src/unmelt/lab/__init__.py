@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
-    from unmelt.lab.cache import finished, folder, kept, learned, place
+    from unmelt.lab.cache import finished, kept, learned, place
     from unmelt.lab.comparison_table import beside
     from unmelt.lab.contents import Chapter, chapters, opening
     from unmelt.lab.sticky_controls import stays
 
-__all__ = ["Chapter", "beside", "chapters", "finished", "folder", "kept", "learned", "opening", "place", "stays"]
+__all__ = ["Chapter", "beside", "chapters", "finished", "kept", "learned", "opening", "place", "stays"]
 
 publish(__name__)

@@ -7,7 +7,6 @@ result, one computes it and the other waits.
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import threading
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from unmelt.cache_folder import cache_folder
 from unmelt.errors import UsageError
 from unmelt.model import CodecModel, Model, TextModel, load
 from unmelt.train.atomic_files import write
@@ -30,19 +30,6 @@ _one_at_a_time: dict[Path, threading.Lock] = {}
 _door = threading.Lock()
 
 
-def folder() -> Path:
-    """The cache folder."""
-    if chosen := os.environ.get("UNMELT_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "unmelt"
-
-
 def place(name: str, settings: Any) -> Path:
     """The path of a cached result.
 
@@ -54,7 +41,7 @@ def place(name: str, settings: Any) -> Path:
         The path, without a suffix.
     """
     described = json.dumps([VERSION, settings], sort_keys=True)
-    return folder() / "lab" / f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+    return cache_folder() / "lab" / f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
 
 
 @contextmanager
@@ -159,11 +146,11 @@ def _found(path: Path) -> Model | TextModel | None:
 def _lock_file(name: str) -> IO[str]:
     try:
         for each in ("lab", "locks"):
-            (folder() / each).mkdir(parents=True, exist_ok=True)
-        return open(folder() / "locks" / name, "w", encoding="utf-8")
+            (cache_folder() / each).mkdir(parents=True, exist_ok=True)
+        return open(cache_folder() / "locks" / name, "w", encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"{folder()}, which cannot be written ({error.strerror})",
+            f"{cache_folder()}, which cannot be written ({error.strerror})",
             "a folder for what the lab trains",
             "UNMELT_CACHE=/tmp/unmelt unmelt lab",
         ) from None
