@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unmelt.backbone import MLP, DiT, FrameTransformer, UNet
+from unmelt.backbone import MLP, DiT, FrameTransformer, JointDiT, UNet
 from unmelt.condition import Condition
 
 ROWS, CLASSES, FEATURES, SEQUENCE_WIDTH, LENGTH, CONTEXT = 6, 3, 5, 4, 7, 2
@@ -28,6 +28,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dit-1d": lambda: DiT(channels=1, size=(8,), **TINY, **KNOWS),
     "dit-2d": lambda: DiT(channels=1, size=(4, 6), qk_norm=True, **TINY, **KNOWS),
     "dit-3d": lambda: DiT(channels=1, size=(2, 4, 4), patch=(1, 2, 2), **TINY, **KNOWS),
+    "joint-1d": lambda: JointDiT(channels=1, space=1, **TINY, **KNOWS),
+    "joint-2d": lambda: JointDiT(channels=1, **TINY, **KNOWS),
+    "joint-3d": lambda: JointDiT(channels=1, space=3, patch=(1, 2, 2), **TINY, **KNOWS),
     "frames": lambda: FrameTransformer(frames=4, shape=(2,), width=16, depth=2, heads=2, **KNOWS),
 }
 
@@ -39,6 +42,9 @@ SHAPES = {
     "dit-1d": (1, 8),
     "dit-2d": (1, 4, 6),
     "dit-3d": (1, 2, 4, 4),
+    "joint-1d": (1, 8),
+    "joint-2d": (1, 4, 6),
+    "joint-3d": (1, 2, 4, 4),
     "frames": (3, 2),
 }
 WITHOUT_CONTEXT = ("mlp", "frames")

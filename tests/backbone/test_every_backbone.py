@@ -148,6 +148,7 @@ def test_conditions_that_the_network_was_not_made_for_are_refused(name):
     (x, level), full = inputs(name), condition(name)
     small = type(NETWORKS[name]())
     space = {"mlp": {"shape": (2, 3)}, "unet": {"channels": 1, "space": x.ndim - 2}}
+    space["joint"] = {"channels": 1, "space": x.ndim - 2, "patch": 1, "width": 16}
     space["frames"] = {"frames": 3, "shape": (2,)}
     deaf = small(**space.get(name.split("-")[0], {"channels": 1, "size": SHAPES[name][1:], "patch": 1, "width": 16}))
     for kind, argument in {"label": "classes=", "vector": "vector_width=5", "sequence": "sequence_width=4"}.items():

@@ -77,6 +77,12 @@ def test_every_verb_works_through_the_autoencoder(place):
     assert student.sample(2, seed=0).shape == (2, 3, 16, 16)
 
 
+def test_joint_attention_is_a_setting(place):
+    model = made(place, attention="joint", steps=1).fit(None, "cpu", quiet=True)
+    assert isinstance(model.denoiser.backbone, um.backbone.JointDiT)
+    assert model.sample(1, steps=2, seed=0).shape == (1, 3, 16, 16)
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit(place, tmp_path):
     made(place, steps=2).fit(tmp_path / "run", "cpu", quiet=True)
     um.recipe.resumed(tmp_path / "run", steps=4).fit(tmp_path / "run", "cpu", quiet=True)

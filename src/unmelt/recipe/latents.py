@@ -1,10 +1,10 @@
 """Your own images by latent diffusion: a transformer on what an autoencoder makes of them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unmelt import data
-from unmelt.backbone import DiT
+from unmelt.backbone import DiT, JointDiT
 from unmelt.codec import Autoencoder
 from unmelt.data.split import SplitBy
 from unmelt.denoiser import NetworkDenoiser
@@ -37,6 +37,7 @@ def latents(
     width: int = 256,
     depth: int = 8,
     heads: int = 4,
+    attention: Literal["cross", "joint"] = "cross",
     shift: float = 1.0,
     steps: int = 20_000,
     batch: int = 64,
@@ -64,6 +65,7 @@ def latents(
         width: Features of the transformer; a multiple of heads.
         depth: Number of blocks.
         heads: Attention heads.
+        attention: How the transformer reads captions: cross, by attention to them; joint, by attention of both to both.
         shift: Factor on the noise at every time; above 1 for large latents.
         steps: Training steps.
         batch: Images per step.
@@ -83,16 +85,11 @@ def latents(
     source, held_out_images = everything.split(held_out, by=split)
     shape = coder.latent_shape(source.shape)
     with seeded(seed):
-        backbone = DiT(
-            channels=shape[0],
-            size=shape[1:],
-            patch=patch,
-            width=width,
-            depth=depth,
-            heads=heads,
-            qk_norm=True,
-            classes=len(source.classes),
-            sequence_width=HashedCaptionEncoder().width if caption else 0,
+        sizes: dict[str, Any] = {"channels": shape[0], "patch": patch, "width": width, "depth": depth, "heads": heads}
+        knows: dict[str, Any] = {"classes": len(source.classes)}
+        knows["sequence_width"] = HashedCaptionEncoder().width if caption else 0
+        backbone = (
+            JointDiT(**sizes, **knows) if attention == "joint" else DiT(**sizes, **knows, size=shape[1:], qk_norm=True)
         )
     return Model(
         denoiser=NetworkDenoiser(backbone, Gaussian(Straight(shift)), FlowVelocity(), shape),
