@@ -66,7 +66,11 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
 }
 """Modules by their short names, and those of their public names that may be parts. A part is imported when needed."""
 
-_REGISTERED_ON_IMPORT = ("unmelt.interop.betas.Betas", "unmelt.interop.unet.DiffusersUNet")
+_REGISTERED_ON_IMPORT = (
+    "unmelt.interop.betas.Betas",
+    "unmelt.interop.diffusers_codec.DiffusersCodec",
+    "unmelt.interop.unet.DiffusersUNet",
+)
 """Parts of packages that import this module."""
 
 

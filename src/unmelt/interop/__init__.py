@@ -6,10 +6,19 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.interop.betas import Betas
+    from unmelt.interop.diffusers_codec import DiffusersCodec, codec_from_diffusers
     from unmelt.interop.from_diffusers import from_diffusers
     from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
     from unmelt.interop.unet import DiffusersUNet
 
-__all__ = ["Betas", "DiffusersUNet", "from_diffusers", "sampler_for_export", "to_diffusers"]
+__all__ = [
+    "Betas",
+    "DiffusersCodec",
+    "DiffusersUNet",
+    "codec_from_diffusers",
+    "from_diffusers",
+    "sampler_for_export",
+    "to_diffusers",
+]
 
 publish(__name__)

@@ -3,26 +3,18 @@
 Only unet/config.json, its safetensors and scheduler/scheduler_config.json are read: no code, no pickle.
 """
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
-from unmelt import run_folder
 from unmelt.denoiser import NetworkDenoiser, prediction
 from unmelt.errors import UsageError
 from unmelt.interop.betas import Betas
+from unmelt.interop.diffusers_files import fill, read_json
 from unmelt.interop.unet import DiffusersUNet
 from unmelt.process import Gaussian
-from unmelt.train.atomic_files import read_tensors
 
 PREDICTIONS = {"epsilon": prediction.Noise(), "sample": prediction.X0(), "v_prediction": prediction.V()}
 """Predictions by the names that diffusers gives them."""
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-LEGACY_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Names of attention tensors in checkpoints from before 2023, and their present names."""
 
 
 def from_diffusers(folder: str | Path) -> NetworkDenoiser:
@@ -40,7 +32,10 @@ def from_diffusers(folder: str | Path) -> NetworkDenoiser:
         UsageError: If files are missing or damaged, or the network or the scheduler is of a kind that is not supported.
     """
     folder = Path(folder)
-    unet, scheduler = _read(folder / "unet" / "config.json"), _read(folder / "scheduler" / "scheduler_config.json")
+    unet, scheduler = (
+        read_json(folder / "unet" / "config.json"),
+        read_json(folder / "scheduler" / "scheduler_config.json"),
+    )
     if unet.get("_class_name") != "UNet2DModel":
         raise UsageError(
             f"{folder} holds a network of class {unet.get('_class_name')}", "a UNet2DModel", "another checkpoint"
@@ -63,7 +58,7 @@ def from_diffusers(folder: str | Path) -> NetworkDenoiser:
             "another checkpoint",
         )
     backbone = DiffusersUNet(betas, settings, classes=settings.get("num_class_embeds") or 0)
-    _fill(backbone, folder / "unet" / WEIGHTS)
+    fill(backbone.network, folder / "unet")
     shape = (channels, size, size) if isinstance(size, int) else (channels, *size)
     return NetworkDenoiser(backbone, Gaussian(betas), output, shape).eval()
 
@@ -103,44 +98,3 @@ def chain(scheduler: dict[str, Any]) -> Betas:
         )
     except TypeError as error:
         raise UsageError(f"betas that are no numbers ({error})", "numbers", "the file as it was saved") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(
-            f"there is no {path}",
-            "a folder that a diffusers pipeline was saved to, with unet/ and scheduler/",
-            "pipeline.save_pretrained(folder)",
-        )
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged ({error})", "the file as it was saved", "a copy of it") from None
-
-
-def _fill(backbone: DiffusersUNet, path: Path) -> None:
-    if not path.is_file():
-        raise UsageError(
-            f"there is no {path}",
-            "weights as safetensors; a pickle (.bin) is never opened",
-            "pipeline.save_pretrained(folder, safe_serialization=True)",
-        )
-    most = run_folder.most_bytes(backbone.network.state_dict())
-    if path.stat().st_size > most:
-        raise UsageError(
-            f"{path} has {path.stat().st_size:,} bytes", f"at most the {most:,} that its config.json describes", ""
-        )
-    weights, _ = read_tensors(path)
-    names = "|".join(LEGACY_NAMES)
-    weights = {
-        re.sub(rf"(attentions\.\d+)\.({names})\.", lambda m: f"{m[1]}.{LEGACY_NAMES[m[2]]}.", name): value
-        for name, value in weights.items()
-    }
-    try:
-        backbone.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UsageError(
-            f"{path} does not fit the network that config.json describes ({str(error).splitlines()[0]})",
-            "both files as they were saved together",
-            "a copy of them",
-        ) from None

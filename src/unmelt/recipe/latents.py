@@ -11,6 +11,8 @@ from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import FlowVelocity
 from unmelt.encoder import HashedCaptionEncoder
 from unmelt.errors import UsageError
+from unmelt.interop import DiffusersCodec, codec_from_diffusers
+from unmelt.interop.diffusers_codec import is_diffusers_codec
 from unmelt.modality import Images
 from unmelt.model import CodecModel, Model, load
 from unmelt.objective import FlatWeight, LogitNormal, Regression, Stratified
@@ -49,13 +51,13 @@ def latents(
     save_every: int = 1000,
     picture_every: int = 1000,
 ) -> Model:
-    """A diffusion transformer on the latents of an autoencoder that `recipe.autoencoder` has trained.
+    """A diffusion transformer on the latents of an autoencoder: one that `recipe.autoencoder` trained, or of diffusers.
 
     All images are encoded once, into the cache. Paths from noise to latents are straight (rectified flow).
 
     Args:
         folder: Path of the images: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
-        codec: Run folder of the autoencoder.
+        codec: Run folder of the autoencoder, or a folder in which diffusers saved one.
         size: Side of the square images, in pixels.
         label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
@@ -121,18 +123,20 @@ def latents(
     )
 
 
-def autoencoder_of(run: Path) -> Autoencoder:
-    """Load the autoencoder of a finished run.
+def autoencoder_of(run: Path) -> Autoencoder | DiffusersCodec:
+    """Load the autoencoder of a finished run, or one that diffusers saved.
 
     Args:
-        run: Its run folder.
+        run: Its folder.
 
     Returns:
         The autoencoder.
 
     Raises:
-        UsageError: If there is no such run, it holds something else, or its training is not done.
+        UsageError: If there is no such folder, it holds something else, or its training is not done.
     """
+    if is_diffusers_codec(run):
+        return codec_from_diffusers(run)
     model = load(run, "cpu")
     if not isinstance(model, CodecModel) or not isinstance(model.codec, Autoencoder):
         raise UsageError(

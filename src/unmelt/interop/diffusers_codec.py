@@ -1,0 +1,167 @@
+"""diffusers' autoencoders of images as codecs: AutoencoderKL, AutoencoderDC and AutoencoderTiny.
+
+diffusers keeps how latents are normalised in the network's settings, and leaves it to each pipeline to apply them:
+
+    z = (latent - shift_factor) scaling_factor,      or   z = (latent - latents_mean) scaling_factor / latents_std
+
+Here the codec applies them, so that z is what a diffusion network of that pipeline sees.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmelt import config
+from unmelt.call_repr import CallRepr
+from unmelt.errors import UsageError, nearest
+from unmelt.interop.diffusers_files import fill, read_json
+from unmelt.interop.diffusers_package import diffusers
+from unmelt.rng import Random
+
+KINDS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny")
+"""Classes of diffusers that are codecs here."""
+
+OWN_NOTES = {"AutoencoderTiny": ("block_out_channels",)}
+"""Entries of config.json that a class adds to its settings, for others to read."""
+
+
+@config.register
+class DiffusersCodec(CallRepr, nn.Module):
+    """An autoencoder of diffusers: images in [0, 1] to latents as its diffusion network sees them, and back.
+
+    Args:
+        kind: Its class: AutoencoderKL, AutoencoderDC or AutoencoderTiny.
+        settings: Arguments of the class.
+
+    Raises:
+        UsageError: If there is no such class here, or it does not take the settings.
+    """
+
+    def __init__(self, kind: str, settings: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise UsageError(f"an autoencoder of class {kind}", f"one of {', '.join(KINDS)}", "another checkpoint")
+        made, given = getattr(diffusers(), kind), dict(settings)
+        parameters = inspect.signature(made).parameters
+        for name in given:
+            if name not in parameters:
+                raise UsageError(
+                    f"{kind} has no setting {name!r}",
+                    f"one of {', '.join(parameters)}",
+                    repr(nearest(name, parameters)),
+                )
+        self.kind = kind
+        self.settings = tuple((name, _frozen(value)) for name, value in given.items())
+        try:
+            self.network = made(**given)
+        except Exception as error:  # a wrong value can make its constructor raise anything at all
+            raise UsageError(
+                f"settings that {kind} cannot take ({error!r})",
+                f"those of diffusers' {kind}",
+                "the file as it was saved",
+            ) from None
+        self.eval()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return int(self.network.config.in_channels)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return int(self.network.config.latent_channels)
+
+    @property
+    def factor(self) -> int:
+        """By what sides of images are divided."""
+        if self.kind == "AutoencoderDC":
+            return int(self.network.spatial_compression_ratio)
+        name = "block_out_channels" if self.kind == "AutoencoderKL" else "encoder_block_out_channels"
+        return 2 ** (len(self.network.config[name]) - 1)
+
+    def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        if len(shape) != 3 or shape[0] != self.channels or any(side < 1 or side % self.factor for side in shape[1:]):
+            raise UsageError(
+                f"images of shape {tuple(shape)}",
+                f"{self.channels} channels and sides that are multiples of {self.factor}",
+                f"size={max(self.factor, round(max(shape[1:], default=1) / self.factor) * self.factor)}",
+            )
+        return (self.latent_channels, *(side // self.factor for side in shape[1:]))
+
+    def encode(
+        self, x: Float[Tensor, "rows channels h w"], rng: Random | None = None
+    ) -> Float[Tensor, "rows latents latent_h latent_w"]:
+        self.latent_shape(x.shape[1:])
+        found = self.network.encode(2 * x.to(self.network.dtype) - 1)
+        if self.kind != "AutoencoderKL":
+            return self._normalised(found.latent if self.kind == "AutoencoderDC" else found.latents)
+        law = found.latent_dist
+        noise = 0.0 if rng is None else law.std * rng.normal(law.mean.shape).to(law.mean)
+        return self._normalised(law.mean + noise)
+
+    def decode(self, z: Float[Tensor, "rows latents h w"]) -> Float[Tensor, "rows channels image_h image_w"]:
+        mean, scale = self._mean_and_scale(z)
+        made = self.network.decode((z / scale + mean).to(self.network.dtype)).sample
+        return ((made.float() + 1) / 2).clamp(0, 1)
+
+    def _normalised(self, latent: Tensor) -> Tensor:
+        mean, scale = self._mean_and_scale(latent)
+        return ((latent - mean) * scale).float()
+
+    def _mean_and_scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        known = self.network.config
+        mean, sd = known.get("latents_mean"), known.get("latents_std")
+        shift = torch.tensor(mean or [known.get("shift_factor") or 0.0], dtype=torch.float32, device=like.device)
+        scale = torch.tensor([known.get("scaling_factor") or 1.0], dtype=torch.float32, device=like.device)
+        if sd:
+            scale = scale / torch.tensor(sd, dtype=torch.float32, device=like.device)
+        return shift.view(-1, 1, 1), scale.view(-1, 1, 1)
+
+
+def codec_from_diffusers(folder: str | Path) -> DiffusersCodec:
+    """Load an autoencoder that diffusers saved, alone or as the `vae` of a pipeline.
+
+    Args:
+        folder: The folder, with config.json and safetensors weights; or that of a pipeline, with vae/.
+
+    Returns:
+        The codec, in evaluation mode.
+
+    Raises:
+        UsageError: If files are missing or damaged, or it is of a class that is not supported.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file() and (folder / "vae").is_dir():
+        folder = folder / "vae"
+    about = read_json(folder / "config.json")
+    kind = str(about.get("_class_name"))
+    settings = {k: v for k, v in about.items() if not k.startswith("_") and k not in OWN_NOTES.get(kind, ())}
+    codec = DiffusersCodec(kind, settings)
+    fill(codec.network, folder)
+    return codec.eval().requires_grad_(False)
+
+
+def is_diffusers_codec(folder: Path) -> bool:
+    """Whether diffusers saved an autoencoder, or a pipeline with one, in a folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        True if there is the description of one.
+    """
+    own, of_pipeline = folder / "config.json", folder / "vae" / "config.json"
+    try:
+        return of_pipeline.is_file() or "_class_name" in read_json(own)
+    except UsageError:
+        return False
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
