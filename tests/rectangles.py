@@ -8,8 +8,8 @@ from unmelt.rng import Stream
 SMALL = {"size": 16, "widths": (8, 16), "blocks": (1, 1), "batch": 4, "save_every": 3, "picture_every": 0}
 
 
-def draw_rectangles(place):
-    draws = Stream(0)
+def draw_rectangles(place, seed=0):
+    draws = Stream(seed)
     for number in range(40):
         colour, where = draws.uniform((3,)), (draws.uniform((2,)) * 8).long()
         x = torch.full((16, 16, 3), 0.9)

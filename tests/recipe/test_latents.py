@@ -90,12 +90,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(place, tmp_path):
     assert same(um.load(tmp_path / "run", "cpu").denoiser.state_dict(), whole)
 
 
-def test_what_is_no_finished_autoencoder_of_numbers_is_refused(place, tmp_path, capsys):
-    tokens = um.recipe.autoencoder(folder=place / "images", steps=2, latents="tokens", **SMALL)
-    tokens.fit(tmp_path / "tokens", "cpu", quiet=True)
-    for wrong in (tmp_path / "tokens", place / "run"):
-        with pytest.raises(um.UsageError, match="which holds no autoencoder of numbers"):
-            made(place, codec=wrong)
+def test_what_is_no_finished_autoencoder_is_refused(place, tmp_path, capsys):
+    with pytest.raises(um.UsageError, match="which holds no autoencoder"):
+        made(place, codec=place / "run")
     unfinished = um.recipe.autoencoder(folder=place / "images", steps=5, **SMALL)
     unfinished.save(tmp_path / "unfinished")
     with pytest.raises(um.UsageError, match="0 of 5 training steps"):

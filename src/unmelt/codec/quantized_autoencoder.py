@@ -59,6 +59,12 @@ class QuantizedAutoencoder(CallRepr, nn.Module):
         return self.quantizer.vocabulary
 
     @property
+    def blank(self) -> int:
+        """The token of the middle of the grid, which stands for a place that is not known yet."""
+        middle = self.quantizer.quantize(self.quantizer.span.new_zeros(1, len(self.levels), 1))
+        return int(self.quantizer.tokens(middle))
+
+    @property
     def factor(self) -> int:
         """By what sides of images are divided."""
         return self.patch * 2 ** (len(self.widths) - 1)

@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
     from unmelt.model.codec_model import CodecModel
     from unmelt.model.load import from_pretrained, load
-    from unmelt.model.model import Model, SampleFrame
+    from unmelt.model.model import Model
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
+    from unmelt.model.sample_frame import SampleFrame
     from unmelt.model.text_model import TextFrame, TextModel
 
 __all__ = [

@@ -14,15 +14,13 @@ from unmelt.device import device_named
 from unmelt.distill import Distillation, Setup
 from unmelt.errors import UsageError
 from unmelt.model import fitting
+from unmelt.process.tokens import Tokens
 from unmelt.run_place import check_apart
 from unmelt.train import Execution, Logger
 from unmelt.train.atomic_files import checksum
 
 if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
-
-KIND = {"Model": "numbers", "TextModel": "tokens"}
-"""The data of each facade, as `Distillation.KIND` calls them."""
 
 
 def student_of(
@@ -47,7 +45,7 @@ def student_of(
     Raises:
         UsageError: If there is nothing to learn from, or the method does not fit the teacher.
     """
-    kind = KIND[type(model).__name__]
+    kind = "tokens" if isinstance(model.denoiser.process, Tokens) else "numbers"
     if kind != method.KIND:
         instead = {"numbers": "um.distill.MeanFlow()", "tokens": "um.distill.SDTT()"}[kind]
         raise UsageError(

@@ -10,10 +10,10 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Unpack, final
+from typing import Any, Literal, Unpack, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from PIL.Image import Image
 from torch import Tensor
 
@@ -30,27 +30,14 @@ from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.latent_data import latent_data
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
+from unmelt.model.sample_frame import SampleFrame, sample_frame
 from unmelt.model.stored import TrainingData
-from unmelt.process.gaussian import expand_like
+from unmelt.process.tokens import Tokens
 from unmelt.rng import Seed
-from unmelt.sampler import Grid, Sampler, State, TuneResult, adams_sampler, default_sampler
+from unmelt.sampler import Ancestral, Grid, Sampler, State, TuneResult, adams_sampler, default_sampler
 
 IN_A_NOTEBOOK = 16
 """Samples that a notebook shows of a model."""
-
-
-class SampleFrame(NamedTuple):
-    """One moment of a trajectory, in data space, on the CPU.
-
-    Args:
-        x: [rows, *shape], the rows at time t, scaled to the size of data so that they can be looked at.
-        t: The time.
-        x0: [rows, *shape], what the model believes they will become.
-    """
-
-    x: Float[Tensor, "rows *shape"]
-    t: float
-    x0: Float[Tensor, "rows *shape"]
 
 
 @final
@@ -58,6 +45,7 @@ class Model(BaseModel):
     """A diffusion model of data that are numbers. Recipes make one; `um.load` reads one from a run folder.
 
     Constructor arguments are those of `StoredModel`; `modality` is inferred from the shape of the data if not given.
+    What it learns may be tokens, if its codec makes tokens of numbers (`codec.QuantizedAutoencoder`).
     """
 
     CHUNK, SETTINGS = 512, frozenset(SampleSettings.__annotations__)
@@ -232,6 +220,8 @@ class Model(BaseModel):
         grid = self.grid if steps is None else dataclasses.replace(self.grid, steps=steps)
         if self.sampler is not None:
             return self.sampler, grid
+        if self.of_tokens:
+            return Ancestral(), grid
         return adams_sampler(grid.steps) if guidance is None else default_sampler(grid.steps)
 
     def frame(self, state: State) -> SampleFrame:
@@ -243,9 +233,17 @@ class Model(BaseModel):
         Returns:
             The frame.
         """
-        alpha, sigma = self.denoiser.process.level(state.t)
-        size = expand_like(torch.sqrt(alpha**2 + (sigma / self.denoiser.data_sd) ** 2), state.x)
-        return SampleFrame(self.decode(state.x / size).cpu(), state.t.flatten()[0].item(), self.decode(state.x0).cpu())
+        return sample_frame(self, state)
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it learns tokens, which its codec makes of data and data of."""
+        return isinstance(self.denoiser.process, Tokens)
+
+    def _check_numbers(self, verb: str) -> None:
+        if self.of_tokens:
+            instead = 'um.recipe.autoencoder(latents="numbers", ...)'
+            raise UsageError(f"model.{verb} of a model of tokens", "a model of numbers", instead)
 
     @checked("model.tune")
     def tune(
@@ -278,13 +276,14 @@ class Model(BaseModel):
         Raises:
             UsageError: If guidance is asked for and there is nothing to guide towards, or the run is being trained.
         """
+        self._check_numbers("tune")
         return tuning.tune_model(self, steps, guidance, condition, rows, rounds, seed, quiet)
 
-    def encode(self, x: DataRows) -> Float[Tensor, "rows *latent"]:
+    def encode(self, x: DataRows) -> Shaped[Tensor, "rows *latent"]:
         with torch.no_grad():
             return self.codec.encode(data_rows(self, x).to(self.device))
 
-    def decode(self, z: Float[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
+    def decode(self, z: Shaped[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
         if not isinstance(z, Tensor):
             raise UsageError(
                 f"model.decode was given {shown(z)}", "rows in model space, as a tensor", "model.decode(z)"
@@ -355,6 +354,7 @@ class Model(BaseModel):
         Raises:
             UsageError: If x is not of the model's shape, or densities of data are asked for through a lossy codec.
         """
+        self._check_numbers("log_likelihood")
         x = data_rows(self, x)
         known = self.condition_of(len(x), label, caption, condition)
         return evaluation.density(self, x, known, space, probes, seed)

@@ -1,13 +1,14 @@
 """Your own images by latent diffusion: a transformer on what an autoencoder makes of them."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from unmelt import data
-from unmelt.backbone import DiT, JointDiT
-from unmelt.codec import Autoencoder
+from unmelt.backbone import DiT, JointDiT, Transformer
+from unmelt.codec import Autoencoder, QuantizedAutoencoder
 from unmelt.data.split import SplitBy
-from unmelt.denoiser import NetworkDenoiser
+from unmelt.denoiser import NetworkDenoiser, TokenDenoiser
 from unmelt.denoiser.prediction import FlowVelocity
 from unmelt.encoder import HashedCaptionEncoder
 from unmelt.errors import UsageError
@@ -15,11 +16,11 @@ from unmelt.interop import DiffusersCodec, codec_from_diffusers
 from unmelt.interop.diffusers_codec import is_diffusers_codec
 from unmelt.modality import Images
 from unmelt.model import CodecModel, Model, load
-from unmelt.objective import FlatWeight, LogitNormal, Regression, Stratified
-from unmelt.process import Gaussian
+from unmelt.objective import AnyOrder, FlatWeight, LogitNormal, Regression, Stratified
+from unmelt.process import Gaussian, Mask
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.rng import seeded
-from unmelt.sampler import grid
+from unmelt.sampler import Ancestral, grid
 from unmelt.schedule import Straight
 from unmelt.train import Muon, Training
 from unmelt.train.lr_schedule import Cosine
@@ -53,7 +54,8 @@ def latents(
 ) -> Model:
     """A diffusion transformer on the latents of an autoencoder: one that `recipe.autoencoder` trained, or of diffusers.
 
-    All images are encoded once, into the cache. Paths from noise to latents are straight (rectified flow).
+    All images are encoded once, into the cache. Paths from noise to latents are straight (rectified flow). Tokens are
+    learned by masked diffusion, in any order.
 
     Args:
         folder: Path of the images: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
@@ -63,12 +65,12 @@ def latents(
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position.
-        patch: Side of the patches of latents that are one place of the transformer.
+        patch: Side of the patches of latents that are one place of the transformer; of numbers only.
         width: Features of the transformer; a multiple of heads.
         depth: Number of blocks.
         heads: Attention heads.
         attention: How the transformer reads captions: cross, by attention to them; joint, by attention of both to both.
-        shift: Factor on the noise at every time; above 1 for large latents.
+        shift: Factor on the noise at every time; above 1 for large latents. Of numbers only.
         steps: Training steps.
         batch: Images per step.
         lr: Peak learning rate.
@@ -83,9 +85,48 @@ def latents(
         The untrained model.
     """
     coder = autoencoder_of(Path(codec))
+    if caption and isinstance(coder, QuantizedAutoencoder):
+        raise UsageError(
+            f"caption={caption!r} for tokens, whose network reads no captions",
+            "classes, or an autoencoder of numbers",
+            'caption=""',
+        )
     everything, report = data.images(folder, size, coder.channels, seed, label=label, caption=caption)
     source, held_out_images = everything.split(held_out, by=split)
-    shape = coder.latent_shape(source.shape)
+    shape, known = coder.latent_shape(source.shape), bool(source.classes or caption)
+    training = Training(
+        steps=steps,
+        batch=batch,
+        lr=lr,
+        ema=ema,
+        lr_schedule=Cosine(warmup=max(1, steps // 20)),
+        optimizer=Muon(),
+        precision=precision,
+        seed=seed,
+        save_every=save_every,
+        picture_every=picture_every,
+    )
+    common: dict[str, Any] = {"codec": coder, "modality": Images(), "training": training, "classes": source.classes}
+    common |= {"source": source, "held_out": held_out_images, "notes": str(report)}
+    if isinstance(coder, QuantizedAutoencoder):
+        with seeded(seed):
+            network = Transformer(
+                input_vocabulary=coder.vocabulary + 1,
+                vocabulary=coder.vocabulary,
+                length=math.prod(shape),
+                width=width,
+                depth=depth,
+                heads=heads,
+                classes=len(source.classes),
+                coordinates=[(row, column) for row in range(shape[0]) for column in range(shape[1])],
+            )
+        return Model(
+            denoiser=TokenDenoiser(network, Mask(coder.vocabulary), shape),
+            grid=grid.cosine(16),
+            sampler=Ancestral(),
+            objective=AnyOrder(equal_token_weights=True, drop=drop if known else 0.0),
+            **common,
+        )
     with seeded(seed):
         sizes: dict[str, Any] = {"channels": shape[0], "patch": patch, "width": width, "depth": depth, "heads": heads}
         knows: dict[str, Any] = {"classes": len(source.classes)}
@@ -95,35 +136,16 @@ def latents(
         )
     return Model(
         denoiser=NetworkDenoiser(backbone, Gaussian(Straight(shift)), FlowVelocity(), shape),
-        codec=coder,
-        modality=Images(),
         grid=grid.uniform(20),
         objective=Regression(
-            times=Stratified(LogitNormal()),
-            weight=FlatWeight(FlowVelocity()),
-            drop=drop if source.classes or caption else 0.0,
+            times=Stratified(LogitNormal()), weight=FlatWeight(FlowVelocity()), drop=drop if known else 0.0
         ),
-        training=Training(
-            steps=steps,
-            batch=batch,
-            lr=lr,
-            ema=ema,
-            lr_schedule=Cosine(warmup=max(1, steps // 20)),
-            optimizer=Muon(),
-            precision=precision,
-            seed=seed,
-            save_every=save_every,
-            picture_every=picture_every,
-        ),
-        classes=source.classes,
-        source=source,
-        held_out=held_out_images,
         encoder=HashedCaptionEncoder() if caption else None,
-        notes=str(report),
+        **common,
     )
 
 
-def autoencoder_of(run: Path) -> Autoencoder | DiffusersCodec:
+def autoencoder_of(run: Path) -> Autoencoder | QuantizedAutoencoder | DiffusersCodec:
     """Load the autoencoder of a finished run, or one that diffusers saved.
 
     Args:
@@ -138,9 +160,9 @@ def autoencoder_of(run: Path) -> Autoencoder | DiffusersCodec:
     if is_diffusers_codec(run):
         return codec_from_diffusers(run)
     model = load(run, "cpu")
-    if not isinstance(model, CodecModel) or not isinstance(model.codec, Autoencoder):
+    if not isinstance(model, CodecModel):
         raise UsageError(
-            f"codec={str(run)!r}, which holds no autoencoder of numbers",
+            f"codec={str(run)!r}, which holds no autoencoder",
             "a run of one",
             'um.recipe.autoencoder(folder="faces", size=64).fit(out="runs/faces-codec")',
         )
