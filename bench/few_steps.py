@@ -139,10 +139,15 @@ def measure_seed(options: argparse.Namespace, measured: Measured, seed: int) -> 
     return rows
 
 
-def mean(values: list[float]) -> tuple[float, float]:
-    """The mean over seeds, and its standard error."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def mean(values: list[float]) -> tuple[float, float | None]:
+    """The mean over seeds, and its standard error; None of one seed."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return statistics.mean(values), error
+
+
+def stated(value: float, error: float | None) -> str:
+    """A number with its error, where it has one."""
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -185,7 +190,7 @@ def main() -> None:
     rows = [row for seed in options.seeds for row in measure_seed(options, measured, seed)]
     report = timing.Report(
         options.name or f"few_steps_{options.data}",
-        f"Few steps: students of {options.data} beside their teacher, {len(options.seeds)} seeds",
+        f"Few steps: students of {options.data} beside their teacher, seeds {', '.join(map(str, options.seeds))}",
         [
             ("who", "who", ""),
             ("evaluations", "evaluations", "d"),
@@ -211,7 +216,7 @@ def main() -> None:
             best = min(students, key=lambda row: row["ratio"])
             report.found[f"best_at_{n}"] = {name: best[name] for name in ("who", "ratio", "ratio_error")}
             report.notes.append(
-                f"best at {n}: {best['who']}, {best['ratio']:.3f} ± {best['ratio_error']:.3f} of the teacher's distance"
+                f"best at {n}: {best['who']}, {stated(best['ratio'], best['ratio_error'])} of the teacher's distance"
             )
     report.notes.append(
         f"{options.samples:,} samples a score; ± is the standard error over seeds; minutes are of training"

@@ -63,10 +63,12 @@ def test_halving_and_doubling_begin_as_averages_that_invert_one_another():
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
     assert torch.allclose(up(down(x)), x)
-    narrow = Coarser(8, 8)
-    torch.nn.init.zeros_(narrow.conv.weight)
-    torch.nn.init.zeros_(narrow.conv.bias)
+    narrow, wide = Coarser(8, 8), Finer(8, 8)
+    for layer in (narrow.conv, wide.conv):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
     assert torch.allclose(narrow(x), F.avg_pool2d(x, 2), atol=1e-6)
+    assert torch.equal(wide(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert torch.allclose(grouped_mean(x.repeat_interleave(3, 1), 8), x)
 
 
