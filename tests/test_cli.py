@@ -221,11 +221,9 @@ def test_help_lists_every_setting_with_its_default(capsys):
         shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
         for setting in inspect.signature(recipe).parameters.values():
             after = re.split(f"--{setting.name.replace('_', '-')}[ ,]", shown, maxsplit=1)[1]
-            default = (
-                "(required)"
-                if setting.default is setting.empty
-                else f"(default: {setting.default or repr(setting.default)})"
-            )
+            usual = setting.default
+            usual = " ".join(map(str, usual)) if isinstance(usual, tuple) else usual or repr(usual)
+            default = "(required)" if setting.default is setting.empty else f"(default: {usual})"
             assert re.search(r"\((required|default: [^)]*)\)", after)[0] == default
             assert not re.match(r"\S+ \((required|default)", after), f"{setting.name} is not explained"
 

@@ -64,6 +64,8 @@ def made(name):
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
         GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=name.endswith("FlowMap"))
+    if cls is um.interop.DiffusersCodec:
+        return cls("AutoencoderTiny", {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4})
     if cls in TOKENS:
         small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))

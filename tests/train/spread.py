@@ -17,7 +17,7 @@ from torch.func import functional_call, jvp
 import unmelt as um
 from unmelt.config import register
 from unmelt.model import fitting
-from unmelt.train import Execution, Training, distributed, lr_schedule
+from unmelt.train import Execution, ObjectiveStep, Training, distributed, lr_schedule
 
 
 @register
@@ -99,6 +99,7 @@ if __name__ == "__main__":
     um.train.Trainer.step = watched
     with suppress(KeyboardInterrupt):
         model.folder = Path(out)
+        train_step = train_step or ObjectiveStep(model.denoiser, model.objective)
         fitting.fit(model, torch.device("cpu"), Execution(shard=shard), True, "none", train_step)
     if distributed.is_main():
         Path(out, "losses.json").write_text(json.dumps(losses), encoding="utf-8")

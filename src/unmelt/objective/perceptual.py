@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
+from unmelt.call_repr import CallRepr
 from unmelt.denoiser.features import with_features
 from unmelt.errors import UsageError
 
@@ -38,7 +39,7 @@ class ImageFeatures(Protocol):
 
 @final
 @checked_init("um.objective.DenoiserFeatures")
-class DenoiserFeatures(nn.Module):
+class DenoiserFeatures(CallRepr, nn.Module):
     """The features of a denoiser of images, which stays as it is.
 
     Args:

@@ -170,6 +170,6 @@ def autoencoder_of(run: Path) -> Autoencoder | QuantizedAutoencoder | DiffusersC
         raise UsageError(
             f"codec={str(run)!r}, which has taken {model.steps_done:,} of {model.training.steps:,} training steps",
             "an autoencoder whose training is done; its latents are measured at the end",
-            f"unmelt train --resume {run}",
+            f"um.recipe.resumed({str(run)!r}).fit({str(run)!r})",
         )
     return model.codec
