@@ -83,6 +83,9 @@ def latents(
 
     Returns:
         The untrained model.
+
+    Raises:
+        UsageError: If captions are asked for with an autoencoder that makes tokens.
     """
     coder = autoencoder_of(Path(codec))
     if caption and isinstance(coder, QuantizedAutoencoder):
