@@ -1,5 +1,6 @@
-"""A folder of 40 small images, each with one coloured rectangle, and an autoencoder that is small enough for them."""
+"""40 small images of a coloured rectangle each, a small enough autoencoder, and a cache of their own."""
 
+import pytest
 import torch
 from PIL import Image
 
@@ -16,3 +17,10 @@ def draw_rectangles(place, seed=0):
         x[where[0] : where[0] + 8, where[1] : where[1] + 8] = colour
         Image.fromarray((255 * x).round().to(torch.uint8).numpy()).save(place / f"{number:02d}.png")
     return place
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNMELT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

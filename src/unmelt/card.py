@@ -133,25 +133,25 @@ def card(
         The card, in Markdown with the Hub's metadata in front.
     """
     recipe = about["origin"].get("recipe", "none")
-    said = _of_autoencoder(about) if about["facade"] == "CodecModel" else _of_model(about)
+    kind = _of_autoencoder(about) if about["facade"] == "CodecModel" else _of_model(about)
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
-    front += [f"pipeline_tag: {said.task}"] if said.task else []
-    front += ["tags:", *(f"- {tag}" for tag in said.tags), "---"]
+    front += [f"pipeline_tag: {kind.task}"] if kind.task else []
+    front += ["tags:", *(f"- {tag}" for tag in kind.tags), "---"]
     body = [
         f"# {plain(name.rpartition('/')[2])}",
         OURS,
-        f"{said.what}, in {about['parameters']:,} parameters; unmelt's recipe {plain(recipe)}.",
+        f"{kind.what}, in {about['parameters']:,} parameters; unmelt's recipe {plain(recipe)}.",
         *(["![Samples](samples.png)"] if picture else []),
-        said.heading,
+        kind.heading,
         f"""```python
 # pip install "unmelt[hub]"
 import unmelt as um
 
 model = um.from_pretrained({json.dumps(name)})  # a folder on disk does as well
-{said.code}
+{kind.code}
 ```""",
         "## What it is",
-        _table(said.parts),
+        _table(kind.parts),
         "## Data",
         plain(about["notes"], keep="\n") or "What the recipe says; the run recorded nothing further about them.",
         "## How it was trained",
@@ -159,14 +159,14 @@ model = um.from_pretrained({json.dumps(name)})  # a folder on disk does as well
         "## How good it is",
         _table(scores) if scores else "No score of these weights was recorded. `unmelt eval RUN` makes one.",
         "## What it cannot do",
-        "\n".join(f"- {limit}" for limit in (*said.limits, *_limits(about, scores))),
+        "\n".join(f"- {limit}" for limit in (*kind.limits, *_limits(about, scores))),
         "## Licence of the weights",
         license or "Unknown: whoever shared this model did not state one.",
     ]
     return "\n".join(front) + "\n\n" + "\n\n".join(body) + "\n"
 
 
-class _Said(NamedTuple):
+class _KindOfModel(NamedTuple):
     """What a card says of one kind of model and not of others."""
 
     task: str
@@ -178,7 +178,7 @@ class _Said(NamedTuple):
     limits: list[str]
 
 
-def _of_model(about: dict[str, Any]) -> _Said:
+def _of_model(about: dict[str, Any]) -> _KindOfModel:
     denoiser, classes = about["model"]["denoiser"], about["classes"]
     shape = (denoiser.get("base") or denoiser)["shape"]
     modality = config.build(about["model"]["modality"])
@@ -187,10 +187,10 @@ def _of_model(about: dict[str, Any]) -> _Said:
     is_causal = denoiser["part"].rpartition(".")[2] == "Autoregressive"
     samples, shown = ("texts", "print(texts[0])") if is_text else ("x", 'model.draw(x, path="samples.png")')
     label = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
-    told = "It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."
+    untold = "It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."
     parts = {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
     parts |= {part: short(about["model"][part] or "the default") for part in ("codec", "sampler", "grid", "objective")}
-    return _Said(
+    return _KindOfModel(
         modality.hub_task,
         ["unmelt", *([] if is_causal else ["diffusion"])],
         f"{'An autoregressive' if is_causal else 'A diffusion'} model that makes {what}",
@@ -199,16 +199,16 @@ def _of_model(about: dict[str, Any]) -> _Said:
         parts | {"classes": ", ".join(classes) or "none"},
         [
             f"It makes {what}, and no others.",
-            f"It knows {len(classes)} classes and nothing else to be told." if classes else told,
+            f"It knows {len(classes)} classes and nothing else to be told." if classes else untold,
             f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
         ],
     )
 
 
-def _of_autoencoder(about: dict[str, Any]) -> _Said:
+def _of_autoencoder(about: dict[str, Any]) -> _KindOfModel:
     codec = config.build(about["model"]["codec"])
     kind = "tokens" if hasattr(codec, "vocabulary") else f"{codec.latent_channels} channels of numbers"
-    return _Said(
+    return _KindOfModel(
         "",
         ["unmelt", "autoencoder"],
         f"An autoencoder of images, whose sides it divides by {codec.factor}, to {kind}",

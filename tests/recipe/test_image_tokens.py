@@ -2,17 +2,10 @@
 
 import pytest
 import torch
-from rectangles import SMALL, draw_rectangles
+from rectangles import SMALL, cache, draw_rectangles  # noqa: F401  the cache is used by every test
 
 import unmelt as um
 from unmelt.sampler.tokens import Confidence, Unmask
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNMELT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

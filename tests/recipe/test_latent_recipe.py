@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from rectangles import SMALL, draw_rectangles
+from rectangles import SMALL, cache, draw_rectangles  # noqa: F401  the cache is used by every test
 
 import unmelt as um
 from unmelt.cli import main
@@ -11,13 +11,6 @@ from unmelt.metric import collect_samples
 from unmelt.model import latent_data
 
 DIT = {"size": 16, "width": 16, "depth": 1, "heads": 2, "batch": 4, "save_every": 2, "picture_every": 0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNMELT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

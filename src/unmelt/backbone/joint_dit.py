@@ -210,7 +210,7 @@ class JointDiT(CallRepr, nn.Module):
         self._check_arguments()
 
         hidden, box = max(1, int(mlp_ratio * width)), math.prod(self.patch)
-        self.told = Conditioner(
+        self.conditioner = Conditioner(
             width,
             classes=classes,
             vector_width=vector_width,
@@ -279,7 +279,7 @@ class JointDiT(CallRepr, nn.Module):
                 f"whose sides are multiples of {self.patch}",
                 f"JointDiT(channels={x.shape[1]}, space={x.ndim - 2}, ...)",
             )
-        inputs, vector, tokens = self.told(x, level, condition, arrival)
+        inputs, vector, tokens = self.conditioner(x, level, condition, arrival)
         modulation = self._parts(self.modulation, vector)
         of_sequence = [] if self.sequence_modulation is None else self._parts(self.sequence_modulation, vector)
         h, angle = self.into(to_patches(inputs, self.patch)), self._angles(size, x.device)

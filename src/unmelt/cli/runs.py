@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RunFolder = Annotated[Path, "RUN"]
 
 
-def that_samples(folder: Path, model: AnyModel) -> Model | TextModel:
+def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
     """Refuse an autoencoder, which makes nothing from noise.
 
     Args:
@@ -55,7 +55,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     """
     from unmelt.model import TextModel, load
 
-    model = that_samples(folder, load(folder, device))
+    model = refuse_autoencoder(folder, load(folder, device))
     if isinstance(model, TextModel):
         raise UsageError(
             f"{folder}, a model of text", "one of images or points", f"unmelt sample {folder} --prompt 'def '"
@@ -78,7 +78,7 @@ def of_text(folder: Path, device: str) -> TextModel:
     """
     from unmelt.model import Model, load
 
-    model = that_samples(folder, load(folder, device))
+    model = refuse_autoencoder(folder, load(folder, device))
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model

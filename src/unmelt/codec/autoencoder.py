@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
-from unmelt.codec.image_stages import ImageDecoder, ImageEncoder
+from unmelt.codec.image_stages import ImageDecoder, ImageEncoder, coarse_sides
 from unmelt.errors import UsageError
 from unmelt.rng import Random
 
@@ -107,13 +107,7 @@ class Autoencoder(CallRepr, nn.Module):
         return self.patch * 2 ** (len(self.widths) - 1)
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        if len(shape) != 3 or shape[0] != self.channels or any(side < 1 or side % self.factor for side in shape[1:]):
-            raise UsageError(
-                f"images of shape {tuple(shape)}",
-                f"{self.channels} channels and sides that are multiples of {self.factor}",
-                f"size={max(self.factor, round(max(shape[1:], default=1) / self.factor) * self.factor)}",
-            )
-        return (self.latent_channels, *(side // self.factor for side in shape[1:]))
+        return (self.latent_channels, *coarse_sides(shape, self.channels, self.factor))
 
     def latents(self, x: Float[Tensor, "rows channels h w"]) -> LatentDistribution:
         """q(z | x), before normalisation.

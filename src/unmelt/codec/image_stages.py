@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unmelt.errors import UsageError
+
 
 def grouped_mean(x: Float[Tensor, "rows inner *space"], channels: int) -> Float[Tensor, "rows outer *space"]:
     """Fewer channels, each the mean of as many neighbours; the inverse of repeating channels.
@@ -31,6 +33,29 @@ def grouped_mean(x: Float[Tensor, "rows inner *space"], channels: int) -> Float[
         [rows, channels, *space].
     """
     return x.unflatten(1, (channels, -1)).mean(2)
+
+
+def coarse_sides(shape: Sequence[int], channels: int, factor: int) -> tuple[int, ...]:
+    """The sides of the grid that an image is encoded to.
+
+    Args:
+        shape: Shape of one image, (channels, height, width).
+        channels: Channels that images must have.
+        factor: By what sides are divided.
+
+    Returns:
+        Height and width of the grid.
+
+    Raises:
+        UsageError: If the image has other channels, or sides that the factor does not divide.
+    """
+    if len(shape) != 3 or shape[0] != channels or any(side < 1 or side % factor for side in shape[1:]):
+        raise UsageError(
+            f"images of shape {tuple(shape)}",
+            f"{channels} channels and sides that are multiples of {factor}",
+            f"size={max(factor, round(max(shape[1:], default=1) / factor) * factor)}",
+        )
+    return tuple(side // factor for side in shape[1:])
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -15,8 +15,7 @@ from unmelt.arguments import checked_init
 from unmelt.call_repr import CallRepr
 from unmelt.codec.autoencoder import check_sizes
 from unmelt.codec.finite_scalar import FiniteScalar
-from unmelt.codec.image_stages import ImageDecoder, ImageEncoder
-from unmelt.errors import UsageError
+from unmelt.codec.image_stages import ImageDecoder, ImageEncoder, coarse_sides
 from unmelt.rng import Random
 
 
@@ -70,13 +69,7 @@ class QuantizedAutoencoder(CallRepr, nn.Module):
         return self.patch * 2 ** (len(self.widths) - 1)
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        if len(shape) != 3 or shape[0] != self.channels or any(side < 1 or side % self.factor for side in shape[1:]):
-            raise UsageError(
-                f"images of shape {tuple(shape)}",
-                f"{self.channels} channels and sides that are multiples of {self.factor}",
-                f"size={max(self.factor, round(max(shape[1:], default=1) / self.factor) * self.factor)}",
-            )
-        return tuple(side // self.factor for side in shape[1:])
+        return coarse_sides(shape, self.channels, self.factor)
 
     def latents(self, x: Float[Tensor, "rows channels h w"]) -> Float[Tensor, "rows dims places_h places_w"]:
         """The points of the grid, with gradients.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unmelt import config
 from unmelt.call_repr import CallRepr
+from unmelt.codec.image_stages import coarse_sides
 from unmelt.errors import UsageError, nearest
 from unmelt.interop.diffusers_files import fill, read_json
 from unmelt.interop.diffusers_package import diffusers
@@ -86,13 +87,7 @@ class DiffusersCodec(CallRepr, nn.Module):
         return 2 ** (len(self.network.config[name]) - 1)
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        if len(shape) != 3 or shape[0] != self.channels or any(side < 1 or side % self.factor for side in shape[1:]):
-            raise UsageError(
-                f"images of shape {tuple(shape)}",
-                f"{self.channels} channels and sides that are multiples of {self.factor}",
-                f"size={max(self.factor, round(max(shape[1:], default=1) / self.factor) * self.factor)}",
-            )
-        return (self.latent_channels, *(side // self.factor for side in shape[1:]))
+        return (self.latent_channels, *coarse_sides(shape, self.channels, self.factor))
 
     def encode(
         self, x: Float[Tensor, "rows channels h w"], rng: Random | None = None
