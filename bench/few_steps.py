@@ -126,7 +126,7 @@ def measure_seed(options: argparse.Namespace, measured: Measured, seed: int) -> 
 
     add("teacher", TEACHER_EVALUATIONS, "teacher", scored, teacher)
     for n in EVALUATIONS:
-        add("teacher, default sampler", n, "teacher", scored, teacher)
+        add("teacher, default sampler", n, "teacher, default", scored, teacher)
     for n in EVALUATIONS[1:]:  # of one step there is nothing to tune
         add("teacher, tuned sampler", n, "tuned", tuned_scores, teacher)
     for name in options.methods:

@@ -32,7 +32,7 @@ EVALUATIONS = (5, 10, 20, 40)
 ROWS, TRIAL, FINALISTS = 4000, 250, 8
 """Rows in all; rows on which everybody is tried; how many of each library are measured on all."""
 
-TARGETS = {"default": {5: 0.5, 10: 0.5, 20: 0.5, 40: 0.5}, "tuned": {5: 0.1, 10: 0.1, 20: 0.2}}
+TARGETS = {"learned": {5: 0.5, 10: 0.5, 20: 0.5, 40: 0.5}, "tuned": {5: 0.1, 10: 0.1, 20: 0.2}}
 """Shares of the best peer's error."""
 
 
@@ -42,8 +42,8 @@ LEARNED = {5: 4000, 10: 4000, 20: 2000}
 ROUNDS, SEED = 25, 99
 
 
-def default_sampler(problem: Problem, evaluations: int) -> Tensor:
-    return walked(problem, *um.sampler.default_sampler(evaluations))
+def learned_sampler(problem: Problem, evaluations: int) -> Tensor:
+    return walked(problem, *um.sampler.learned_sampler(evaluations))
 
 
 def tuned(problem: Problem, evaluations: int) -> Tensor | None:
@@ -82,7 +82,7 @@ def walked(problem: Problem, sampler: um.sampler.Sampler, grid: um.grid.Grid) ->
 
 
 OURS = (
-    Contestant("unmelt", "default", default_sampler, free=False),
+    Contestant("unmelt", "learned", learned_sampler, free=False),
     Contestant("unmelt", "tuned", tuned, free=False),
 )
 

@@ -125,7 +125,7 @@ def main() -> None:
     for evaluations in EVALUATIONS:
         finalists = list(peers)
         sampler = tuned[evaluations]
-        ours = {"default": um.sampler.default_sampler(evaluations), "tuned": (sampler, sampler.grid)}
+        ours = {"learned": um.sampler.learned_sampler(evaluations), "tuned": (sampler, sampler.grid)}
         for name, way in ours.items():
             finalists.append(Contestant("unmelt", name, lambda p, n, way=way: walked(p, *way), free=False))
         best: dict[str, dict[str, Any]] = {}

@@ -64,7 +64,7 @@ NAMES = {
     "picture.writing": "picture.text_html",
     "rng.Rows": "rng.RowSeeds",
     "sampler.Lesson": "sampler.TuneResult",
-    "sampler.stock": "sampler.default_sampler",
+    "sampler.stock": "sampler.learned_sampler",
     "schedule.with_levels": "schedule.require_gaussian",
     "train.Averaged": "train.ReconstructedEMA",
     "train.Engine": "train.Execution",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unmelt.sampler.ancestral import Ancestral
     from unmelt.sampler.churn import Churn
     from unmelt.sampler.ddim import DDIM
-    from unmelt.sampler.default import adams_sampler, default_sampler
+    from unmelt.sampler.default import adams_sampler, default_sampler, learned_sampler
     from unmelt.sampler.deis import DEIS
     from unmelt.sampler.dpmpp import DPMpp
     from unmelt.sampler.dpmpp_single import DPMppSingle
@@ -67,6 +67,7 @@ __all__ = [
     "grid",
     "invert",
     "knots",
+    "learned_sampler",
     "sample",
     "tokens",
     "trajectory",

@@ -8,7 +8,7 @@ from unmelt import process, schedule
 from unmelt.condition import Condition
 from unmelt.denoiser import Mixture
 from unmelt.guidance import CFG
-from unmelt.sampler import Adams, Tuned, adams_sampler, default_sampler, grid
+from unmelt.sampler import Adams, Tuned, adams_sampler, default_sampler, grid, learned_sampler
 from unmelt.sampler.default import learned
 from unmelt.sampler.default.choice import made
 from unmelt.sampler.default.learn import learn
@@ -28,9 +28,10 @@ def noise(on, rows, dim=2):
 def test_few_steps_are_learned_and_many_are_adams():
     assert {2, 3, 4, 5, 6, 7, 8, 10, 12, 20} <= learned().keys()
     for steps in (1, 4, 20, 50):
-        sampler, on_grid = default_sampler(steps)
+        sampler, on_grid = learned_sampler(steps)
         assert on_grid.steps == steps
         assert isinstance(sampler, Tuned if steps in learned() else Adams)
+        assert default_sampler(steps) == (learned_sampler if steps >= 10 else adams_sampler)(steps)
     assert adams_sampler(20) == (Adams(5), grid.balanced(20))
 
 
@@ -44,7 +45,7 @@ def test_better_on_a_problem_it_was_not_taught(plain_schedule, steps, share):
     x = noise(plain_schedule, 400)
     with unchecked():
         wanted = ends(model, *adams_sampler(128), x)
-        plain, own = (rms(ends(model, *way(steps), x) - wanted) for way in (adams_sampler, default_sampler))
+        plain, own = (rms(ends(model, *way(steps), x) - wanted) for way in (adams_sampler, learned_sampler))
     assert own < share * plain
 
 
@@ -53,7 +54,7 @@ def test_no_worse_under_guidance():
     model, known, x = CFG(tilted(on), scale=2.0), Condition(label=torch.arange(400) % 2), noise(on, 400)
     with unchecked():
         wanted = ends(model, *adams_sampler(128), x, known)
-        plain, own = (rms(ends(model, *way(5), x, known) - wanted) for way in (adams_sampler, default_sampler))
+        plain, own = (rms(ends(model, *way(5), x, known) - wanted) for way in (adams_sampler, learned_sampler))
     assert own < plain
 
 

@@ -70,8 +70,8 @@ def _():
             walks, the same noise for all. **Euler** follows the tangent at every step. **Heun** evaluates the network twice
             per step, so it takes half as many steps. **DPM-Solver++(2M)** also uses its previous evaluation. These three
             share the grid that you choose. The **default** sampler is what this library uses unless told otherwise, on a
-            grid of its own: for few evaluations a sampler that was learned on random mixtures, whose score is exact; for
-            many Adams' method, which uses up to five previous evaluations.
+            grid of its own: Adams' method, which uses up to five previous evaluations, or, for 10, 12 and 20 evaluations,
+            a sampler that was learned on random mixtures, whose score is exact.
             """),
             evaluations,
             grid_choice,

@@ -1,9 +1,11 @@
 """The default sampler and grid for a number of network evaluations.
 
 With few steps, orders of convergence do not predict the error. For some small numbers of steps there is therefore a
-learned sampler, fitted to random problems with exact denoisers (see `learn.py`) and to no trained model. For all others
-the default is Adams' method on a balanced grid. Its order grows with the number of steps: on exact mixtures the best
-order is 3 at 5 evaluations, 4 at 10, 5 at 20 and 6 from about 40 on (bench/solvers.py).
+learned sampler, fitted to random problems with exact denoisers (see `learn.py`) and to no trained model. Below 10 steps
+it tells the denoiser other times than those of x's noise. Exact denoisers gain from that; networks of images err by it
+(LOG.md, 2026-11-28), so that it is not their default. Where nothing learned is used, the default is Adams' method on a
+balanced grid. Its order grows with the number of steps: on exact mixtures the best order is 3 at 5 evaluations, 4 at
+10, 5 at 20 and 6 from about 40 on (bench/solvers.py).
 """
 
 import json
@@ -18,9 +20,24 @@ from unmelt.sampler.tuned import Tuned
 
 LEARNED = Path(__file__).with_name("learned.json")
 
+FEWEST = 10
+"""Fewest steps for which a learned sampler is the default."""
+
 
 def default_sampler(steps: int) -> tuple[Sampler, Grid]:
-    """(sampler, grid) to use by default: the sampler learned for this number of steps, else Adams' method.
+    """(sampler, grid) to use by default: from 10 steps on the learned one, if there is one, else Adams' method.
+
+    Args:
+        steps: Network evaluations per sample.
+
+    Returns:
+        (sampler, grid).
+    """
+    return learned_sampler(steps) if steps >= FEWEST else adams_sampler(steps)
+
+
+def learned_sampler(steps: int) -> tuple[Sampler, Grid]:
+    """(sampler, grid) for exact denoisers: the sampler learned for this number of steps, else Adams' method.
 
     Args:
         steps: Network evaluations per sample.
