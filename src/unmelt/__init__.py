@@ -10,6 +10,7 @@ order of the book:
     likelihood                                how probable
     distill                                   fifty steps into one to four
     codec, encoder, data, train               around it: data, captions and files in, learning
+    scene                                     what stands where in a picture, as words and as pixels
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
     interop                                   models of diffusers, in and out
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         recipe,
         rng,
         sampler,
+        scene,
         schedule,
         train,
     )
@@ -105,6 +107,7 @@ __all__ = [
     "rng",
     "sample",
     "sampler",
+    "scene",
     "schedule",
     "train",
     "trajectory",

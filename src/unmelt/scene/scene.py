@@ -1,0 +1,126 @@
+"""A scene: what a picture shows, in groups of like objects.
+
+    scene  =  group                              1 to 3 objects; one alone may have a place
+           |  group; group                       one object each, at opposite places or at any
+    group  =  number [colour] object [place]     "2 red star", "1 blue cat left"
+
+The text of a scene is its plan: `str(scene)` and `Scene.parse` are inverse to each other. No two texts mean one scene,
+but for the order of its groups.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, final
+
+from unmelt.arguments import checked_init
+from unmelt.errors import UsageError, nearest
+
+OBJECTS: Final = ("apple", "bird", "car", "cat", "cup", "fish", "flower", "heart", "house", "moon", "star", "tree")
+
+COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple")
+
+OPPOSITE: Final = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
+"""By place: the one across from it."""
+
+PLACES: Final = tuple(OPPOSITE)
+
+MOST = 3
+"""Largest number of objects in a group."""
+
+GROUP = re.compile(rf"(\d+)\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?")
+"""Number, colour, object and place in the text of a group."""
+
+
+@final
+@checked_init("um.scene.Group")
+@dataclass(frozen=True)
+class Group:
+    """Like objects in a scene.
+
+    Args:
+        object: What they are, of OBJECTS.
+        colour: Of COLOURS; None for any.
+        number: How many, from 1 to 3.
+        place: Part of the picture, of PLACES; None for any.
+
+    Raises:
+        UsageError: If one of them is not in its list.
+    """
+
+    object: str
+    colour: str | None = None
+    number: int = 1
+    place: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("object", self.object, OBJECTS),
+            ("colour", self.colour, (None, *COLOURS)),
+            ("number", self.number, tuple(range(1, MOST + 1))),
+            ("place", self.place, (None, *PLACES)),
+        ):
+            if value not in known:
+                words = [each for each in known if isinstance(each, str)] or list(map(str, known))
+                raise UsageError(
+                    f"a group with {name}={value!r}",
+                    f"one of {', '.join(words)}",
+                    nearest(str(value), words) or words[0],
+                )
+
+    def __str__(self) -> str:
+        return " ".join(str(each) for each in (self.number, self.colour, self.object, self.place) if each is not None)
+
+
+@final
+@checked_init("um.scene.Scene")
+@dataclass(frozen=True)
+class Scene:
+    """One group of up to three objects, or two groups of one.
+
+    Args:
+        groups: The groups.
+
+    Raises:
+        UsageError: If they make no scene: none or over two of them, several objects in one of two groups, a place of
+            several objects, or two places that are not opposite.
+    """
+
+    groups: tuple[Group, ...]
+
+    def __post_init__(self) -> None:
+        said = "; ".join(map(str, self.groups))
+        if not 1 <= len(self.groups) <= 2:
+            raise UsageError(f"a scene of {len(self.groups)} groups", "one or two", '"1 red apple left; 1 cat right"')
+        if len(self.groups) == 2 and any(group.number > 1 for group in self.groups):
+            raise UsageError(f"the scene {said!r}", "one object in each of two groups", '"1 red apple; 1 cat"')
+        if self.groups[0].number > 1 and self.groups[0].place is not None:
+            raise UsageError(f"the scene {said!r}", "no place for several objects", '"2 red apple"')
+        if len(self.groups) == 2:
+            first, second = (group.place for group in self.groups)
+            if (None if first is None else OPPOSITE[first]) != second:
+                raise UsageError(f"the scene {said!r}", "opposite places, or none", '"1 apple left; 1 cat right"')
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.groups))
+
+    @classmethod
+    def parse(cls, text: str) -> "Scene":
+        """Read a scene from its text.
+
+        Args:
+            text: As `str(scene)` writes it.
+
+        Returns:
+            The scene.
+
+        Raises:
+            UsageError: If the text is none of a scene.
+        """
+        groups = []
+        for part in text.split(";"):
+            found = GROUP.fullmatch(part.strip())
+            if found is None:
+                raise UsageError(f"the plan {text!r}", "groups of number, colour, object and place", '"2 red star"')
+            number, colour, thing, place = found.groups()
+            groups.append(Group(thing, colour, int(number), place))
+        return cls(tuple(groups))
