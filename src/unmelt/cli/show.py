@@ -85,8 +85,10 @@ def show(folder: RunFolder, /, json: bool = False) -> None:
         json: Print one JSON object and nothing else.
     """
     from unmelt import card, run_folder
+    from unmelt.shipped import shipped
     from unmelt.train import read_metrics
 
+    folder = shipped(folder) or folder
     lines = read_metrics(folder / run_folder.METRICS) if folder.is_dir() else []
     if lines and not (folder / run_folder.CONFIG).exists():  # training has begun, and has not saved yet
         if json:

@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.digits import digits
+    from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, images
@@ -37,6 +38,7 @@ __all__ = [
     "TwoModes",
     "digits",
     "documents",
+    "draw_emoji",
     "encoded",
     "images",
     "pack_tokens",

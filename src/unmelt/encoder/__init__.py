@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.encoder.choice import caption_encoder
     from unmelt.encoder.encoder import EncodedText, TextEncoder
     from unmelt.encoder.hashed_captions import HashedCaptionEncoder
     from unmelt.encoder.language_model import LanguageModelEncoder
 
-__all__ = ["EncodedText", "HashedCaptionEncoder", "LanguageModelEncoder", "TextEncoder"]
+__all__ = ["EncodedText", "HashedCaptionEncoder", "LanguageModelEncoder", "TextEncoder", "caption_encoder"]
 
 publish(__name__)

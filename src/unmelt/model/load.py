@@ -12,6 +12,7 @@ from unmelt.errors import UsageError, nearest
 from unmelt.model.codec_model import CodecModel
 from unmelt.model.model import Model
 from unmelt.model.text_model import TextModel
+from unmelt.shipped import shipped
 
 AnyModel: TypeAlias = Model | TextModel | CodecModel
 """What a run folder may hold."""
@@ -23,10 +24,11 @@ FACADES: dict[str, type[Model] | type[TextModel] | type[CodecModel]] = {
 
 @checked("um.load")
 def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
-    """Load the model of a run folder.
+    """Load the model of a run folder, or one that comes with unmelt.
 
     Args:
-        folder: A folder that training or `save` wrote.
+        folder: A folder that training or `save` wrote; or the name of a model that comes with unmelt, such as "digits",
+            if nothing in the working directory has that name.
         device: The device for the weights; "auto" is a GPU where there is one.
 
     Returns:
@@ -35,6 +37,10 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
     Raises:
         UsageError: If the folder is damaged, or not a run folder.
     """
+    if (place := shipped(folder)) is not None:
+        model = load(place, device)
+        model.folder = None  # the package is not ours to write to
+        return model
     if not Path(folder).exists() and not Path(folder).parent.is_dir() and hub.is_remote(str(folder)):
         raise UsageError(
             f"there is no run folder {folder}",

@@ -9,7 +9,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, final
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, final
 
 import torch
 from torch import nn
@@ -241,13 +241,21 @@ class Stored(NotANetwork, ABC):
 
     @final
     @checked("model.save_pretrained")
-    def save_pretrained(self, folder: str | Path, *, license: str | None = None, name: str | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        license: str | None = None,
+        name: str | None = None,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
         """`save`, fit to be shared: with a model card, scores and a picture, and without paths of this machine.
 
         Args:
             folder: Where it goes; not the run's own folder.
             license: License of the weights, by its short name. None: that of an earlier card, else "unknown".
             name: The name to load it by, for the card. None: the folder's name.
+            dtype: Of the weights of matrices and convolutions. "bfloat16" halves the file and rounds them to 8 bits.
 
         Raises:
             UsageError: If the folder is the run's own, or the licence is not a name.
@@ -259,11 +267,21 @@ class Stored(NotANetwork, ABC):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as temporary:  # all of it is there, or nothing
             made = Path(temporary)
-            run_folder.write_run(made, hub.public(self.describe()), self.weights())
+            run_folder.write_run(made, hub.public(self.describe()), self._shared_weights(dtype))
             card.finish(made, folder, self.folder, name, license)
             run_folder.prepare(folder)
             for path in made.iterdir():
                 path.replace(folder / path.name)
+
+    def _shared_weights(self, dtype: str) -> dict[str, dict[str, torch.Tensor]]:
+        """All tensors, with the parameters of matrices and convolutions in a type; buffers and vectors stay exact."""
+        weights = self.weights()
+        if dtype == "bfloat16":
+            for name, module in self.modules().items():
+                for key, parameter in module.named_parameters():
+                    if parameter.dtype == torch.float32 and parameter.ndim > 1:
+                        weights[name][key] = weights[name][key].bfloat16()
+        return weights
 
     @final
     @classmethod

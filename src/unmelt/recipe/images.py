@@ -8,7 +8,7 @@ from unmelt.codec import Affine
 from unmelt.data.split import SplitBy
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
-from unmelt.encoder import HashedCaptionEncoder
+from unmelt.encoder import caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -27,6 +27,7 @@ def images(
     channels: Literal[1, 3] = 3,
     label: str = "auto",
     caption: str = "",
+    encoder: str = "words",
     held_out: float = 0.1,
     split: SplitBy = "content",
     width: int = 64,
@@ -50,6 +51,7 @@ def images(
         channels: 3 for colour, 1 for greyscale.
         label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
+        encoder: What reads captions: words, hashed; or the folder or .gguf file of a language model.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position, as in version 0.1.0.
         width: Channels of the U-Net at its finest level.
@@ -68,7 +70,8 @@ def images(
     Returns:
         The untrained model.
     """
-    everything, report = data.images(folder, size, channels, seed, label=label, caption=caption)
+    reader = caption_encoder(encoder)
+    everything, report = data.images(folder, size, channels, seed, label=label, caption=caption, encoder=reader)
     source, held_out_images = everything.split(held_out, by=split)
     with seeded(seed):
         backbone = UNet(
@@ -79,7 +82,7 @@ def images(
             attention=(False, False, True),
             dropout=dropout,
             classes=len(source.classes),
-            sequence_width=HashedCaptionEncoder().width if caption else 0,
+            sequence_width=reader.width if caption else 0,
         )
     return Model(
         denoiser=NetworkDenoiser(
@@ -105,6 +108,6 @@ def images(
         classes=source.classes,
         source=source,
         held_out=held_out_images,
-        encoder=HashedCaptionEncoder() if caption else None,
+        encoder=reader if caption else None,
         notes=str(report),
     )

@@ -10,7 +10,7 @@ from unmelt.codec import Autoencoder, QuantizedAutoencoder
 from unmelt.data.split import SplitBy
 from unmelt.denoiser import NetworkDenoiser, TokenDenoiser
 from unmelt.denoiser.prediction import FlowVelocity
-from unmelt.encoder import HashedCaptionEncoder
+from unmelt.encoder import caption_encoder
 from unmelt.errors import UsageError
 from unmelt.interop import DiffusersCodec, codec_from_diffusers
 from unmelt.interop.diffusers_codec import is_diffusers_codec
@@ -34,6 +34,7 @@ def latents(
     size: int = 64,
     label: str = "auto",
     caption: str = "",
+    encoder: str = "words",
     held_out: float = 0.1,
     split: SplitBy = "content",
     patch: int = 2,
@@ -63,6 +64,7 @@ def latents(
         size: Side of the square images, in pixels.
         label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
+        encoder: What reads captions: words, hashed; or the folder or .gguf file of a language model.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position.
         patch: Side of the patches of latents that are one place of the transformer; of numbers only.
@@ -94,7 +96,8 @@ def latents(
             "classes, or an autoencoder of numbers",
             'caption=""',
         )
-    everything, report = data.images(folder, size, coder.channels, seed, label=label, caption=caption)
+    reader = caption_encoder(encoder)
+    everything, report = data.images(folder, size, coder.channels, seed, label=label, caption=caption, encoder=reader)
     source, held_out_images = everything.split(held_out, by=split)
     shape, known = coder.latent_shape(source.shape), bool(source.classes or caption)
     training = Training(
@@ -133,7 +136,7 @@ def latents(
     with seeded(seed):
         sizes: dict[str, Any] = {"channels": shape[0], "patch": patch, "width": width, "depth": depth, "heads": heads}
         knows: dict[str, Any] = {"classes": len(source.classes)}
-        knows["sequence_width"] = HashedCaptionEncoder().width if caption else 0
+        knows["sequence_width"] = reader.width if caption else 0
         backbone = (
             JointDiT(**sizes, **knows) if attention == "joint" else DiT(**sizes, **knows, size=shape[1:], qk_norm=True)
         )
@@ -143,7 +146,7 @@ def latents(
         objective=Regression(
             times=Stratified(LogitNormal()), weight=FlatWeight(FlowVelocity()), drop=drop if known else 0.0
         ),
-        encoder=HashedCaptionEncoder() if caption else None,
+        encoder=reader if caption else None,
         **common,
     )
 

@@ -1,0 +1,19 @@
+"""The encoder of captions, by a name that a command line can give."""
+
+from unmelt.encoder.hashed_captions import HashedCaptionEncoder
+from unmelt.encoder.language_model import LanguageModelEncoder
+
+WORDS = "words"
+"""The name of the encoder that needs no language model."""
+
+
+def caption_encoder(name: str) -> HashedCaptionEncoder | LanguageModelEncoder:
+    """Make an encoder of captions.
+
+    Args:
+        name: "words" for hashed words; else the folder or .gguf file of a language model, whose last states are used.
+
+    Returns:
+        The encoder.
+    """
+    return HashedCaptionEncoder() if name == WORDS else LanguageModelEncoder(name)

@@ -1,0 +1,29 @@
+"""Models that come with unmelt: each is a folder beside this file, and is loaded by the folder's name.
+
+    um.load("digits").sample(4, label=3)
+    unmelt sample digits --label 3 --out three.png
+
+A folder or file of that name in the working directory is preferred. The cards say what each model learned from, by
+which command, and how good it is. `tools/ship.py` writes them.
+"""
+
+from pathlib import Path
+
+PLACE = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    """The models that there are."""
+    return tuple(sorted(path.parent.name for path in PLACE.glob("*/config.json")))
+
+
+def shipped(folder: str | Path) -> Path | None:
+    """Where the model of this name is.
+
+    Args:
+        folder: What a user gave: a name, or the path of a run folder.
+
+    Returns:
+        The model's folder; None if there is no such model, or a file or folder in the working directory has its name.
+    """
+    return PLACE / str(folder) if str(folder) in names() and not Path(folder).exists() else None
