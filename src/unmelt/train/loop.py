@@ -24,6 +24,7 @@ from unmelt.train.checkpoint import Checkpoint, NetworkState
 from unmelt.train.ema import EMA
 from unmelt.train.event import Event
 from unmelt.train.execution import Execution, blocks
+from unmelt.train.free_memory import FreeMemory
 from unmelt.train.interrupt import Interrupt
 from unmelt.train.learner import Learner, without_gradients
 from unmelt.train.post_hoc_ema import PowerFunctionEMA
@@ -264,11 +265,12 @@ class Trainer:
         Raises:
             UsageError: If no gradient of a network was finite for a whole while, or a checkpoint cannot be written.
         """
-        training, losses, reported = self.training, [], time.perf_counter()
+        training, losses, reported, freed = self.training, [], time.perf_counter(), FreeMemory()
         try:
             with torch.random.fork_rng(devices=[]), Interrupt() as interrupt, self.execution.prepared(*self._computed):
                 while self.done < training.steps:
                     losses.append(self.step())
+                    freed.release()
                     asked, last = self._asked(interrupt), self.done == training.steps
                     every, held_out = training.picture_every, None
                     preview = bool(every) and self.done % every == 0 and not asked
