@@ -60,6 +60,8 @@ SAME: dict[str, str] = {
     "report_to log_with logger wandb tensorboard": "log_to",
     "image images init_image init x0 img inputs input": "x folder",
     "denoising_strength noise_strength t": "strength",
+    "mask_image masks inpaint_mask": "mask",
+    "num_resample jump_n_sample resample_steps resampling_steps resample": "resamples",
     "iterations max_iter iters epochs": "rounds",
     "n_probes num_probes hutchinson_samples": "probes",
     "num_draws": "draws",
@@ -96,8 +98,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     "strength image init_image": ("data to begin with are given to edit", "model.edit(x, strength=0.5)"),
     "mask mask_image": (
-        "known values are held by a wrapping",
-        "model.sample(16, guidance=lambda denoiser: um.inverse.Replacement(denoiser, values, known))",
+        "a part of a picture is made anew by inpaint",
+        "model.inpaint(x, mask)",
     ),
     "temperature top_p top_k max_new_tokens max_length suffix allowed": (
         "it is an argument of models of text; other samples are steered by guidance",

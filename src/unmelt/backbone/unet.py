@@ -107,6 +107,9 @@ class UNet(CallRepr, nn.Module):
     feature_axis: ClassVar[int] = 1
     """The axis of features in the outputs of `feature_modules`."""
 
+    takes_any_size: ClassVar[bool] = True
+    """Whether x may be larger than what the network was trained on."""
+
     def __init__(
         self,
         *,

@@ -20,6 +20,7 @@ COMMANDS = {
     "average": "average.average",
     "sample": "sample.sample",
     "infill": "sample.infill",
+    "edit": "edit.edit",
     "tune": "evaluate.tune",
     "eval": "evaluate.evaluate",
     "curve": "evaluate.curve",
@@ -39,6 +40,7 @@ HELP = """usage: unmelt COMMAND
   average RUN    make other averages of a run's weights, after training
   sample RUN     sample a trained model
   infill RUN     fill the gaps in a text
+  edit RUN IMAGE make a picture anew, part of it, or more around it
   tune RUN       fit a few-step sampler to a trained model
   eval RUN       score a trained model against held-out data
   curve RUN      plot quality against network evaluations, and sampling paths

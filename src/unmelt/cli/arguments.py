@@ -34,6 +34,7 @@ EXAMPLES = {
     "RUN": "runs/digits",
     "NAME": "owner/digits",
     "FILE": "draft.txt",
+    "IMAGE": "photo.png",
     "--folder": "path/to/data",
     "--out": "runs/new",
     "--ema-std": "0.05",

@@ -25,7 +25,10 @@ COMMANDS = {
     "ls": "recipes",
     "notebook": "lab",
     "ui": "lab",
-    "inpaint": "infill",
+    "inpaint": "edit",
+    "outpaint": "edit",
+    "variations": "edit",
+    "img2img": "edit",
     "ema": "average",
 }
 """Commands by the names that people look for them under."""

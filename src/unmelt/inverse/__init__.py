@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unmelt.inverse.infill import Infill
     from unmelt.inverse.measured import Measured
     from unmelt.inverse.mmps import MMPS
-    from unmelt.inverse.operator import Blur, Downsample, Inpainting, Matrix, Operator
+    from unmelt.inverse.operator import Blur, Downsample, Inpainting, Masking, Matrix, Operator
     from unmelt.inverse.pigdm import PiGDM
     from unmelt.inverse.replacement import Replacement
 
@@ -21,6 +21,7 @@ __all__ = [
     "Downsample",
     "Infill",
     "Inpainting",
+    "Masking",
     "Matrix",
     "Measured",
     "Operator",

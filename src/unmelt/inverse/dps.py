@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
 from unmelt.inverse.measured import Measured
+from unmelt.inverse.pigdm import white_variance
 from unmelt.inverse.tweedie import Covary
+from unmelt.process.gaussian import expand_like
 
 
 @final
@@ -34,20 +37,35 @@ class DPS(Measured):
         y: [rows, *measured], the measurement of each row, or [1, *measured] for all rows.
         noise_sd: Standard deviation of the measurement's noise; 0 for none.
         covariance_sigma_max: Noise-to-signal ratio beyond which the covariance of this ratio is used (see `tweedie`).
-        strength: Step size; 1 suits any grid and schedule.
+        strength: Step size, or one for each row; 1 suits any grid and schedule.
+        shrinkage: How many numbers' worth of the variance of white data, as `PiGDM` has it, the mean square is averaged
+            with. Where few numbers are measured, their residual may be small by chance, and the step then too large.
+        data_sd: Standard deviation of the data, for the variance of white data.
 
     Raises:
         UsageError: If a number is out of its range or the measurement is not finite.
     """
 
-    strength: float = 1.0
+    strength: float | Float[Tensor, " rows"] = 1.0
+
+    shrinkage: float = 0.0
+    data_sd: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.strength) and self.strength > 0):
+        sizes = torch.as_tensor(self.strength)
+        if not (sizes.isfinite() & (sizes > 0)).all():
             raise UsageError(f"DPS with strength={self.strength}", "a positive number", "strength=1.0")
+        if not (math.isfinite(self.shrinkage) and self.shrinkage >= 0):
+            raise UsageError(f"DPS with shrinkage={self.shrinkage}", "a number of 0 or more", "shrinkage=4.0")
+        if not (math.isfinite(self.data_sd) and self.data_sd > 0):
+            raise UsageError(f"DPS with data_sd={self.data_sd}", "a positive standard deviation", "data_sd=1.0")
 
     def explain(self, residual: Tensor, shape: tuple[int, ...], covary: Covary, t: Tensor) -> Tensor:
         square = residual.flatten(1).square().mean(1).view(-1, *(1,) * (residual.ndim - 1))
+        if self.shrinkage:
+            white, count = white_variance(self.process, t, self.data_sd), residual[0].numel()
+            square = (count * square + self.shrinkage * expand_like(white, residual)) / (count + self.shrinkage)
         size = square.clamp_min(max(self.noise_sd**2, torch.finfo(residual.dtype).tiny))
-        return self.strength / size * residual
+        strength = self.strength if isinstance(self.strength, float | int) else expand_like(self.strength, residual)
+        return strength / size * residual

@@ -76,6 +76,34 @@ class Inpainting(Operator):
         return x0.flatten(1)[:, self.known.flatten().to(x0.device)]
 
 
+@final
+@checked_init("um.inverse.Masking")
+@dataclass(frozen=True, eq=False)
+class Masking(Operator):
+    """Measures the known numbers in their places, and 0 in all others: [rows, *shape]. Each row may have its own mask.
+
+    Args:
+        known: [*shape] for all rows, or [rows, *shape]: True at the numbers that are measured.
+
+    Raises:
+        UsageError: If `known` is not boolean, or nowhere True.
+    """
+
+    known: Shaped[Tensor, "*shape"]
+
+    def __post_init__(self) -> None:
+        check_known(self.known)
+
+    def forward(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *shape"]:
+        if self.known.shape not in (x0.shape, x0.shape[1:]):
+            raise UsageError(
+                f"a mask of shape {list(self.known.shape)} for rows of shape {list(x0.shape[1:])}",
+                "a mask of the shape of a row, or one for each row",
+                f"Masking(known.expand({list(x0.shape[1:])}))",
+            )
+        return x0 * self.known.to(x0)
+
+
 def check_known(known: Tensor) -> None:
     """Refuse a mask that is not boolean or marks nothing.
 

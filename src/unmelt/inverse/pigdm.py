@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.arguments import checked_init
@@ -17,7 +18,7 @@ from unmelt.errors import UsageError
 from unmelt.inverse.measured import Measured
 from unmelt.inverse.solve import solve
 from unmelt.inverse.tweedie import Covary
-from unmelt.process.gaussian import expand_like
+from unmelt.process.gaussian import Gaussian, expand_like
 
 STEPS = 16
 """Steps to solve for u, each with one product with A and one with A'. For masks and block means one step is exact."""
@@ -49,10 +50,24 @@ class PiGDM(Measured):
             raise UsageError(f"PiGDM with data_sd={self.data_sd}", "a positive standard deviation", "data_sd=1.0")
 
     def explain(self, residual: Tensor, shape: tuple[int, ...], covary: Covary, t: Tensor) -> Tensor:
-        alpha, sigma = self.process.level(t)
-        variance = expand_like((sigma * self.data_sd) ** 2 / ((alpha * self.data_sd) ** 2 + sigma**2), residual)
+        variance = expand_like(white_variance(self.process, t, self.data_sd), residual)
 
         def product(u: Tensor) -> Tensor:
             return self.noise_sd**2 * u + variance * self.operator.forward(self.operator.adjoint(u, shape))
 
         return solve(product, residual, STEPS)
+
+
+def white_variance(process: Gaussian, t: Float[Tensor, " rows"], data_sd: float) -> Float[Tensor, " rows"]:
+    """r^2, the variance of x0 given x_t if the data are white.
+
+    Args:
+        process: The process.
+        t: [rows], times.
+        data_sd: Standard deviation of the data.
+
+    Returns:
+        [rows].
+    """
+    alpha, sigma = process.level(t)
+    return (sigma * data_sd) ** 2 / ((alpha * data_sd) ** 2 + sigma**2)

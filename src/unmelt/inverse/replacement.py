@@ -33,7 +33,7 @@ class Replacement:
         denoiser: The denoiser of the data's prior.
         values: [rows, *shape], or [1, *shape] for all rows: data with the known numbers in place. The others may be
             anything, NaN included.
-        known: [*shape] of one row, True where a number is known.
+        known: [*shape] for all rows, or [rows, *shape]: True where a number is known.
 
     Raises:
         UsageError: If `known` is not boolean or nowhere True, the shapes differ, or known values are not finite.
@@ -45,13 +45,14 @@ class Replacement:
 
     def __post_init__(self) -> None:
         check_known(self.known)
-        if self.values.shape[1:] != self.known.shape:
+        one_for_all = self.values.shape[1:] == self.known.shape
+        if not one_for_all and self.values.shape != self.known.shape:
             raise UsageError(
                 f"values of shape {list(self.values.shape)} with a mask of shape {list(self.known.shape)}",
-                "rows of the mask's shape",
+                "rows of the mask's shape, or a mask for each row",
                 "Replacement(denoiser, values[None], known)",
             )
-        if not self.values[:, self.known].isfinite().all():
+        if not self.values[self.known.expand(self.values.shape)].isfinite().all():
             raise UsageError(
                 "known values that are not finite", "numbers wherever `known` is True", "known & ~x.isnan()"
             )
@@ -64,12 +65,12 @@ class Replacement:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
-        return tuple(self.known.shape)
+        return tuple(self.values.shape[1:])
 
     def __call__(
         self, x_t: Float[Tensor, "rows *shape"], t: Float[Tensor, " rows"], condition: Condition | None = None
     ) -> Point:
-        if x_t.shape[1:] != self.known.shape or len(self.values) not in (1, len(x_t)):
+        if x_t.shape[1:] != self.values.shape[1:] or len(self.values) not in (1, len(x_t)):
             raise UsageError(
                 f"known values of shape {list(self.values.shape)} for rows of shape {list(x_t.shape)}",
                 "one for all, [1, ...], or one for each row",

@@ -16,7 +16,7 @@ from unmelt.errors import UsageError
 from unmelt.model.request import check_rows
 
 if TYPE_CHECKING:
-    from unmelt.model.model import Model
+    from unmelt.model.base import BaseModel
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ REARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
 """What data of another arrangement need, in the order in which it is tried."""
 
 
-def data_rows(model: Model, x: Any) -> Float[Tensor, "rows *shape"]:
+def data_rows(model: BaseModel, x: Any) -> Float[Tensor, "rows *shape"]:
     """Rows of data as the model's codec takes them: float32, finite, of its shape and its range.
 
     Bytes are divided by 255, as they are where data are read.
@@ -93,7 +93,7 @@ def data_rows(model: Model, x: Any) -> Float[Tensor, "rows *shape"]:
     return x
 
 
-def _as_tensor(model: Model, x: Any) -> Tensor:
+def _as_tensor(model: BaseModel, x: Any) -> Tensor:
     if isinstance(x, PILImage) or (isinstance(x, list | tuple) and x and all(isinstance(one, PILImage) for one in x)):
         mode = "L" if model.denoiser.shape[0] == 1 else "RGB"
         pixels = [np.array(one.convert(mode), ndmin=3) for one in ([x] if isinstance(x, PILImage) else x)]
@@ -110,7 +110,9 @@ def _as_tensor(model: Model, x: Any) -> Tensor:
     raise UsageError(f"x={shown(x)}", "rows of numbers in one tensor", "torch.stack(rows)")
 
 
-def _latent_shape(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> tuple[int, ...] | None:
+def _latent_shape(
+    model: BaseModel, x: Tensor, change: Callable[[Tensor], Tensor] | None = None
+) -> tuple[int, ...] | None:
     """The shape of rows that the codec makes of x, rearranged; None if it takes no such data."""
     try:
         shape = (x if change is None else change(x)).shape
@@ -119,11 +121,11 @@ def _latent_shape(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | 
         return None
 
 
-def _fits(model: Model, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> bool:
+def _fits(model: BaseModel, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> bool:
     return _latent_shape(model, x, change) == tuple(model.denoiser.shape)
 
 
-def _encoded(model: Model, x: Tensor) -> str:
+def _encoded(model: BaseModel, x: Tensor) -> str:
     """What the data would be encoded to, where that is not their own shape."""
     shape = _latent_shape(model, x)
     return "" if shape in (None, tuple(x.shape[1:])) else f", which are encoded to rows of {shape}"

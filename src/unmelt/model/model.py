@@ -26,13 +26,13 @@ from unmelt.errors import UsageError
 from unmelt.likelihood import Estimate
 from unmelt.modality import Modality, modality_of
 from unmelt.model import evaluation, tuning
-from unmelt.model.base import BaseModel, SamplingPlan
+from unmelt.model.base import SamplingPlan
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.latent_data import latent_data
+from unmelt.model.picture_verbs import PictureVerbs
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.model.sample_frame import SampleFrame, sample_frame
 from unmelt.model.stored import TrainingData
-from unmelt.process.tokens import Tokens
 from unmelt.rng import Seed
 from unmelt.sampler import Ancestral, Grid, Sampler, State, TuneResult, adams_sampler, default_sampler
 
@@ -41,7 +41,7 @@ IN_A_NOTEBOOK = 16
 
 
 @final
-class Model(BaseModel):
+class Model(PictureVerbs):
     """A diffusion model of data that are numbers. Recipes make one; `um.load` reads one from a run folder.
 
     Constructor arguments are those of `StoredModel`; `modality` is inferred from the shape of the data if not given.
@@ -234,11 +234,6 @@ class Model(BaseModel):
             The frame.
         """
         return sample_frame(self, state)
-
-    @property
-    def of_tokens(self) -> bool:
-        """Whether it learns tokens, which its codec makes of data and data of."""
-        return isinstance(self.denoiser.process, Tokens)
 
     def _check_numbers(self, verb: str) -> None:
         if self.of_tokens:

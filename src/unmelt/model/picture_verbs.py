@@ -1,0 +1,141 @@
+"""Verbs on pictures that there are: other versions of one, parts made anew, more around them.
+
+They make a request of their arguments; the work is done in `painting.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypedDict, Unpack
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.arguments import checked
+from unmelt.class_labels import Label
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.model import painting
+from unmelt.model.base import BaseModel
+from unmelt.model.data_rows import DataRows, data_rows
+from unmelt.model.request import Guide, SampleRequest, Start, check_rows
+from unmelt.process.tokens import Tokens
+from unmelt.rng import Seed
+
+
+class EditSettings(TypedDict, total=False):
+    """What `Model.inpaint`, `outpaint` and `variations` take as `edit` does."""
+
+    label: Label | None
+    caption: str | Sequence[str] | None
+    condition: Condition | None
+    guidance: Guide
+    steps: int | None
+    seed: Seed
+
+
+class PictureVerbs(BaseModel, ABC):
+    """A model that edits pictures; its arguments are those of `StoredModel`."""
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it learns tokens, which its codec makes of data and data of."""
+        return isinstance(self.denoiser.process, Tokens)
+
+    @checked("model.variations")
+    def variations(
+        self, x: DataRows, rows: int = 4, *, strength: float = 0.5, **settings: Unpack[EditSettings]
+    ) -> Float[Tensor, "rows *shape"]:
+        """Other versions of one picture, or of one row of other data: `edit` with a seed for each.
+
+        Args:
+            x: [1, *shape], in data space, or an image of PIL.
+            rows: How many versions.
+            strength: Above 0 (nothing changes) and at most 1 (all is made anew).
+            settings: The other arguments of `edit`.
+
+        Returns:
+            [rows, *shape], in data space, on the CPU.
+
+        Raises:
+            UsageError: As for `edit`, or if x is several pictures.
+        """
+        check_rows(rows)
+        x = data_rows(self, x)
+        if len(x) != 1:
+            raise UsageError(f"variations of {len(x)} pictures", "one picture", "model.variations(x[:1], rows=4)")
+        request = self._edit_request(rows, settings)
+        return self.sample_request(replace(request, start=Start(x=x.expand(rows, *x.shape[1:]), strength=strength)))
+
+    @checked("model.inpaint")
+    def inpaint(
+        self,
+        x: DataRows,
+        mask: DataRows,
+        *,
+        strength: float = 1.0,
+        resamples: int = painting.RESAMPLES,
+        **settings: Unpack[EditSettings],
+    ) -> Float[Tensor, "rows channels h w"]:
+        """Pictures with what a mask covers made anew, given the rest, which comes back exactly.
+
+        Args:
+            x: [rows, channels, height, width], in data space: a tensor, an array of numpy, or images of PIL.
+            mask: [rows, height, width], or [1, height, width] or [height, width] for all pictures: True or 1 where
+                pixels are made anew, 0 where they stay, between them a mixture. Or an image of PIL, white where new.
+            strength: Below 1, what is covered is noised to t = strength and denoised again, as in `edit`.
+            resamples: How often each step is taken again, by which new and known pixels come to agree.
+            settings: The other arguments of `edit`; label, caption and condition say what the whole picture shows.
+
+        Returns:
+            [rows, channels, height, width], in data space, on the CPU.
+
+        Raises:
+            UsageError: If it is no model of images, or pictures and mask are of other sizes.
+        """
+        painting.check_pictures(self, "inpaint")
+        x = data_rows(self, x)
+        return painting.inpaint(
+            self, x, painting.mask_rows(mask, x), self._edit_request(len(x), settings), strength, resamples
+        )
+
+    @checked("model.outpaint")
+    def outpaint(
+        self,
+        x: DataRows,
+        *,
+        left: int = 0,
+        right: int = 0,
+        top: int = 0,
+        bottom: int = 0,
+        resamples: int = painting.RESAMPLES,
+        **settings: Unpack[EditSettings],
+    ) -> Float[Tensor, "rows channels high wide"]:
+        """Pictures with more around them, made in one piece, by networks that take any size (`UNet`, `JointDiT`).
+
+        Args:
+            x: [rows, channels, height, width], in data space: a tensor, an array of numpy, or images of PIL.
+            left: Pixels to add on the left.
+            right: Pixels to add on the right.
+            top: Pixels to add above.
+            bottom: Pixels to add below.
+            resamples: How often each step is taken again, by which new and known pixels come to agree.
+            settings: The other arguments of `edit`; label, caption and condition say what the whole picture shows.
+
+        Returns:
+            [rows, channels, top + height + bottom, left + width + right], in data space, on the CPU.
+
+        Raises:
+            UsageError: If it is no model of images, its network takes one size alone, or nothing is to be added.
+        """
+        painting.check_pictures(self, "outpaint")
+        x = data_rows(self, x)
+        return painting.outpaint(self, x, (left, right, top, bottom), self._edit_request(len(x), settings), resamples)
+
+    def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
+        known = self.condition_of(rows, settings.get("label"), settings.get("caption"), settings.get("condition"))
+        rest: Any = {name: settings[name] for name in ("guidance", "steps", "seed") if name in settings}
+        self._check_guidance(rest.get("guidance", 1.0), known)
+        return SampleRequest(rows=rows, condition=known, **rest)
