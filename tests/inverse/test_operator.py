@@ -5,11 +5,12 @@ import torch
 from conformance.subjects import F64
 
 from unmelt.errors import UsageError
-from unmelt.inverse import Blur, Downsample, Inpainting, Matrix
+from unmelt.inverse import Blur, Downsample, Inpainting, Masking, Matrix
 
 HALF = torch.arange(24).view(1, 4, 6) % 3 > 0
 CASES = {
     "mask": (Inpainting(HALF), (1, 4, 6)),
+    "mask in place": (Masking(HALF), (1, 4, 6)),
     "blocks of a line": (Downsample(3), (2, 12)),
     "blocks": (Downsample(2), (3, 4, 6)),
     "blocks of a volume": (Downsample(2), (1, 4, 2, 6)),
@@ -61,6 +62,7 @@ def test_operators_measure_means_selections_and_convolutions():
         (lambda: Inpainting(torch.ones(3)), "booleans"),
         (lambda: Inpainting(torch.zeros(3, dtype=torch.bool)), "at least one"),
         (lambda: Inpainting(HALF).forward(torch.zeros(2, 4, 6)), "mask of shape"),
+        (lambda: Masking(HALF).forward(torch.zeros(2, 4, 6)), "mask of shape"),
         (lambda: Downsample(0), "at least 1"),
         (lambda: Downsample(3).forward(torch.zeros(1, 1, 8, 8)), "divides"),
         (lambda: Downsample(2).forward(torch.zeros(3, 4)), "space"),

@@ -5,7 +5,7 @@ from conformance.subjects import F64, Fast, column, run, unchecked
 
 from unmelt import schedule
 from unmelt.denoiser import Mixture
-from unmelt.inverse import DPS, MMPS, Inpainting, PiGDM, Replacement, exact
+from unmelt.inverse import DPS, MMPS, Inpainting, Masking, PiGDM, Replacement, exact
 from unmelt.process import Gaussian
 from unmelt.sampler import Ancestral, Restart, grid
 
@@ -80,6 +80,50 @@ def test_the_settings_of_each_method_are_those_of_its_formula():
         found = kind(prior, Inpainting(KNOWN), y, noise, covariance_sigma_max=1e6, **settings)(x, t).mean
         torch.testing.assert_close(found[:, 0], mean[:, 0] + variance / size * gap, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(found[:, 1], mean[:, 1], rtol=1e-9, atol=1e-9)
+
+
+def test_masks_of_each_row_measure_what_masks_of_all_rows_measure():
+    """Masking leaves zeros where nothing is measured: a strength for each row takes them out of DPS's mean square."""
+    spread = torch.tensor([[1.0, 0.8, 0.1], [0.8, 1.0, 0.3], [0.1, 0.3, 1.0]], dtype=F64)
+    prior = Mixture.gaussian(torch.zeros(3, dtype=F64), spread, Gaussian(schedule.Cosine()))
+    x, t = torch.randn(2, 3, dtype=F64), column(0.3, 0.6)
+    known = torch.tensor([[True, False, True], [False, True, False]])
+    values = torch.tensor([[1.0, 0.0, -2.0], [0.0, 0.5, 0.0]], dtype=F64)
+    share = (known.double().sum(1) + 2) / (3 + 2)
+
+    together = [
+        Replacement(prior, values, known),
+        MMPS(prior, Masking(known), values, 0.1),
+        PiGDM(prior, Masking(known), values, 0.1),
+        DPS(prior, Masking(known), values, 0.1, strength=known.double().mean(1)),
+        DPS(prior, Masking(known), values, 0.1, strength=share, shrinkage=2.0),
+    ]
+    for row, mask in enumerate(known):
+        one, y, seen = values[row : row + 1], values[row : row + 1, mask], Inpainting(mask)
+        alone = [
+            Replacement(prior, one, mask),
+            MMPS(prior, seen, y, 0.1),
+            PiGDM(prior, seen, y, 0.1),
+            DPS(prior, seen, y, 0.1),
+            DPS(prior, seen, y, 0.1, shrinkage=2.0),
+        ]
+        for whole, single in zip(together, alone, strict=True):
+            wanted = single(x[row : row + 1], t[row : row + 1]).mean[0]
+            torch.testing.assert_close(whole(x, t).mean[row], wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_shrinkage_averages_the_residual_with_the_variance_of_white_data():
+    on, sd, k = schedule.Cosine(), 1.7, 3.0
+    prior = Mixture.gaussian(torch.zeros(2, dtype=F64), sd**2 * torch.eye(2, dtype=F64), Gaussian(on))
+    x, t, y = torch.randn(3, 2, dtype=F64), column(0.2, 0.5, 0.8), column(1.0, -2.0, 0.01)[:, None]
+    alpha, sigma = prior.process.level(t)
+    white = (sigma * 0.6) ** 2 / ((alpha * 0.6) ** 2 + sigma**2)
+    mean = prior(x, t).mean
+    gap = y[:, 0] - mean[:, 0]
+    variance = (sigma * sd) ** 2 / ((alpha * sd) ** 2 + sigma**2)
+    made = DPS(prior, Inpainting(KNOWN), y, 0.0, covariance_sigma_max=1e6, shrinkage=k, data_sd=0.6)(x, t).mean
+    wanted = mean[:, 0] + variance / ((gap.square() + k * white) / (1 + k)) * gap
+    torch.testing.assert_close(made[:, 0], wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_beyond_its_ratio_the_covariance_is_that_at_the_ratio():

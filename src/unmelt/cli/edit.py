@@ -124,7 +124,7 @@ def _made(
     settings: dict[str, Any],
 ) -> Tensor:
     if sides is not None:
-        return model.outpaint(x, **sides, resamples=resamples, **settings)
+        return model.outpaint(x, resamples=resamples, **{**settings, **sides})
     if mask is not None:
         return model.inpaint(x, mask, strength=1.0 if strength is None else strength, resamples=resamples, **settings)
     return model.edit(x, strength=STRENGTH if strength is None else strength, **settings)

@@ -292,14 +292,15 @@ def without_seam(
     reach = max(1, round(width))
     at = torch.arange(-reach, reach + 1, dtype=x.dtype)
     bell = torch.exp(-0.5 * (2 * at / width) ** 2)
-    kernel = (bell[:, None] * bell / bell.sum() ** 2)[None, None]
+    bell /= bell.sum()
+    kernel, beside_edge = (bell[:, None] * bell)[None, None], bell[reach + 1 :].sum()
 
     def blurred(values: Tensor) -> Tensor:
         return F.conv2d(values.flatten(0, 1)[:, None], kernel, padding=reach).view_as(values)
 
     weight = blurred(known.to(x.dtype))
     error = blurred((x - made) * known) / weight.clamp_min(torch.finfo(x.dtype).eps)
-    return (made + error * (2 * weight).clamp_max(1)).clamp(0, 1)
+    return (made + error * (weight / beside_edge).clamp_max(1)).clamp(0, 1)
 
 
 def _given_known(
