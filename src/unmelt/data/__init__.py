@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
     from unmelt.data.reversal_facts import reversal_facts
+    from unmelt.data.scenes import Captioned, Scenes
     from unmelt.data.source import Arrays, Source
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GAP_MARKER",
     "Arrays",
+    "Captioned",
     "Checkerboard",
     "Document",
     "Encoded",
@@ -31,6 +33,7 @@ __all__ = [
     "Questions",
     "Report",
     "Ring",
+    "Scenes",
     "Source",
     "Spirals",
     "Sudoku",

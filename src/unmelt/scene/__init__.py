@@ -5,8 +5,37 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.scene.chance import random_scene
+    from unmelt.scene.checking import check
+    from unmelt.scene.combinations import HELD_OUT_COLOURED, HELD_OUT_PAIRS, SEEN_COLOURS, is_held_out
+    from unmelt.scene.painting import Painted, paint
+    from unmelt.scene.reading import read
     from unmelt.scene.scene import COLOURS, OBJECTS, PLACES, Group, Scene
+    from unmelt.scene.suite import SUITES, Worded, suite
+    from unmelt.scene.thing import Thing
+    from unmelt.scene.wording import word, wordings
 
-__all__ = ["COLOURS", "OBJECTS", "PLACES", "Group", "Scene"]
+__all__ = [
+    "COLOURS",
+    "HELD_OUT_COLOURED",
+    "HELD_OUT_PAIRS",
+    "OBJECTS",
+    "PLACES",
+    "SEEN_COLOURS",
+    "SUITES",
+    "Group",
+    "Painted",
+    "Scene",
+    "Thing",
+    "Worded",
+    "check",
+    "is_held_out",
+    "paint",
+    "random_scene",
+    "read",
+    "suite",
+    "word",
+    "wordings",
+]
 
 publish(__name__)

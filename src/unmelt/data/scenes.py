@@ -1,0 +1,94 @@
+"""Pictures of scenes and their captions, without end."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unmelt.arguments import checked_init
+from unmelt.condition import Condition
+from unmelt.encoder import HashedCaptionEncoder, TextEncoder
+from unmelt.errors import UsageError
+from unmelt.rng import Stream, fold
+from unmelt.scene import SEEN_COLOURS, Scene, paint, random_scene, word
+from unmelt.scene.choice import choose
+
+SEPARATOR = " | "
+"""Between a wording and a plan in a caption."""
+
+
+class Captioned(NamedTuple):
+    """A scene and its caption.
+
+    Args:
+        scene: The scene.
+        caption: A wording, a plan, or a wording and a plan.
+    """
+
+    scene: Scene
+    caption: str
+
+
+@final
+@checked_init("um.data.Scenes")
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Pictures of scenes that are not held out, worded as in training, with captions of three forms.
+
+        wording             1/2     "a red star above a cat"
+        wording | plan      1/4     "a red star above a cat | 1 red star top; 1 cat bottom"
+        plan                1/4     "1 red star top; 1 cat bottom"
+
+    Captions come from a pool, as a language model reads each of them once; a picture is painted anew each time.
+
+    Args:
+        size: Side of the pictures, in pixels.
+        captions: Number of captions in the pool.
+        shuffled: Whether each picture gets the caption of another, which makes captions useless: a control.
+        encoder: Encodes the captions.
+        seed: Seed of the pool and of the batches.
+
+    Raises:
+        UsageError: If there are no captions, or pictures are too small.
+    """
+
+    size: int = 32
+    captions: int = 4000
+    shuffled: bool = False
+    encoder: TextEncoder = HashedCaptionEncoder()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.captions < 1:
+            raise UsageError(f"captions={self.captions}", "at least one", "captions=4000")
+        paint(random_scene(Stream(0)), Stream(0), self.size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (3, self.size, self.size)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
+    @cached_property
+    def pool(self) -> tuple[Captioned, ...]:
+        """The scenes and their captions."""
+        return tuple(_captioned(Stream(fold(fold(self.seed, 1), number))) for number in range(self.captions))
+
+    def batch(self, step: int, rows: int) -> tuple[Float[Tensor, "rows 3 size size"], Condition]:
+        rng = Stream(fold(fold(self.seed, 0), step))
+        shown = [choose(self.pool, rng) for _ in range(rows)]
+        pictures = [paint(each.scene, rng, self.size, SEEN_COLOURS).picture for each in shown]
+        said = [choose(self.pool, rng) for _ in range(rows)] if self.shuffled else shown
+        sequence, mask = self.encoder([each.caption for each in said])
+        return torch.stack(pictures), Condition(sequence=sequence, sequence_mask=mask)
+
+
+def _captioned(rng: Stream) -> Captioned:
+    scene = random_scene(rng)
+    wording, plan = word(scene, rng), str(scene)
+    return Captioned(scene, choose((wording, wording, f"{wording}{SEPARATOR}{plan}", plan), rng))
