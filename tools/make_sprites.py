@@ -29,16 +29,13 @@ ICONS = {
     "cat": "cat-face",
     "cup": "hot-beverage",
     "fish": "fish",
-    "flower": "blossom",
+    "flower": "tulip",
     "heart": "red-heart",
     "house": "house",
     "moon": "crescent-moon",
     "star": "star",
     "tree": "evergreen-tree",
 }
-
-CONTRAST = {"flower": 3.0}
-"""Power of the shades darker than the commonest one, 1 where none is given: a flower's middle is hardly darker."""
 
 DRAWN = 512
 """Side at which a graphic is drawn before it is reduced."""
@@ -58,13 +55,13 @@ def draw(body: str) -> Image.Image:
     return square.resize((CELL, CELL), Image.Resampling.BOX)
 
 
-def shaded(drawn: Image.Image, contrast: float) -> Image.Image:
+def shaded(drawn: Image.Image) -> Image.Image:
     """The shading and the outline of a drawing: 0 is black, 0.5 the commonest shade, 1 white."""
     pixels = np.asarray(drawn, np.float64) / 255
     luminance, alpha = pixels[..., :3] @ (0.299, 0.587, 0.114), pixels[..., 3]
     body = np.median(luminance[alpha > 0.9])
     lighter = 0.5 + 0.5 * (luminance - body) / max(1 - body, LIGHTER)
-    shade = np.where(luminance < body, 0.5 * (luminance / body) ** contrast, lighter)
+    shade = np.where(luminance < body, 0.5 * luminance / body, lighter)
     both = np.stack([np.where(alpha > 0, shade, 0.5), alpha], -1)
     return Image.fromarray(np.round(both.clip(0, 1) * 255).astype(np.uint8), "LA")
 
@@ -73,7 +70,7 @@ def main() -> None:
     icons = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["icons"]
     strip = Image.new("LA", (CELL * len(OBJECTS), CELL))
     for number, name in enumerate(OBJECTS):
-        strip.paste(shaded(draw(icons[ICONS[name]]["body"]), CONTRAST.get(name, 1.0)), (number * CELL, 0))
+        strip.paste(shaded(draw(icons[ICONS[name]]["body"])), (number * CELL, 0))
     strip.save(STRIP, optimize=True)
 
 

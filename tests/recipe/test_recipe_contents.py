@@ -126,6 +126,33 @@ def test_images(pets):
     assert plain.training.optimizer == AdamW()
 
 
+def test_scenes():
+    made = um.recipe.scenes(size=24, captions=30, width=8, drop=0.2, precision="float32", **RUN, **SAVING)
+    wanted = {"size": 24, "captions": 30, "encoder": um.encoder.HashedCaptionEncoder()}
+    assert (made.source, made.held_out) == (um.data.Scenes(**wanted, seed=3), um.data.Scenes(**wanted, seed=4))
+    assert made.encoder == made.source.encoder
+    assert made.objective == edm(-0.6, 1.4, 0.5, 0.2)
+    given = {**RUN, **SAVING, "precision": "float32"}
+    assert made.training == Training(**given, lr_schedule=lr_schedule.Cosine(warmup=3), optimizer=Muon())
+    assert made.denoiser.process == Gaussian(VarianceExploding(0.002, 80.0))
+    assert (made.denoiser.prediction, made.denoiser.data_sd) == (Preconditioned(0.5), 0.5)
+    assert (made.codec, made.grid) == (Affine.images(), grid.balanced(20))
+    sizes = {"channels": 3, "width": 8, "multipliers": (1, 2, 2), "blocks": 1, "sequence_width": 256}
+    assert same_backbone(made.denoiser, um.backbone.UNet, 3, **sizes, attention=(False, True, True))
+    control = um.recipe.scenes(size=24, captions=30, width=8, shuffled=True)
+    assert control.source.shuffled
+    assert control.held_out.shuffled
+
+
+def test_scenes_are_sampled_by_their_captions(tmp_path):
+    made = um.recipe.scenes(size=24, captions=9, width=8, steps=2, batch=4, picture_every=0).fit(tmp_path, quiet=True)
+    again = um.load(tmp_path)
+    captions = ["2 red star", "a cat"]
+    samples = [model.sample(2, caption=captions, steps=2, seed=0) for model in (made, again)]
+    assert torch.equal(*samples)
+    assert not torch.equal(samples[0], again.sample(2, caption="a cat", steps=2, seed=0))
+
+
 def marked(k):
     """The text of document k, in which one pair of letters that no other has comes a hundred times."""
     return f"q{'abcdefghij'[k]}" * 100 + f" and the sea {k}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.of_run import resumed, with_data
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
+    from unmelt.recipe.scenes import scenes
     from unmelt.recipe.sudoku import sudoku
     from unmelt.recipe.text import text
     from unmelt.recipe.two_modes import two_modes
@@ -32,6 +33,7 @@ __all__ = [
     "resumed",
     "reversal",
     "ring",
+    "scenes",
     "sudoku",
     "text",
     "two_modes",

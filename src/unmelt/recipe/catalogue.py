@@ -16,6 +16,7 @@ NAMES = (
     "images",
     "autoencoder",
     "latents",
+    "scenes",
     "sudoku",
     "reversal",
     "code",

@@ -91,9 +91,7 @@ def _corners(sides: Sequence[int], places: Sequence[str | None], size: int, rng:
                 return corners
 
 
-def _fits(
-    corners: Sequence[tuple[int, int]], sides: Sequence[int], places: Sequence[str | None], size: int
-) -> bool:
+def _fits(corners: Sequence[tuple[int, int]], sides: Sequence[int], places: Sequence[str | None], size: int) -> bool:
     """Whether things are apart, and those with a place at it."""
     for (left, top), side, place in zip(corners, sides, places, strict=True):
         x, y = (left + side / 2) / size, (top + side / 2) / size

@@ -1,11 +1,11 @@
 """Test suites: scenes of one kind with a wording each, in the manner of GenEval (Ghosh et al., 2023).
 
-    object          1 cat
-    two objects     1 cat; 1 cup
-    number          2 cat, 3 cat
-    colour          1 red cat
-    place           1 cat left; 1 cup right
-    two colours     1 red cat; 1 blue cup
+object          1 cat
+two objects     1 cat; 1 cup
+number          2 cat, 3 cat
+colour          1 red cat
+place           1 cat left; 1 cup right
+two colours     1 red cat; 1 blue cup
 """
 
 from itertools import permutations, product
@@ -36,7 +36,9 @@ class Worded(NamedTuple):
     wording: str
 
 
-def suite(kind: SuiteKind, rows: int, seed: int = 0, *, combinations: Kind = "seen", wording: Kind = "seen") -> list[Worded]:
+def suite(
+    kind: SuiteKind, rows: int, seed: int = 0, *, combinations: Kind = "seen", wording: Kind = "seen"
+) -> list[Worded]:
     """Draw a test suite.
 
     Args:

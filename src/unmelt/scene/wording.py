@@ -155,9 +155,7 @@ def wordings(scene: Scene, kind: Kind = "seen") -> list[str]:
         verb = "are" if several else "is"
         if place is None:
             return [pattern.format(a=a, **{"is": verb}) for pattern, a in product(words.alone, *phrases)]
-        return [
-            pattern.format(a=a, at=at) for pattern, a, at in product(words.at_place, *phrases, words.places[place])
-        ]
+        return [pattern.format(a=a, at=at) for pattern, a, at in product(words.at_place, *phrases, words.places[place])]
     if place is None:
         return [pattern.format(a=a, b=b) for pattern, a, b in product(words.two, *phrases)]
     across = scene.groups[1].place
