@@ -76,8 +76,8 @@ def _read(pictures: Float[Tensor, "rows 3 size size"]) -> list[tuple[Thing, ...]
             if (detail[row, :, top : top + end, left : left + end] * wanted).sum() < LEAST_DETAIL * wanted.norm() ** 2:
                 continue
             named, coloured = divmod(kind, len(COLOURS))
-            x, y = (left + side / 2) / PARTS, (top + side / 2) / PARTS
-            things[row].append(Thing(OBJECTS[named], COLOURS[coloured], x, y))
+            centre = (left + side / 2) / PARTS, (top + side / 2) / PARTS
+            things[row].append(Thing(OBJECTS[named], COLOURS[coloured], *centre))
         x, y = (corner + matches.side / 2 for corner in (matches.left, matches.top))
         near = OVERLAP * (matches.side[place][:, None] + matches.side) / 2
         score[((x - x[place][:, None]).abs() < near) & ((y - y[place][:, None]).abs() < near)] = -torch.inf

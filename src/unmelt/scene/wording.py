@@ -160,11 +160,15 @@ def wordings(scene: Scene, kind: Kind = "seen") -> list[str]:
         return [pattern.format(a=a, b=b) for pattern, a, b in product(words.two, *phrases)]
     across = scene.groups[1].place
     assert across is not None
+    placed = zip(words.places[place], words.places[across], strict=True)
     related = product(words.related, *phrases, words.relations[place])
-    both_placed = product(words.both_placed, *phrases, zip(words.places[place], words.places[across], strict=True))
     return [
         *(pattern.format(a=a, b=b, relation=relation) for pattern, a, b, relation in related),
-        *(pattern.format(a=a, b=b, at=at, across=there) for pattern, a, b, (at, there) in both_placed),
+        *(
+            pattern.format(a=a, b=b, at=at, across=there)
+            for at, there in placed
+            for pattern, a, b in product(words.both_placed, *phrases)
+        ),
     ]
 
 
