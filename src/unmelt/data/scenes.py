@@ -1,7 +1,7 @@
 """Pictures of scenes and their captions, without end."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import NamedTuple, final
 
 import torch
@@ -74,21 +74,26 @@ class Scenes:
     def classes(self) -> tuple[str, ...]:
         return ()
 
-    @cached_property
+    @property
     def pool(self) -> tuple[Captioned, ...]:
         """The scenes and their captions."""
-        return tuple(_captioned(Stream(fold(fold(self.seed, 1), number))) for number in range(self.captions))
+        return tuple(map(self._captioned, range(self.captions)))
 
     def batch(self, step: int, rows: int) -> tuple[Float[Tensor, "rows 3 size size"], Condition]:
-        rng = Stream(fold(fold(self.seed, 0), step))
-        shown = [choose(self.pool, rng) for _ in range(rows)]
+        rng, numbers = Stream(fold(fold(self.seed, 0), step)), range(self.captions)
+        shown = [self._captioned(choose(numbers, rng)) for _ in range(rows)]
         pictures = [paint(each.scene, rng, self.size, SEEN_COLOURS).picture for each in shown]
-        said = [choose(self.pool, rng) for _ in range(rows)] if self.shuffled else shown
+        said = [self._captioned(choose(numbers, rng)) for _ in range(rows)] if self.shuffled else shown
         sequence, mask = self.encoder([each.caption for each in said])
         return torch.stack(pictures), Condition(sequence=sequence, sequence_mask=mask)
 
+    def _captioned(self, number: int) -> Captioned:
+        return _captioned(fold(fold(self.seed, 1), number))
 
-def _captioned(rng: Stream) -> Captioned:
+
+@lru_cache(maxsize=1 << 16)
+def _captioned(seed: int) -> Captioned:
+    rng = Stream(seed)
     scene = random_scene(rng)
     wording, plan = word(scene, rng), str(scene)
     return Captioned(scene, choose((wording, wording, f"{wording}{SEPARATOR}{plan}", plan), rng))

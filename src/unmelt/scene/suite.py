@@ -8,6 +8,7 @@ place           1 cat left; 1 cup right
 two colours     1 red cat; 1 blue cup
 """
 
+from functools import lru_cache
 from itertools import permutations, product
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
@@ -79,23 +80,24 @@ def suite(
     return drawn
 
 
-def _scenes(kind: str) -> list[Scene]:
+@lru_cache(maxsize=len(SUITES))
+def _scenes(kind: str) -> tuple[Scene, ...]:
     """All scenes of a kind."""
     if kind == "object":
-        return [Scene((Group(thing),)) for thing in OBJECTS]
+        return tuple(Scene((Group(thing),)) for thing in OBJECTS)
     if kind == "number":
-        return [Scene((Group(thing, number=number),)) for thing in OBJECTS for number in (2, 3)]
+        return tuple(Scene((Group(thing, number=number),)) for thing in OBJECTS for number in (2, 3))
     if kind == "colour":
-        return [Scene((Group(thing, colour),)) for thing, colour in product(OBJECTS, COLOURS)]
+        return tuple(Scene((Group(thing, colour),)) for thing, colour in product(OBJECTS, COLOURS))
     pairs = list(permutations(OBJECTS, 2))
     if kind == "two objects":
-        return [Scene((Group(one), Group(other))) for one, other in pairs]
+        return tuple(Scene((Group(one), Group(other))) for one, other in pairs)
     if kind == "place":
-        return [
+        return tuple(
             Scene((Group(one, place=place), Group(other, place=across)))
             for (one, other), (place, across) in product(pairs, OPPOSITE.items())
-        ]
-    return [
+        )
+    return tuple(
         Scene((Group(one, first), Group(other, second)))
         for (one, other), (first, second) in product(pairs, permutations(COLOURS, 2))
-    ]
+    )

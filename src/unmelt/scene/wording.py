@@ -8,7 +8,8 @@ number above one, or a place: a test with held-out wordings asks for words that 
 belongs to two scenes.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal, TypeAlias, get_args
@@ -148,28 +149,8 @@ def wordings(scene: Scene, kind: Kind = "seen") -> list[str]:
     Raises:
         UsageError: If there is no such kind.
     """
-    words = _vocabulary(kind)
-    phrases = [_phrases(group, words) for group in scene.groups]
-    place, several = scene.groups[0].place, scene.groups[0].number > 1
-    if len(scene.groups) == 1:
-        verb = "are" if several else "is"
-        if place is None:
-            return [pattern.format(a=a, **{"is": verb}) for pattern, a in product(words.alone, *phrases)]
-        return [pattern.format(a=a, at=at) for pattern, a, at in product(words.at_place, *phrases, words.places[place])]
-    if place is None:
-        return [pattern.format(a=a, b=b) for pattern, a, b in product(words.two, *phrases)]
-    across = scene.groups[1].place
-    assert across is not None
-    placed = zip(words.places[place], words.places[across], strict=True)
-    related = product(words.related, *phrases, words.relations[place])
-    return [
-        *(pattern.format(a=a, b=b, relation=relation) for pattern, a, b, relation in related),
-        *(
-            pattern.format(a=a, b=b, at=at, across=there)
-            for at, there in placed
-            for pattern, a, b in product(words.both_placed, *phrases)
-        ),
-    ]
+    forms = _forms(scene, _vocabulary(kind))
+    return [form.written(number) for form in forms for number in range(len(form))]
 
 
 def word(scene: Scene, rng: Random, kind: Kind = "seen") -> str:
@@ -186,7 +167,53 @@ def word(scene: Scene, rng: Random, kind: Kind = "seen") -> str:
     Raises:
         UsageError: If there is no such kind.
     """
-    return choose(wordings(scene, kind), rng)
+    forms = _forms(scene, _vocabulary(kind))
+    number = choose(range(sum(map(len, forms))), rng)
+    for form in forms:
+        if number < len(form):
+            break
+        number -= len(form)
+    return form.written(number)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Wordings that are all combinations of some choices, numbered from 0.
+
+    Args:
+        patterns: The first choice.
+        choices: The others: for each, the fields of a pattern that every option fills.
+    """
+
+    patterns: Sequence[str]
+    choices: Sequence[Sequence[Mapping[str, str]]]
+
+    def __len__(self) -> int:
+        return len(self.patterns) * math.prod(map(len, self.choices))
+
+    def written(self, number: int) -> str:
+        fields: dict[str, str] = {}
+        for options in self.choices:
+            number, chosen = divmod(number, len(options))
+            fields |= options[chosen]
+        return self.patterns[number].format(**fields)
+
+
+def _forms(scene: Scene, words: Vocabulary) -> list[_Form]:
+    first, *others = scene.groups
+    a, place = _phrases("a", first, words), first.place
+    if not others:
+        if place is not None:
+            return [_Form(words.at_place, [a, [{"at": each} for each in words.places[place]]])]
+        return [_Form(words.alone, [a, [{"is": "are" if first.number > 1 else "is"}]])]
+    b, across = _phrases("b", others[0], words), others[0].place
+    if place is None or across is None:
+        return [_Form(words.two, [a, b])]
+    placed = zip(words.places[place], words.places[across], strict=True)
+    return [
+        _Form(words.related, [a, b, [{"relation": each} for each in words.relations[place]]]),
+        _Form(words.both_placed, [a, b, [{"at": at, "across": there} for at, there in placed]]),
+    ]
 
 
 def _vocabulary(kind: str) -> Vocabulary:
@@ -195,11 +222,11 @@ def _vocabulary(kind: str) -> Vocabulary:
     return SEEN if kind == "seen" else HELD_OUT
 
 
-def _phrases(group: Group, words: Vocabulary) -> list[str]:
-    """All that a group may be called."""
+def _phrases(field: str, group: Group, words: Vocabulary) -> list[Mapping[str, str]]:
+    """All that a group may be called, each as the field of a pattern."""
     colours = ("",) if group.colour is None else words.colours[group.colour]
     return [
-        _phrase(number, colour, noun, group.number > 1)
+        {field: _phrase(number, colour, noun, group.number > 1)}
         for number, colour, noun in product(words.numbers[group.number], colours, words.nouns[group.object])
     ]
 
