@@ -17,6 +17,7 @@ TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenDe
 GIVEN = {
     "shape": (2,),
     "folder": "a-folder-that-is-not-there",
+    "path": "a-file-that-is-not-there.gguf",
     "channels": 1,
     "frames": 3,
     "input_vocabulary": 5,

@@ -10,7 +10,7 @@ order of the book:
     likelihood                                how probable
     distill                                   fifty steps into one to four
     codec, encoder, data, train               around it: data, captions and files in, learning
-    scene                                     what stands where in a picture, as words and as pixels
+    scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
     interop                                   models of diffusers, in and out
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         modality,
         objective,
         picture,
+        planner,
         posterior,
         process,
         recipe,
@@ -100,6 +101,7 @@ __all__ = [
     "modality",
     "objective",
     "picture",
+    "planner",
     "posterior",
     "prediction",
     "process",

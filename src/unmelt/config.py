@@ -20,6 +20,7 @@ from unmelt import (
     encoder,
     modality,
     objective,
+    planner,
     process,
     sampler,
     schedule,
@@ -53,7 +54,7 @@ _DENOISERS = (
 _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
     **{
         module.__name__.rpartition(".")[2]: (module, module.__all__)
-        for module in (schedule, process, prediction, backbone, codec, encoder, modality, objective, grid)
+        for module in (schedule, process, prediction, backbone, codec, encoder, planner, modality, objective, grid)
     },
     **{
         module.__name__.rpartition(".")[2]: (module, module.__all__)

@@ -35,6 +35,7 @@ KINDS = {
     "Codec": um.codec.Codec,
     "Tokenizer": um.codec.Tokenizer,
     "TextEncoder": um.encoder.TextEncoder,
+    "Planner": um.planner.Planner,
     "Modality": um.modality.Modality,
     "Objective": Objective,
     "Times": times.Times,
@@ -55,7 +56,7 @@ KINDS = {
     "Denoiser": Denoiser,
     "Random": um.rng.Random,
 }
-NEEDS_FILES = ("um.data.images", "um.encoder.LanguageModelEncoder", "um.codec.BPE")
+NEEDS_FILES = ("um.data.images", "um.encoder.LanguageModelEncoder", "um.planner.LanguageModelPlanner", "um.codec.BPE")
 CALLS = sorted({(kind, call) for kind, calls in PARTS.items() for call in calls.values()})
 
 

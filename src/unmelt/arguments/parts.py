@@ -97,6 +97,9 @@ PARTS: dict[str, dict[str, str]] = {
         "hashed captions": "um.encoder.HashedCaptionEncoder()",
         "languagemodel clip t5": "um.encoder.LanguageModelEncoder('folder')",
     },
+    "Planner": {
+        "languagemodel llm lm": "um.planner.LanguageModelPlanner('folder')",
+    },
     "Modality": {
         "images image pictures": "um.modality.Images()",
         "points point": "um.modality.Points()",
@@ -215,6 +218,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "prediction": ("Prediction",),
     "codec": ("Codec", "Tokenizer"),
     "encoder": ("TextEncoder",),
+    "planner": ("Planner",),
     "modality": ("Modality",),
     "objective": ("Objective", "Times", "Weight", "Coupling"),
     "train": ("Optimizer", "LRSchedule"),

@@ -1,0 +1,13 @@
+"""From a free-form prompt to the plan of a scene."""
+
+from typing import TYPE_CHECKING
+
+from unmelt.public_names import publish
+
+if TYPE_CHECKING:
+    from unmelt.planner.language_model import LanguageModelPlanner
+    from unmelt.planner.planner import Planner
+
+__all__ = ["LanguageModelPlanner", "Planner"]
+
+publish(__name__)

@@ -1,0 +1,109 @@
+"""What a word of a prompt can mean in a scene, and the words that say it literally."""
+
+import re
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from unmelt.scene import COLOURS, OBJECTS, PLACES
+
+Kind: TypeAlias = Literal["object", "colour", "number", "place", "nothing"]
+
+
+class Meaning(NamedTuple):
+    """What a word says of a scene.
+
+    Args:
+        kind: Which slot of a plan it fills.
+        value: With what, in the words of plans; "" for nothing.
+    """
+
+    kind: Kind
+    value: str
+
+
+NOTHING: Final = Meaning("nothing", "")
+
+NUMBERS: Final = {"one": "1", "two": "2", "three": "3"}
+
+SIDES: Final = {each: each for each in PLACES} | {
+    "west": "left",
+    "east": "right",
+    "north": "top",
+    "south": "bottom",
+    "upper": "top",
+    "lower": "bottom",
+}
+"""Places by the words for them. Such words are few, and a small language model does not tell west from east."""
+
+RELATIONS: Final = {
+    "above": "top",
+    "over": "top",
+    "atop": "top",
+    "below": "bottom",
+    "under": "bottom",
+    "beneath": "bottom",
+    "underneath": "bottom",
+}
+"""Words between two objects that say where the first one is."""
+
+BOUNDARIES: Final = frozenset(
+    (
+        *("a", "an", "the", "and", "plus", "while", "is", "are", ",", ";", "."),
+        *("with", "by", "beside", "near", "next", "to", "in", "on", "at", "of", "from"),
+    )
+)
+"""Words between two objects. Two names in a row are those of one object."""
+
+FILLERS: Final = frozenset(
+    ("side", "half", "part", "color", "colored", "colour", "coloured", "there", "picture", "image")
+)
+"""Other words that say nothing of a scene by themselves."""
+
+WORD = re.compile(r"[^\W\d_]{1,40}|\d{1,40}|[,;.]")
+
+
+def words_of(prompt: str) -> list[str]:
+    """The words of a prompt.
+
+    Args:
+        prompt: The prompt.
+
+    Returns:
+        Words, numbers and the marks that separate objects, in small letters.
+    """
+    return WORD.findall(prompt.lower())
+
+
+def singular(word: str) -> str:
+    """A word without the ending of its plural.
+
+    Args:
+        word: A word in small letters.
+
+    Returns:
+        The word as it is, if it has no such ending.
+    """
+    if len(word) < 4 or not word.endswith("s") or word.endswith("ss"):
+        return word
+    if word.endswith("ies"):
+        return f"{word[:-3]}y"
+    return word[:-2] if word.endswith(("ches", "shes", "xes", "sses")) else word[:-1]
+
+
+def literal(word: str) -> Meaning | None:
+    """What a word means that stands for itself.
+
+    Args:
+        word: A word in small letters.
+
+    Returns:
+        Its meaning; None if it is no word of the vocabulary.
+    """
+    if singular(word) in OBJECTS:
+        return Meaning("object", singular(word))
+    if word in COLOURS:
+        return Meaning("colour", word)
+    if word in NUMBERS or word in NUMBERS.values():
+        return Meaning("number", NUMBERS.get(word, word))
+    if word in SIDES or word in RELATIONS:
+        return Meaning("place", (SIDES | RELATIONS)[word])
+    return NOTHING if word in BOUNDARIES or word in FILLERS or word.isdigit() else None
