@@ -64,5 +64,5 @@ def test_the_wrong_number_of_captions_is_refused(run):
     with pytest.raises(UsageError, match="2 captions for 3 rows"):
         model.sample(3, caption=["red", "blue"])
     plain = um.recipe.two_modes(steps=1)
-    with pytest.raises(UsageError, match="a model that learned none"):
+    with pytest.raises(UsageError, match="a model that learned no captions"):
         plain.sample(3, caption="red")

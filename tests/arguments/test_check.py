@@ -103,7 +103,7 @@ FOREIGN = [
     ("sample", {"n": 4}, "model.sample(rows=4)"),
     ("sample", {"generator": None}, "model.sample(seed=0)"),
     ("sample", {"class_labels": 3}, "model.sample(label=3)"),
-    ("sample", {"prompt": "a cat"}, "model.sample(label='mode 0')"),
+    ("sample", {"prompt": "a cat"}, "model.sample(16, label='mode 0')"),
     ("sample", {"scheduler": "ddim"}, "model.sample(sampler=um.sampler.DDIM())"),
     ("sample", {"strength": 0.5}, "model.edit(x, strength=0.5)"),
     ("sample", {"eta": 1.0}, "model.sample(16, sampler=um.sampler.DDIM(eta=1.0))"),
@@ -254,7 +254,7 @@ def test_arguments_of_other_meaning_are_explained_and_no_value_is_taken_over(mod
     with pytest.raises(UsageError, match="neither classes nor captions") as caught:
         text.sample(1, guidance=2.0)
     assert caught.value.instead == "guidance=1.0"
-    with pytest.raises(UsageError, match="this model learned no captions") as caught:
+    with pytest.raises(UsageError, match="a model that learned no captions") as caught:
         model.sample(4, prompt="a three")
     assert caught.value.instead == "model.sample(4, label='mode 0')"
 

@@ -26,6 +26,7 @@ from unmelt.inverse import Infill
 from unmelt.model import distilling, fitting
 from unmelt.model.adaptable import AdaptableModel
 from unmelt.model.map_chunks import map_chunks
+from unmelt.model.planned_captions import Plan, Words, planned_captions
 from unmelt.model.request import SampleRequest
 from unmelt.model.row_chunks import RowChunks
 from unmelt.sampler import Grid, Jump, Sampler, State, edit, trajectory
@@ -185,7 +186,7 @@ class BaseModel(AdaptableModel):
     @property
     def unused_arguments(self) -> tuple[str, ...]:
         """Arguments that this model can do nothing with: messages propose none of them."""
-        return ("caption",) * (self.encoder is None) + ("label",) * (not self.classes)
+        return ("caption", "prompt", "plan") * (self.encoder is None) + ("label",) * (not self.classes)
 
     def _check_guidance(self, guidance: Any, known: Condition | None) -> None:
         """Refuse a guidance scale of a model that knows nothing to guide towards."""
@@ -206,6 +207,9 @@ class BaseModel(AdaptableModel):
         label: Label | None = None,
         caption: str | Sequence[str] | None = None,
         condition: Condition | None = None,
+        *,
+        prompt: Words = None,
+        plan: Plan = None,
     ) -> Condition | None:
         """What is known of rows, from what people say.
 
@@ -214,30 +218,33 @@ class BaseModel(AdaptableModel):
             label: A class by number or by name, or one for each row.
             caption: What all rows show, in words, or one for each.
             condition: What else is known: any `Condition`, of one row for all or of each row.
+            prompt: What is asked for, in words: the caption, to which a plan may be added.
+            plan: True for plans by the model's planner; or a plan, or one for each row.
 
         Returns:
             The condition of each row; None where nothing is known.
 
         Raises:
-            UsageError: If the model has no such class, takes no captions, or numbers of rows differ.
+            UsageError: If the model has no such class, takes no captions or has no planner, or numbers of rows differ.
         """
         labels = labels_of(rows, label, self.classes)
         known = Condition() if condition is None else condition
         if len(known) == 1:
             known = known[torch.zeros(rows, dtype=torch.int64)]
         fields: dict[str, Any] = {} if labels is None else {"label": labels}
-        if caption is not None:
-            captions = [caption] * rows if isinstance(caption, str) else list(caption)
+        if caption is not None and prompt is not None:
+            raise UsageError(f"prompt={prompt!r} and caption={caption!r}", "one of them", f"prompt={prompt!r}")
+        given: dict[str, Any] = {"caption": caption, "prompt": prompt, "plan": plan or None}
+        if said := next((f"{name}={value!r}" for name, value in given.items() if value is not None), None):
             if self.encoder is None or getattr(self.denoiser.backbone, "sequence_width", 0) != self.encoder.width:
+                train = 'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")'
                 raise UsageError(
-                    f"caption={caption!r} for a model that learned none",
-                    "one that was trained with captions",
-                    'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")',
+                    f"{said} for a model that learned no captions",
+                    "a class, or a model that was trained with captions" if self.classes else "one that was",
+                    f"model.sample({rows}, label={self.classes[0]!r})" if self.classes else train,
                 )
-            if len(captions) != rows:
-                raise UsageError(
-                    f"{len(captions)} captions for {rows} rows", "one, or one for each row", 'caption="a cat"'
-                )
+            name = "caption" if prompt is None else "prompt"
+            captions = planned_captions(rows, given[name], plan, self.planner, name)
             fields["sequence"], fields["sequence_mask"] = self.encoder(captions)
         if self.classes and known.label is not None and len(known.label):
             labels_of(len(known), known.label, self.classes)

@@ -94,6 +94,7 @@ def student_of(
         objective=model.objective if kind == "tokens" else None,
         training=training,
         encoder=model.encoder,
+        planner=model.planner,
         classes=model.classes,
         source=model.source,
         held_out=model.held_out,

@@ -30,6 +30,7 @@ from unmelt.model.base import SamplingPlan
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.latent_data import latent_data
 from unmelt.model.picture_verbs import PictureVerbs
+from unmelt.model.planned_captions import Plan, Words
 from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
 from unmelt.model.sample_frame import SampleFrame, sample_frame
 from unmelt.model.stored import TrainingData
@@ -91,8 +92,9 @@ class Model(PictureVerbs):
             UsageError: As for `sample`.
         """
         check_rows(rows)
-        label, caption = settings.pop("label", None), settings.pop("caption", None)
-        known = self.condition_of(rows, label, caption, settings.pop("condition", None))
+        given: Any = settings
+        said: Any = {name: given.pop(name, None) for name in ("label", "caption", "prompt", "plan", "condition")}
+        known = self.condition_of(rows, **said)
         self._check_guidance(settings.get("guidance", 1.0), known)
         return SampleRequest(rows=rows, condition=known, **settings)  # type: ignore[misc]
 
@@ -103,6 +105,8 @@ class Model(PictureVerbs):
         *,
         label: Label | None = None,
         caption: str | Sequence[str] | None = None,
+        prompt: Words = None,
+        plan: Plan = None,
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
@@ -118,6 +122,9 @@ class Model(PictureVerbs):
             rows: How many samples; or a whole `SampleRequest`, in place of all arguments.
             label: A class by number or by name, or one for each row. None: the null condition.
             caption: What they show, in words, or one for each row; for models that were trained with captions.
+            prompt: What is asked for, in words, or one for each row: the caption, to which a plan may be added.
+            plan: True for plans of the prompts by the model's planner, which are shown; or a plan such as
+                "1 apple left; 1 cat right", as a text or a `Scene`, or one for each row.
             condition: What else is known of the rows: any `Condition`, of one row for all or of each row.
             guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
                 denoiser.
@@ -132,11 +139,11 @@ class Model(PictureVerbs):
             [rows, *shape], in data space, on the CPU.
 
         Raises:
-            UsageError: If a class is unknown, the model takes no captions, or numbers of rows differ.
+            UsageError: If a class is unknown, the model takes no captions or has no planner, or numbers of rows differ.
         """
         if isinstance(rows, SampleRequest):
             return self.sample_request(rows)
-        known: Any = {"label": label, "caption": caption, "condition": condition}
+        known: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
         known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
         return self.sample_request(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
@@ -165,6 +172,8 @@ class Model(PictureVerbs):
         strength: float,
         label: Label | None = None,
         caption: str | Sequence[str] | None = None,
+        prompt: Words = None,
+        plan: Plan = None,
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         steps: int | None = None,
@@ -177,6 +186,8 @@ class Model(PictureVerbs):
             strength: Above 0 (nothing changes) and at most 1 (all is made anew).
             label: A class, or one for each row.
             caption: A caption, or one for each row.
+            prompt: What is asked for, as of `sample`, in place of a caption.
+            plan: Whether it is planned, or a plan, as of `sample`.
             condition: What else is known of the rows.
             guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
             steps: Number of sampling steps, all of them within the shorter way.
@@ -189,7 +200,7 @@ class Model(PictureVerbs):
             UsageError: If x is not of the model's shape, or strength is out of range.
         """
         x = data_rows(self, x)
-        known = self.condition_of(len(x), label, caption, condition)
+        known = self.condition_of(len(x), label, caption, condition, prompt=prompt, plan=plan)
         settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
         return self.sample_request(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
 

@@ -6,7 +6,6 @@ They make a request of their arguments; the work is done in `painting.py`.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
@@ -20,6 +19,7 @@ from unmelt.errors import UsageError
 from unmelt.model import painting
 from unmelt.model.base import BaseModel
 from unmelt.model.data_rows import DataRows, data_rows
+from unmelt.model.planned_captions import Plan, Words
 from unmelt.model.request import Guide, SampleRequest, Start, check_rows
 from unmelt.process.tokens import Tokens
 from unmelt.rng import Seed
@@ -29,7 +29,9 @@ class EditSettings(TypedDict, total=False):
     """What `Model.inpaint`, `outpaint` and `variations` take as `edit` does."""
 
     label: Label | None
-    caption: str | Sequence[str] | None
+    caption: Words
+    prompt: Words
+    plan: Plan
     condition: Condition | None
     guidance: Guide
     steps: int | None
@@ -87,7 +89,8 @@ class PictureVerbs(BaseModel, ABC):
                 pixels are made anew, 0 where they stay, between them a mixture. Or an image of PIL, white where new.
             strength: Below 1, what is covered is noised to t = strength and denoised again, as in `edit`.
             resamples: How often each step is taken again, by which new and known pixels come to agree.
-            settings: The other arguments of `edit`; label, caption and condition say what the whole picture shows.
+            settings: The other arguments of `edit`; label, caption, prompt, plan and condition say what the whole
+                picture shows.
 
         Returns:
             [rows, channels, height, width], in data space, on the CPU.
@@ -122,7 +125,8 @@ class PictureVerbs(BaseModel, ABC):
             top: Pixels to add above.
             bottom: Pixels to add below.
             resamples: How often each step is taken again, by which new and known pixels come to agree.
-            settings: The other arguments of `edit`; label, caption and condition say what the whole picture shows.
+            settings: The other arguments of `edit`; label, caption, prompt, plan and condition say what the whole
+                picture shows.
 
         Returns:
             [rows, channels, top + height + bottom, left + width + right], in data space, on the CPU.
@@ -135,7 +139,8 @@ class PictureVerbs(BaseModel, ABC):
         return painting.outpaint(self, x, (left, right, top, bottom), self._edit_request(len(x), settings), resamples)
 
     def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
-        known = self.condition_of(rows, settings.get("label"), settings.get("caption"), settings.get("condition"))
+        said: Any = {name: settings.get(name) for name in ("label", "caption", "prompt", "plan", "condition")}
+        known = self.condition_of(rows, **said)
         rest: Any = {name: settings[name] for name in ("guidance", "steps", "seed") if name in settings}
         self._check_guidance(rest.get("guidance", 1.0), known)
         return SampleRequest(rows=rows, condition=known, **rest)

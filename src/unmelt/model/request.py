@@ -22,6 +22,7 @@ from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.guidance.guidance import check_scale
+from unmelt.model.planned_captions import Plan, Words
 from unmelt.model.text_canvas import Texts
 from unmelt.rng import Seed, fresh_seed, seed_of_rows
 from unmelt.sampler import Grid, Sampler
@@ -47,7 +48,9 @@ class SampleSettings(TypedDict, total=False):
     """Arguments of `Model.sample`."""
 
     label: Label | None
-    caption: str | Sequence[str] | None
+    caption: Words
+    prompt: Words
+    plan: Plan
     condition: Condition | None
     guidance: Guide
     interval: tuple[float, float]

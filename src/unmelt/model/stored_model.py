@@ -22,6 +22,7 @@ from unmelt.modality import Modality
 from unmelt.model.part_kinds import check_kinds
 from unmelt.model.stored import Stored
 from unmelt.objective import Objective
+from unmelt.planner import Planner
 from unmelt.sampler import Grid, Sampler, Tuned
 from unmelt.terminal import notify
 from unmelt.train import Training, reconstruct_ema
@@ -45,6 +46,7 @@ class StoredModel(Stored, ABC):
         objective: The loss that training minimises.
         training: Steps, batch, learning rate and so on.
         encoder: Turns captions into sequences to attend to. None: the model takes no captions.
+        planner: Turns prompts into plans of scenes, where samples ask for them.
         classes: Names of the labels; empty where there are none.
         source: The training data.
         held_out: Held-out data, for evaluation.
@@ -60,7 +62,17 @@ class StoredModel(Stored, ABC):
         active_adapter: Name of the adapter for samples that ask for none; None for the base model.
     """
 
-    PARTS: ClassVar = ("modality", "denoiser", "codec", "encoder", "sampler", "grid", "objective", "training")
+    PARTS: ClassVar = (
+        "modality",
+        "denoiser",
+        "codec",
+        "encoder",
+        "planner",
+        "sampler",
+        "grid",
+        "objective",
+        "training",
+    )
     REQUIRED: ClassVar = ("denoiser", "codec", "grid")
     MAIN: ClassVar = "denoiser"
 
@@ -79,6 +91,7 @@ class StoredModel(Stored, ABC):
         objective: Objective | None = None,
         training: Training | None = None,
         encoder: TextEncoder | None = None,
+        planner: Planner | None = None,
         classes: Sequence[str] = (),
         source: Source | None = None,
         held_out: Source | None = None,
@@ -91,7 +104,7 @@ class StoredModel(Stored, ABC):
         self.codec: Any = codec
         self.sampler: Any = sampler
         self.grid, self.objective, self.training = grid, objective, training
-        self.encoder = encoder
+        self.encoder, self.planner = encoder, planner
         self.modality = modality or self.default_modality()
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)

@@ -1,0 +1,79 @@
+"""What a model is told of each row, in words: a prompt, and the plan of the scene that it asks for.
+
+    caption = prompt | plan          "two scarlet fruits | 2 red apple"
+
+A plan is made by the model's planner, by hand, or by another program. Without one, the prompt alone is the caption.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from unmelt.errors import UsageError
+from unmelt.planner import Planner
+from unmelt.scene import Scene
+from unmelt.terminal import notify
+from unmelt.train import distributed
+
+BETWEEN = " | "
+"""What stands between prompt and plan."""
+
+Words: TypeAlias = str | Sequence[str] | None
+"""Words for all rows, or for each one."""
+
+Plan: TypeAlias = bool | str | Scene | Sequence[str | Scene] | None
+"""Whether the model's planner makes plans; or a plan for all rows, or one for each."""
+
+
+def planned_captions(rows: int, prompt: Words, plan: Plan, planner: Planner | None, name: str = "prompt") -> list[str]:
+    """The caption of each row. What a planner made is shown on standard error.
+
+    Args:
+        rows: How many rows.
+        prompt: What is asked for, of all rows or of each.
+        plan: True for plans by the planner; or a plan, of all rows or of each.
+        planner: The model's planner.
+        name: Which argument the prompt was given as, for messages.
+
+    Returns:
+        The captions; empty ones where there is neither prompt nor plan.
+
+    Raises:
+        UsageError: If there is no planner, or no prompt to plan; if a plan is none of a scene; or if numbers differ.
+    """
+    prompts = None if prompt is None else _each(rows, prompt, f"{name}s", f'{name}="a cat"')
+    if plan is None or plan is False:
+        return [""] * rows if prompts is None else prompts
+    if plan is True:
+        return [f"{each}{BETWEEN}{scene}" for each, scene in zip(*_made(prompts, planner), strict=True)]
+    scenes = [
+        Scene.parse(each) if isinstance(each, str) else each for each in _each(rows, plan, "plans", 'plan="1 cat"')
+    ]
+    if prompts is None:
+        return [str(scene) for scene in scenes]
+    return [f"{each}{BETWEEN}{scene}" for each, scene in zip(prompts, scenes, strict=True)]
+
+
+def _each(rows: int, value: str | Scene | Sequence[str | Scene], what: str, instead: str) -> list:
+    each = [value] * rows if isinstance(value, str | Scene) else list(value)
+    if len(each) != rows:
+        raise UsageError(f"{len(each)} {what} for {rows} rows", "one, or one for each row", instead)
+    return each
+
+
+def _made(prompts: list[str] | None, planner: Planner | None) -> tuple[list[str], list[Scene]]:
+    """Prompts, and the scenes that the planner makes of them."""
+    if not prompts or not all(each.strip() for each in prompts):
+        raise UsageError(
+            "plan=True without a prompt", "the words to plan, or a plan", 'model.sample(4, prompt="a cat", plan=True)'
+        )
+    if planner is None:
+        raise UsageError(
+            "plan=True for a model without a planner",
+            "a planner, or a plan by hand",
+            'model.planner = um.planner.LanguageModelPlanner("folder"), or plan="1 red apple"',
+        )
+    different = list(dict.fromkeys(prompts))
+    scenes = dict(zip(different, planner.plan(different), strict=True))
+    if distributed.is_main():
+        notify(*(f"plan: {prompt}{BETWEEN}{scene}" for prompt, scene in scenes.items()))
+    return prompts, [scenes[each] for each in prompts]
