@@ -62,6 +62,7 @@ class Argument:
         positional: Whether it is given by its place.
         default: Its default; `REQUIRED` for none.
         metavar: How the help calls a value.
+        bare: Whether it may stand without a value, which is True then.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Argument:
     positional: bool
     default: Any
     metavar: str
+    bare: bool = False
 
     @property
     def shown(self) -> str:
@@ -136,16 +138,17 @@ def arguments_of(function: Callable[..., Any]) -> dict[str, Argument]:
 
 
 def _argument(parameter: inspect.Parameter) -> Argument:
-    kind, metavar = parameter.annotation, ""
+    kind, metavar, bare = parameter.annotation, "", False
     positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
     if get_origin(kind) is Annotated:
         kind, metavar = get_args(kind)
     if get_origin(kind) in (Union, types.UnionType):  # of a type and None
-        kind = next(each for each in get_args(kind) if each is not types.NoneType)
+        bare = Literal[True] in get_args(kind)
+        kind = next(each for each in get_args(kind) if each not in (types.NoneType, Literal[True]))
     many = get_origin(kind) is tuple
     kind = get_args(kind)[0] if many else kind
     metavar = metavar or (parameter.name.upper() if positional else METAVARS.get(kind, "NAME"))
-    return Argument(parameter.name, kind, many, positional, parameter.default, metavar)
+    return Argument(parameter.name, kind, many, positional, parameter.default, metavar, bare)
 
 
 def _parser(function: Callable[..., Any], prog: str, arguments: Sequence[Argument], add_help: bool) -> ArgumentParser:
@@ -172,8 +175,9 @@ def _parser(function: Callable[..., Any], prog: str, arguments: Sequence[Argumen
         elif one.positional:
             parser.add_argument(one.name, help=said, metavar=one.metavar)
         else:
-            many = "+" if one.many else None
-            parser.add_argument(one.shown, dest=one.name, help=said, metavar=one.metavar, nargs=many)
+            many = "+" if one.many else "?" if one.bare else None
+            bare: dict[str, Any] = {"const": True} if one.bare else {}
+            parser.add_argument(one.shown, dest=one.name, help=said, metavar=one.metavar, nargs=many, **bare)
     return parser
 
 
@@ -231,7 +235,10 @@ def parse(function: Callable[..., Any], prog: str, args: Sequence[str]) -> dict[
                 values = list(takewhile(partial(_fits, one), values)) or values
             loose = sorted([*loose, *given[one.name][len(values) :]], key=words.index)
             given[one.name] = tuple(map(one.read, values))
-        elif one.name in given and one.kind is not bool:
+        elif one.bare and one.name in given and given[one.name] is not True and len(loose) < len(places):
+            loose.append(given[one.name])  # in --plan runs/faces, the word belongs to a place that is still free
+            given[one.name] = True
+        elif one.name in given and one.kind is not bool and given[one.name] is not True:
             given[one.name] = one.read(given[one.name])
     loose += args[end + 1 :]
     for one in places:

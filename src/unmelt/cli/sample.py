@@ -34,6 +34,7 @@ def sample(
     caption: str | None = None,
     guidance: float = 1.0,
     prompt: str = "",
+    plan: Literal[True] | str | None = None,
     suffix: str = "",
     length: int | None = None,
     temperature: float = 1.0,
@@ -56,7 +57,10 @@ def sample(
         label: Class of all samples, by name or by number. Default: every class in turn.
         caption: Caption of all samples, for models that were trained with captions.
         guidance: Scale of classifier-free guidance; 1 is unguided.
-        prompt: Text only. The text that samples begin with.
+        prompt: Of images, what is asked for: the caption, to which a plan may be added. Of text, the text that samples
+            begin with.
+        plan: Add a plan of the scene to the prompt: this one, such as "1 red apple left; 1 cat right", or without a
+            value one that the model's planner makes.
         suffix: Text only. The text that samples end with.
         length: Text only. Tokens in all, prompt and suffix included. Default: the model's context length.
         temperature: Text only. Sampling temperature; 1 is the model's own distribution, 0 is greedy.
@@ -85,7 +89,8 @@ def sample(
     check_rows(IMAGES if rows is None else rows)
     if out is not None:
         destination.check_file(out, SUFFIXES)
-    asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "suffix": suffix, "length": length}
+    asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "plan": plan}
+    asked |= {"suffix": suffix, "length": length}
     asked |= {"guidance": None if guidance == 1 else guidance}
     asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}

@@ -1,0 +1,128 @@
+"""Prompts and plans in the facade and on the command line: the condition is the caption "prompt | plan"."""
+
+import pytest
+import torch
+from systems.parts import images, process, training
+
+import unmelt as um
+from unmelt import config
+from unmelt.cli import main
+from unmelt.encoder import HashedCaptionEncoder
+from unmelt.model.part_kinds import check_kinds
+from unmelt.scene import Scene
+
+PLAN = "1 red apple left; 1 cat right"
+
+
+@config.register
+class Counting:
+    """Plans as many stars as a prompt has words, up to three."""
+
+    def plan(self, prompts):
+        return [Scene.parse(f"{min(3, len(prompt.split()))} star") for prompt in prompts]
+
+
+def captioned(planner=None):
+    encoder = HashedCaptionEncoder()
+    with um.rng.seeded(1):
+        backbone = um.backbone.UNet(
+            channels=1, width=8, multipliers=(1,), blocks=1, attention=(True,), sequence_width=encoder.width
+        )
+    return um.Model(
+        denoiser=um.denoiser.NetworkDenoiser(backbone, process(), um.prediction.V(), (1, 4, 4), data_sd=0.5),
+        codec=um.codec.Affine.images(),
+        encoder=encoder,
+        planner=planner,
+        grid=um.grid.uniform(2),
+        objective=um.objective.Regression(drop=0.1),
+        training=training(steps=2),
+        source=um.data.Arrays(images(), captions=["a"] * 12, encoder=encoder),
+    )
+
+
+def same(found, model, captions):
+    expected = model.condition_of(len(captions), caption=captions)
+    return torch.equal(found.sequence, expected.sequence) and torch.equal(found.sequence_mask, expected.sequence_mask)
+
+
+def test_the_condition_is_the_prompt_and_the_plan(capsys):
+    model = captioned(Counting())
+    asked = model.request
+    assert same(asked(2, prompt="a cat").condition, model, ["a cat"] * 2)
+    assert same(asked(2, prompt="a cat", plan=False).condition, model, ["a cat"] * 2)
+    assert same(asked(2, prompt="a cat", plan=PLAN).condition, model, [f"a cat | {PLAN}"] * 2)
+    assert same(asked(2, plan=Scene.parse(PLAN)).condition, model, [PLAN] * 2)
+    assert same(asked(2, caption="a cat", plan=["1 cat", PLAN]).condition, model, ["a cat | 1 cat", f"a cat | {PLAN}"])
+    assert capsys.readouterr().err == ""
+    assert same(asked(2, prompt=["a", "b c"], plan=True).condition, model, ["a | 1 star", "b c | 2 star"])
+    assert capsys.readouterr().err == "plan: a | 1 star\nplan: b c | 2 star\n"
+    asked(3, prompt="a\x1b[31m cat", plan=True)
+    assert capsys.readouterr().err == "plan: a\\x1b[31m cat | 2 star\n"
+
+
+def test_every_verb_takes_plans():
+    model = captioned(Counting())
+    made = model.sample(2, caption="a cat | 2 star", seed=1)
+    assert torch.equal(model.sample(2, prompt="a cat", plan=True, seed=1), made)
+    assert torch.equal(list(model.trajectory(2, prompt="a cat", plan="2 star", seed=1))[-1].x, made)
+    x = images()[:2]
+    edited = model.edit(x, strength=0.5, caption="a cat | 2 star")
+    assert torch.equal(model.edit(x, strength=0.5, prompt="a cat", plan=True), edited)
+
+
+def test_what_does_not_go_together_is_refused():
+    model = captioned()
+    for settings, said in (
+        ({"prompt": "a", "caption": "b"}, "prompt='a' and caption='b'; one of them"),
+        ({"prompt": "a", "plan": True}, "a model without a planner; a planner, or a plan by hand"),
+        ({"plan": True}, "plan=True without a prompt"),
+        ({"prompt": " ", "plan": True}, "plan=True without a prompt"),
+        ({"prompt": "a", "plan": "4 cat"}, "number=4"),
+        ({"prompt": "a", "plan": "cats"}, "the plan 'cats'"),
+        ({"prompt": "a", "plan": ["1 cat"]}, "1 plans for 2 rows"),
+        ({"prompt": ["a"]}, "1 prompts for 2 rows"),
+    ):
+        with pytest.raises(um.UsageError, match=said):
+            model.sample(2, **settings)
+    plain = um.recipe.two_modes(steps=1)
+    for settings in ({"prompt": "a cat"}, {"plan": PLAN}, {"plan": True}):
+        with pytest.raises(um.UsageError, match="a model that learned no captions"):
+            plain.sample(2, **settings)
+
+
+def test_a_planner_is_saved_and_a_missing_language_model_is_missed_only_by_plans(tmp_path):
+    model = captioned(um.planner.LanguageModelPlanner(str(tmp_path / "gone")))
+    model.fit(tmp_path / "run", device="cpu", quiet=True)
+    again = um.load(tmp_path / "run", device="cpu")
+    assert again.planner == model.planner
+    x = model.sample(1, prompt="a kitten", seed=1)
+    assert torch.equal(again.sample(1, prompt="a kitten", seed=1), x)
+    pytest.importorskip("transformers")
+    with pytest.raises(um.UsageError, match=r"no language model in .*gone"):
+        again.sample(1, prompt="a kitten", plan=True)
+    again.planner = Counting()
+    again.save(tmp_path / "other")
+    assert isinstance(um.load(tmp_path / "other", device="cpu").planner, Counting)
+    with pytest.raises(TypeError, match="as its planner"):
+        check_kinds({"planner": HashedCaptionEncoder()}, um.codec.Codec)
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    captioned(Counting()).fit(tmp_path / "run", device="cpu", quiet=True)
+    run, end = str(tmp_path / "run"), ["--rows", "2", "--out", str(tmp_path / "a.npy")]
+    for words, said in (
+        (["sample", run, "--prompt", "a cat", "--plan"], "plan: a cat | 2 star\n"),
+        (["sample", "--prompt", "a cat", "--plan", run], "plan: a cat | 2 star\n"),
+        (["sample", run, "--prompt", "a cat", "--plan", PLAN], ""),
+        (["sample", run, f"--plan={PLAN}"], ""),
+        (["sample", run, "--prompt", "a cat"], ""),
+    ):
+        assert main([*words, *end]) == 0
+        assert capsys.readouterr().err.startswith(said + "2 samples")
+    for words, said in (
+        (["--plan"], "plan=True without a prompt"),
+        (["--plan", "4 cats"], "object='cats'"),
+        (["--prompt", "a", "--caption", "b"], "prompt='a' and caption='b'"),
+    ):
+        assert main(["sample", run, *words, *end]) == 2
+        assert said in capsys.readouterr().err
