@@ -141,7 +141,7 @@ def test_names_that_others_have_are_answered_with_ours(model, verb, settings, in
         (lambda: um.data.images(folder="pets", size=16), "um.data.images(size=16, path='pets')"),
         (lambda: um.load("owner/name"), "um.from_pretrained('owner/name')"),
         (lambda: um.data.Arrays(torch.tensor([[math.nan]])), "torch.nan_to_num(torch.as_tensor(values))"),
-        (lambda: um.load("digits"), "um.recipe.digits().fit(out='runs/digits')"),
+        (lambda: um.load("sudoku"), "um.recipe.sudoku().fit(out='runs/sudoku')"),
         (
             lambda: um.sample(RING, 10),
             "um.sample(denoiser, sampler=um.sampler.DDIM(), grid=um.grid.karras(20), rows=10)",

@@ -21,10 +21,12 @@ def icons(tmp_path):
     names = ("red-half", "waving-hand-dark-skin-tone", "wide", "hidden-one")
     found = {name: {"body": HALF} for name in names}
     found["wide"] |= {"width": 8}
-    (package / "icons.json").write_text(json.dumps({"icons": found, "width": 16, "height": 16}))
+    (package / "icons.json").write_text(json.dumps({"icons": found, "width": 16, "height": 16}), encoding="utf-8")
     kinds = {"Objects": ["red-half", "wide"], "People": ["waving-hand-dark-skin-tone"]}
-    (package / "metadata.json").write_text(json.dumps({"categories": kinds}))
-    (package / "info.json").write_text(json.dumps({"license": {"title": "MIT", "url": "https://example.org"}}))
+    (package / "metadata.json").write_text(json.dumps({"categories": kinds}), encoding="utf-8")
+    (package / "info.json").write_text(
+        json.dumps({"license": {"title": "MIT", "url": "https://example.org"}}), encoding="utf-8"
+    )
     return package
 
 
@@ -36,7 +38,7 @@ def captions(folder):
 def test_icons_are_drawn_on_white_with_their_names_kinds_and_licence(icons, tmp_path):
     folder = um.data.draw_emoji(tmp_path / "out", icons=str(icons), size=8)
     assert captions(folder) == {"red-half.png": ("red half", "Objects"), "wide.png": ("wide", "Objects")}
-    assert (folder / "LICENCE.txt").read_text() == "noto: MIT, https://example.org\n"
+    assert (folder / "LICENCE.txt").read_text(encoding="utf-8") == "noto: MIT, https://example.org\n"
     pixels = np.asarray(Image.open(folder / "red-half.png"))
     assert pixels.shape == (8, 8, 3)
     assert (pixels[:, :4] == [255, 0, 0]).all()
@@ -69,7 +71,7 @@ def test_openmoji_has_the_apple(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", '{"icons": 3}', '{"icons": {"a": {}}}', "[" * 5000])
 def test_what_holds_no_icons_is_refused(content, tmp_path):
-    (tmp_path / "icons.json").write_text(content)
+    (tmp_path / "icons.json").write_text(content, encoding="utf-8")
     with pytest.raises(UsageError, match="holds no icons"):
         um.data.draw_emoji(tmp_path / "out", icons=str(tmp_path))
     assert not (tmp_path / "out").exists()
@@ -84,7 +86,7 @@ def test_a_folder_that_exists_and_packages_that_are_missing(icons, tmp_path, mon
 
 
 def test_nothing_is_left_when_a_graphic_cannot_be_drawn(icons, tmp_path):
-    (icons / "icons.json").write_text(json.dumps({"icons": {"red-half": {"body": "<rect"}}}))
+    (icons / "icons.json").write_text(json.dumps({"icons": {"red-half": {"body": "<rect"}}}), encoding="utf-8")
     with pytest.raises(UsageError, match="red-half"):
         um.data.draw_emoji(tmp_path / "out", icons=str(icons), size=8)
     assert {path.name for path in tmp_path.iterdir()} == {"noto"}

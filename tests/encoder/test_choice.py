@@ -24,7 +24,7 @@ def test_a_recipe_reads_captions_with_a_language_model(tmp_path, monkeypatch):
     pictures.mkdir()
     for number, word in enumerate(("red", "blue", "red", "blue")):
         Image.new("RGB", (8, 8), word).save(pictures / f"{number}.png")
-        (pictures / f"{number}.txt").write_text(f"a {word} square")
+        (pictures / f"{number}.txt").write_text(f"a {word} square", encoding="utf-8")
     asked = {"folder": pictures, "size": 8, "width": 8, "blocks": 1, "steps": 8, "batch": 4, "picture_every": 0}
     model = um.recipe.images(**asked, caption="auto", encoder=str(tmp_path / "lm"))
     assert model.encoder == LanguageModelEncoder(str(tmp_path / "lm"))

@@ -10,7 +10,7 @@ from unmelt.train.free_memory import FreeMemory
 
 
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1])
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
 
 
 @pytest.mark.skipif(free_memory._malloc_trim() is None or not Path("/proc/self/statm").exists(), reason="needs glibc")

@@ -8,14 +8,12 @@ A plan is made by the model's planner, by hand, or by another program. Without o
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from unmelt.data.scenes import SEPARATOR
 from unmelt.errors import UsageError
 from unmelt.planner import Planner
 from unmelt.scene import Scene
 from unmelt.terminal import notify
 from unmelt.train import distributed
-
-BETWEEN = " | "
-"""What stands between prompt and plan."""
 
 Words: TypeAlias = str | Sequence[str] | None
 """Words for all rows, or for each one."""
@@ -44,13 +42,13 @@ def planned_captions(rows: int, prompt: Words, plan: Plan, planner: Planner | No
     if plan is None or plan is False:
         return [""] * rows if prompts is None else prompts
     if plan is True:
-        return [f"{each}{BETWEEN}{scene}" for each, scene in zip(*_made(prompts, planner), strict=True)]
+        return [f"{each}{SEPARATOR}{scene}" for each, scene in zip(*_made(prompts, planner), strict=True)]
     scenes = [
         Scene.parse(each) if isinstance(each, str) else each for each in _each(rows, plan, "plans", 'plan="1 cat"')
     ]
     if prompts is None:
         return [str(scene) for scene in scenes]
-    return [f"{each}{BETWEEN}{scene}" for each, scene in zip(prompts, scenes, strict=True)]
+    return [f"{each}{SEPARATOR}{scene}" for each, scene in zip(prompts, scenes, strict=True)]
 
 
 def _each(rows: int, value: str | Scene | Sequence[str | Scene], what: str, instead: str) -> list:
@@ -75,5 +73,5 @@ def _made(prompts: list[str] | None, planner: Planner | None) -> tuple[list[str]
     different = list(dict.fromkeys(prompts))
     scenes = dict(zip(different, planner.plan(different), strict=True))
     if distributed.is_main():
-        notify(*(f"plan: {prompt}{BETWEEN}{scene}" for prompt, scene in scenes.items()))
+        notify(*(f"plan: {prompt}{SEPARATOR}{scene}" for prompt, scene in scenes.items()))
     return prompts, [scenes[each] for each in prompts]
