@@ -9,6 +9,7 @@ a run that was stopped goes on.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import statistics
@@ -131,11 +132,12 @@ def measure_seed(options: argparse.Namespace, measured: Measured, seed: int) -> 
         add("teacher, tuned sampler", n, "tuned", tuned_scores, teacher)
     for name in options.methods:
         make, one_for_all = METHODS[name]
+        method = make() if options.lr is None else dataclasses.replace(make(), lr=options.lr)
         for steps in (1,) if one_for_all else EVALUATIONS:
-            student = Student(teacher, make(), steps, seed, options.training_steps)
+            student = Student(teacher, method, steps, seed, options.training_steps)
             budget = "" if options.training_steps is None else f" {options.training_steps} training steps"
             for n in EVALUATIONS if one_for_all else (steps,):
-                add(name, n, f"{make()!r}{budget}", student.scores)
+                add(name, n, f"{method!r}{budget}", student.scores)
     return rows
 
 
@@ -173,6 +175,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--training-steps", type=int, help="of every student, in place of its method's own")
+    parser.add_argument("--lr", type=float, help="peak learning rate of every student, in place of its method's own")
     parser.add_argument("--samples", type=int, default=10_000, help="for each score (10,000)")
     parser.add_argument("--teachers", type=Path, default=Path("runs/few_steps"), help="where teachers are, or are put")
     parser.add_argument("--work", type=Path, default=Path("runs/few_steps/measured.jsonl"), help="what was measured")

@@ -31,11 +31,14 @@ SIDES: Final = {each: each for each in PLACES} | {
     "south": "bottom",
     "upper": "top",
     "lower": "bottom",
+    "high": "top",
+    "low": "bottom",
 }
 """Places by the words for them. Such words are few, and a small language model does not tell west from east."""
 
 RELATIONS: Final = {
     "above": "top",
+    "higher": "top",
     "over": "top",
     "atop": "top",
     "below": "bottom",
@@ -54,9 +57,66 @@ BOUNDARIES: Final = frozenset(
 """Words between two objects. Two names in a row are those of one object."""
 
 FILLERS: Final = frozenset(
-    ("side", "half", "part", "color", "colored", "colour", "coloured", "there", "picture", "image")
+    (
+        *("side", "half", "part", "edge", "hand", "up", "down", "color", "colored", "colour", "coloured"),
+        *("picture", "image", "photo", "drawing", "painting", "scene", "nothing", "else"),
+        *("draw", "paint", "show", "make", "give", "create", "generate", "render", "depict", "sketch", "put", "place"),
+        *("please", "want", "like", "see", "look", "need", "have", "has", "having", "stand", "stands", "sit", "sits"),
+        *(
+            "i",
+            "me",
+            "my",
+            "we",
+            "us",
+            "you",
+            "your",
+            "it",
+            "its",
+            "he",
+            "she",
+            "they",
+            "them",
+            "this",
+            "that",
+            "these",
+        ),
+        *(
+            "can",
+            "could",
+            "would",
+            "should",
+            "will",
+            "shall",
+            "may",
+            "might",
+            "must",
+            "do",
+            "does",
+            "be",
+            "was",
+            "were",
+        ),
+        *(
+            "there",
+            "here",
+            "where",
+            "which",
+            "what",
+            "who",
+            "than",
+            "then",
+            "so",
+            "as",
+            "for",
+            "or",
+            "but",
+            "not",
+            "no",
+        ),
+        *("just", "only", "very", "some", "any", "each", "other", "another", "too", "also", "all"),
+    )
 )
-"""Other words that say nothing of a scene by themselves."""
+"""Other words that say nothing of a scene by themselves: requests and function words, which are a closed class."""
 
 WORD = re.compile(r"[^\W\d_]{1,40}|\d{1,40}|[,;.]")
 
