@@ -70,6 +70,16 @@ def test_every_verb_works_or_says_why_not(place):
     assert student.sample(1, seed=0).shape == (1, 3, 16, 16)
 
 
-def test_captions_of_tokens_are_refused(place):
-    with pytest.raises(um.UsageError, match="whose network reads no captions"):
-        made(place, caption="auto", label="")
+def test_captions_say_what_tokens_show(place, tmp_path):
+    for name in ("even", "odd"):
+        for path in (place / "images" / name).glob("*.png"):
+            path.with_suffix(".txt").write_text(f"an {name} picture", encoding="utf-8")
+    model = made(place, caption="auto", label="")
+    assert model.classes == ()
+    model.fit(tmp_path / "run", "cpu", quiet=True)
+    model = um.load(tmp_path / "run", "cpu")
+    even, odd = (
+        model.sample(4, prompt=f"an {name} picture", steps=4, guidance=2.0, seed=0) for name in ("even", "odd")
+    )
+    assert not torch.equal(even, odd)
+    assert torch.equal(even, model.sample(4, caption="an even picture", steps=4, guidance=2.0, seed=0))

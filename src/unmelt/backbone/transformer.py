@@ -1,6 +1,8 @@
 """A transformer on tokens: one network for masked diffusion, for block diffusion and for autoregression.
 
-    h <- h + attention(norm(h)),      h <- h + W3 (silu(W1 norm(h)) * W2 norm(h))
+    h <- h + attention(norm(h))
+    h <- h + cross_attention(norm(h), sequence)                   where a sequence can be given
+    h <- h + W3 (silu(W1 norm(h)) * W2 norm(h))
 
 (Touvron et al., 2023.) The embedding of a position is that of its token plus a share of its two neighbours',
 e + l e_left + r e_right, so that what follows from a neighbour does not wait until attention has learned positions (the
@@ -9,8 +11,8 @@ position j where
 
     j // block <= i // block          block = 1 is causal, a block as long as the row is bidirectional
 
-and neighbours are added under the same rule. Where a level or a class is given, the norms are adaptive and the branches
-gated, as in the DiT.
+and neighbours are added under the same rule. Where a level, a class or a sequence is given, the norms are adaptive and
+the branches gated, as in the DiT.
 """
 
 import math
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least
+from unmelt.backbone.attention import AttendedSequence, CrossAttention
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.backbone.modulation import zeroed
@@ -44,11 +47,12 @@ SMALL = 0.02
 
 
 class _Block(nn.Module):
-    """Attention, then a gated perceptron."""
+    """Attention, then cross-attention to the sequence if there can be one, then a gated perceptron."""
 
-    def __init__(self, width: int, heads: int, hidden: int, depth: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, depth: int, source: int) -> None:
         super().__init__()
         self.attention = RotaryAttention(width, heads)
+        self.sequence = CrossAttention(width, source, heads) if source else None
         self.up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
         self.norm1, self.norm2 = (nn.RMSNorm(width, elementwise_affine=False) for _ in range(2))
@@ -61,12 +65,15 @@ class _Block(nn.Module):
         angle: Float[Tensor, "*more n half"],
         attend: Attend,
         modulation: Sequence[Tensor] | None,
+        tokens: AttendedSequence | None,
     ) -> Float[Tensor, "rows n width"]:
         if modulation is None:
             h = h + self.attention(self.norm1(h), angle, attend)
             return h + self._perceptron(self.norm2(h))
         scale1, shift1, gate1, scale2, shift2, gate2 = modulation
         h = torch.addcmul(h, 1 + gate1, self.attention(self.norm1(h) * (1 + scale1) + shift1, angle, attend))
+        if self.sequence is not None:
+            h = h + self.sequence(self.norm1(h), tokens)
         return torch.addcmul(h, 1 + gate2, self._perceptron(self.norm2(h) * (1 + scale2) + shift2))
 
     def _perceptron(self, h: Tensor) -> Tensor:
@@ -90,6 +97,8 @@ class Transformer(CallRepr, nn.Module):
             bidirectional attention.
         time: Whether the network reads the level. Masks say it themselves, by their number.
         classes: Number of labels; 0 for none.
+        sequence_width: Numbers in each token of a sequence, such as a caption's, that the network reads by
+            cross-attention; 0 for none.
         coordinates: Coordinates of each position, whole numbers such as its row and its column, of which only
             differences count. None: its number in the row.
 
@@ -112,6 +121,7 @@ class Transformer(CallRepr, nn.Module):
         block: int | None = None,
         time: bool = False,
         classes: int = 0,
+        sequence_width: int = 0,
         coordinates: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
@@ -127,18 +137,20 @@ class Transformer(CallRepr, nn.Module):
         at_least(1, "Transformer", heads=heads, block=1 if block is None else block)
         self.input_vocabulary, self.vocabulary, self.length = input_vocabulary, vocabulary, length
         self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
-        self.block, self.time, self.classes = block, time, classes
+        self.block, self.time, self.classes, self.sequence_width = block, time, classes, sequence_width
         self.coordinates = coordinates
         self.register_buffer("coordinates_of", self._coordinates(), persistent=False)
         hidden = max(8, 8 * round(mlp_ratio * width / 8))
         self.into = nn.Embedding(input_vocabulary, width)
         nn.init.normal_(self.into.weight, std=SMALL)
         self.left, self.right = (nn.Parameter(torch.full((width,), 0.5)) for _ in range(2))
-        self.blocks = nn.ModuleList(_Block(width, heads, hidden, depth) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            _Block(width, heads, hidden, depth, width if sequence_width else 0) for _ in range(depth)
+        )
         self.norm = nn.RMSNorm(width, elementwise_affine=False)
         self.out = zeroed(nn.Linear(width, vocabulary, bias=False))
-        if time or classes:
-            self.told = Conditioner(width, classes=classes)
+        if time or classes or sequence_width:
+            self.told = Conditioner(width, classes=classes, sequence_width=sequence_width)
             self.modulation = zeroed(nn.Linear(width, 6 * depth * width))
 
     def init_cache(self, rows: int, length: int, device: torch.device | str = "cpu") -> KVCache:
@@ -220,9 +232,10 @@ class Transformer(CallRepr, nn.Module):
                 attend = [partial(block_diffusion_attention, length=len(every), block=block)] * self.depth
                 every = every.repeat(1 + noisy.shape[1] // x.shape[1])
             angle = rotary_angles(self.coordinates_of[every], self.width // self.heads)
-        modulation = self._modulation(x, level, condition)
+        modulation, tokens = self._conditioning(x, level, condition)
         for layer, each in enumerate(self.blocks):
-            h = each(h, angle, attend[layer], None if modulation is None else modulation[6 * layer : 6 * layer + 6])
+            mine = None if modulation is None else modulation[6 * layer : 6 * layer + 6]
+            h = each(h, angle, attend[layer], mine, tokens)
         h = h if noisy is None else h[:, x.shape[1] :]
         if with_features:
             h = self.norm(h)
@@ -284,9 +297,12 @@ class Transformer(CallRepr, nn.Module):
                 f"a sequence of {length} tokens", f"at most {self.length}, for which it was made", f"length={length}"
             )
 
-    def _modulation(self, x: Tensor, level: Tensor, condition: Condition | None) -> Sequence[Tensor] | None:
-        if not (self.time or self.classes):
-            return None
+    def _conditioning(
+        self, x: Tensor, level: Tensor, condition: Condition | None
+    ) -> tuple[Sequence[Tensor] | None, AttendedSequence | None]:
+        """The modulation of all blocks, and the sequence's tokens; None for what the network is not told."""
+        if not (self.time or self.classes or self.sequence_width):
+            return None, None
         nothing = level.new_zeros(len(x), 1, 1)  # the place of x, beside which a context would be laid
-        conditioned = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
-        return self.modulation(conditioned.vector).view(len(x), -1, 1, self.width).unbind(1)
+        told = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
+        return self.modulation(told.vector).view(len(x), -1, 1, self.width).unbind(1), told.tokens

@@ -87,15 +87,9 @@ def latents(
         The untrained model.
 
     Raises:
-        UsageError: If captions are asked for with an autoencoder that makes tokens.
+        UsageError: If `codec` holds no trained autoencoder.
     """
     coder = autoencoder_of(Path(codec))
-    if caption and isinstance(coder, QuantizedAutoencoder):
-        raise UsageError(
-            f"caption={caption!r} for tokens, whose network reads no captions",
-            "classes, or an autoencoder of numbers",
-            'caption=""',
-        )
     reader = caption_encoder(encoder)
     everything, report = data.images(folder, size, coder.channels, seed, label=label, caption=caption, encoder=reader)
     source, held_out_images = everything.split(held_out, by=split)
@@ -124,6 +118,7 @@ def latents(
                 depth=depth,
                 heads=heads,
                 classes=len(source.classes),
+                sequence_width=reader.width if caption else 0,
                 coordinates=[(row, column) for row in range(shape[0]) for column in range(shape[1])],
             )
         return Model(
@@ -131,6 +126,7 @@ def latents(
             grid=grid.cosine(16),
             sampler=Ancestral(),
             objective=AnyOrder(equal_token_weights=True, drop=drop if known else 0.0),
+            encoder=reader if caption else None,
             **common,
         )
     with seeded(seed):
