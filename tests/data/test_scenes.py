@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+import unmelt as um
 from unmelt.data import Scenes
 from unmelt.data.scenes import SEPARATOR
 from unmelt.encoder import EncodedText, HashedCaptionEncoder
@@ -78,3 +79,19 @@ def test_no_caption_is_cut_by_hashed_words():
 def test_impossible_settings_are_refused(given, message):
     with pytest.raises(UsageError, match=message):
         Scenes(**given)
+
+
+def test_a_folder_of_scenes_has_the_pictures_and_captions_of_the_source(tmp_path):
+    folder = um.data.draw_scenes(tmp_path / "scenes", pictures=4, size=32, captions=9, seed=3, quiet=True)
+    painted, _ = um.data.images(folder, 32, 3, 0, label="auto", caption="auto")
+    assert painted.classes == ()
+    source = Scenes(size=32, captions=9, seed=3)
+    rows = [source.captioned(number, 1) for number in range(4)]
+    wanted = torch.cat([pictures for pictures, _ in rows])
+    found = um.metric.collect_samples(painted).x
+    nearest = (found[:, None] - wanted[None]).abs().amax((2, 3, 4))
+    assert nearest.amin(0).max() <= 0.5 / 255 + 1e-6
+    metadata = (folder / "metadata.csv").read_text(encoding="utf-8")
+    assert all(captions[0] in metadata for _, captions in rows)
+    with pytest.raises(UsageError, match="exists"):
+        um.data.draw_scenes(folder)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
     from unmelt.data.reversal_facts import reversal_facts
-    from unmelt.data.scenes import Captioned, Scenes
+    from unmelt.data.scenes import Captioned, Scenes, draw_scenes
     from unmelt.data.source import Arrays, Source
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
@@ -42,6 +42,7 @@ __all__ = [
     "digits",
     "documents",
     "draw_emoji",
+    "draw_scenes",
     "encoded",
     "images",
     "pack_tokens",

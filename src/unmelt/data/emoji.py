@@ -8,13 +8,10 @@ The caption of a picture is its name; the class is its kind, where the graphics 
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import io
 import json
 import re
-import shutil
-import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +20,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from unmelt.arguments import checked
+from unmelt.data.captioned_folder import CaptionedPicture, write_captioned
 from unmelt.errors import UsageError
-from unmelt.progress import Progress
 
 OVERSAMPLED = 4
 """Pictures are drawn this many times larger and averaged, which is smoother than drawing them small."""
@@ -34,8 +31,6 @@ TONE = re.compile(r"-(?:medium-light|medium-dark|light|medium|dark)(?:-skin-tone
 
 JOINERS = {"200D", "FE0F", "20E3"}
 """Code points that join others and have no picture."""
-
-METADATA, LICENCE = "metadata.csv", "LICENCE.txt"
 
 
 class Graphic(NamedTuple):
@@ -83,22 +78,8 @@ def draw_emoji(
         graphics, licence = list(_openmoji(tones)), "OpenMoji, https://openmoji.org, CC BY-SA 4.0"
     else:
         graphics, licence = _iconify(Path(icons), tones)
-    progress = Progress("emoji", len(graphics), quiet)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent) as temporary:  # all of it is there, or nothing
-        made = Path(temporary) / out.name
-        made.mkdir()
-        rows = [("file_name", "caption", "label")]
-        for graphic in graphics:
-            _draw(resvg, graphic, size, made / f"{graphic.name}.png")
-            rows.append((f"{graphic.name}.png", graphic.caption, graphic.kind))
-            progress.advance()
-        labelled = all(row[2] for row in rows)
-        with open(made / METADATA, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows if labelled else [row[:2] for row in rows])
-        (made / LICENCE).write_text(licence + "\n", encoding="utf-8")
-        shutil.move(made, out)
-    return out
+    pictures = (CaptionedPicture(each.name, _drawn(resvg, each, size), each.caption, each.kind) for each in graphics)
+    return write_captioned(out, pictures, len(graphics), "emoji", licence, quiet)
 
 
 def _package(name: str) -> Any:
@@ -107,8 +88,8 @@ def _package(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _draw(resvg: Any, graphic: Graphic, size: int, path: Path) -> None:
-    """Draw one picture on white."""
+def _drawn(resvg: Any, graphic: Graphic, size: int) -> Image.Image:
+    """One picture on white."""
     side = size * OVERSAMPLED
     settings = {"width": side, "height": side, "background": "#ffffff", "skip_system_fonts": True}
     try:
@@ -118,7 +99,7 @@ def _draw(resvg: Any, graphic: Graphic, size: int, path: Path) -> None:
             f"the graphic {graphic.name}, which cannot be drawn ({error})", "SVG", "another version of the package"
         ) from None
     picture = Image.open(io.BytesIO(bytes(drawn))).convert("RGB")
-    picture.resize((size, size), Image.Resampling.BOX).save(path)
+    return picture.resize((size, size), Image.Resampling.BOX)
 
 
 def _openmoji(tones: bool) -> Iterator[Graphic]:

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
-from unmelt.arguments import checked_init
+from unmelt.arguments import checked, checked_init
 from unmelt.condition import Condition
+from unmelt.data.captioned_folder import CaptionedPicture, write_captioned
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 from unmelt.rng import Stream, fold
@@ -79,13 +82,26 @@ class Scenes:
         """The scenes and their captions."""
         return tuple(map(self._captioned, range(self.captions)))
 
-    def batch(self, step: int, rows: int) -> tuple[Float[Tensor, "rows 3 size size"], Condition]:
+    def captioned(self, step: int, rows: int) -> tuple[Float[Tensor, "rows 3 size size"], list[str]]:
+        """The pictures and captions of a batch.
+
+        Args:
+            step: Number of the batch.
+            rows: Number of pictures.
+
+        Returns:
+            (pictures in [0, 1], their captions).
+        """
         rng, numbers = Stream(fold(fold(self.seed, 0), step)), range(self.captions)
         shown = [self._captioned(choose(numbers, rng)) for _ in range(rows)]
         pictures = [paint(each.scene, rng, self.size, SEEN_COLOURS).picture for each in shown]
         said = [self._captioned(choose(numbers, rng)) for _ in range(rows)] if self.shuffled else shown
-        sequence, mask = self.encoder([each.caption for each in said])
-        return torch.stack(pictures), Condition(sequence=sequence, sequence_mask=mask)
+        return torch.stack(pictures), [each.caption for each in said]
+
+    def batch(self, step: int, rows: int) -> tuple[Float[Tensor, "rows 3 size size"], Condition]:
+        pictures, captions = self.captioned(step, rows)
+        sequence, mask = self.encoder(captions)
+        return pictures, Condition(sequence=sequence, sequence_mask=mask)
 
     def _captioned(self, number: int) -> Captioned:
         return _captioned(fold(fold(self.seed, 1), number))
@@ -97,3 +113,36 @@ def _captioned(seed: int) -> Captioned:
     scene = random_scene(rng)
     wording, plan = word(scene, rng), str(scene)
     return Captioned(scene, choose((wording, wording, f"{wording}{SEPARATOR}{plan}", plan), rng))
+
+
+@checked("um.data.draw_scenes")
+def draw_scenes(
+    out: str | Path, *, pictures: int = 5000, size: int = 64, captions: int = 4000, seed: int = 0, quiet: bool = False
+) -> Path:
+    """Paint scenes into a folder that `recipe.autoencoder` and `recipe.latents` learn from.
+
+    Args:
+        out: The folder to make: PNG files, metadata.csv with captions, and the licence of the sprites.
+        pictures: How many to paint.
+        size: Side in pixels.
+        captions: Number of different captions.
+        seed: Seed of scenes and pictures.
+        quiet: Whether to show no progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: If the folder exists, or there are no pictures or captions.
+    """
+    if pictures < 1:
+        raise UsageError(f"pictures={pictures}", "at least one", "pictures=5000")
+    source = Scenes(size=size, captions=captions, seed=seed)
+
+    def painted(number: int) -> CaptionedPicture:
+        (picture,), (caption,) = source.captioned(number, 1)
+        pixels = (255 * picture).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        return CaptionedPicture(f"{number:06d}", Image.fromarray(pixels), caption)
+
+    made = map(painted, range(pictures))
+    return write_captioned(Path(out), made, pictures, "scenes", "sprites of Noto Emoji, Google, Apache-2.0", quiet)
