@@ -98,7 +98,7 @@ def test_the_default_place_is_in_the_run(run, files):
         (("x.png", "--rows", "0"), "rows=0"),
         (("x.png", "--resamples", "-1", "--mask", "mask.png"), "resamples=-1"),
         (("x.png", "--label", "cat"), "without classes"),
-        (("x.png", "--caption", "a cat"), "learned none"),
+        (("x.png", "--caption", "a cat"), "learned no captions"),
         (("x.png", "--out", "made.txt"), "ends in .png"),
         (("x.png", "--out", "x.png"), "which is read"),
         ((), "IMAGE"),

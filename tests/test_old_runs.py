@@ -21,7 +21,13 @@ PLAIN = [(name, each) for name, calls in SAMPLES.items() for each in calls if no
 
 
 def agrees(model, expected):
-    found = model.sample(2, **expected["call"])
+    """Version 0.1.0 took learned samplers where there was one; below 10 steps trained models no longer do."""
+    call = dict(expected["call"])
+    steps, guidance = call.get("steps", 20), call.get("guidance", 1.0)
+    if isinstance(model, um.Model) and model.default_sampler(steps, guidance) == um.sampler.adams_sampler(steps):
+        call["sampler"], call["grid"] = um.sampler.learned_sampler(steps)
+        call.pop("steps", None)
+    found = model.sample(2, **call)
     if "text" in expected:
         assert found == expected["text"]
     else:
