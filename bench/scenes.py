@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import timing
-import torch
 from few_steps import Measured
+from planner import random_model
 
 import unmelt as um
 from unmelt.scene import Scene, check, read, suite
@@ -67,25 +67,11 @@ def right(model: um.Model, asked: Sequence[tuple[str, Scene, str]], texts: Seque
     return {"kinds": shares, **parts}
 
 
-def random_model(path: str, folder: Path) -> str:
-    """A folder with the language model's tokenizer and shape, and random weights."""
-    if not (folder / "config.json").exists():
-        from transformers import AutoModelForCausalLM
-
-        from unmelt.encoder.pretrained import load_pretrained
-
-        tokenizer, model = load_pretrained(path)
-        torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(model.config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
 def trained(arm: str, seed: int, options: argparse.Namespace) -> um.Model:
     """The model of an arm, trained if it is not there."""
     place = options.models / f"{arm.replace(' ', '_')}{seed}"
     encoder = {
-        "random model": lambda: random_model(options.language_model, options.models / "random_language_model"),
+        "random model": lambda: str(random_model(options.language_model, options.models / "random_language_model")),
         "language model": lambda: options.language_model,
     }.get(arm, lambda: "words")()
     made = um.recipe.scenes(

@@ -1,5 +1,7 @@
 """Models that come with the package: found by name, sampled, shown, and never written to."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -33,10 +35,13 @@ def test_a_model_is_found_by_its_name_and_belongs_to_nobody(place):
     assert torch.equal(um.from_pretrained("spots", device="cpu").sample(5, seed=1), model.sample(5, seed=1))
 
 
-def test_what_lies_in_the_working_directory_comes_first(place, tmp_path):
-    (tmp_path / "spots").mkdir()
-    with pytest.raises(um.UsageError, match="spots"):
-        um.load("spots")
+def test_a_run_folder_in_the_working_directory_comes_first_and_an_output_folder_does_not(place, tmp_path, capsys):
+    for _ in range(2):  # the first call leaves its picture in a folder of the model's name
+        assert main(["sample", "spots", "--rows", "2", "--device", "cpu"]) == 0
+        assert (tmp_path / "spots" / "sample.png").exists()
+    exact = um.load(place.parent / "exact", "cpu")
+    exact.save(tmp_path / "spots")
+    assert um.load("spots", "cpu").folder == Path("spots")
 
 
 def test_weights_are_rounded_to_eight_bits_and_take_half_the_room(place):

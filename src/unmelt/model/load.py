@@ -28,7 +28,7 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
 
     Args:
         folder: A folder that training or `save` wrote; or the name of a model that comes with unmelt, such as "digits",
-            if nothing in the working directory has that name.
+            if the working directory has no run folder of that name.
         device: The device for the weights; "auto" is a GPU where there is one.
 
     Returns:

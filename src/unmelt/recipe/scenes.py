@@ -7,7 +7,7 @@ from unmelt.codec import Affine
 from unmelt.data import Scenes
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
-from unmelt.encoder import HashedCaptionEncoder, LanguageModelEncoder
+from unmelt.encoder import caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -18,15 +18,12 @@ from unmelt.schedule import VarianceExploding
 from unmelt.train import Muon, Training
 from unmelt.train.lr_schedule import Cosine
 
-WORDS = "words"
-"""The encoder that hashes words; any other is the path of a language model."""
-
 
 @recorded
 def scenes(
     *,
     size: int = 32,
-    encoder: str = WORDS,
+    encoder: str = "words",
     captions: int = 4000,
     shuffled: bool = False,
     width: int = 32,
@@ -66,7 +63,7 @@ def scenes(
     Returns:
         The untrained model.
     """
-    reader = HashedCaptionEncoder() if encoder == WORDS else LanguageModelEncoder(encoder)
+    reader = caption_encoder(encoder)
     source, held_out = (
         Scenes(size=size, captions=captions, shuffled=shuffled, encoder=reader, seed=each) for each in (seed, seed + 1)
     )

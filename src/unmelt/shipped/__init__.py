@@ -3,7 +3,7 @@
     um.load("digits").sample(4, label=3)
     unmelt sample digits --label 3 --out three.png
 
-A folder or file of that name in the working directory is preferred. The cards say what each model learned from, by
+A run folder of that name in the working directory is preferred. The cards say what each model learned from, by
 which command, and how good it is. `tools/ship.py` writes them.
 """
 
@@ -24,6 +24,7 @@ def shipped(folder: str | Path) -> Path | None:
         folder: What a user gave: a name, or the path of a run folder.
 
     Returns:
-        The model's folder; None if there is no such model, or a file or folder in the working directory has its name.
+        The model's folder; None if there is no such model, or the working directory has a run folder of that name.
     """
-    return PLACE / str(folder) if str(folder) in names() and not Path(folder).exists() else None
+    is_own = (Path(folder) / "config.json").exists()
+    return PLACE / str(folder) if str(folder) in names() and not is_own else None

@@ -1,8 +1,7 @@
 """Memory that was freed, handed back to the system.
 
-The C library keeps what a program frees, to use it again. Before version 2.38 glibc seldom does so for aligned blocks,
-which tensors are: a training process that computes with and without gradients in turn grew by 3 MB a step, to 6 GB,
-while its tensors took 130 MB.
+The C library keeps what a program frees, to use it again. Under glibc 2.36, `distill.Progressive` on images of 32 pixels
+kept about 3 MB more with every step.
 """
 
 import ctypes
@@ -25,7 +24,7 @@ def _malloc_trim() -> Any:
 
 @final
 class FreeMemory:
-    """Hands freed memory back now and then; each time takes milliseconds."""
+    """Hands freed memory back now and then."""
 
     def __init__(self) -> None:
         self.released = time.monotonic()
