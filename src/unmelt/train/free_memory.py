@@ -1,7 +1,7 @@
 """Memory that was freed, handed back to the system.
 
-The C library keeps what a program frees, to use it again. Under glibc 2.36, `distill.Progressive` on images of 32 pixels
-kept about 3 MB more with every step.
+The C library keeps what a program frees, to use it again. Under glibc 2.36, `distill.Progressive` on images of
+32 pixels kept about 3 MB more with every step.
 """
 
 import ctypes
