@@ -1,7 +1,10 @@
 """What is particular to the U-Net."""
 
+from itertools import product
+
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import NETWORKS, awake
 
 from unmelt.backbone import UNet
@@ -20,6 +23,27 @@ def test_coarse_grid_lies_over_the_fine_one():
     network = awake(UNet(channels=1, width=8, multipliers=(1, 1), blocks=1, attention=(False, False)))
     out = network(torch.ones(1, 1, 61, 61), torch.zeros(1))[0, 0, 26:-26, 26:-26]
     torch.testing.assert_close(out, out[:1, :1].expand_as(out), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("space", "size"), [(1, (6,)), (2, (4, 6)), (3, (4, 4, 6))])
+def test_patches_are_channels_of_a_coarser_grid(space, size):
+    """A U-Net on patches is one on all shifts of x by less than a patch, side by side."""
+    options = {"space": space, "width": 8, "multipliers": (1, 1), "blocks": 1, "attention": 2 * (False,)}
+    network = awake(UNet(channels=2, patch=2, **options))
+    on_shifts = UNet(channels=2 * 2**space, **options)
+    on_shifts.load_state_dict(network.state_dict())
+    x, level = torch.randn(3, 2, *size), torch.randn(3)
+    every = [(..., *(slice(first, None, 2) for first in shift)) for shift in product((0, 1), repeat=space)]
+    shifts = torch.stack([x[one] for one in every], dim=2).flatten(1, 2)
+    out, wanted = network(x, level), on_shifts(shifts, level).unflatten(1, (2, -1))
+    for number, one in enumerate(every):
+        torch.testing.assert_close(out[one], wanted[:, :, number])
+
+
+def test_sides_that_are_no_multiple_of_a_patch_are_padded_with_zeros():
+    network = awake(UNet(channels=1, patch=2, width=8, multipliers=(1,), blocks=1, attention=(False,)))
+    x, level = torch.randn(2, 1, 5, 7), torch.zeros(2)
+    torch.testing.assert_close(network(x, level), network(F.pad(x, (0, 1, 0, 1)), level)[..., :5, :7])
 
 
 def test_memory_format_changes_nothing_and_is_kept():
@@ -44,6 +68,7 @@ def test_dropout_is_for_training():
         ({"width": 30}, r"width=32"),
         ({"channels": 0}, r"channels=1"),
         ({"space": 4}, r"space=2"),
+        ({"patch": 0}, r"patch=1"),
         ({"multipliers": (1, 2), "attention": (True,)}, r"attention=\(False, True\)"),
         ({"multipliers": (), "attention": ()}, r"levels"),
         ({"heads": 3}, r"heads=2"),

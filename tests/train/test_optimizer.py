@@ -58,6 +58,16 @@ def test_muon_steps_equal_their_closed_form():
     torch.testing.assert_close(body.weight.detach(), wanted, rtol=0, atol=1e-12)
 
 
+def test_a_convolution_with_the_sides_of_a_linear_layer_is_updated_alike():
+    line, conv = nn.Linear(16, 32, bias=False), nn.Conv2d(16, 32, 1, bias=False)
+    conv.weight.data.copy_(line.weight.data[..., None, None])
+    (optimizer,) = Muon().of(nn.Sequential(line, conv), 0.1)
+    gradient = torch.randn(32, 16)
+    line.weight.grad, conv.weight.grad = gradient, gradient[..., None, None].clone()
+    optimizer.step()
+    torch.testing.assert_close(conv.weight[..., 0, 0], line.weight)
+
+
 def test_a_muon_step_has_the_root_mean_square_of_an_adamw_step():
     body = nn.Linear(64, 64, bias=False)
     before = body.weight.detach().clone()

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.attention import AttendedSequence, read
-from unmelt.backbone.dit import from_patches, to_patches
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import adaptive_norm, zeroed
+from unmelt.backbone.patches import from_patches, to_patches
 from unmelt.backbone.rotary import rotary_angles, rotate
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition

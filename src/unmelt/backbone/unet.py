@@ -3,7 +3,8 @@
     block(x) = x + conv(silu((1 + scale) * norm(conv(silu(norm(x)))) + shift)),      then attention, if any
 
 Each block going down leaves its output for the block across from it going up. Between levels the grid is halved by
-averaging and doubled by repetition. (Ronneberger et al., 2015; Dhariwal and Nichol, 2021, section 3.)
+averaging and doubled by repetition. With patches, the finest level is a grid of boxes of x.
+(Ronneberger et al., 2015; Dhariwal and Nichol, 2021, section 3.)
 """
 
 import math
@@ -20,6 +21,7 @@ from unmelt.backbone.argument_checks import at_least, level_of_rows
 from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import zeroed
+from unmelt.backbone.patches import from_patches, to_patches
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
@@ -87,6 +89,8 @@ class UNet(CallRepr, nn.Module):
     Args:
         channels: Of x.
         space: Dimensions of the grid: 1, 2 or 3.
+        patch: Side of the boxes of x that are the finest level's places. 2 makes it four times as fast on images at
+            the same widths. Sides of x that are no multiple of it are padded with zeros.
         width: Channels on the finest level, a multiple of 4.
         multipliers: Of the width, one for each level from the finest to the coarsest.
         blocks: Residual blocks on each level, each way.
@@ -115,6 +119,7 @@ class UNet(CallRepr, nn.Module):
         *,
         channels: int,
         space: int = 2,
+        patch: int = 1,
         width: int = 64,
         multipliers: Sequence[int] = (1, 2, 2),
         blocks: int = 2,
@@ -129,7 +134,7 @@ class UNet(CallRepr, nn.Module):
         with_guidance: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.space, self.width = channels, space, width
+        self.channels, self.space, self.patch, self.width = channels, space, patch, width
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
@@ -137,7 +142,7 @@ class UNet(CallRepr, nn.Module):
         self._check_arguments()
 
         embedding_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
-        source = embedding_width if sequence_width else 0
+        source, box = embedding_width if sequence_width else 0, patch**space
         self.parts: list[int] = []
 
         def block(inner: int, outer: int, attend: bool) -> _Block:
@@ -153,7 +158,7 @@ class UNet(CallRepr, nn.Module):
             with_arrival=with_arrival,
             with_guidance=with_guidance,
         )
-        self.into = CONV[space](channels + context_channels, width, 3, padding=1)
+        self.into = CONV[space]((channels + context_channels) * box, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         inner = width
         for outer, attend in zip(widths, self.attention, strict=True):
@@ -166,7 +171,7 @@ class UNet(CallRepr, nn.Module):
                 self.up.append(block(inner + outer, outer, attend))
                 inner = outer
         self.norm = _norm(inner)
-        self.out = zeroed(CONV[space](inner, channels, 3, padding=1))
+        self.out = zeroed(CONV[space](inner, channels * box, 3, padding=1))
         self.modulation = zeroed(nn.Linear(embedding_width, sum(self.parts)))
 
     @property
@@ -175,7 +180,9 @@ class UNet(CallRepr, nn.Module):
         return [*self.down, self.middle, *self.up]
 
     def _check_arguments(self) -> None:
-        at_least(1, "UNet", channels=self.channels, width=self.width, blocks=self.blocks, heads=self.heads)
+        at_least(
+            1, "UNet", channels=self.channels, patch=self.patch, width=self.width, blocks=self.blocks, heads=self.heads
+        )
         at_least(1, "UNet", levels=len(self.multipliers), multiplier=min(self.multipliers, default=1))
         if self.space not in CONV:
             raise UsageError(
@@ -233,7 +240,7 @@ class UNet(CallRepr, nn.Module):
         h, vector, tokens = self.told(x, level, condition, arrival)
         modulation = iter(self.modulation(vector).view(len(x), -1, *self.space * (1,)).split(self.parts, dim=1))
 
-        h = self.into(h)
+        h = self.into(self._in_patches(h))
         skips = []
         for i, block in enumerate(self.down):
             if i > 0 and i % self.blocks == 0:
@@ -245,4 +252,24 @@ class UNet(CallRepr, nn.Module):
             if i > 0 and i % self.blocks == 0:
                 h = F.interpolate(h, skips[-1].shape[2:])
             h = block(torch.cat([h, skips.pop()], dim=1), next(modulation), next(modulation), tokens)
-        return self.out(F.silu(self.norm(h)))
+        return self._whole(self.out(F.silu(self.norm(h))), x.shape[2:])
+
+    def _in_patches(self, x: Float[Tensor, "rows channels *space"]) -> Float[Tensor, "rows values *coarse"]:
+        """The boxes of x as channels, on a grid of boxes."""
+        if self.patch == 1:
+            return x
+        x = F.pad(x, [n for side in reversed(x.shape[2:]) for n in (0, -side % self.patch)])
+        coarse = [side // self.patch for side in x.shape[2:]]
+        return to_patches(x, self.space * (self.patch,)).mT.unflatten(2, coarse)
+
+    def _whole(
+        self, boxes: Float[Tensor, "rows values *coarse"], size: Sequence[int]
+    ) -> Float[Tensor, "rows channels *space"]:
+        """The inverse of `_in_patches`."""
+        if self.patch == 1:
+            return boxes
+        padded = [side * self.patch for side in boxes.shape[2:]]
+        x = from_patches(boxes.flatten(2).mT, padded, self.space * (self.patch,))
+        for axis, side in enumerate(size, start=2):
+            x = x.narrow(axis, 0, side)
+        return x

@@ -150,9 +150,9 @@ class _Orthogonal(torch.optim.Optimizer):
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+        self.alike: dict[torch.Size, list[nn.Parameter]] = {}
         for each in parameters:
-            self.alike.setdefault((each.shape[0], each[0].numel()), []).append(each)
+            self.alike.setdefault(each.shape, []).append(each)
             self.state[each]["momentum"] = torch.zeros_like(each)
 
     @torch.no_grad()
@@ -160,7 +160,7 @@ class _Orthogonal(torch.optim.Optimizer):
         group = self.param_groups[0]
         lr, momentum = group["lr"], group["momentum"]
         lost = getattr(self, "found_inf", torch.zeros(()))  # as torch's fused optimizers have it
-        for shape, every in self.alike.items():
+        for every in self.alike.values():
             moving = [each for each in every if each.grad is not None]
             if not moving:
                 continue
@@ -172,10 +172,10 @@ class _Orthogonal(torch.optim.Optimizer):
             M = M.lerp(G, 1 - momentum)
             torch._foreach_copy_(memory, list(M))
             ahead = _whole(G.lerp(M, momentum), moving)
-            matrix = ahead.view(-1, *shape)
+            matrix = ahead.flatten(2)
             unit = orthogonal(matrix.bfloat16() if matrix.is_cuda else matrix).to(matrix.dtype)
             counts = (1 - lost).to(G.dtype)
-            moved = (-0.2 * max(shape) ** 0.5 * lr * counts * unit).view(ahead.shape)
+            moved = (-0.2 * max(matrix.shape[1:]) ** 0.5 * lr * counts * unit).view(ahead.shape)
             torch._foreach_mul_(weights, 1 - lr * group["weight_decay"] * counts)
             torch._foreach_add_(weights, _own(moved, moving))
 
