@@ -4,7 +4,6 @@ from itertools import product
 
 import pytest
 import torch
-import torch.nn.functional as F
 from networks import NETWORKS, awake
 
 from unmelt.backbone import UNet
@@ -40,10 +39,11 @@ def test_patches_are_channels_of_a_coarser_grid(space, size):
         torch.testing.assert_close(out[one], wanted[:, :, number])
 
 
-def test_sides_that_are_no_multiple_of_a_patch_are_padded_with_zeros():
-    network = awake(UNet(channels=1, patch=2, width=8, multipliers=(1,), blocks=1, attention=(False,)))
-    x, level = torch.randn(2, 1, 5, 7), torch.zeros(2)
-    torch.testing.assert_close(network(x, level), network(F.pad(x, (0, 1, 0, 1)), level)[..., :5, :7])
+def test_sides_that_are_no_multiple_of_a_patch_are_refused():
+    network = UNet(channels=1, patch=(1, 2), width=8, multipliers=(1,), blocks=1, attention=(False,))
+    assert network(torch.zeros(2, 1, 5, 4), torch.zeros(2)).shape == (2, 1, 5, 4)
+    with pytest.raises(UsageError, match=r"sides are multiples of \(1, 2\)"):
+        network(torch.zeros(2, 1, 4, 5), torch.zeros(2))
 
 
 def test_memory_format_changes_nothing_and_is_kept():
@@ -69,6 +69,7 @@ def test_dropout_is_for_training():
         ({"channels": 0}, r"channels=1"),
         ({"space": 4}, r"space=2"),
         ({"patch": 0}, r"patch=1"),
+        ({"patch": (2, 2, 2)}, r"space=3"),
         ({"multipliers": (1, 2), "attention": (True,)}, r"attention=\(False, True\)"),
         ({"multipliers": (), "attention": ()}, r"levels"),
         ({"heads": 3}, r"heads=2"),

@@ -1,7 +1,9 @@
 """Prompts and plans in the facade and on the command line: the condition is the caption "prompt | plan"."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from systems.parts import images, process, training
 
 import unmelt as um
@@ -126,3 +128,19 @@ def test_on_the_command_line(tmp_path, capsys):
     ):
         assert main(["sample", run, *words, *end]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_edits_are_told_prompts_and_plans_on_the_command_line(tmp_path, capsys):
+    model = captioned(Counting())
+    model.fit(tmp_path / "run", device="cpu", quiet=True)
+    x = images()[:1]
+    Image.fromarray((x[0, 0] * 255).round().byte().numpy()).save(tmp_path / "x.png")
+    run, end = str(tmp_path / "run"), ["--out", str(tmp_path / "a.npy"), "--seed", "3"]
+    x = (x * 255).round() / 255
+    wanted = um.load(run, "cpu").edit(x, strength=0.6, caption="a cat | 2 star", seed=3)
+    for words, said in ((["--plan"], "plan: a cat | 2 star\n"), (["--plan", "2 star"], "")):
+        assert main(["edit", run, str(tmp_path / "x.png"), "--prompt", "a cat", *words, *end]) == 0
+        assert capsys.readouterr().err.startswith(said + "1 picture")
+        assert np.allclose(np.load(tmp_path / "a.npy"), wanted[0], atol=1e-6)
+    assert main(["edit", run, str(tmp_path / "x.png"), "--plan", *end]) == 2
+    assert "plan=True without a prompt" in capsys.readouterr().err

@@ -89,8 +89,8 @@ class UNet(CallRepr, nn.Module):
     Args:
         channels: Of x.
         space: Dimensions of the grid: 1, 2 or 3.
-        patch: Side of the boxes of x that are the finest level's places. 2 makes it four times as fast on images at
-            the same widths. Sides of x that are no multiple of it are padded with zeros.
+        patch: Sides of the boxes of x that are the places of the finest level; they divide the sides of x. One number
+            serves for all. At the same widths, 2 makes it about four times as fast on images.
         width: Channels on the finest level, a multiple of 4.
         multipliers: Of the width, one for each level from the finest to the coarsest.
         blocks: Residual blocks on each level, each way.
@@ -119,7 +119,7 @@ class UNet(CallRepr, nn.Module):
         *,
         channels: int,
         space: int = 2,
-        patch: int = 1,
+        patch: int | Sequence[int] = 1,
         width: int = 64,
         multipliers: Sequence[int] = (1, 2, 2),
         blocks: int = 2,
@@ -134,7 +134,8 @@ class UNet(CallRepr, nn.Module):
         with_guidance: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.space, self.patch, self.width = channels, space, patch, width
+        self.channels, self.space, self.width = channels, space, width
+        self.patch = (patch,) * space if isinstance(patch, int) else tuple(patch)
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
@@ -142,7 +143,7 @@ class UNet(CallRepr, nn.Module):
         self._check_arguments()
 
         embedding_width, widths = 4 * width, [width * multiplier for multiplier in self.multipliers]
-        source, box = embedding_width if sequence_width else 0, patch**space
+        source, box = embedding_width if sequence_width else 0, math.prod(self.patch)
         self.parts: list[int] = []
 
         def block(inner: int, outer: int, attend: bool) -> _Block:
@@ -180,13 +181,18 @@ class UNet(CallRepr, nn.Module):
         return [*self.down, self.middle, *self.up]
 
     def _check_arguments(self) -> None:
-        at_least(
-            1, "UNet", channels=self.channels, patch=self.patch, width=self.width, blocks=self.blocks, heads=self.heads
-        )
+        at_least(1, "UNet", channels=self.channels, patch=min(self.patch, default=1), width=self.width)
+        at_least(1, "UNet", blocks=self.blocks, heads=self.heads)
         at_least(1, "UNet", levels=len(self.multipliers), multiplier=min(self.multipliers, default=1))
         if self.space not in CONV:
             raise UsageError(
                 f"UNet was given space={self.space}", "space has 1, 2 or 3 dimensions", "UNet(..., space=2)"
+            )
+        if len(self.patch) != self.space:
+            raise UsageError(
+                f"UNet was given patch={self.patch} and space={self.space}",
+                "a side of the patch for each dimension",
+                f"UNet(..., space={len(self.patch)})",
             )
         if self.width % 4:
             near = self.width + 4 - self.width % 4
@@ -231,16 +237,18 @@ class UNet(CallRepr, nn.Module):
             UsageError: If x, the level or the condition does not fit what the network was made for.
         """
         level_of_rows("UNet", level)
-        if x.ndim != 2 + self.space or x.shape[1] != self.channels:
+        size = x.shape[2:]
+        if x.ndim != 2 + self.space or x.shape[1] != self.channels or any(map(int.__mod__, size, self.patch)):
+            multiples = f", whose sides are multiples of {self.patch}" if max(self.patch) > 1 else ""
             raise UsageError(
                 f"x has shape {tuple(x.shape)}",
-                f"this UNet was made for {self.channels} channels over {self.space} dimensions",
+                f"this UNet was made for {self.channels} channels over {self.space} dimensions{multiples}",
                 f"UNet(channels={x.shape[1]}, space={x.ndim - 2}, ...)",
             )
         h, vector, tokens = self.told(x, level, condition, arrival)
         modulation = iter(self.modulation(vector).view(len(x), -1, *self.space * (1,)).split(self.parts, dim=1))
-
-        h = self.into(self._in_patches(h))
+        coarse = [side // p for side, p in zip(size, self.patch, strict=True)]
+        h = self.into(to_patches(h, self.patch).mT.unflatten(2, coarse))
         skips = []
         for i, block in enumerate(self.down):
             if i > 0 and i % self.blocks == 0:
@@ -252,24 +260,4 @@ class UNet(CallRepr, nn.Module):
             if i > 0 and i % self.blocks == 0:
                 h = F.interpolate(h, skips[-1].shape[2:])
             h = block(torch.cat([h, skips.pop()], dim=1), next(modulation), next(modulation), tokens)
-        return self._whole(self.out(F.silu(self.norm(h))), x.shape[2:])
-
-    def _in_patches(self, x: Float[Tensor, "rows channels *space"]) -> Float[Tensor, "rows values *coarse"]:
-        """The boxes of x as channels, on a grid of boxes."""
-        if self.patch == 1:
-            return x
-        x = F.pad(x, [n for side in reversed(x.shape[2:]) for n in (0, -side % self.patch)])
-        coarse = [side // self.patch for side in x.shape[2:]]
-        return to_patches(x, self.space * (self.patch,)).mT.unflatten(2, coarse)
-
-    def _whole(
-        self, boxes: Float[Tensor, "rows values *coarse"], size: Sequence[int]
-    ) -> Float[Tensor, "rows channels *space"]:
-        """The inverse of `_in_patches`."""
-        if self.patch == 1:
-            return boxes
-        padded = [side * self.patch for side in boxes.shape[2:]]
-        x = from_patches(boxes.flatten(2).mT, padded, self.space * (self.patch,))
-        for axis, side in enumerate(size, start=2):
-            x = x.narrow(axis, 0, side)
-        return x
+        return from_patches(self.out(F.silu(self.norm(h))).flatten(2).mT, size, self.patch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, class_named, of_numbers
@@ -35,6 +35,8 @@ def edit(
     rows: int = 1,
     label: str | None = None,
     caption: str | None = None,
+    prompt: str | None = None,
+    plan: Literal[True] | str | None = None,
     guidance: float = 1.0,
     steps: int | None = None,
     resamples: int = 1,
@@ -59,6 +61,9 @@ def edit(
         rows: Number of versions.
         label: Class of the picture, by name or by number.
         caption: Caption of the picture, for models that were trained with captions.
+        prompt: What the whole picture shall show: the caption, to which a plan may be added.
+        plan: Add a plan of the scene to the prompt: this one, such as "1 red apple left; 1 cat right", or without a
+            value one that the model's planner makes.
         guidance: Scale of classifier-free guidance; 1 is unguided.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         resamples: How often each step is taken again, where known and new pixels are to agree.
@@ -95,8 +100,8 @@ def edit(
     if any(file.exists() and file.samefile(each) for file in files for each in inputs):
         raise UsageError(f"--out {out}, which is read", "another file", f"--out {files[0].stem}-new.png")
     x = _pixels(content, image, picture_shape(model))
-    settings: dict[str, Any] = {"label": class_named(label, model.classes), "caption": caption}
-    settings |= {"guidance": guidance, "steps": steps, "seed": seed}
+    said = {"label": class_named(label, model.classes), "caption": caption, "prompt": prompt, "plan": plan}
+    settings: dict[str, Any] = {**said, "guidance": guidance, "steps": steps, "seed": seed}
     made = _made(
         model,
         x.expand(rows, *x.shape[1:]),

@@ -70,8 +70,9 @@ def scenes(
     with seeded(seed):
         backbone = UNet(
             channels=3,
+            patch=2,
             width=width,
-            multipliers=(1, 2, 2),
+            multipliers=(1, 2, 4),
             blocks=blocks,
             attention=(False, True, True),
             sequence_width=reader.width,
