@@ -29,42 +29,16 @@ from few_steps import Measured
 from planner import random_model
 
 import unmelt as um
-from unmelt.scene import Scene, check, read, suite
-
-KINDS = ("object", "two objects", "number", "colour", "place", "two colours")
-COMBINING = ("two objects", "colour", "place", "two colours")
-SETS = {
-    "seen": (KINDS, "seen", "seen"),
-    "held-out combinations": (COMBINING, "held_out", "seen"),
-    "held-out wordings": (KINDS, "seen", "held_out"),
-}
-"""By name: the kinds of scenes, their combinations and their wordings."""
+from unmelt.scene import PROMPT_SETS, SUITES, ScenePrompt, accuracy, scene_prompts
 
 GUIDANCE = (1.0, 2.0, 4.0)
 CHOICE_SEED, TEST_SEED = 100, 200
 FORMS = ("wording", "plan", "true plan")
 
 
-def captions(name: str, count: int, seed: int) -> list[tuple[str, Scene, str]]:
-    """(kind, scene, wording) of a set, kinds in equal shares."""
-    kinds, combinations, wording = SETS[name]
-    each = -(-count // len(kinds))
-    return [
-        (kind, worded.scene, worded.wording)
-        for kind in kinds
-        for worded in suite(kind, each, seed, combinations=combinations, wording=wording)
-    ]
-
-
-def right(model: um.Model, asked: Sequence[tuple[str, Scene, str]], texts: Sequence[str], guidance: float, steps: int):
-    """Whether all is right in the sample of each caption, by kind and over all."""
-    made = model.sample(len(texts), caption=list(texts), guidance=guidance, steps=steps, seed=1)
-    found = [(kind, check(scene, things)) for (kind, scene, _), things in zip(asked, read(made), strict=True)]
-    shares = {kind: statistics.mean(ok["all"] for k, ok in found if k == kind) for kind, _, _ in asked}
-    parts = {
-        part: statistics.mean(ok[part] for _, ok in found) for part in ("objects", "number", "colour", "place", "all")
-    }
-    return {"kinds": shares, **parts}
+def right(model: um.Model, asked: Sequence[ScenePrompt], texts: Sequence[str], guidance: float, steps: int):
+    """Shares of what is right in the sample of each caption."""
+    return accuracy(asked, model.sample(len(texts), caption=list(texts), guidance=guidance, steps=steps, seed=1))
 
 
 def trained(arm: str, seed: int, options: argparse.Namespace) -> um.Model:
@@ -98,20 +72,19 @@ def measure(arm: str, seed: int, options: argparse.Namespace, measured: Measured
         from unmelt.planner import LanguageModelPlanner
 
         planner = LanguageModelPlanner(options.language_model)
-    for name in SETS:
-        asked = captions(name, options.captions, TEST_SEED)
+    for name in PROMPT_SETS:
+        asked = scene_prompts(name, options.captions, TEST_SEED)
         for form in FORMS:
             planned = None
             if form == "wording":
-                texts = [wording for _, _, wording in asked]
+                texts = [each.wording for each in asked]
             elif form == "true plan":
-                texts = [f"{wording} | {scene}" for _, scene, wording in asked]
+                texts = [f"{each.wording} | {each.scene}" for each in asked]
             elif planner is not None:
-                plans = planner.plan([wording for _, _, wording in asked])
-                planned = statistics.mean(
-                    str(plan) == str(scene) for plan, (_, scene, _) in zip(plans, asked, strict=True)
-                )
-                texts = [f"{wording} | {plan}" for (_, _, wording), plan in zip(asked, plans, strict=True)]
+                plans = planner.plan([each.wording for each in asked])
+                pairs = list(zip(asked, plans, strict=True))
+                planned = statistics.mean(str(plan) == str(each.scene) for each, plan in pairs)
+                texts = [f"{each.wording} | {plan}" for each, plan in pairs]
             else:
                 continue
             found = measured(
@@ -127,8 +100,8 @@ def measure(arm: str, seed: int, options: argparse.Namespace, measured: Measured
 
 def best_guidance(model: um.Model, options: argparse.Namespace) -> float:
     """The scale with the most captions all right, on captions that are not tested."""
-    asked = captions("seen", options.captions // 2, CHOICE_SEED)
-    texts = [wording for _, _, wording in asked]
+    asked = scene_prompts("seen", options.captions // 2, CHOICE_SEED)
+    texts = [each.wording for each in asked]
     return max(GUIDANCE, key=lambda scale: right(model, asked, texts, scale, options.steps)["all"])
 
 
@@ -140,7 +113,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"arm": arm, "set": name, "form": form, "seeds": len(mine)}
         for part in ("all", "objects", "number", "colour", "place"):
             line[part] = statistics.mean(row[part] for row in mine)
-        line |= {kind: statistics.mean(row["kinds"][kind] for row in mine) for kind in mine[0]["kinds"]}
+        line |= {kind: statistics.mean(row[kind] for row in mine) for kind in SUITES if kind in mine[0]}
         if mine[0]["plans"] is not None:
             line["plans"] = statistics.mean(row["plans"] for row in mine)
         if len(mine) > 1:
@@ -171,7 +144,7 @@ def main() -> None:
     columns = [("arm", "encoder", ""), ("set", "captions", ""), ("form", "given", ""), ("seeds", "seeds", "d")]
     columns += [("all", "all right", ".3f"), ("error", "±", ".3f"), ("plans", "plans right", ".3f")]
     columns += [(part, part, ".3f") for part in ("objects", "number", "colour", "place")]
-    columns += [(kind, f"all right: {kind}", ".3f") for kind in KINDS]
+    columns += [(kind, f"all right: {kind}", ".3f") for kind in SUITES]
     report = timing.Report("scenes", "What samples of captioned scenes show", columns, summary(rows))
     report.notes.append(
         f"{options.captions} captions a set; ± is the standard error over seeds; plans right: by themselves, unpainted"

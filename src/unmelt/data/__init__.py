@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unmelt.data.questions import GAP_MARKER, Questions
     from unmelt.data.reversal_facts import reversal_facts
     from unmelt.data.scenes import Captioned, Scenes, draw_scenes
-    from unmelt.data.source import Arrays, Source
+    from unmelt.data.source import Arrays, CaptionReader, Source
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
     from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GAP_MARKER",
     "Arrays",
+    "CaptionReader",
     "Captioned",
     "Checkerboard",
     "Document",

@@ -1,5 +1,6 @@
 """Pictures of scenes and their captions, without end."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +17,15 @@ from unmelt.data.captioned_folder import CaptionedPicture, write_captioned
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 from unmelt.rng import Stream, fold
-from unmelt.scene import SEEN_COLOURS, Scene, paint, random_scene, word
+from unmelt.scene import SEEN_COLOURS, Scene, accuracy, paint, random_scene, scene_prompts, word
 from unmelt.scene.choice import choose
 
 SEPARATOR = " | "
 """Between a wording and a plan in a caption."""
+
+
+PROMPTS = 204
+"""Captions that each share of `Scenes.caption_accuracy` is measured on."""
 
 
 class Captioned(NamedTuple):
@@ -102,6 +107,26 @@ class Scenes:
         pictures, captions = self.captioned(step, rows)
         sequence, mask = self.encoder(captions)
         return pictures, Condition(sequence=sequence, sequence_mask=mask)
+
+    def caption_accuracy(self, sample: Callable[[list[str]], Tensor]) -> dict[str, float]:
+        """Measure how often samples show all that their captions say, and nothing else.
+
+        Args:
+            sample: Makes a picture [n, 3, size, size] of each of n captions.
+
+        Returns:
+            right_seen: Of captions in words, of combinations and wordings of training.
+            right_held_out: The same of combinations that training never shows.
+            right_seen_planned: As the first, of captions with their plans.
+            right_held_out_planned: As the second, of captions with their plans.
+        """
+        shares = {}
+        for form, ending in (("{wording}", ""), (f"{{wording}}{SEPARATOR}{{scene}}", "_planned")):
+            for name, called in (("seen", "seen"), ("held-out combinations", "held_out")):
+                asked = scene_prompts(name, PROMPTS)
+                pictures = sample([form.format(**each._asdict()) for each in asked])
+                shares[f"right_{called}{ending}"] = accuracy(asked, pictures)["all"]
+        return shares
 
     def _captioned(self, number: int) -> Captioned:
         return _captioned(fold(fold(self.seed, 1), number))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -57,6 +57,21 @@ class Source(Protocol):
 
         Returns:
             (x, condition): rows [rows, *shape], and their labels and captions; None if they have neither.
+        """
+
+
+@runtime_checkable
+class CaptionReader(Protocol):
+    """A source that can tell whether a picture shows what its caption says."""
+
+    def caption_accuracy(self, sample: Callable[[list[str]], Tensor]) -> dict[str, float]:
+        """Measure how often samples show what their captions say.
+
+        Args:
+            sample: Makes a sample [n, *shape] of each of n captions.
+
+        Returns:
+            Shares by name.
         """
 
 

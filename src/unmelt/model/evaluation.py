@@ -10,6 +10,7 @@ from torch import Tensor
 from unmelt import metric
 from unmelt.codec import Bijection
 from unmelt.condition import Condition
+from unmelt.data import CaptionReader
 from unmelt.errors import UsageError
 from unmelt.likelihood import Estimate, Exact, Hutchinson, log_likelihood
 from unmelt.model.judging import note_other_data
@@ -57,6 +58,10 @@ def evaluate(
     x = sample_for(model, request, minutes if samples is None else None)
     made = metric.SampleSet(x, None if label is None else label[: len(x)])
     scores = distributed.broadcast_from_main(lambda: model.modality.score(made, real, held_out))
+    if isinstance(model.held_out, CaptionReader):
+        scores |= model.held_out.caption_accuracy(
+            lambda captions: model.sample(len(captions), caption=captions, steps=steps, guidance=guidance, seed=seed)
+        )
     taken = model.default_sampler(steps, guidance)[1].steps
     return {**scores, "samples": len(x), "steps": taken, "guidance": guidance, "seed": seed}
 
