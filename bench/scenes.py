@@ -38,7 +38,8 @@ FORMS = ("wording", "plan", "true plan")
 
 def right(model: um.Model, asked: Sequence[ScenePrompt], texts: Sequence[str], guidance: float, steps: int):
     """Shares of what is right in the sample of each caption."""
-    return accuracy(asked, model.sample(len(texts), caption=list(texts), guidance=guidance, steps=steps, seed=1))
+    found = accuracy(asked, model.sample(len(texts), caption=list(texts), guidance=guidance, steps=steps, seed=1))
+    return {"kinds": found.kinds, **found.parts}
 
 
 def trained(arm: str, seed: int, options: argparse.Namespace) -> um.Model:
@@ -113,7 +114,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"arm": arm, "set": name, "form": form, "seeds": len(mine)}
         for part in ("all", "objects", "number", "colour", "place"):
             line[part] = statistics.mean(row[part] for row in mine)
-        line |= {kind: statistics.mean(row[kind] for row in mine) for kind in SUITES if kind in mine[0]}
+        line |= {kind: statistics.mean(row["kinds"][kind] for row in mine) for kind in mine[0]["kinds"]}
         if mine[0]["plans"] is not None:
             line["plans"] = statistics.mean(row["plans"] for row in mine)
         if len(mine) > 1:

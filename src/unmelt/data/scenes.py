@@ -125,7 +125,7 @@ class Scenes:
             for name, called in (("seen", "seen"), ("held-out combinations", "held_out")):
                 asked = scene_prompts(name, PROMPTS)
                 pictures = sample([form.format(**each._asdict()) for each in asked])
-                shares[f"right_{called}{ending}"] = accuracy(asked, pictures)["all"]
+                shares[f"right_{called}{ending}"] = accuracy(asked, pictures).parts["all"]
         return shares
 
     def _captioned(self, number: int) -> Captioned:

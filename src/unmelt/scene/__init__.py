@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from unmelt.scene.chance import random_scene
     from unmelt.scene.checking import check
     from unmelt.scene.combinations import HELD_OUT_COLOURED, HELD_OUT_PAIRS, SEEN_COLOURS, is_held_out
-    from unmelt.scene.evaluation import PROMPT_SETS, ScenePrompt, accuracy, scene_prompts
+    from unmelt.scene.evaluation import PROMPT_SETS, SceneAccuracy, ScenePrompt, accuracy, scene_prompts
     from unmelt.scene.painting import Painted, paint
     from unmelt.scene.reading import read
     from unmelt.scene.scene import COLOURS, OBJECTS, PLACES, Group, Scene
@@ -28,6 +28,7 @@ __all__ = [
     "Group",
     "Painted",
     "Scene",
+    "SceneAccuracy",
     "ScenePrompt",
     "Thing",
     "Worded",

@@ -69,7 +69,19 @@ def scene_prompts(name: str, prompts: int, seed: int = 0) -> list[ScenePrompt]:
     ]
 
 
-def accuracy(prompts: Sequence[ScenePrompt], pictures: Float[Tensor, "n 3 size size"]) -> dict[str, float]:
+class SceneAccuracy(NamedTuple):
+    """Shares of pictures that are right.
+
+    Args:
+        parts: By part: right objects, number, colour, place, and all of them; see `check`.
+        kinds: By kind of scene, the share with all right.
+    """
+
+    parts: dict[str, float]
+    kinds: dict[str, float]
+
+
+def accuracy(prompts: Sequence[ScenePrompt], pictures: Float[Tensor, "n 3 size size"]) -> SceneAccuracy:
     """Read pictures, and compare them with what they were asked to show.
 
     Args:
@@ -77,8 +89,7 @@ def accuracy(prompts: Sequence[ScenePrompt], pictures: Float[Tensor, "n 3 size s
         pictures: [n, 3, size, size], in [0, 1].
 
     Returns:
-        The shares of pictures with the right objects, number, colour and place, and with all of them right; see
-        `check`. Then the share with all right of each kind.
+        The shares that are right.
 
     Raises:
         UsageError: If there is not one picture for each prompt.
@@ -86,8 +97,8 @@ def accuracy(prompts: Sequence[ScenePrompt], pictures: Float[Tensor, "n 3 size s
     if len(prompts) != len(pictures) or not prompts:
         raise UsageError(f"{len(pictures)} pictures for {len(prompts)} prompts", "one for each, at least one", "x[:n]")
     found = [check(asked.scene, things) for asked, things in zip(prompts, read(pictures), strict=True)]
-    shares = {part: fmean(right[part] for right in found) for part in found[0]}
-    for kind in dict.fromkeys(asked.kind for asked in prompts):
-        mine = [right["all"] for asked, right in zip(prompts, found, strict=True) if asked.kind == kind]
-        shares[kind] = fmean(mine)
-    return shares
+    kinds: dict[str, list[bool]] = {}
+    for asked, right in zip(prompts, found, strict=True):
+        kinds.setdefault(asked.kind, []).append(right["all"])
+    parts = {part: fmean(right[part] for right in found) for part in found[0]}
+    return SceneAccuracy(parts, {kind: fmean(right) for kind, right in kinds.items()})
