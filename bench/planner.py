@@ -16,25 +16,24 @@ import torch
 from planner_prompts import DEV, TEST
 
 from unmelt.encoder.pretrained import load_pretrained
-from unmelt.planner import LanguageModelPlanner
-from unmelt.planner.meaning import NOTHING, literal, words_of
-from unmelt.planner.reading import best_reading
+from unmelt.errors import UsageError
+from unmelt.planner import LanguageModelPlanner, VocabularyPlanner
 from unmelt.scene import Group, Scene
 
 SLOTS = ("object", "colour", "number", "place")
 
 
 class LiteralPlanner:
-    """Reads the words of the vocabulary, and takes all others for nothing; a plain apple where no object is named."""
+    """The planner without a language model; a plain apple where it knows no object."""
 
     def plan(self, prompts):
         return [self._plan(prompt) for prompt in prompts]
 
     def _plan(self, prompt):
-        words = words_of(prompt)
-        meanings = [literal(word) or NOTHING for word in words]
-        found = best_reading(words, [{NOTHING: -8.0, meaning: 0.0} for meaning in meanings])
-        return Scene((Group("apple"),)) if found is None else found.scene
+        try:
+            return VocabularyPlanner().plan(prompt)
+        except UsageError:
+            return Scene((Group("apple"),))
 
 
 def random_model(path, folder):

@@ -12,8 +12,8 @@ import unmelt as um
 from unmelt.encoder.pretrained import load_pretrained
 from unmelt.errors import UsageError
 from unmelt.planner import LanguageModelPlanner, Planner, language_model
-from unmelt.planner.language_model import ANSWERS, ASKED, EXAMPLES, NOTHING, SHADES
-from unmelt.planner.meaning import literal, singular, words_of
+from unmelt.planner.language_model import ANSWERS, ASKED, EXAMPLES, SHADES
+from unmelt.planner.meaning import IGNORED, NOTHING, literal, singular, words_of
 from unmelt.planner.reading import best_reading
 from unmelt.scene import COLOURS, Scene
 
@@ -79,7 +79,7 @@ def test_plans_are_those_of_probabilities_without_cache_and_trie(folder, monkeyp
         for word in words:
             meaning, asked = literal(word), singular(word)
             if meaning is not None:
-                scores.append({NOTHING: language_model.IGNORED[meaning.kind], meaning: 0.0})
+                scores.append({NOTHING: IGNORED[meaning.kind], meaning: 0.0})
                 continue
             row = scored([meanings, f"{asked} means"], ANSWERS).log_softmax(-1)
             named = torch.stack(

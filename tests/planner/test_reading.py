@@ -5,8 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from unmelt.planner.language_model import IGNORED
-from unmelt.planner.meaning import NOTHING, Meaning, literal, singular, words_of
+from unmelt.planner.meaning import IGNORED, NOTHING, Meaning, literal, singular, words_of
 from unmelt.planner.reading import best_reading
 from unmelt.scene import Scene
 

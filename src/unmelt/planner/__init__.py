@@ -7,7 +7,8 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.planner.language_model import LanguageModelPlanner
     from unmelt.planner.planner import Planner
+    from unmelt.planner.vocabulary import VocabularyPlanner
 
-__all__ = ["LanguageModelPlanner", "Planner"]
+__all__ = ["LanguageModelPlanner", "Planner", "VocabularyPlanner"]
 
 publish(__name__)

@@ -27,7 +27,7 @@ from unmelt.device import device_named
 from unmelt.encoder.pretrained import load_pretrained
 from unmelt.errors import UsageError
 from unmelt.planner.constrained import ConstrainedDecoder
-from unmelt.planner.meaning import NOTHING, NUMBERS, Meaning, literal, singular, words_of
+from unmelt.planner.meaning import IGNORED, NOTHING, NUMBERS, Meaning, literal, singular, words_of
 from unmelt.planner.question import Question
 from unmelt.planner.reading import best_reading
 from unmelt.scene import COLOURS, OBJECTS, Scene
@@ -99,9 +99,6 @@ ASKED: Final = (
 
 A_COLOUR = 0.001
 """Probability of being a colour from which it is asked which one."""
-
-IGNORED = {"object": -9.0, "number": -7.0, "colour": -8.0, "place": -6.0, "nothing": 0.0}
-"""Log-probability that a literal word means nothing after all, where no reading is valid otherwise."""
 
 WORDS = 64
 """Words of a prompt at most; what comes after is cut."""

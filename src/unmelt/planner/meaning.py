@@ -22,7 +22,13 @@ class Meaning(NamedTuple):
 
 NOTHING: Final = Meaning("nothing", "")
 
+IGNORED: Final[dict[str, float]] = {"object": -9.0, "number": -7.0, "colour": -8.0, "place": -6.0, "nothing": 0.0}
+"""Log-probability that a literal word means nothing after all, where no reading is valid otherwise."""
+
 NUMBERS: Final = {"one": "1", "two": "2", "three": "3"}
+
+SETS: Final = {"pair": "2"}
+"""Numbers by words for so many objects."""
 
 SIDES: Final = {each: each for each in PLACES} | {
     "west": "left",
@@ -162,8 +168,8 @@ def literal(word: str) -> Meaning | None:
         return Meaning("object", singular(word))
     if word in COLOURS:
         return Meaning("colour", word)
-    if word in NUMBERS or word in NUMBERS.values():
-        return Meaning("number", NUMBERS.get(word, word))
+    if word in NUMBERS or word in NUMBERS.values() or word in SETS:
+        return Meaning("number", (NUMBERS | SETS).get(word, word))
     if word in SIDES or word in RELATIONS:
         return Meaning("place", (SIDES | RELATIONS)[word])
     return NOTHING if word in BOUNDARIES or word in FILLERS or word.isdigit() else None

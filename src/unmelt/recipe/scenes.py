@@ -10,6 +10,7 @@ from unmelt.denoiser.prediction import Preconditioned
 from unmelt.encoder import caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
+from unmelt.planner import VocabularyPlanner
 from unmelt.process import Gaussian
 from unmelt.recipe.origin import recorded
 from unmelt.rng import seeded
@@ -103,4 +104,5 @@ def scenes(
         source=source,
         held_out=held_out,
         encoder=reader,
+        planner=VocabularyPlanner(),
     )
