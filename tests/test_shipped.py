@@ -1,5 +1,6 @@
 """Models that come with the package: found by name, sampled, shown, and never written to."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,14 @@ def test_the_models_in_the_package_are_small_and_have_cards(monkeypatch):
         assert "license: unknown" not in card
         assert (folder / "eval.json").exists()
         assert um.load(name, "cpu").steps_done > 0
+
+
+def test_models_that_chapters_of_the_lab_show_are_in_the_package(monkeypatch):
+    monkeypatch.undo()
+    chapters = Path(um.__file__).parent / "lab" / "chapters"
+    named = [name for path in chapters.glob("ch*.py") for name in re.findall(r'shipped=f?"([^"]+)"', path.read_text())]
+    assert {"lab/code", "lab/code_ar", "lab/jump_teacher", "lab/jump_student", "digits"} <= set(named)
+    for name in (*(each for each in named if "{" not in each), "lab/flow_random", "lab/flow_transport"):
+        assert um.load(shipped.PLACE / name, "cpu").sample(1, steps=1) is not None
+    sizes = [path.stat().st_size for path in (shipped.PLACE / "lab").rglob("*")]
+    assert sum(sizes) < 4_000_000

@@ -21,10 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "lab"
 PRESSED = {
     "learning": ("Train on the ring", "Train on the drawing"),
     "way-back": ("Tune",),
-    "guidance": ("Learn",),
-    "straight-paths": ("Learn",),
     "words": ("Measure",),
-    "few-steps": ("Learn to jump",),
 }
 """Buttons that a reader would press, by chapter."""
 
@@ -40,6 +37,7 @@ LAST = {
     "straight-paths": 'svg[aria-label^="1,000 samples in"]',
     "words": 'svg[aria-label^="Share of gaps"]',
     "few-steps": 'td[data-what="San Diego"]',
+    "pictures": 'img[alt$="in six colours from the same noise"]',
 }
 """What comes last on each page."""
 

@@ -1,6 +1,6 @@
 """What must hold on every page, wide and narrow, by mouse and by keyboard, and when the lab goes away.
 
-Chapters that train are visited before training; test_touching.py covers what follows.
+Chapters that train show models that come with unmelt; test_touching.py covers training.
 """
 
 import chromium
@@ -14,9 +14,11 @@ FIRST = {
     "score": 'td[data-what^="largest share"]',
     "learning": '[role="application"] svg svg',
     "way-back": 'svg[aria-label^="24 walks"]',
-    "guidance": "text=Not learned yet",
-    "straight-paths": "text=Not learned yet",
-    "words": "h1",
+    "guidance": 'img[alt^="Forty digits"]',
+    "straight-paths": 'td[data-what^="energy distance"]',
+    "words": 'pre[aria-label^="Masked"]',
+    "few-steps": 'td[data-what="energy distance, the student, 1"]',
+    "pictures": 'img[alt^="12 pictures"]',
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 

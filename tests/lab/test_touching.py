@@ -1,6 +1,6 @@
-"""Chapters 2 to 8 in a real browser: points are dropped, densities drawn, sliders dragged, models trained.
+"""Chapters 2 to 9 in a real browser: points are dropped, densities drawn, sliders dragged, models trained.
 
-What a chapter needs is trained here as a reader's first visit would train it, so this takes minutes.
+What a button trains is trained here, so this takes minutes.
 """
 
 import math
@@ -131,10 +131,10 @@ def test_guidance_reduces_diversity(at):
     page.drag(0.75)
     page.until(lambda: page.measured("kinds of sample")[1] < 2.2)
     assert page.measured("mean distance from the middle")[1] > 2.4
-    if page.page.get_by_text("Not learned yet").count():
-        press(page, "Learn the digits")
-        page.page.wait_for_selector("text=Learning the digits", timeout=120_000)  # a bar, while it does
-    page.page.wait_for_selector('img[alt^="Forty digits"]', timeout=600_000)
+    page.page.wait_for_selector('img[alt^="Forty digits"]')  # by the model that comes with unmelt
+    press(page, "Learn the digits here")
+    page.page.wait_for_selector("text=Learning the digits", timeout=120_000)  # a bar, while it does
+    page.page.wait_for_selector("text=Learning the digits", state="detached", timeout=600_000)
     few, near = "kinds: different real digits", "from a real digit to the nearest"
     assert page.measured("classified as this digit")[1] > 0.95
     kinds, missed = page.measured(few)[1], page.measured(near)[1]
@@ -161,8 +161,10 @@ def test_optimal_transport_needs_one_step(at):
     assert all(
         math.dist(a, b) < 0.5 for a, b in zip(*map(chromium.points, ends), strict=True)
     )  # the same curves, to half a unit of the picture
-    press(page, "Learn both ways")
-    page.page.wait_for_selector('td[data-what^="energy distance"]', timeout=400_000)
+    page.page.wait_for_selector('td[data-what^="energy distance"]')
+    press(page, "Learn both ways here")
+    page.page.wait_for_selector("text=Learning with pairs", timeout=120_000)
+    page.page.wait_for_selector("text=Learning with pairs", state="detached", timeout=400_000)
     assert page.measured("energy distance, at random")[1] > 10 * page.measured("energy distance, optimal transport")[1]
     page.drag(1.0)
     page.until(lambda: page.measured("energy distance, at random")[1] < 0.1)
@@ -200,8 +202,24 @@ def test_a_student_jumps_where_its_teacher_cannot(at):
     for name in ("coordinate 1", "coordinate 2"):
         velocity, average = page.measured(name)
         assert average == pytest.approx(velocity, abs=2e-3)
-    press(page, "Learn to jump")
-    page.page.wait_for_selector('td[data-what="energy distance, the student, 1"]', timeout=600_000)
+    page.page.wait_for_selector('td[data-what="energy distance, the student, 1"]')
+    press(page, "Learn to jump here")
+    page.page.wait_for_selector("text=The student learns", timeout=300_000)
+    page.page.wait_for_selector("text=The student learns", state="detached", timeout=600_000)
     assert page.measured("energy distance, the student, 1")[1] < 0.1
     assert page.measured("energy distance, the teacher, 1")[1] > 1
     assert page.measured("San York")[1] == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_sentence_becomes_pictures(at):
+    page = at("pictures", until='img[alt^="12 pictures of a red star above a blue cat at step"]')
+    assert page.measured("all")[1] > 0.5
+    field = page.page.get_by_role("textbox")
+    field.fill("three green fish")
+    field.blur()
+    page.page.wait_for_selector('img[alt^="12 pictures of three green fish"]')
+    page.page.wait_for_selector("text=three green fish | 3 green fish")
+    assert page.measured("all")[1] > 0.5
+    field.fill("a zebra")
+    field.blur()
+    page.page.wait_for_selector("text=unknown: 'zebra'")

@@ -10,8 +10,9 @@ import marimo as mo
 from unmelt.distill import Distillation
 from unmelt.errors import UsageError
 from unmelt.lab import cache
-from unmelt.model import Model, TextModel
+from unmelt.model import Model, TextModel, load
 from unmelt.model.distilling import student_of
+from unmelt.shipped import PLACE
 from unmelt.train import Logger
 
 M = TypeVar("M", Model, TextModel)
@@ -23,6 +24,7 @@ def trained(
     title: str,
     button: mo.ui.run_button | None = None,
     fit: Callable[[M, Path, list[Logger]], M] | None = None,
+    shipped: str | None = None,
 ) -> M:
     """`cache.learned` with a progress bar while it trains; no bar if the model is cached.
 
@@ -32,14 +34,18 @@ def trained(
         title: Title of the progress bar.
         button: Button that starts the training; None to start at once.
         fit: How it is trained, as for `cache.learned`. None: `model.fit`.
+        shipped: Name of a model that comes with unmelt, and is shown until the button is pressed.
 
     Returns:
-        The trained model. The cell stops with a message if the button was not pressed and nothing is cached.
+        The trained model, with its data; or the one that comes with unmelt, without data. The cell stops with a message
+        if the button was not pressed and there is neither a cached model nor a shipped one.
     """
+    wanted = button is None or button.value or mo.app_meta().mode == "script"
+    if shipped is not None and not wanted:
+        return load(PLACE / shipped)  # type: ignore[return-value]
     with mo.status.spinner(title="Preparing the data"):
         model = make()
         steps = model.training.steps  # type: ignore[union-attr]
-    wanted = button is None or button.value or mo.app_meta().mode == "script"
     mo.stop(not wanted and not cache.finished(name, model), mo.md("*Not learned yet: press the button.*"))
     with mistakes(), bar(steps, title) as move:
 
@@ -55,6 +61,7 @@ def distilled(
     method: Distillation,
     title: str,
     button: mo.ui.run_button | None = None,
+    shipped: str | None = None,
     **settings: Any,
 ) -> M:
     """A student of a teacher, with a progress bar while it learns; no bar if it is cached.
@@ -65,10 +72,11 @@ def distilled(
         method: How the student learns.
         title: Title of the progress bar.
         button: Button that starts the training; None to start at once.
+        shipped: Name of a student that comes with unmelt, and is shown until the button is pressed.
         settings: Further arguments of `Model.distill`.
 
     Returns:
-        The student. The cell stops with a message if the button was not pressed and nothing is cached.
+        The student; see `trained`.
     """
     changes = {"steps": settings.get("training_steps"), "batch": settings.get("batch"), "lr": settings.get("lr")}
     guidance_range = settings.get("guidance_range")
@@ -79,7 +87,7 @@ def distilled(
     def fit(_: M, path: Path, log_to: list[Logger]) -> M:
         return teacher.distill(method, out=path, quiet=True, log_to=log_to, **settings)
 
-    return trained(name, make, title, button, fit)
+    return trained(name, make, title, button, fit, shipped)
 
 
 @contextmanager

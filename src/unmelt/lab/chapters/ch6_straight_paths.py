@@ -153,7 +153,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    learn = mo.ui.run_button(label="Learn both ways")
+    learn = mo.ui.run_button(label="Learn both ways here")
     learn
     return (learn,)
 
@@ -179,10 +179,16 @@ def _(learn):
 
     _steps = int(mo.cli_args().get("steps") or 2000)
     flows = {
-        name: trained("flow", lambda coupling=coupling: flow(coupling, _steps), f"Learning with pairs {words}", learn)
-        for name, words, coupling in (
-            ("at random", "drawn at random", um.objective.Independent()),
-            ("optimal transport", "by optimal transport", um.objective.OptimalTransport()),
+        name: trained(
+            short,
+            lambda coupling=coupling: flow(coupling, _steps),
+            f"Learning with pairs {words}",
+            learn,
+            shipped=f"lab/{short}",
+        )
+        for name, short, words, coupling in (
+            ("at random", "flow_random", "drawn at random", um.objective.Independent()),
+            ("optimal transport", "flow_transport", "by optimal transport", um.objective.OptimalTransport()),
         )
     }
     return (flows,)

@@ -163,15 +163,15 @@ def _():
     ## A network that jumps
 
     A teacher learns the ring, and a student learns to jump from the teacher, by the identity above. Both have the same
-    network; the student is told where to go as well. Then compare them at the same number of network calls.
-    (About a minute, once.)
+    network; the student is told where to go as well. Compare them at the same number of network calls. Both come with
+    unmelt; the button makes new ones here, in about a minute.
     """)
     return
 
 
 @app.cell(hide_code=True)
 def _():
-    learn = mo.ui.run_button(label="Learn to jump")
+    learn = mo.ui.run_button(label="Learn to jump here")
     learn
     return (learn,)
 
@@ -198,13 +198,16 @@ def _(learn):
         )
 
     _steps = int(mo.cli_args().get("steps") or 2000)
-    teacher = trained("jump_teacher", lambda: on_the_ring(_steps), "The teacher learns the ring", learn)
+    teacher = trained(
+        "jump_teacher", lambda: on_the_ring(_steps), "The teacher learns the ring", learn, shipped="lab/jump_teacher"
+    )
     student = distilled(
         "jump_student",
         teacher,
         um.distill.MeanFlow(),
         "The student learns to jump",
         learn,
+        shipped="lab/jump_student",
         steps=1,
         training_steps=_steps,
     )
