@@ -30,6 +30,28 @@ def test_the_card_of_a_text_model_is_about_text_and_its_code_runs(model, tmp_pat
     assert um.from_pretrained(tmp_path / "shared", device="cpu").sample(1, seed=3) == model.sample(1, seed=3)
 
 
+def test_a_long_list_is_shortened():
+    assert (
+        card.short({"part": "codec.BPE", "merges": ["a b", "c d"] * 20})
+        == "BPE(merges=('a b', 'c d', 'a b', ...: 40 in all))"
+    )
+    assert card.short([1, 2]) == "(1, 2)"
+
+
+def test_the_card_of_captioned_pictures_says_how_to_ask(tmp_path, monkeypatch):
+    small = {"size": 24, "captions": 9, "width": 8, "steps": 1, "batch": 2, "picture_every": 0}
+    model = um.recipe.scenes(**small).fit(tmp_path / "run", quiet=True, device="cpu")
+    model.save_pretrained(tmp_path / "shared")
+    text = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-to-image" in text
+    assert "It is told what to make by captions" in text
+    assert "| encoder | HashedCaptionEncoder(" in text
+    assert "| planner | VocabularyPlanner() |" in text
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], {})
+    assert (tmp_path / "samples.png").exists()
+
+
 def test_names_on_the_card_are_shown_as_they_are():
     evil = "<img src=x> [a](b) *c* `d` | \x1b[31m\n# e \u202e"
     shown = card.plain(evil)

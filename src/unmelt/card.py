@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 
 from unmelt import config, run_folder
 from unmelt.errors import UsageError
-from unmelt.modality import Text
+from unmelt.modality import Images, Text
 from unmelt.terminal import printable
 from unmelt.train import read_metrics
 from unmelt.train.atomic_files import write
 
 CARD, SCORES, PICTURE = "README.md", "eval.json", "samples.png"
+
+LONGEST = 20
+"""Values of a list that a card shows; of longer ones, such as the pairs of a tokenizer, it shows three."""
 
 OURS = "<!-- Written by unmelt, which will write it anew; without this line it is yours and stays. -->"
 
@@ -186,20 +189,28 @@ def _of_model(about: dict[str, Any]) -> _KindOfModel:
     what = f"{kind} of up to {shape[0]} tokens" if is_text else f"{kind} of shape {' x '.join(map(str, shape))}"
     is_causal = denoiser["part"].rpartition(".")[2] == "Autoregressive"
     samples, shown = ("texts", "print(texts[0])") if is_text else ("x", 'model.draw(x, path="samples.png")')
-    label = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
-    untold = "It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."
+    encoder = about["model"].get("encoder")
+    asked = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
+    asked += ', prompt="what to show", guidance=2.0' if encoder and not classes else ""
+    if classes:
+        hears = f"It knows {len(classes)} classes and nothing else to be told."
+    elif encoder:
+        hears = "It is told what to make by captions like those that it learned from, and understands few others."
+    else:
+        hears = "It goes on from a prompt; it follows no instruction." if is_text else "It cannot be told what to make."
     parts = {"denoiser": denoiser["part"], "backbone": short(denoiser.get("backbone"))}
+    parts |= {part: short(about["model"][part]) for part in ("encoder", "planner") if about["model"].get(part)}
     parts |= {part: short(about["model"][part] or "the default") for part in ("codec", "sampler", "grid", "objective")}
     return _KindOfModel(
-        modality.hub_task,
+        "text-to-image" if encoder and isinstance(modality, Images) else modality.hub_task,
         ["unmelt", *([] if is_causal else ["diffusion"])],
         f"{'An autoregressive' if is_causal else 'A diffusion'} model that makes {what}",
         "## To sample",
-        f"{samples} = model.sample({4 if is_text else 16}, seed=0{label})\n{shown}",
+        f"{samples} = model.sample({4 if is_text else 16}, seed=0{asked})\n{shown}",
         parts | {"classes": ", ".join(classes) or "none"},
         [
             f"It makes {what}, and no others.",
-            f"It knows {len(classes)} classes and nothing else to be told." if classes else untold,
+            hears,
             f"It makes {kind} like those it learned from, with whatever is missing from or one-sided in them.",
         ],
     )
@@ -283,4 +294,6 @@ def short(part: Any) -> str:
     if isinstance(part, dict):
         inside = ", ".join(f"{name}={short(value)}" for name, value in part.items() if name != "part")
         return f"{part['part'].rpartition('.')[2]}({inside})"
+    if isinstance(part, list) and len(part) > LONGEST:
+        return f"({', '.join(map(repr, part[:3]))}, ...: {len(part)} in all)"
     return str(tuple(part)) if isinstance(part, list) else str(part)
