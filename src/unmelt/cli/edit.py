@@ -75,7 +75,8 @@ def edit(
         UsageError: If a file is no image, the mask is of another size, or the model is not one of images.
     """
     from unmelt.model import check_rows
-    from unmelt.model.painting import check_pictures, picture_shape
+    from unmelt.model.painting import check_pictures
+    from unmelt.model.picture_size import picture_shape
 
     check_rows(rows)
     sides = {"left": left, "right": right, "top": top, "bottom": bottom}

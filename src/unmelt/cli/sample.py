@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,6 +45,7 @@ def sample(
     entropy_budget: float | None = None,
     min_distance: int | None = None,
     live: bool = False,
+    size: str | None = None,
     steps: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -70,6 +72,7 @@ def sample(
         entropy_budget: Text only. At each step, unmask as many tokens as a joint entropy of so many nats allows.
         min_distance: Text only. Least distance, in tokens, between tokens that are unmasked in the same step.
         live: Text only. Show the text in the terminal while it is sampled.
+        size: Images only. Width and height in pixels, such as 48x32, for networks that take any size.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         seed: Seed of the samples; the same seed gives the same samples.
         out: File to write: .png, .npy or .wav (default: RUN/sample.png, or .wav for sound), or .txt for text (default:
@@ -90,7 +93,7 @@ def sample(
     if out is not None:
         destination.check_file(out, SUFFIXES)
     asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "plan": plan}
-    asked |= {"suffix": suffix, "length": length}
+    asked |= {"suffix": suffix, "length": length, "size": None if size is None else _sides(size)}
     asked |= {"guidance": None if guidance == 1 else guidance}
     asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
@@ -123,6 +126,14 @@ def sample(
         with destination.made(out.parent):
             files = model.modality.write(x, out, each, model.classes, model.source)
         notify(f"{rows} samples: {out if len(files) == 1 else f'{files[0]} to {files[-1]}'}")
+
+
+def _sides(size: str) -> tuple[int, int]:
+    """Height and width from WIDTHxHEIGHT."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    if found is None:
+        raise UsageError(f"--size {size}", "width and height in pixels", "--size 48x32")
+    return int(found[2]), int(found[1])
 
 
 def _check_settings(folder: Path, model: Model | TextModel, asked: Sequence[str]) -> None:

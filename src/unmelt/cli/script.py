@@ -94,6 +94,8 @@ def as_option(instead: str) -> str:
     if method := re.fullmatch(r"um\.distill\.(\w+)\((from_scratch=True)?\)", instead):
         word = re.sub("(?<=[a-z])(?=[A-Z])", "-", method[1]).lower()
         return f"--method {word}" + (" --from-scratch" if method[2] else "")
+    if sides := re.fullmatch(r"size=\((\d+), (\d+)\)", instead):  # height and width
+        return f"--size {sides[2]}x{sides[1]}"
     alone = re.fullmatch(r"\w+\(\.\.\., ([^,]+)\)", instead)
     one = r"(\w+)=('[^']*'|[^\s,']\S*?)(?=, |$)"
     found = alone[1] if alone else instead

@@ -281,7 +281,8 @@ class BaseModel(AdaptableModel):
             x0 = self.encode(request.start.x)
             return edit(denoiser, x0, strength=request.start.strength, condition=condition, **common)
         known = None if condition is None else condition.known_tokens
-        shape = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
+        own = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
+        shape = own if request.shape is None else request.shape
         settings: dict[str, Any] = {"rows": request.rows, "shape": shape, "device": self.device, **common}
         return trajectory(denoiser, condition=condition, **settings)
 

@@ -29,9 +29,10 @@ from unmelt.model import evaluation, tuning
 from unmelt.model.base import SamplingPlan
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.latent_data import latent_data
+from unmelt.model.picture_size import request_shape
 from unmelt.model.picture_verbs import PictureVerbs
 from unmelt.model.planned_captions import Plan, Words
-from unmelt.model.request import Guide, SampleRequest, SampleSettings, Start, check_rows
+from unmelt.model.request import Guide, SampleRequest, SampleSettings, Size, Start, check_rows
 from unmelt.model.sample_frame import SampleFrame, sample_frame
 from unmelt.model.stored import TrainingData
 from unmelt.rng import Seed
@@ -96,7 +97,8 @@ class Model(PictureVerbs):
         said: Any = {name: given.pop(name, None) for name in ("label", "caption", "prompt", "plan", "condition")}
         known = self.condition_of(rows, **said)
         self._check_guidance(settings.get("guidance", 1.0), known)
-        return SampleRequest(rows=rows, condition=known, **settings)  # type: ignore[misc]
+        shape = request_shape(self, given.pop("size", None))
+        return SampleRequest(rows=rows, condition=known, shape=shape, **settings)  # type: ignore[misc]
 
     @checked("model.sample")
     def sample(
@@ -110,6 +112,7 @@ class Model(PictureVerbs):
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
+        size: Size = None,
         steps: int | None = None,
         seed: Seed = 0,
         sampler: Sampler | None = None,
@@ -129,6 +132,7 @@ class Model(PictureVerbs):
             guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
                 denoiser.
             interval: (low, high), times in [0, 1] between which a scale acts.
+            size: Height and width of pictures in pixels, or one number for a square, for networks that take any size.
             steps: Number of sampling steps. None: what was tuned last, or else the model's own grid.
             seed: One for all rows, or one for each. A seed gives the same row in any batch. None draws a fresh one.
             sampler: Replaces the model's sampler.
@@ -139,12 +143,13 @@ class Model(PictureVerbs):
             [rows, *shape], in data space, on the CPU.
 
         Raises:
-            UsageError: If a class is unknown, the model takes no captions or has no planner, or numbers of rows differ.
+            UsageError: If a class is unknown, the model takes no captions, has no planner or makes no such size; or if
+                numbers of rows differ.
         """
         if isinstance(rows, SampleRequest):
             return self.sample_request(rows)
         known: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
-        known |= {"guidance": guidance, "interval": interval, "adapter": adapter}
+        known |= {"guidance": guidance, "interval": interval, "size": size, "adapter": adapter}
         return self.sample_request(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
     @checked("model.trajectory")

@@ -31,11 +31,12 @@ from torch import Tensor
 
 from unmelt.arguments.values import shown
 from unmelt.condition import Condition
-from unmelt.denoiser import Denoiser, NetworkDenoiser
+from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.inverse import DPS, Masking, Replacement
 from unmelt.modality import Images
 from unmelt.model.data_rows import PILImage
+from unmelt.model.picture_size import latent_shape, takes_any_size
 from unmelt.model.request import SampleRequest, Start
 from unmelt.sampler import Ancestral, Restart
 
@@ -66,19 +67,6 @@ def check_pictures(model: PictureVerbs, verb: str) -> None:
             "a model of images; known numbers of other data are held by a wrapping",
             "model.sample(16, guidance=lambda denoiser: um.inverse.Replacement(denoiser, values, known))",
         )
-
-
-def picture_shape(model: PictureVerbs) -> tuple[int, ...]:
-    """The shape of the pictures that a model makes.
-
-    Args:
-        model: A model of images.
-
-    Returns:
-        (channels, height, width).
-    """
-    of = torch.int64 if model.of_tokens else torch.float32
-    return tuple(model.decode(torch.zeros(1, *model.denoiser.shape, dtype=of, device=model.device)).shape[1:])
 
 
 def mask_rows(mask: Any, x: Float[Tensor, "rows channels h w"]) -> Float[Tensor, "rows 1 h w"]:
@@ -196,8 +184,7 @@ def outpaint(
     if min(sides) < 0 or max(sides) == 0:
         said = ", ".join(f"{name}={n}" for name, n in zip(("left", "right", "top", "bottom"), sides, strict=True))
         raise UsageError(f"outpaint with {said}", "pixels to add on one side or more, none below 0", "right=8")
-    backbone = model.denoiser.backbone
-    if not (isinstance(model.denoiser, NetworkDenoiser) and getattr(backbone, "takes_any_size", False)):
+    if not takes_any_size(model):
         size = "x".join(map(str, x.shape[-2:]))
         raise UsageError(
             f"model.outpaint of a model whose network takes pictures of {size} pixels alone",
@@ -206,12 +193,7 @@ def outpaint(
         )
     canvas = F.pad(x.cpu(), tuple(sides))
     mask = F.pad(torch.zeros(len(x), 1, *x.shape[-2:]), tuple(sides), value=1.0)
-    patch = getattr(backbone, "patch", (1, 1))
-    latent = model.codec.latent_shape(canvas.shape[1:])  # which refuses sides that the codec does not divide
-    if any(side % p for side, p in zip(latent[1:], patch, strict=True)):
-        least = [p * x.shape[-1] // model.denoiser.shape[-1] for p in patch]
-        needed = f"a height that is a multiple of {least[0]} and a width that is one of {least[1]}"
-        raise UsageError(f"a canvas of {canvas.shape[-2]} x {canvas.shape[-1]} pixels", needed, f"right={least[1]}")
+    latent_shape(model, canvas.shape[-2:])
     return inpaint(model, canvas, mask, request, 1.0, resamples)
 
 

@@ -44,6 +44,10 @@ Rule: TypeAlias = Tensor | Callable[[Tensor], Tensor]
 """Which tokens may be written: booleans, or a function of x_t."""
 
 
+Size: TypeAlias = int | Sequence[int] | None
+"""Height and width of pictures in pixels, or one number for a square; None for the model's own."""
+
+
 class SampleSettings(TypedDict, total=False):
     """Arguments of `Model.sample`."""
 
@@ -54,6 +58,7 @@ class SampleSettings(TypedDict, total=False):
     condition: Condition | None
     guidance: Guide
     interval: tuple[float, float]
+    size: Size
     steps: int | None
     seed: Seed
     sampler: Sampler | None
@@ -185,6 +190,7 @@ class SampleRequest:
         sampler: Replaces the model's sampler.
         grid: Replaces the model's grid of times; with `steps`, only its spacing.
         start: Data to begin with in place of noise.
+        shape: Shape of a row in model space, for networks that take any size. None: the model's own.
         adapter: Name of the model's adapter to use, or a name or None (the base model) for each row. None: the model's
             active adapter.
 
@@ -203,6 +209,7 @@ class SampleRequest:
     sampler: Sampler | None = None
     grid: Grid | None = None
     start: Start | None = None
+    shape: tuple[int, ...] | None = None
     adapter: str | Sequence[str | None] | None = None
 
     def __post_init__(self) -> None:
