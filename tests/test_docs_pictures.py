@@ -35,7 +35,7 @@ def test_the_python_and_the_commands_of_the_guide_run(tmp_path, monkeypatch):
     assert (tmp_path / "painted.png").is_file()
 
     commands = re.findall(r"(?m)^    unmelt (.*?)(?:  #.*)?$", GUIDE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert main([*shlex.split(command), "--steps", "2"]) == 0
     assert {path.name for path in tmp_path.glob("*.png")} >= {"dog.png", "painted.png", "wide.png"}

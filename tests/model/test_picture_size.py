@@ -89,4 +89,4 @@ def test_a_size_on_the_command_line_is_width_by_height(tmp_path, capsys):
         fixed = model_of(DiT(channels=3, size=(8, 8), patch=2, width=16, depth=1, heads=2, classes=2))
     fixed.save(tmp_path / "fixed")
     assert main(["sample", str(tmp_path / "fixed"), "--size", "4x8", "--out", str(out)]) == 2
-    assert "Try: --size 8x8" in capsys.readouterr().err
+    assert "try:    --size 8x8" in capsys.readouterr().err
