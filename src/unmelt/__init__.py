@@ -14,6 +14,7 @@ order of the book:
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
     interop                                   models of diffusers, in and out
+    serve                                     many requests, advanced together
 
 Each is imported when it is first used.
 """
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         sampler,
         scene,
         schedule,
+        serve,
         train,
     )
     from unmelt.condition import Condition
@@ -111,6 +113,7 @@ __all__ = [
     "sampler",
     "scene",
     "schedule",
+    "serve",
     "train",
     "trajectory",
 ]

@@ -11,6 +11,8 @@ from unmelt import inverse
 from unmelt.backbone import DiT, JointDiT, UNet
 from unmelt.denoiser import Mixture, NetworkDenoiser, TokenDenoiser, prediction
 from unmelt.model import painting
+from unmelt.model.mask import mask_rows
+from unmelt.model.seam import filled
 from unmelt.process import Gaussian
 from unmelt.rng import Stream, seeded
 
@@ -168,7 +170,7 @@ def test_between_0_and_1_a_mask_mixes(unet, pictures):
 )
 def test_masks_of_any_kind_are_the_same_mask(change, pictures):
     mask = torch.eye(8, dtype=torch.bool)
-    assert torch.equal(painting.mask_rows(change(mask), pictures), mask.float().expand(3, 1, 8, 8))
+    assert torch.equal(mask_rows(change(mask), pictures), mask.float().expand(3, 1, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_filling_continues_the_known_pixels():
     known = torch.ones(2, 1, 16, 16, dtype=torch.bool)
     known[0, :, 4:8, 4:8] = False
     known[1] = False
-    made = painting.filled(torch.where(known, x, torch.nan), known)
+    made = filled(torch.where(known, x, torch.nan), known)
     assert torch.equal(made[0][:, known[0, 0]], x[0][:, known[0, 0]])
     assert (made[0] - x[0]).abs().max() < 0.3  # of values from 0 to 1, the square spans 0.2, and its surroundings 0.33
     assert (made[1] == 0).all()
@@ -286,7 +288,7 @@ def test_known_tokens_stay_and_the_others_are_drawn():
     codec.decode = lambda z: seen.append(z) or decode(z)
     made = model.inpaint(x, mask, steps=4)
     assert torch.equal(made[..., ~mask], x[..., ~mask])
-    kept = codec.encode(painting.filled(x, ~mask.expand(2, 1, 16, 16)))
+    kept = codec.encode(filled(x, ~mask.expand(2, 1, 16, 16)))
     assert torch.equal(seen[-1][..., 2:], kept[..., 2:])
     assert not torch.equal(seen[-1][..., :2], kept[..., :2])
     with pytest.raises(um.UsageError, match="model of tokens"):

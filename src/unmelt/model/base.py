@@ -29,7 +29,9 @@ from unmelt.model.map_chunks import map_chunks
 from unmelt.model.planned_captions import Plan, Words, planned_captions
 from unmelt.model.request import SampleRequest
 from unmelt.model.row_chunks import RowChunks
-from unmelt.sampler import Grid, Jump, Sampler, State, edit, trajectory
+from unmelt.sampler import Grid, Jump, Sampler, State
+from unmelt.sampler.edit import prepare_edit
+from unmelt.sampler.loop import Prepared, frames, prepare
 from unmelt.sampler.tokens import Unmask
 from unmelt.train import AdapterStep, Execution, Logger, ObjectiveStep, TrainStep, distributed
 from unmelt.train.logger import logger_names
@@ -263,6 +265,18 @@ class BaseModel(AdaptableModel):
         Returns:
             The sampler's state at every time of the grid: pure noise (or noised data) first, clean data last.
         """
+        return frames(*self.prepare(request))
+
+    @final
+    def prepare(self, request: SampleRequest) -> Prepared:
+        """Make the rows of a request ready for their first step.
+
+        Args:
+            request: What is asked for.
+
+        Returns:
+            The guided denoiser, the sampler, the rows, and the times to visit.
+        """
         chosen = self.plan(request)
         if isinstance(chosen.sampler, Jump):
             request = request.for_flow_map(chosen.denoiser)
@@ -277,14 +291,14 @@ class BaseModel(AdaptableModel):
         if condition is not None and condition.known_tokens is not None and not isinstance(chosen.sampler, Unmask):
             denoiser = Infill(denoiser)  # `Unmask` itself leaves known tokens as they are
         common: dict[str, Any] = {"sampler": chosen.sampler, "grid": chosen.grid, "seed": request.seeds}
+        common["condition"] = condition
         if request.start is not None:
             x0 = self.encode(request.start.x)
-            return edit(denoiser, x0, strength=request.start.strength, condition=condition, **common)
+            return prepare_edit(denoiser, x0, strength=request.start.strength, **common)
         known = None if condition is None else condition.known_tokens
         own = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
         shape = own if request.shape is None else request.shape
-        settings: dict[str, Any] = {"rows": request.rows, "shape": shape, "device": self.device, **common}
-        return trajectory(denoiser, condition=condition, **settings)
+        return prepare(denoiser, rows=request.rows, shape=shape, device=self.device, **common)
 
     @final
     @checked("model.sample_request")

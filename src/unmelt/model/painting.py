@@ -9,35 +9,30 @@ E[x0 | x_t, known] is that of `DPS`, with known values that have no noise. Every
 compares this with the exact conditional law, and with other methods. Tokens need neither: a masked model believes the
 conditional law itself.
 
-An encoder sees a neighbourhood of each place. Masked pixels are therefore filled from the pixels around them before
-they are encoded, so that nothing of what they were comes through. A decoder does not give back the picture it was
-given. Where known pixels end, its error there is carried on into the new ones, over about one place, so that no seam
-is seen.
+Where an encoder and a decoder see known and new pixels at once, `seam` keeps them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from unmelt.arguments.values import shown
 from unmelt.condition import Condition
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.inverse import DPS, Masking, Replacement
 from unmelt.modality import Images
-from unmelt.model.data_rows import PILImage
 from unmelt.model.picture_size import latent_shape, takes_any_size
 from unmelt.model.request import SampleRequest, Start
+from unmelt.model.seam import filled, without_seam
 from unmelt.sampler import Ancestral, Restart
 
 if TYPE_CHECKING:
@@ -69,43 +64,16 @@ def check_pictures(model: PictureVerbs, verb: str) -> None:
         )
 
 
-def mask_rows(mask: Any, x: Float[Tensor, "rows channels h w"]) -> Float[Tensor, "rows 1 h w"]:
-    """A mask as users give it, for each picture: from 0, where the picture stays, to 1, where it is made anew.
+class PaintedRows(NamedTuple):
+    """Some of the pictures, and how they are made.
 
     Args:
-        mask: [rows, height, width], [rows, 1, height, width], [1, height, width] or [height, width]: booleans, numbers
-            in [0, 1] or bytes, in a tensor, an array, lists or an image of PIL.
-        x: [rows, channels, height, width], the pictures.
-
-    Returns:
-        [rows, 1, height, width].
-
-    Raises:
-        UsageError: If it holds no such numbers, or is of another size than the pictures.
+        request: What is sampled for them; None where nothing of them is new.
+        finish: From the samples of the request, or None, to the pictures [rows, channels, height, width].
     """
-    high, wide = x.shape[-2:]
-    example = f"torch.ones({high}, {wide}, dtype=torch.bool)"
-    try:
-        given = np.array(mask.convert("L")) if isinstance(mask, PILImage) else mask
-        found = (given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise UsageError(
-            f"mask={shown(mask)}", "a mask of the pictures' size, 1 where they are made anew", example
-        ) from None
-    if found.is_complex():
-        raise UsageError(f"mask={shown(mask)}", "real numbers from 0 to 1", example)
-    is_bytes = found.dtype == torch.uint8 and found.numel() > 0 and int(found.max()) > 1
-    found = found.float() / 255 if is_bytes else found.float()
-    shape = tuple(found.shape)
-    found = found[None] if found.ndim == 2 else found[:, 0] if found.ndim == 4 and found.shape[1] == 1 else found
-    if found.ndim != 3 or tuple(found.shape[1:]) != (high, wide) or len(found) not in (1, len(x)):
-        needed = f"one mask of {high} x {wide} pixels, or one for each of {len(x)} pictures"
-        raise UsageError(f"a mask of shape {shape} for pictures of shape {tuple(x.shape)}", needed, example)
-    if not ((found >= 0) & (found <= 1)).all():  # which nan is not
-        least, most = found.min().item(), found.max().item()
-        needed = "numbers from 0 (stays) to 1 (is made anew)"
-        raise UsageError(f"a mask from {least:.4g} to {most:.4g}", needed, "mask / mask.max()")
-    return found.expand(len(x), -1, -1)[:, None]
+
+    request: SampleRequest | None
+    finish: Callable[[Tensor | None], Tensor]
 
 
 def inpaint(
@@ -132,6 +100,34 @@ def inpaint(
     Raises:
         UsageError: If the model is a student that jumps, or a number is out of its range.
     """
+    parts = painted_rows(model, x, mask, request, strength, resamples)
+    return torch.cat([finish(None if asked is None else model.sample_request(asked)) for asked, finish in parts])
+
+
+def painted_rows(
+    model: PictureVerbs,
+    x: Float[Tensor, "rows channels h w"],
+    mask: Float[Tensor, "rows 1 h w"],
+    request: SampleRequest,
+    strength: float,
+    resamples: int,
+) -> list[PaintedRows]:
+    """What `inpaint` samples, and what it makes of the samples.
+
+    Args:
+        model: As for `inpaint`, like all that follow.
+        x: [rows, channels, height, width], in data space.
+        mask: [rows, 1, height, width], from 0 to 1.
+        request: What is asked for, a row for each picture.
+        strength: The time to which what is masked is noised.
+        resamples: How often each step is taken again.
+
+    Returns:
+        The pictures in order, in runs of those that are made alike.
+
+    Raises:
+        UsageError: As for `inpaint`.
+    """
     if resamples < 0:
         raise UsageError(f"resamples={resamples}", "a whole number, 0 for none", f"resamples={RESAMPLES}")
     x = x.cpu()
@@ -143,20 +139,33 @@ def inpaint(
     changed = (mask > 0).flatten(1).any(1)
     if (changed & known.flatten(1).any(1).cpu()).any():
         _check_can_hold(model)
+    place = x.shape[-1] / z.shape[-1] if z.shape[-2:] != x.shape[-2:] else None
     kinds = [(bool(each), bool(some)) for each, some in zip(changed, known.flatten(1).any(1), strict=True)]
     parts = []
     for (is_changed, some_known), run in groupby(range(len(x)), key=kinds.__getitem__):
         first, *_ = at = list(run)
-        rows = slice(first, first + len(at))
-        made = x[rows]
-        if is_changed and not some_known:
-            made = model.sample_request(request[rows])
-        elif is_changed:
-            made = _given_known(model, request[rows], z[rows], known[rows], resamples)
-        if is_changed and z.shape[-2:] != x.shape[-2:]:
-            made = without_seam(made, x[rows], mask[rows] == 0, x.shape[-1] / z.shape[-1])
-        parts.append(torch.lerp(x[rows], made, mask[rows]))
-    return torch.cat(parts)
+        most = len(at) if callable(request.guidance) else model.CHUNK  # a function may hold a value for each row
+        for begin in range(first, first + len(at), most):
+            rows = slice(begin, min(begin + most, first + len(at)))
+            asked = request[rows] if is_changed else None
+            if asked is not None and some_known:
+                asked = _given_known(model, asked, z[rows], known[rows], resamples)
+            parts.append(PaintedRows(asked, partial(_composed, x[rows], mask[rows], place)))
+    return parts
+
+
+def _composed(
+    x: Float[Tensor, "rows channels h w"],
+    mask: Float[Tensor, "rows 1 h w"],
+    place: float | None,
+    made: Float[Tensor, "rows channels h w"] | None,
+) -> Float[Tensor, "rows channels h w"]:
+    """The pictures with what was made where the mask is; `place` is the width in pixels of a place of latents."""
+    if made is None:
+        return x
+    if place is not None:
+        made = without_seam(made, x, mask == 0, place)
+    return torch.lerp(x, made, mask)
 
 
 def outpaint(
@@ -229,83 +238,19 @@ def hold(
     return Replacement(given, z, known)
 
 
-def filled(
-    x: Float[Tensor, "rows channels h w"], known: Bool[Tensor, "rows 1 h w"]
-) -> Float[Tensor, "rows channels h w"]:
-    """Pictures whose unknown pixels are the mean of the known ones around them, at the finest scale that has some.
-
-    Args:
-        x: [rows, channels, height, width].
-        known: [rows, 1, height, width], True where pixels are known.
-
-    Returns:
-        [rows, channels, height, width]: `x` where it is known; 0 in a row of which nothing is known.
-    """
-    return _filled(torch.where(known, x, 0.0), known.to(x.dtype))
-
-
-def _filled(x: Tensor, known: Tensor) -> Tensor:
-    if known.all() or max(x.shape[-2:]) == 1:
-        return x
-    share = F.avg_pool2d(known, 2, ceil_mode=True)
-    mean = F.avg_pool2d(x * known, 2, ceil_mode=True) / share.clamp_min(torch.finfo(x.dtype).tiny)
-    coarse = _filled(mean, (share > 0).to(x.dtype))
-    around = F.interpolate(coarse, scale_factor=2.0)[..., : x.shape[-2], : x.shape[-1]]
-    return torch.where(known > 0, x, around)
-
-
-def without_seam(
-    made: Float[Tensor, "rows channels h w"],
-    x: Float[Tensor, "rows channels h w"],
-    known: Bool[Tensor, "rows 1 h w"],
-    width: float,
-) -> Float[Tensor, "rows channels h w"]:
-    """Decoded pictures, corrected near known pixels by what decoding got wrong of those.
-
-    Args:
-        made: [rows, channels, height, width], decoded.
-        x: [rows, channels, height, width], the pictures.
-        known: [rows, 1, height, width], True where pixels are known.
-        width: Pixels over which the correction falls to nothing.
-
-    Returns:
-        [rows, channels, height, width], in [0, 1].
-    """
-    reach = max(1, round(width))
-    at = torch.arange(-reach, reach + 1, dtype=x.dtype)
-    bell = torch.exp(-0.5 * (2 * at / width) ** 2)
-    bell /= bell.sum()
-    kernel, beside_edge = (bell[:, None] * bell)[None, None], bell[reach + 1 :].sum()
-
-    def blurred(values: Tensor) -> Tensor:
-        return F.conv2d(values.flatten(0, 1)[:, None], kernel, padding=reach).view_as(values)
-
-    weight = blurred(known.to(x.dtype))
-    error = blurred((x - made) * known) / weight.clamp_min(torch.finfo(x.dtype).eps)
-    return (made + error * (weight / beside_edge).clamp_max(1)).clamp(0, 1)
-
-
 def _given_known(
     model: PictureVerbs,
     request: SampleRequest,
     z: Shaped[Tensor, "rows *shape"],
     known: Bool[Tensor, "rows *shape"],
     resamples: int,
-) -> Float[Tensor, "rows channels h w"]:
-    """Decoded samples of rows of which some is known, but not all."""
+) -> SampleRequest:
+    """The request for rows of which some is known, but not all."""
     if model.of_tokens:
         tokens = torch.where(known, z, -1)
-        return model.sample_request(
-            replace(request, condition=replace(request.condition or Condition(), known_tokens=tokens))
-        )
-    request = replace(request, sampler=Restart(Ancestral(), times=resamples))
-    most = request.rows if callable(request.guidance) else model.CHUNK  # a function may hold a value for each row
-    parts = []
-    for first in range(0, request.rows, most):
-        rows = slice(first, first + most)
-        transform = partial(hold, z=z[rows], known=known[rows], data_sd=getattr(model.denoiser, "data_sd", 1.0))
-        parts.append(model.sample_request(replace(request[rows], transforms=(*request.transforms, transform))))
-    return torch.cat(parts)
+        return replace(request, condition=replace(request.condition or Condition(), known_tokens=tokens))
+    transform = partial(hold, z=z, known=known, data_sd=getattr(model.denoiser, "data_sd", 1.0))
+    return replace(request, sampler=Restart(Ancestral(), times=resamples), transforms=(*request.transforms, transform))
 
 
 def _check_can_hold(model: PictureVerbs) -> None:

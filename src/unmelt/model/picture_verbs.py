@@ -19,6 +19,7 @@ from unmelt.errors import UsageError
 from unmelt.model import painting
 from unmelt.model.base import BaseModel
 from unmelt.model.data_rows import DataRows, data_rows
+from unmelt.model.mask import mask_rows
 from unmelt.model.planned_captions import Plan, Words
 from unmelt.model.request import Guide, SampleRequest, Start, check_rows
 from unmelt.process.tokens import Tokens
@@ -100,9 +101,7 @@ class PictureVerbs(BaseModel, ABC):
         """
         painting.check_pictures(self, "inpaint")
         x = data_rows(self, x)
-        return painting.inpaint(
-            self, x, painting.mask_rows(mask, x), self._edit_request(len(x), settings), strength, resamples
-        )
+        return painting.inpaint(self, x, mask_rows(mask, x), self._edit_request(len(x), settings), strength, resamples)
 
     @checked("model.outpaint")
     def outpaint(

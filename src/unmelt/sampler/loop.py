@@ -10,6 +10,7 @@ import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -130,7 +131,7 @@ def frames(
         with torch.no_grad(), _explained(denoiser, state):
             frame = next(steps, None)
             if frame is None:
-                _check_finite(state)
+                check_finite(state)
                 return
             state = frame
         yield frame
@@ -159,8 +160,15 @@ def _explained(denoiser: Denoiser, state: State) -> Iterator[None]:
         raise
 
 
-def _check_finite(state: State) -> None:
-    """Refuse a finished state that is not finite; what is not finite at one step is not at the next."""
+def check_finite(state: State) -> None:
+    """Refuse a finished state that is not finite; what is not finite at one step is not at the next.
+
+    Args:
+        state: The rows after their last step.
+
+    Raises:
+        UsageError: If some of them are not finite.
+    """
     if not state.x.is_floating_point() or (finite := state.x.isfinite().flatten(1).all(1)).all():
         return
     raise UsageError(
@@ -168,6 +176,80 @@ def _check_finite(state: State) -> None:
         "a denoiser whose beliefs are finite, at every step",
         "a smaller guidance scale, more steps, or a model whose training did not diverge",
     )
+
+
+class Prepared(NamedTuple):
+    """Rows that are ready for their first step; `frames(*prepared)` takes all steps.
+
+    Args:
+        denoiser: The denoiser to sample from.
+        sampler: The sampler.
+        state: The rows at the first time.
+        times: The times that are still to be visited, each [rows].
+    """
+
+    denoiser: Any
+    sampler: Sampler
+    state: State
+    times: tuple[Float[Tensor, " rows"], ...]
+
+
+def prepare(
+    denoiser: Denoiser,
+    *,
+    rows: int,
+    sampler: Sampler,
+    grid: Grid,
+    seed: Seed = 0,
+    condition: Condition | None = None,
+    shape: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Prepared:
+    """Draw pure noise and begin: all of `trajectory` before its first step.
+
+    Args:
+        denoiser: As for `trajectory`, like all that follow.
+        rows: Number of rows to make.
+        sampler: The sampler.
+        grid: The times to visit, from 1 to 0.
+        seed: One for all, or one for each row. None draws a fresh one.
+        condition: What is known of each row.
+        shape: Of one row, where the denoiser does not say.
+        dtype: Precision of x.
+        device: Where to sample.
+
+    Returns:
+        The rows at the first time of the grid.
+
+    Raises:
+        UsageError: If the shape is unknown, rows < 1, or the grid does not start at 1.
+    """
+    shape = tuple(shape if shape is not None else getattr(denoiser, "shape", ()))
+    if not shape:
+        raise UsageError(
+            f"a {type(denoiser).__name__} that does not say the shape of its data",
+            "the shape of one row",
+            "um.sample(denoiser, rows=16, shape=(2,), ...)",
+        )
+    device = device_named(device)
+    if rows < 1:
+        raise UsageError(f"rows={rows}", "at least one row", "rows=16")
+    if grid.start != 1:
+        raise UsageError(
+            f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
+            "a grid from t = 1, or rows that stand at its start",
+            "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
+        )
+    with torch.no_grad():
+        start, *times = knots(grid, denoiser.process.schedule, rows, device)
+        rng = RowSeeds.of(seed, rows)
+        x = denoiser.process.prior((rows, *shape), rng, dtype, device)
+        condition = None if condition is None else condition.to(device)
+        if condition is not None and condition.known_tokens is not None:
+            x = torch.where(condition.known_tokens >= 0, condition.known_tokens, x)
+        state = sampler.init(denoiser, x, start, rng.advance(), condition)
+    return Prepared(denoiser, sampler, state, tuple(times))
 
 
 @checked("um.trajectory")
@@ -206,35 +288,22 @@ def trajectory(
         UsageError: If the shape is unknown, rows < 1, both a label and a condition are given, or the grid does not
             start at 1.
     """
-    shape = tuple(shape if shape is not None else getattr(denoiser, "shape", ()))
-    if not shape:
-        raise UsageError(
-            f"a {type(denoiser).__name__} that does not say the shape of its data",
-            "the shape of one row",
-            "um.sample(denoiser, rows=16, shape=(2,), ...)",
-        )
-    device = device_named(device)
-    if rows < 1:
-        raise UsageError(f"rows={rows}", "at least one row", "rows=16")
     if label is not None:
         if condition is not None:
             raise UsageError("both a label and a condition", "one of them", "condition=Condition(label=...)")
         condition = Condition(label=class_numbers(label, rows))
-    if grid.start != 1:
-        raise UsageError(
-            f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
-            "a grid from t = 1, or rows that stand at its start",
-            "um.sampler.walk(denoiser, sampler, sampler.init(denoiser, x_t, t, rng), times)",
-        )
-    with torch.no_grad():
-        start, *times = knots(grid, denoiser.process.schedule, rows, device)
-        rng = RowSeeds.of(seed, rows)
-        x = denoiser.process.prior((rows, *shape), rng, dtype, device)
-        condition = None if condition is None else condition.to(device)
-        if condition is not None and condition.known_tokens is not None:
-            x = torch.where(condition.known_tokens >= 0, condition.known_tokens, x)
-        state = sampler.init(denoiser, x, start, rng.advance(), condition)
-    return frames(denoiser, sampler, state, times)
+    prepared = prepare(
+        denoiser,
+        rows=rows,
+        sampler=sampler,
+        grid=grid,
+        seed=seed,
+        condition=condition,
+        shape=shape,
+        dtype=dtype,
+        device=device,
+    )
+    return frames(*prepared)
 
 
 @checked("um.sample")

@@ -1,0 +1,152 @@
+"""A job: a request on its way, in parts that fit into a batch, each at its own step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from unmelt.errors import UsageError
+from unmelt.model.base import BaseModel
+from unmelt.model.request import SampleRequest
+from unmelt.sampler.loop import Prepared
+from unmelt.sampler.state import State
+from unmelt.serve.compatible import batch_key
+
+
+class CancelledError(Exception):
+    """The job was cancelled before it was finished."""
+
+
+@final
+class Job:
+    """A request that an engine works on. Its methods may be called from any thread.
+
+    Args:
+        model: The model that is sampled.
+        request: What is asked for.
+        on_step: Called in the engine's thread after each step of the job's first part, with its state.
+    """
+
+    def __init__(
+        self, model: BaseModel, request: SampleRequest, on_step: Callable[[State], None] | None = None
+    ) -> None:
+        self.model, self.request, self.on_step = model, request, on_step
+        self.rows = request.rows
+        self.made: dict[int, Tensor] = {}
+        self.error: BaseException | None = None
+        self._finished = threading.Event()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a result, or an error in its place."""
+        return self._finished.is_set()
+
+    def result(self, timeout: float | None = None) -> Tensor:
+        """Wait for the rows.
+
+        Args:
+            timeout: Seconds to wait at most; None waits until the job is finished.
+
+        Returns:
+            What `model.sample_request(request)` returns.
+
+        Raises:
+            TimeoutError: If it is not finished by then.
+            CancelledError: If it was cancelled.
+        """
+        if not self._finished.wait(timeout):
+            raise TimeoutError(f"not finished after {timeout} seconds")
+        if self.error is not None:
+            raise self.error
+        return torch.cat([self.made[number] for number in sorted(self.made)])
+
+    def cancel(self) -> None:
+        """Give the job up. The engine frees its rows before its next step; a finished job stays finished."""
+        self.fail(CancelledError("the job was cancelled"))
+
+    def fail(self, error: BaseException) -> None:
+        """End the job without a result.
+
+        Args:
+            error: What `result` will raise.
+        """
+        if not self.is_finished:
+            self.error = error
+            self._finished.set()
+
+    def finish(self) -> None:
+        """End the job with what was made."""
+        self._finished.set()
+
+
+@dataclass(eq=False)
+class Part:
+    """Some rows of a job, which take their steps together.
+
+    Args:
+        job: The job.
+        number: Its number among the parts of the job.
+        prepared: Denoiser, sampler, and the times to visit.
+        state: The rows as they are now.
+        round: The round in which its next turn is.
+        arrival: Its place in the order of arrival.
+        steps_done: Number of steps taken.
+    """
+
+    job: Job
+    number: int
+    prepared: Prepared
+    state: State
+    round: int
+    arrival: int
+    steps_done: int = 0
+    key: Any = field(init=False)
+    """What parts that share a batch have in common."""
+
+    def __post_init__(self) -> None:
+        self.key = batch_key(self.job.model, self.prepared.denoiser, self.prepared.sampler, self.state)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.state)
+
+    @property
+    def next_time(self) -> Tensor:
+        """[rows], the time that the next step goes to."""
+        return self.prepared.times[self.steps_done]
+
+    @property
+    def is_at_the_end(self) -> bool:
+        """Whether all steps are taken."""
+        return self.steps_done == len(self.prepared.times)
+
+
+def parts_of(request: SampleRequest, most: int) -> Sequence[SampleRequest]:
+    """Divide a request into requests of at most so many rows.
+
+    Args:
+        request: The request.
+        most: Rows of a part.
+
+    Returns:
+        The parts in order: the request itself if it fits, or if its guidance is a function, which may hold a value for
+        each row.
+
+    Raises:
+        UsageError: If such a request has too many rows.
+    """
+    if request.rows <= most:
+        return [request]
+    if callable(request.guidance):
+        raise UsageError(
+            f"{request.rows} rows under a guidance function, and batches of {most}",
+            f"at most {most} rows",
+            f"rows={most}",
+        )
+    return [request[first : first + most] for first in range(0, request.rows, most)]
