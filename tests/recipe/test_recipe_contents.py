@@ -137,7 +137,15 @@ def test_scenes():
     assert made.denoiser.process == Gaussian(VarianceExploding(0.002, 80.0))
     assert (made.denoiser.prediction, made.denoiser.data_sd) == (Preconditioned(0.5), 0.5)
     assert (made.codec, made.grid) == (Affine.images(), grid.balanced(20))
-    sizes = {"channels": 3, "patch": 2, "width": 8, "multipliers": (1, 2, 4), "blocks": 1, "sequence_width": 256}
+    sizes = {
+        "channels": 3,
+        "patch": 2,
+        "width": 8,
+        "multipliers": (1, 2, 4),
+        "blocks": 1,
+        "sequence_width": 256,
+        "sequence_depth": 2,
+    }
     assert same_backbone(made.denoiser, um.backbone.UNet, 3, **sizes, attention=(False, True, True))
     control = um.recipe.scenes(size=24, captions=30, width=8, shuffled=True)
     assert control.source.shuffled

@@ -139,19 +139,22 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "rows tokens width"], mask: Bool[Tensor, "tokens tokens"] | None = None
+        self,
+        x: Float[Tensor, "rows tokens width"],
+        mask: Bool[Tensor, "tokens tokens"] | Bool[Tensor, "rows 1 1 tokens"] | None = None,
     ) -> Float[Tensor, "rows tokens width"]:
         """Attention of the tokens to one another.
 
         Args:
             x: [rows, tokens, width].
-            mask: [tokens, tokens], True where the first may attend to the second. None: everywhere.
+            mask: [tokens, tokens], True where the first may attend to the second; or [rows, 1, 1, tokens], True where a
+                token may be attended to. None: everywhere.
 
         Returns:
             [rows, tokens, width].
         """
         query, key, value = self.project(x).chunk(3, dim=-1)
-        return self.out(self.read(query, key, value, None if mask is None else mask[None, None]))
+        return self.out(self.read(query, key, value, mask[None, None] if mask is not None and mask.ndim == 2 else mask))
 
 
 class CrossAttention(nn.Module):

@@ -13,6 +13,7 @@ where a row was not given it.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.attention import AttendedSequence, CrossAttention
+from unmelt.backbone.sequence_blocks import SequenceBlock
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 
@@ -126,6 +128,7 @@ class Conditioner(nn.Module):
         classes: Number of labels; 0 if no label can be given, as for the three that follow.
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
+        sequence_depth: Blocks in which the tokens of a sequence attend to one another first.
         context_channels: Channels of the context.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
             Both levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
@@ -139,6 +142,7 @@ class Conditioner(nn.Module):
         classes: int = 0,
         vector_width: int = 0,
         sequence_width: int = 0,
+        sequence_depth: int = 0,
         context_channels: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
@@ -150,6 +154,7 @@ class Conditioner(nn.Module):
             classes=classes,
             vector_width=vector_width,
             sequence_width=sequence_width,
+            sequence_depth=sequence_depth,
             context_channels=context_channels,
         )
         self.fields = {
@@ -168,7 +173,9 @@ class Conditioner(nn.Module):
             self.null_vector = nn.Parameter(torch.zeros(width))
         if sequence_width:
             self.sequence = nn.Sequential(nn.Linear(sequence_width, width), nn.LayerNorm(width))
-            self.summary = CrossAttention(width, width, heads=math.gcd(width, 4))
+            heads = math.gcd(width, 4)
+            self.sequence_blocks = nn.ModuleList(SequenceBlock(width, heads) for _ in range(sequence_depth))
+            self.summary = CrossAttention(width, width, heads)
         if context_channels:
             self.null_context = nn.Parameter(torch.zeros(context_channels))
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -244,7 +251,10 @@ class Conditioner(nn.Module):
         if (given := known.is_given("sequence")) is not None:
             given = given[:, None].expand(known.sequence.shape[:2])
             real = given if real is None else real & given
-        return AttendedSequence.of(self.sequence(known.sequence), real)
+        tokens = AttendedSequence.of(self.sequence(known.sequence), real)
+        for block in self.sequence_blocks:
+            tokens = replace(tokens, values=block(tokens.values, tokens.mask))
+        return tokens
 
     def _check(self, x: Tensor, known: Condition) -> None:
         """Shapes only: nothing here waits for the device."""

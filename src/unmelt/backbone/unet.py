@@ -101,6 +101,8 @@ class UNet(CallRepr, nn.Module):
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
+        sequence_depth: Blocks in which the tokens of a sequence attend to one another before x attends to them. An
+            encoder that reads each word by itself (`HashedCaptionEncoder`) needs some, to bind a colour to its object.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
         with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
@@ -130,6 +132,7 @@ class UNet(CallRepr, nn.Module):
         classes: int = 0,
         vector_width: int = 0,
         sequence_width: int = 0,
+        sequence_depth: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
     ) -> None:
@@ -138,7 +141,8 @@ class UNet(CallRepr, nn.Module):
         self.patch = (patch,) * space if isinstance(patch, int) else tuple(patch)
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
-        self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
+        self.classes, self.vector_width = classes, vector_width
+        self.sequence_width, self.sequence_depth = sequence_width, sequence_depth
         self.with_arrival, self.with_guidance = with_arrival, with_guidance
         self._check_arguments()
 
@@ -155,6 +159,7 @@ class UNet(CallRepr, nn.Module):
             classes=classes,
             vector_width=vector_width,
             sequence_width=sequence_width,
+            sequence_depth=sequence_depth,
             context_channels=context_channels,
             with_arrival=with_arrival,
             with_guidance=with_guidance,

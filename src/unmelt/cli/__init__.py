@@ -28,6 +28,7 @@ COMMANDS = {
     "show": "show.show",
     "export": "share.export",
     "push": "share.push",
+    "serve": "serve.serve",
     "lab": "lab.lab",
 }
 """Commands, each with the module of this package and the function in it that does the work."""
@@ -48,6 +49,7 @@ HELP = """usage: unmelt COMMAND
   show RUN       show what a run folder holds
   export RUN     write a run in the format of diffusers
   push RUN NAME  upload a run to the Hub
+  serve RUNS     serve models over HTTP, for clients of OpenAI's API
   lab            open the interactive chapters in the browser
 
 unmelt COMMAND --help lists the options of a command; unmelt --version prints the version."""

@@ -27,7 +27,8 @@ def lab(
         browser: Open the browser.
     """
     serve.check_installed()
-    from unmelt.lab.access_control import QUESTION, is_loopback
+    from unmelt.lab.access_control import QUESTION
+    from unmelt.serve.loopback import is_loopback
 
     token = token or os.environ.get("UNMELT_LAB_TOKEN", "")
     if edit:

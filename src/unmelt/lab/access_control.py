@@ -8,7 +8,6 @@
 The one-line answer that identifies a lab (/lab.json) needs no token.
 """
 
-import ipaddress
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -16,23 +15,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from unmelt.serve.loopback import is_loopback
+
 IDENTITY = "/lab.json"
 QUESTION = "access_token"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine and cannot be reached from others.
-
-    Args:
-        host: Name or address.
-
-    Returns:
-        True for localhost and loopback addresses.
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Guard:

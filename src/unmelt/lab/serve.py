@@ -65,7 +65,7 @@ def application(token: str = "", local_only: bool = True) -> Callable:
     from starlette.routing import Mount, Route
 
     from unmelt.lab.access_control import IDENTITY, Guard
-    from unmelt.lab.body_limit import BodyLimit
+    from unmelt.serve.body_limit import BodyLimit
 
     builder = marimo.create_asgi_app(quiet=True, include_code=True)
     for chapter in chapters():
@@ -172,7 +172,7 @@ def serve(bound: socket.socket, token: str, local_only: bool, ready: Callable[[]
     """
     import uvicorn
 
-    from unmelt.lab.body_limit import MOST_BYTES
+    from unmelt.serve.body_limit import MOST_BYTES
 
     settings = uvicorn.Config(
         application(token, local_only), log_level="error", timeout_graceful_shutdown=1, ws_max_size=MOST_BYTES

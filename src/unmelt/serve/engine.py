@@ -77,6 +77,7 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._parts: list[Part] = []
         self._arrivals = 0
+        self.jobs_taken = self.steps_done = self.row_steps_done = 0
         self._changed = threading.Condition()
 
     @property
@@ -117,6 +118,7 @@ class Engine:
             if waiting + job.rows > self.limits.queue:
                 raise OverloadedError(f"{waiting} rows are waiting, of at most {self.limits.queue}")
             self._waiting.append(job)
+            self.jobs_taken += 1
             self._changed.notify()
         return job
 
@@ -212,6 +214,7 @@ class Engine:
             state, times = state[filled], times[filled]
         with torch.no_grad():
             state = first.sampler.step(first.denoiser, state, times)
+        self.steps_done, self.row_steps_done = self.steps_done + 1, self.row_steps_done + rows
         begin, now = 0, batch[0].round
         for part in batch:
             part.state = state[begin : begin + part.rows]

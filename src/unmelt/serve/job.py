@@ -40,6 +40,8 @@ class Job:
         self.made: dict[int, Tensor] = {}
         self.error: BaseException | None = None
         self._finished = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
 
     @property
     def is_finished(self) -> bool:
@@ -75,13 +77,31 @@ class Job:
         Args:
             error: What `result` will raise.
         """
-        if not self.is_finished:
+        with self._lock:
+            if self.is_finished:
+                return
             self.error = error
-            self._finished.set()
+        self.finish()
 
     def finish(self) -> None:
         """End the job with what was made."""
-        self._finished.set()
+        with self._lock:
+            self._finished.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def when_finished(self, callback: Callable[[], None]) -> None:
+        """Call a function once there is a result or an error: at once if there is one already.
+
+        Args:
+            callback: The function; it is called in the thread that ends the job.
+        """
+        with self._lock:
+            if not self.is_finished:
+                self._callbacks.append(callback)
+                return
+        callback()
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from unmelt.lab.body_limit import MOST_BYTES, BodyLimit
+from unmelt.serve.body_limit import MOST_BYTES, BodyLimit
 
 
 def sent(parts, headers=(), most=100):

@@ -1,4 +1,4 @@
-"""A limit on what a browser may send to the lab in one request, so that an upload cannot fill the memory."""
+"""A limit on what may be sent to a server in one request, so that an upload cannot fill the memory."""
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,5 +61,5 @@ class BodyLimit:
                 if not too_large:
                     raise
         if too_large and not started:
-            reason = f"The lab takes up to {self.most:,} bytes at once.\n"
+            reason = f"Up to {self.most:,} bytes are taken at once.\n"
             await PlainTextResponse(reason, status_code=413, headers={"connection": "close"})(scope, receive, send)

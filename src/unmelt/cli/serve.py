@@ -1,0 +1,79 @@
+"""`unmelt serve`: models over HTTP, for clients of OpenAI's API."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+from unmelt.errors import UsageError
+from unmelt.terminal import notify
+
+NEEDED = ("fastapi", "multipart", "uvicorn")
+"""Packages of the extra `serve`."""
+
+
+def serve(
+    folders: Annotated[tuple[Path, ...], "RUN"],
+    /,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: str = "",
+    batch: int = 32,
+    rows: int = 512,
+    queue: int = 4096,
+    samples: int = 10,
+    steps: int = 250,
+    seconds: float = 300.0,
+    deterministic: bool = False,
+    device: str = "auto",
+) -> None:
+    """Serve models over HTTP, for clients of OpenAI's API: pictures, edits, and completions of text.
+
+    Clients name a model by the last part of its folder. Rows of different requests are advanced together.
+
+    Args:
+        folders: Run folders, or names of models that come with unmelt.
+        host: Address to listen on. The default accepts connections from this machine only; any other needs a key.
+        port: Port to listen on.
+        api_key: Key that clients must send. Default: UNMELT_API_KEY.
+        batch: Rows of a network call.
+        rows: Rows in flight, whose states are in memory.
+        queue: Rows that wait for room; more are refused with status 429.
+        samples: Largest n of a request.
+        steps: Largest number of steps.
+        seconds: Longest time that a request may take.
+        deterministic: Rows are the same bit for bit whatever shares their batches.
+        device: Where to compute: auto, cpu or cuda.
+
+    Raises:
+        UsageError: If no folder is given, two have one name, or an address other than this machine's has no key.
+    """
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        needed = "the packages of the server"
+        raise UsageError(f"serving without {', '.join(missing)}", needed, "pip install 'unmelt[serve]'")
+    import uvicorn
+
+    from unmelt.model import CodecModel, load
+    from unmelt.serve import EngineLimits, ServerSettings
+    from unmelt.serve.app import application
+    from unmelt.serve.loopback import is_loopback
+
+    if not folders:
+        raise UsageError("no model to serve", "one run folder or more", "unmelt serve runs/faces")
+    key, local = api_key or os.environ.get("UNMELT_API_KEY", ""), is_loopback(host)
+    if not local and not key:
+        raise UsageError(f"--host {host} without a key", "a key that clients must send", "--api-key SECRET")
+    limits = EngineLimits(batch=batch, rows=rows, queue=queue)
+    given: Any = {"api_key": key, "samples": samples, "steps": steps, "seconds": seconds}
+    settings = ServerSettings(engine=limits, deterministic=deterministic, **given)
+    models: dict[str, Any] = {}
+    for folder in folders:
+        name = folder.absolute().name
+        if name in models:
+            raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
+        model = load(folder, device)
+        if isinstance(model, CodecModel):
+            raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
+        models[name] = model
+    notify(f"serving {', '.join(models)} at http://{host}:{port}/v1", "Ctrl-C ends it")
+    uvicorn.run(application(models, settings, local_only=local), host=host, port=port, log_level="warning")

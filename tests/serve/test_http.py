@@ -1,0 +1,267 @@
+"""The official OpenAI client against a running server: it gets what the model samples, and its own exceptions."""
+
+import base64
+import io
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import unmelt as um
+from unmelt.serve import EngineLimits, ServerSettings
+from unmelt.shipped import PLACE
+
+openai = pytest.importorskip("openai")
+uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("multipart")
+
+KEY = "a key"
+
+
+@contextmanager
+def served(models, settings):
+    from unmelt.serve.app import application
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(application(models, settings), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {
+        "digits": um.load("digits", "cpu"),
+        "code": um.load(PLACE / "lab" / "code", "cpu"),
+        "ring": um.load("ring", "cpu"),
+    }
+
+
+@pytest.fixture(scope="module")
+def address(models):
+    with served(models, ServerSettings(api_key=KEY, steps=300)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+
+
+def pixels(encoded):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(int)
+
+
+def as_bytes(x):
+    return (x[0] * 255).round().int().numpy()
+
+
+def png(array):
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, "PNG")
+    return content.getvalue()
+
+
+def metrics(address):
+    asked = urllib.request.Request(f"{address}/metrics", headers={"Authorization": f"Bearer {KEY}"})
+    lines = urllib.request.urlopen(asked).read().decode().splitlines()
+    return {line.split()[0]: float(line.split()[1]) for line in lines if not line.startswith("#")}
+
+
+def test_models_are_listed(client):
+    assert [each.id for each in client.models.list()] == ["digits", "code", "ring"]
+    assert client.models.retrieve("code").owned_by == "unmelt"
+
+
+def test_pictures_are_those_that_the_model_samples(client, models):
+    extra = {"seed": 4, "steps": 6, "guidance": 2.0}
+    made = client.images.generate(model="digits", prompt="3", n=2, extra_body=extra)
+    wanted = models["digits"].sample(2, label="3", **extra)
+    for each, x in zip(made.data, wanted, strict=True):
+        assert np.abs(pixels(each.b64_json) - as_bytes(x)).max() <= 1
+    (only,) = client.images.generate(model="digits", prompt="3", response_format="url", extra_body={"seed": 1}).data
+    assert only.url.startswith("data:image/png;base64,")
+
+
+def test_a_stream_has_partial_pictures_and_the_same_end(client):
+    extra = {"seed": 4, "steps": 60}
+    events = list(client.images.generate(model="digits", prompt="5", stream=True, partial_images=2, extra_body=extra))
+    assert [each.type for each in events] == [
+        *(["image_generation.partial_image"] * (len(events) - 1)),
+        "image_generation.completed",
+    ]
+    assert [each.partial_image_index for each in events[:-1]] == list(range(len(events) - 1))
+    assert len(events) >= 2
+    whole = client.images.generate(model="digits", prompt="5", extra_body=extra).data[0]
+    end = pixels(whole.b64_json)
+    assert np.abs(pixels(events[-1].b64_json) - end).max() <= 1
+    assert np.abs(pixels(events[0].b64_json) - end).max() > 1
+
+
+def test_an_edit_changes_what_is_transparent_in_the_mask(client):
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    alpha = np.full((8, 8, 4), 255, np.uint8)
+    alpha[2:6, 2:7, 3] = 0
+    made = client.images.edit(
+        model="digits",
+        image=("x.png", png(picture)),
+        mask=("m.png", png(alpha)),
+        prompt="3",
+        n=2,
+        extra_body={"seed": 1},
+    )
+    new = alpha[:, :, 3] == 0
+    for each in made.data:
+        found = pixels(each.b64_json)
+        assert (found[~new] == picture[~new]).all()
+        assert (found[new] != picture[new]).any()
+    changed = client.images.edit(
+        model="digits", image=("x.png", png(picture)), prompt="3", extra_body={"strength": 0.3}
+    )
+    assert pixels(changed.data[0].b64_json).shape == (8, 8)
+
+
+def test_completions_and_their_streams_are_what_the_model_writes(client, models):
+    asked = {"model": "code", "prompt": "def ", "suffix": "return x\n", "max_tokens": 20, "seed": 3}
+    made = client.completions.create(**asked)
+    taken = [len(models["code"].tokenizer.encode(asked[part])) for part in ("prompt", "suffix")]
+    (whole,) = models["code"].sample(1, prompt="def ", suffix="return x\n", length=sum(taken) + 20, seed=3)
+    assert f"def {made.choices[0].text}return x\n" == whole
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (sum(taken), 20)
+    pieces = list(client.completions.create(**asked, stream=True))
+    assert "".join(each.choices[0].text for each in pieces) == made.choices[0].text
+    assert pieces[-1].choices[0].finish_reason == made.choices[0].finish_reason
+    several = client.completions.create(
+        model="code", prompt=["import ", "class "], n=2, max_tokens=8, seed=1, temperature=0.7
+    )
+    assert [each.index for each in several.choices] == [0, 1, 2, 3]
+    stopped = client.completions.create(**{**asked, "suffix": None}, stop=[made.choices[0].text[0], "\n"], echo=True)
+    assert stopped.choices[0].text.startswith("def ")
+    assert "\n" not in stopped.choices[0].text
+
+
+def test_mistakes_are_the_clients_own_exceptions(client, address):
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{address}/v1", api_key="another", max_retries=0).models.list()
+    for model in ("nothing", "code"):
+        with pytest.raises(openai.NotFoundError, match="digits"):
+            client.images.generate(model=model, prompt="3")
+    for wrong, said in (
+        ({"size": "1024x1024"}, "makes one size"),
+        ({"size": "large"}, "WIDTHxHEIGHT"),
+        ({"n": 11}, "n=11; at most 10"),
+        ({"prompt": "eleven"}, "eleven"),
+        ({"prompt": "3" * 5000}, "5000 characters"),
+        ({"extra_body": {"steps": 1000}}, "at most 300"),
+        ({"extra_body": {"guidance": float("1e30")}}, "guidance"),
+        ({"stream": True, "n": 2}, "n must be 1"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=said):
+            client.images.generate(**{"model": "digits", "prompt": "3", **wrong})
+    with pytest.raises(openai.BadRequestError, match="makes points"):
+        client.images.generate(model="ring", prompt="0")
+    with pytest.raises(openai.BadRequestError, match="cannot be read"):
+        client.images.edit(model="digits", image=("x.png", b"no image"), prompt="3")
+    with pytest.raises(openai.BadRequestError, match="tokens"):
+        client.completions.create(model="code", prompt="x = 1\n" * 100)
+
+
+def post(address, path, body, **headers):
+    asked = urllib.request.Request(
+        address + path, body, {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json", **headers}
+    )
+    try:
+        return urllib.request.urlopen(asked).status
+    except urllib.error.HTTPError as refused:
+        answer, status = json.loads(refused.read()), refused.code
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    return status
+
+
+def test_malformed_bodies_are_refused_in_openais_form(address):
+    bodies = [
+        b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"prompt": 3}', b'{"prompt": "3", "n": "many"}',
+        b'{"prompt": "3", "n": -1}', b'{"prompt": "3", "seed": 1e400}', b'{"prompt": "3", "label": "\\u0000"}',
+        b'{"prompt": "3", "guidance": NaN}', b'{"prompt": "\\ud800"}', b'{"prompt": ["3"], "stream": "yes please"}',
+        b'{"prompt": "3", "seed": 99999999999999999999999999}', b'{"prompt": "3", "plan": true}',
+    ]  # fmt: skip
+    for path in ("/v1/images/generations", "/v1/images/edits", "/v1/completions"):
+        for body in bodies:
+            assert post(address, path, body) < 500, (path, body)
+    assert post(address, "/v1/nothing", b"{}") == 404
+    assert post(address, "/v1/completions", b"{}", Host="evil.example") == 403
+    assert post(address, "/v1/completions", b"{}", Origin="http://evil.example") == 403
+    assert metrics(address)["unmelt_rows_in_flight"] == 0
+
+
+def test_a_client_that_goes_away_frees_its_rows(address):
+    body = json.dumps({"model": "digits", "prompt": "3", "n": 10, "steps": 300}).encode()
+    head = f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    before = metrics(address)["unmelt_jobs_total"]
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as open_connection:
+        open_connection.sendall(head.encode() + body)
+        end = time.monotonic() + 20
+        while metrics(address)["unmelt_rows_in_flight"] == 0:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    end = time.monotonic() + 20
+    while metrics(address)["unmelt_rows_in_flight"] > 0:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    after = metrics(address)
+    assert after["unmelt_jobs_total"] == before + 1
+    assert after["unmelt_row_steps_total"] < 10 * 300 + 5000
+
+
+def test_an_overloaded_server_says_when_to_come_back(models):
+    limits = EngineLimits(batch=2, rows=2, queue=2)
+    with served({"digits": models["digits"]}, ServerSettings(engine=limits)) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        found, waits = [], []
+
+        def asks():
+            try:
+                client.images.generate(model="digits", prompt="3", n=2, extra_body={"steps": 100})
+                found.append(200)
+            except openai.RateLimitError as error:
+                found.append(429)
+                waits.append(error.response.headers["retry-after"])
+
+        askers = [threading.Thread(target=asks) for _ in range(8)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    assert len(found) == 8
+    assert 2 <= found.count(200) < 8
+    assert waits == ["1"] * found.count(429)
+
+
+def test_a_captioned_model_is_asked_by_its_prompt():
+    model = um.recipe.scenes(size=24, captions=9, width=8)
+    with torch.no_grad():
+        for parameter in model.denoiser.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+    with served({"scenes": model}, ServerSettings()) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        extra = {"seed": 1, "steps": 2, "plan": True}
+        (made,) = client.images.generate(prompt="two red stars", size="32x24", extra_body=extra).data
+    x = model.sample(1, prompt="two red stars", plan="2 red star", size=(24, 32), seed=1, steps=2)
+    assert np.abs(pixels(made.b64_json).transpose(2, 0, 1) - (x[0] * 255).round().int().numpy()).max() <= 1
