@@ -72,7 +72,7 @@ def test_an_autoencoder_is_refused(tmp_path, capsys):
     import numpy as np
 
     np.savez(tmp_path / "x.npz", images=np.zeros((12, 8, 8, 3), np.uint8))
-    model = um.recipe.autoencoder(folder=tmp_path / "x.npz", size=8, steps=1, batch=2, width=8, picture_every=0)
+    model = um.recipe.autoencoder(folder=tmp_path / "x.npz", size=8, steps=1, batch=2, picture_every=0)
     model.fit(tmp_path / "codec", "cpu", quiet=True)
     assert main(["serve", str(tmp_path / "codec")]) == 2
     assert "an autoencoder" in capsys.readouterr().err
