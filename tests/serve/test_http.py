@@ -118,23 +118,33 @@ def test_an_edit_changes_what_is_transparent_in_the_mask(client):
     picture = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     alpha = np.full((8, 8, 4), 255, np.uint8)
     alpha[2:6, 2:7, 3] = 0
-    made = client.images.edit(
-        model="digits",
-        image=("x.png", png(picture)),
-        mask=("m.png", png(alpha)),
-        prompt="3",
-        n=2,
-        extra_body={"seed": 1},
+    image, mask, wide = (
+        (f"{name}.png", png(each))
+        for name, each in (("x", picture), ("mask", alpha), ("wide", np.zeros((8, 16), np.uint8)))
     )
+    asked = {"model": "digits", "prompt": "3"}
+    made = client.images.edit(**asked, image=image, mask=mask, n=2, extra_body={"seed": 1})
     new = alpha[:, :, 3] == 0
     for each in made.data:
         found = pixels(each.b64_json)
         assert (found[~new] == picture[~new]).all()
         assert (found[new] != picture[new]).any()
-    changed = client.images.edit(
-        model="digits", image=("x.png", png(picture)), prompt="3", extra_body={"strength": 0.3}
-    )
+    changed = client.images.edit(**asked, image=image, extra_body={"strength": 0.3})
     assert pixels(changed.data[0].b64_json).shape == (8, 8)
+    with pytest.raises(openai.BadRequestError, match="a mask of 8 x 8 and a picture of 16 x 8 pixels"):
+        client.images.edit(**asked, image=wide, mask=mask)
+
+
+def test_a_mask_is_cropped_with_its_picture(client):
+    """Of a wide picture the central square is kept; what is white in the mask there, and no other, is new."""
+    picture = np.random.default_rng(1).integers(0, 256, (8, 24), np.uint8)
+    mask = np.zeros((8, 24), np.uint8)
+    mask[:, 8:12] = 255  # the left half of the central square
+    mask[:, :4] = 255  # outside of it
+    made = client.images.edit(model="digits", image=("x.png", png(picture)), mask=("m.png", png(mask)), prompt="3")
+    found = pixels(made.data[0].b64_json)
+    assert (found[:, 4:] == picture[:, 12:16]).all()
+    assert (found[:, :4] != picture[:, 8:12]).any()
 
 
 def test_completions_and_their_streams_are_what_the_model_writes(client, models):

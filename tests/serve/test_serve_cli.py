@@ -71,7 +71,7 @@ def test_missing_packages_are_named(capsys, monkeypatch):
 def test_an_autoencoder_is_refused(tmp_path, capsys):
     import numpy as np
 
-    np.savez(tmp_path / "x.npz", images=np.zeros((12, 8, 8, 3), np.uint8))
+    np.savez(tmp_path / "x.npz", images=np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8))
     model = um.recipe.autoencoder(folder=tmp_path / "x.npz", size=8, steps=1, batch=2, picture_every=0)
     model.fit(tmp_path / "codec", "cpu", quiet=True)
     assert main(["serve", str(tmp_path / "codec")]) == 2

@@ -100,12 +100,12 @@ def router(service: Service) -> APIRouter:
         picture = await image.read()
         covering = None if mask is None else await mask.read()
         request = await run_in_threadpool(_request, service, chosen, body)
-        x = await run_in_threadpool(_pixels, chosen, picture, "image")
+        x = await run_in_threadpool(_pixels, chosen, picture)
         x = x.expand(n, *x.shape[1:])
         if covering is None:
             made = await service.sample(client, chosen, replace(request, start=Start(x=x, strength=strength)))
             return await run_in_threadpool(_answer, made, response_format)
-        covered = mask_rows(await run_in_threadpool(_mask, chosen, covering), x)
+        covered = mask_rows(await run_in_threadpool(_mask, chosen, covering, picture), x)
         parts = await run_in_threadpool(painting.painted_rows, chosen, x, covered, request, 1.0, painting.RESAMPLES)
         made = torch.cat(
             [finish(None if asked is None else await service.sample(client, chosen, asked)) for asked, finish in parts]
@@ -147,27 +147,49 @@ def _size(size: str | None) -> tuple[int, int] | None:
     return int(found[2]), int(found[1])
 
 
-def _pixels(model: Model, content: bytes, name: str) -> Tensor:
+def _pixels(model: Model, content: bytes) -> Tensor:
     """[1, channels, height, width] in [0, 1], cropped and resized to the model's size."""
     channels, _, side = picture_shape(model)
+    _opened(content, "image")
+    return _square(content, side, channels, "image")
+
+
+def _mask(model: Model, content: bytes, picture: bytes) -> Tensor:
+    """[height, width], 1 where a picture is made anew: where the mask is transparent, or white if it has no alpha."""
+    image, size = _opened(content, "mask"), _opened(picture, "image").size
+    if image.size != size:
+        pair = " and a picture of ".join(f"{wide} x {high}" for wide, high in (image.size, size))
+        raise APIError(400, f"a mask of {pair} pixels, which must be equal", "mask", "invalid_image")
+    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    try:
+        grey = 255 - np.asarray(image.convert("RGBA"))[:, :, 3] if has_alpha else np.asarray(image.convert("L"))
+    except Exception as error:  # decoders raise anything
+        raise APIError(400, f"mask cannot be read ({reason(error)})", "mask", "invalid_image") from None
+    plain = io.BytesIO()
+    Image.fromarray(grey).save(plain, "PNG")
+    return _square(plain.getvalue(), picture_shape(model)[-1], 1, "mask")[0, 0]
+
+
+def _opened(content: bytes, name: str) -> Image.Image:
+    """An image of which the header alone is read."""
+    try:
+        image = Image.open(io.BytesIO(content))
+    except Exception as error:  # decoders raise anything
+        raise APIError(400, f"{name} cannot be read ({reason(error)})", name, "invalid_image") from None
+    if max(image.size) > MOST_SIDE:
+        raise APIError(
+            400, f"{name} has a side of {max(image.size)} pixels; at most {MOST_SIDE}", name, "invalid_image"
+        )
+    return image
+
+
+def _square(content: bytes, side: int, channels: int, name: str) -> Tensor:
+    """[1, channels, side, side] in [0, 1]: cropped and resized as training data are."""
     try:
         pixels = square(content, side, channels)
     except Exception as error:  # decoders raise anything
         raise APIError(400, f"{name} cannot be read ({reason(error)})", name, "invalid_image") from None
     return torch.from_numpy(pixels.copy())[None].float() / 255
-
-
-def _mask(model: Model, content: bytes) -> Tensor:
-    """[height, width], 1 where a picture is made anew: where the mask is transparent, or white if it has no alpha."""
-    side = picture_shape(model)[-1]
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            has_alpha = "A" in image.getbands() or "transparency" in image.info
-            grey = 255 - np.asarray(image.convert("RGBA"))[:, :, 3] if has_alpha else np.asarray(image.convert("L"))
-            resized = Image.fromarray(grey).resize((side, side), Image.Resampling.BOX)
-    except Exception as error:  # decoders raise anything
-        raise APIError(400, f"mask cannot be read ({reason(error)})", "mask", "invalid_image") from None
-    return torch.from_numpy(np.asarray(resized).copy()).float() / 255
 
 
 def _encoded(x: Tensor) -> str:
