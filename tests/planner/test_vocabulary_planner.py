@@ -48,3 +48,13 @@ def test_scenes_are_planned_after_loading(tmp_path, capsys):
     made = loaded.sample(2, prompt="two red stars", plan=True, steps=1)
     assert "plan: two red stars | 2 red star" in capsys.readouterr().err
     assert (made == model.sample(2, caption="two red stars | 2 red star", steps=1)).all()
+
+
+def test_characters_of_full_width_and_ligatures_are_the_plain_ones():
+    assert PLANNER.plan("\uff12 red \ufb01sh") == Scene.parse("2 red fish")
+
+
+def test_what_is_no_prompt_is_refused():
+    for prompts in (None, 5, [None]):
+        with pytest.raises(um.UsageError, match="prompts="):
+            PLANNER.plan(prompts)

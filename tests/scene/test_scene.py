@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from unmelt.errors import UsageError
-from unmelt.scene import COLOURS, OBJECTS, PLACES, Group, Scene
+from unmelt.rng import Stream
+from unmelt.scene import COLOURS, OBJECTS, PLACES, Group, Scene, check, paint, scene_prompts, word
 
 
 def all_groups(objects=OBJECTS[:3], colours=COLOURS[:2]):
@@ -37,3 +38,19 @@ def test_what_is_no_scene_is_refused(text):
 def test_a_word_that_is_nearly_right_is_named():
     with pytest.raises(UsageError, match="orange"):
         Group("apple", "ornage")
+
+
+def test_arguments_that_are_no_scene_are_refused():
+    rng, wrong = Stream(0), "1 cat"
+    for call in (
+        lambda: Scene.parse(None),
+        lambda: Scene.parse("9" * 5000 + " cat"),  # more digits than Python converts
+        lambda: paint(wrong, rng),
+        lambda: word(wrong, rng),
+        lambda: check(wrong, ()),
+        lambda: scene_prompts(None, 6),
+    ):
+        with pytest.raises(UsageError):
+            call()
+    with pytest.raises(UsageError, match="prompts=0"):
+        scene_prompts("seen", 0)

@@ -102,3 +102,10 @@ def test_what_is_no_batch_of_pictures_is_refused(monkeypatch):
     monkeypatch.setattr(config, "jaxtyping_disable", True)
     with pytest.raises(UsageError, match=r"\[3, 32, 32\]"):
         read(torch.ones(3, 32, 32))
+
+
+def test_bytes_are_read_as_the_pictures_that_they_are():
+    pictures = torch.stack([each.picture for each in painted(32, SCENES[:8])])
+    found = read((255 * pictures).round().byte())
+    assert list(map(set, found)) == list(map(set, read(pictures)))
+    assert read(pictures[:0]) == []

@@ -91,7 +91,7 @@ def test_a_suite_is_that_of_its_seed():
     ("given", "message"),
     [({"kind": "color"}, "colour"), ({"kind": "place", "rows": 0}, "rows=0"),
      ({"kind": "place", "combinations": "new"}, "combinations='new'"),
-     ({"kind": "place", "wording": "new"}, "kind='new'")],
+     ({"kind": "place", "wording": "new"}, "wording='new'")],
 )  # fmt: skip
 def test_what_makes_no_suite_is_refused(given, message, monkeypatch):
     monkeypatch.setattr(config, "jaxtyping_disable", True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
     from unmelt.data.reversal_facts import reversal_facts
-    from unmelt.data.scenes import Captioned, Scenes, draw_scenes
+    from unmelt.data.scenes import CaptionedScene, Scenes, draw_scenes
     from unmelt.data.source import Arrays, CaptionReader, Source
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
@@ -24,7 +24,7 @@ __all__ = [
     "GAP_MARKER",
     "Arrays",
     "CaptionReader",
-    "Captioned",
+    "CaptionedScene",
     "Checkerboard",
     "Document",
     "Encoded",

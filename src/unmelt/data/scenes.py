@@ -28,7 +28,7 @@ PROMPTS = 204
 """Captions that each share of `Scenes.caption_accuracy` is measured on."""
 
 
-class Captioned(NamedTuple):
+class CaptionedScene(NamedTuple):
     """A scene and its caption.
 
     Args:
@@ -83,7 +83,7 @@ class Scenes:
         return ()
 
     @property
-    def pool(self) -> tuple[Captioned, ...]:
+    def pool(self) -> tuple[CaptionedScene, ...]:
         """The scenes and their captions."""
         return tuple(map(self._captioned, range(self.captions)))
 
@@ -128,16 +128,16 @@ class Scenes:
                 shares[f"right_{called}{ending}"] = accuracy(asked, pictures).parts["all"]
         return shares
 
-    def _captioned(self, number: int) -> Captioned:
+    def _captioned(self, number: int) -> CaptionedScene:
         return _captioned(fold(fold(self.seed, 1), number))
 
 
 @lru_cache(maxsize=1 << 16)
-def _captioned(seed: int) -> Captioned:
+def _captioned(seed: int) -> CaptionedScene:
     rng = Stream(seed)
     scene = random_scene(rng)
     wording, plan = word(scene, rng), str(scene)
-    return Captioned(scene, choose((wording, wording, f"{wording}{SEPARATOR}{plan}", plan), rng))
+    return CaptionedScene(scene, choose((wording, wording, f"{wording}{SEPARATOR}{plan}", plan), rng))
 
 
 @checked("um.data.draw_scenes")

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, final, overload
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt.arguments import checked_init
+from unmelt.arguments import checked, checked_init
 from unmelt.device import device_named
 from unmelt.encoder.pretrained import load_pretrained
 from unmelt.errors import UsageError
@@ -154,6 +154,7 @@ class LanguageModelPlanner:
     @overload
     def plan(self, prompts: Sequence[str]) -> list[Scene]: ...
 
+    @checked("um.planner.LanguageModelPlanner.plan")
     def plan(self, prompts: str | Sequence[str]) -> Scene | list[Scene]:
         """Plan what prompts ask for.
 
@@ -181,8 +182,8 @@ class LanguageModelPlanner:
     def _scores(self, words: Sequence[str]) -> list[dict[Meaning, float]]:
         """Log-probabilities of the meanings of each word: of literal words they are given, others are asked about."""
         known = {word: literal(word) for word in words}
-        strange = [word for word, meaning in known.items() if meaning is None]
-        asked = dict(zip(strange, self._asked([singular(word) for word in strange]), strict=True))
+        unknown = [word for word, meaning in known.items() if meaning is None]
+        asked = dict(zip(unknown, self._asked([singular(word) for word in unknown]), strict=True))
         scores = []
         for word in words:
             meaning = known[word]

@@ -1,6 +1,7 @@
 """What a word of a prompt can mean in a scene, and the words that say it literally."""
 
 import re
+import unicodedata
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from unmelt.scene import COLOURS, OBJECTS, PLACES
@@ -134,9 +135,10 @@ def words_of(prompt: str) -> list[str]:
         prompt: The prompt.
 
     Returns:
-        Words, numbers and the marks that separate objects, in small letters.
+        Words, numbers and the marks that separate objects, in small letters. Characters of other widths and ligatures
+        are read as the plain ones.
     """
-    return WORD.findall(prompt.lower())
+    return WORD.findall(unicodedata.normalize("NFKC", prompt).lower())
 
 
 def singular(word: str) -> str:

@@ -48,14 +48,14 @@ class Partial(NamedTuple):
         number: Number of the next object; None for none said.
         colour: Colour of the next object.
         place: Place of the next object.
-        apart: Whether a new object may begin here.
+        can_begin_object: Whether a new object may begin here.
     """
 
     groups: tuple[Draft, ...] = ()
     number: int | None = None
     colour: str | None = None
     place: str | None = None
-    apart: bool = True
+    can_begin_object: bool = True
 
 
 class SceneReading(NamedTuple):
@@ -99,7 +99,7 @@ def best_reading(words: Sequence[str], scores: Sequence[Mapping[Meaning, float]]
 
 
 def _best_of_each(meanings: Mapping[Meaning, float]) -> dict[Meaning, float]:
-    """The best of the meanings that the grammar does not tell apart: of objects, of colours, and of several objects."""
+    """The best meaning of each role in the grammar: an object, a colour, each place, the number 1, a higher number."""
     best: dict[tuple[str, str], tuple[float, Meaning]] = {}
     for meaning, score in meanings.items():
         kind, value = meaning
@@ -110,18 +110,18 @@ def _best_of_each(meanings: Mapping[Meaning, float]) -> dict[Meaning, float]:
 
 
 def _continued(state: Partial, meaning: Meaning, words: Sequence[str], at: int) -> Iterator[tuple[Partial, float]]:
-    """The states after a word of this meaning, and what they cost beside it."""
+    """The states after a word of this meaning, each with a log-probability in addition to that of the meaning."""
     kind, value = meaning
     last = state.groups[-1] if state.groups else None
     begun = state.number is not None or state.colour is not None  # of the next object
     if kind == "nothing":
-        yield state._replace(apart=state.apart or words[at] in BOUNDARIES), 0.0
-    elif kind == "object" and state.apart and len(state.groups) < 2:
+        yield state._replace(can_begin_object=state.can_begin_object or words[at] in BOUNDARIES), 0.0
+    elif kind == "object" and state.can_begin_object and len(state.groups) < 2:
         draft = Draft(value, state.colour, state.number or 1, state.place)
-        yield Partial((*state.groups, draft), apart=False), 0.0
+        yield Partial((*state.groups, draft), can_begin_object=False), 0.0
     elif kind == "number":
         if state.number is None:
-            yield state._replace(number=int(value), apart=True), 0.0
+            yield state._replace(number=int(value), can_begin_object=True), 0.0
         if last is not None and last.number == 1 and not begun:
             yield _changed(state, number=int(value)), LATE
     elif kind == "colour":
@@ -134,7 +134,7 @@ def _continued(state: Partial, meaning: Meaning, words: Sequence[str], at: int) 
             related = words[at] in RELATIONS or words[at + 1 : at + 2] in (["of"], ["from"])
             yield state._replace(place=OPPOSITE[value] if related else value), 0.0
         elif last is not None and last.place in (None, value):
-            yield _changed(state, place=value)._replace(apart=True), 0.0
+            yield _changed(state, place=value)._replace(can_begin_object=True), 0.0
 
 
 def _changed(state: Partial, **values: Any) -> Partial:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final, overload
 
+from unmelt.arguments import checked
 from unmelt.errors import UsageError
 from unmelt.planner.meaning import IGNORED, NOTHING, literal, words_of
 from unmelt.planner.reading import best_reading
@@ -27,6 +28,7 @@ class VocabularyPlanner:
     @overload
     def plan(self, prompts: Sequence[str]) -> list[Scene]: ...
 
+    @checked("um.planner.VocabularyPlanner().plan")
     def plan(self, prompts: str | Sequence[str]) -> Scene | list[Scene]:
         """Plan what prompts ask for.
 
@@ -46,10 +48,10 @@ class VocabularyPlanner:
         scores = [{NOTHING: IGNORED[meaning.kind], meaning: 0.0} for meaning in meanings]
         found = best_reading(words, scores)
         if found is None:
-            strange = dict.fromkeys(repr(word) for word in words if literal(word) is None)
-            unknown = f" (unknown: {', '.join(strange)})" if strange else ""
+            unknown = dict.fromkeys(repr(word) for word in words if literal(word) is None)
+            named = f" (unknown: {', '.join(unknown)})" if unknown else ""
             raise UsageError(
-                f"the prompt {prompts!r}, whose words make no scene{unknown}",
+                f"the prompt {prompts!r}, whose words make no scene{named}",
                 f"objects of {', '.join(OBJECTS)}; or a planner that reads other words",
                 '"a red apple", or model.planner = um.planner.LanguageModelPlanner("folder")',
             )

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from unmelt.scene.checking import check
     from unmelt.scene.combinations import HELD_OUT_COLOURED, HELD_OUT_PAIRS, SEEN_COLOURS, is_held_out
     from unmelt.scene.evaluation import PROMPT_SETS, SceneAccuracy, ScenePrompt, accuracy, scene_prompts
-    from unmelt.scene.painting import Painted, paint
+    from unmelt.scene.painting import PaintedScene, paint
     from unmelt.scene.reading import read
     from unmelt.scene.scene import COLOURS, OBJECTS, PLACES, Group, Scene
-    from unmelt.scene.suite import SUITES, Worded, suite
+    from unmelt.scene.suite import SUITES, WordedScene, suite
     from unmelt.scene.thing import Thing
     from unmelt.scene.wording import word, wordings
 
@@ -26,12 +26,12 @@ __all__ = [
     "SEEN_COLOURS",
     "SUITES",
     "Group",
-    "Painted",
+    "PaintedScene",
     "Scene",
     "SceneAccuracy",
     "ScenePrompt",
     "Thing",
-    "Worded",
+    "WordedScene",
     "accuracy",
     "check",
     "is_held_out",

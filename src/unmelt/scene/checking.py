@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Final
 
+from unmelt.arguments import checked
 from unmelt.scene.scene import Group, Scene
 from unmelt.scene.thing import Thing
 
@@ -12,6 +13,7 @@ OUTER: Final = 0.44
 """Share of the picture in which a thing with a place must have its centre; wider than where it is painted."""
 
 
+@checked("um.scene.check")
 def check(scene: Scene, things: Sequence[Thing]) -> dict[str, bool]:
     """Compare what was read in a picture with the scene that it should show.
 

@@ -2,7 +2,7 @@
 
 With objects and colours numbered in their order, object i in colour j is held out where i + j = 3 mod 6, and objects i
 and k side by side where i + k = 1 mod 6. One in six is held out of the first kind, and 12 of 66 of the second. Every
-object is seen in five colours and beside nine others, every colour on ten objects.
+object is seen in five colours and together with nine others, every colour on ten objects.
 """
 
 from collections.abc import Mapping

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
 from unmelt.scene.checking import check
 from unmelt.scene.reading import read
@@ -43,6 +44,7 @@ class ScenePrompt(NamedTuple):
     wording: str
 
 
+@checked("um.scene.scene_prompts")
 def scene_prompts(name: str, prompts: int, seed: int = 0) -> list[ScenePrompt]:
     """Draw prompts of a set, its kinds in equal shares.
 
@@ -60,6 +62,8 @@ def scene_prompts(name: str, prompts: int, seed: int = 0) -> list[ScenePrompt]:
     if name not in PROMPT_SETS:
         near = nearest(name, PROMPT_SETS) or "seen"
         raise UsageError(f"a set of prompts {name!r}", f"one of {', '.join(PROMPT_SETS)}", repr(near))
+    if prompts < 1:
+        raise UsageError(f"prompts={prompts}", "at least one", f"scene_prompts({name!r}, 204)")
     kinds, combinations, wording = PROMPT_SETS[name]
     chosen: Any = {"combinations": combinations, "wording": wording}
     return [
@@ -81,12 +85,13 @@ class SceneAccuracy(NamedTuple):
     kinds: dict[str, float]
 
 
-def accuracy(prompts: Sequence[ScenePrompt], pictures: Float[Tensor, "n 3 size size"]) -> SceneAccuracy:
+@checked("um.scene.accuracy")
+def accuracy(prompts: Sequence[ScenePrompt], pictures: Shaped[Tensor, "n 3 size size"]) -> SceneAccuracy:
     """Read pictures, and compare them with what they were asked to show.
 
     Args:
         prompts: What each picture should show.
-        pictures: [n, 3, size, size], in [0, 1].
+        pictures: [n, 3, size, size], in [0, 1], or bytes.
 
     Returns:
         The shares that are right.

@@ -1,8 +1,8 @@
 """Painting: a picture of a scene, drawn by chance from all that show it.
 
-Things have sides of 10 to 12 parts in 32 of the picture's, stand whole in it, and are at least a part apart. A thing
-with a place stands with its centre in the outer 36% of that side; two things at opposite places are therefore at least
-28% of the picture apart.
+Things have sides of 10 to 12 parts in 32 of the picture's, stand whole in it, and have gaps of at least a part. A
+thing with a place has its centre in the outer 36% of that side. The centres of two things at opposite places are
+therefore separated by at least 28% of the picture.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.errors import UsageError
 from unmelt.rng import Random
 from unmelt.scene.scene import COLOURS, Scene
@@ -35,7 +36,7 @@ TRIES: Final = 32
 """Arrangements that are drawn at a time, of which the first that fits is taken."""
 
 
-class Painted(NamedTuple):
+class PaintedScene(NamedTuple):
     """A picture and what is in it.
 
     Args:
@@ -47,7 +48,10 @@ class Painted(NamedTuple):
     things: tuple[Thing, ...]
 
 
-def paint(scene: Scene, rng: Random, size: int = 32, colours: Mapping[str, Sequence[str]] | None = None) -> Painted:
+@checked("um.scene.paint")
+def paint(
+    scene: Scene, rng: Random, size: int = 32, colours: Mapping[str, Sequence[str]] | None = None
+) -> PaintedScene:
     """Paint a scene.
 
     Args:
@@ -76,7 +80,7 @@ def paint(scene: Scene, rng: Random, size: int = 32, colours: Mapping[str, Seque
         place = picture[:, top : top + width, left : left + width]
         place.lerp_(drawn.rgb, drawn.alpha.expand(3, -1, -1))
         things.append(Thing(group.object, colour, (left + width / 2) / size, (top + width / 2) / size))
-    return Painted(picture, tuple(things))
+    return PaintedScene(picture, tuple(things))
 
 
 def _corners(sides: Sequence[int], places: Sequence[str | None], size: int, rng: Random) -> list[tuple[int, int]]:
@@ -92,7 +96,7 @@ def _corners(sides: Sequence[int], places: Sequence[str | None], size: int, rng:
 
 
 def _fits(corners: Sequence[tuple[int, int]], sides: Sequence[int], places: Sequence[str | None], size: int) -> bool:
-    """Whether things are apart, and those with a place at it."""
+    """Whether there are gaps between things, and those with a place are at it."""
     for (left, top), side, place in zip(corners, sides, places, strict=True):
         x, y = (left + side / 2) / size, (top + side / 2) / size
         if place is not None and {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}[place] > OUTER:

@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from unmelt.arguments import checked
 from unmelt.errors import UsageError
 from unmelt.scene.painting import PARTS, SIDES
 from unmelt.scene.scene import COLOURS, OBJECTS
@@ -42,11 +43,12 @@ ROWS: Final = 32
 """Pictures that are read at a time."""
 
 
-def read(pictures: Float[Tensor, "rows 3 size size"]) -> list[tuple[Thing, ...]]:
+@checked("um.scene.read")
+def read(pictures: Shaped[Tensor, "rows 3 size size"]) -> list[tuple[Thing, ...]]:
     """Read pictures.
 
     Args:
-        pictures: [rows, 3, size, size], in [0, 1]. They are read at a size of 32.
+        pictures: [rows, 3, size, size], in [0, 1], or bytes. They are read at a size of 32.
 
     Returns:
         The things in each picture, the clearest first.
@@ -54,8 +56,9 @@ def read(pictures: Float[Tensor, "rows 3 size size"]) -> list[tuple[Thing, ...]]
     Raises:
         UsageError: If they are not square pictures in colour.
     """
-    if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] != pictures.shape[3]:
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or not 0 < pictures.shape[2] == pictures.shape[3]:
         raise UsageError(f"pictures of shape {list(pictures.shape)}", "[rows, 3, size, size]", "read(picture[None])")
+    pictures = pictures / 255 if pictures.dtype == torch.uint8 else pictures
     return [things for some in pictures.split(ROWS) for things in _read(some)]
 
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, final
 
-from unmelt.arguments import checked_init
+from unmelt.arguments import checked, checked_init
 from unmelt.errors import UsageError, nearest
 
 OBJECTS: Final = ("apple", "bird", "car", "cat", "cup", "fish", "flower", "heart", "house", "moon", "star", "tree")
@@ -27,7 +27,7 @@ PLACES: Final = tuple(OPPOSITE)
 MOST = 3
 """Largest number of objects in a group."""
 
-GROUP = re.compile(rf"(\d+)\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?")
+GROUP = re.compile(rf"(\d{{1,9}})\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?")
 """Number, colour, object and place in the text of a group."""
 
 
@@ -104,6 +104,7 @@ class Scene:
         return "; ".join(map(str, self.groups))
 
     @classmethod
+    @checked("um.scene.Scene.parse")
     def parse(cls, text: str) -> "Scene":
         """Read a scene from its text.
 

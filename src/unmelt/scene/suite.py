@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import permutations, product
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
+from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
 from unmelt.rng import Stream, fold
 from unmelt.scene.choice import choose
@@ -25,7 +26,7 @@ SuiteKind: TypeAlias = Literal["object", "two objects", "number", "colour", "pla
 SUITES: Final[tuple[str, ...]] = get_args(SuiteKind)
 
 
-class Worded(NamedTuple):
+class WordedScene(NamedTuple):
     """A scene in words.
 
     Args:
@@ -37,9 +38,10 @@ class Worded(NamedTuple):
     wording: str
 
 
+@checked("um.scene.suite")
 def suite(
     kind: SuiteKind, rows: int, seed: int = 0, *, combinations: Kind = "seen", wording: Kind = "seen"
-) -> list[Worded]:
+) -> list[WordedScene]:
     """Draw a test suite.
 
     Args:
@@ -76,7 +78,7 @@ def suite(
         left[turn] = left[turn] or list(decks[turn])
         scene = choose(left[turn], rng)
         left[turn].remove(scene)
-        drawn.append(Worded(scene, word(scene, rng, wording)))
+        drawn.append(WordedScene(scene, word(scene, rng, wording)))
     return drawn
 
 

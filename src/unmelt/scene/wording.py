@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal, TypeAlias, get_args
 
+from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
 from unmelt.rng import Random
 from unmelt.scene.choice import choose
@@ -136,6 +137,7 @@ HELD_OUT: Final = Vocabulary(
 """What is kept for tests."""
 
 
+@checked("um.scene.wordings")
 def wordings(scene: Scene, kind: Kind = "seen") -> list[str]:
     """List all wordings of a scene.
 
@@ -153,6 +155,7 @@ def wordings(scene: Scene, kind: Kind = "seen") -> list[str]:
     return [form.written(number) for form in forms for number in range(len(form))]
 
 
+@checked("um.scene.word")
 def word(scene: Scene, rng: Random, kind: Kind = "seen") -> str:
     """Choose one of the wordings of a scene.
 
