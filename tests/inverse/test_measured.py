@@ -249,3 +249,29 @@ def test_invalid_settings_and_shapes_are_refused(make, word):
 def test_inference_mode_is_refused():
     with torch.inference_mode(), pytest.raises(UsageError, match="no_grad"):
         MMPS(several(schedule.Cosine()), A, Y, 0.1)(torch.zeros(3, 4), full(3, 0.5))
+
+
+def test_measurements_that_are_none_of_the_operator_are_refused():
+    prior = several(schedule.VarianceExploding(0.002, 80.0))
+    same = Matrix(torch.ones(2, 4, dtype=F64))
+    for operator, y, noise, said in (
+        (A, Y.expand(2, 2), NOISE, "one row of the 2"),
+        (A, Y[:, :1], NOISE, "one row of the 2"),
+        (A, Y * math.nan, NOISE, "finite"),
+        (same, Y, 0.0, "some follow from the others"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            exact(prior, operator, y, noise)
+
+
+@pytest.mark.parametrize("kind", [DPS, PiGDM, MMPS])
+def test_no_rows_have_no_beliefs(kind):
+    prior = several(schedule.VarianceExploding(0.002, 80.0))
+    assert kind(prior, A, Y, NOISE)(torch.zeros(0, 4, dtype=F64), torch.zeros(0, dtype=F64)).mean.shape == (0, 4)
+
+
+def test_strengths_are_one_or_one_for_each_row():
+    prior, t = several(schedule.VarianceExploding(0.002, 80.0)), torch.full((3,), 0.5, dtype=F64)
+    found = DPS(prior, A, Y, NOISE, strength=torch.tensor([0.5, 1.0]))
+    with pytest.raises(UsageError, match="2 strengths for 3 rows"):
+        found(torch.zeros(3, 4, dtype=F64), t)

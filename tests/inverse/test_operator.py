@@ -75,3 +75,8 @@ def test_operators_measure_means_selections_and_convolutions():
 def test_invalid_operators_and_shapes_are_refused(make, word):
     with pytest.raises(UsageError, match=word):
         make()
+
+
+def test_a_matrix_has_two_dimensions():
+    with pytest.raises(UsageError, match=r"matrix of shape \[8\]"):
+        Matrix(torch.ones(8))

@@ -67,5 +67,11 @@ class DPS(Measured):
             white, count = white_variance(self.process, t, self.data_sd), residual[0].numel()
             square = (count * square + self.shrinkage * expand_like(white, residual)) / (count + self.shrinkage)
         size = square.clamp_min(max(self.noise_sd**2, torch.finfo(residual.dtype).tiny))
+        if isinstance(self.strength, Tensor) and self.strength.numel() not in (1, len(residual)):
+            raise UsageError(
+                f"DPS with {self.strength.numel()} strengths for {len(residual)} rows",
+                "one, or one for each row",
+                "strength=1.0",
+            )
         strength = self.strength if isinstance(self.strength, float | int) else expand_like(self.strength, residual)
         return strength / size * residual

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unmelt.denoiser.exact import Mixture
+from unmelt.errors import UsageError
 from unmelt.inverse.operator import Operator
 
 
@@ -26,13 +27,29 @@ def exact(mixture: Mixture, operator: Operator, y: Float[Tensor, "one *measured"
 
     Returns:
         The posterior, a mixture of as many components on the same process.
+
+    Raises:
+        UsageError: If y is not one measurement of the operator, or no noise leaves the posterior undefined.
     """
     dim = mixture.means.shape[1]
     A = operator.forward(torch.eye(dim, dtype=torch.float64).view(dim, *mixture.shape)).flatten(1).T
+    if y.numel() != len(A) or not y.isfinite().all():
+        raise UsageError(
+            f"a measurement of shape {list(y.shape)}",
+            f"one row of the {len(A)} finite numbers that {type(operator).__name__} gives",
+            "y = operator.forward(x0[:1])",
+        )
     prior = mixture.basis * mixture.spread[:, None] @ mixture.basis.mT
     cross = prior @ A.T
     total = A @ cross + noise_sd**2 * torch.eye(len(A), dtype=torch.float64)
-    gain = torch.linalg.solve(total, cross.mT).mT
+    try:
+        gain = torch.linalg.solve(total, cross.mT).mT
+    except torch.linalg.LinAlgError:
+        raise UsageError(
+            "measurements without noise of which some follow from the others",
+            "noise, or fewer of them",
+            "noise_sd=1e-3",
+        ) from None
     residual = y.double().flatten() - mixture.means @ A.T
     means = mixture.means + torch.einsum("kdm,km->kd", gain, residual)
     rest = torch.eye(dim, dtype=torch.float64) - gain @ A

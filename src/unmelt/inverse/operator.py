@@ -226,9 +226,18 @@ class Matrix(Operator):
 
     Args:
         matrix: [measured, dim], A.
+
+    Raises:
+        UsageError: If it does not have two dimensions.
     """
 
     matrix: Float[Tensor, "measured dim"]
+
+    def __post_init__(self) -> None:
+        if self.matrix.ndim != 2:
+            raise UsageError(
+                f"a matrix of shape {list(self.matrix.shape)}", "[measured, dim]", "Matrix(torch.randn(3, 64))"
+            )
 
     def forward(self, x0: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows measured"]:
         flat = x0.flatten(1)

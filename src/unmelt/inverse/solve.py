@@ -7,6 +7,7 @@ which S is small. The residual never grows, whatever S is. Conjugate gradients g
 definite S only, and diverge where a network's derivative is not quite a covariance. Every row is its own system.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -33,7 +34,7 @@ def solve(
 
     u, residual = torch.zeros_like(b), b
     directions: list[tuple[Tensor, Tensor]] = []
-    for _ in range(min(steps, b[0].numel())):
+    for _ in range(min(steps, math.prod(b.shape[1:]))):
         direction, image = residual, product(residual)
         for previous, image_previous in directions:
             overlap = dot(image, image_previous)
