@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
-from unmelt.backbone.argument_checks import at_least, level_of_rows
+from unmelt.backbone.argument_checks import at_least, check_grid
 from unmelt.backbone.attention import AttendedSequence, read
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import adaptive_norm, zeroed
@@ -273,15 +273,8 @@ class JointDiT(CallRepr, nn.Module):
         Raises:
             UsageError: If x, the level or the condition does not fit what the network was made for.
         """
-        level_of_rows("JointDiT", level)
+        check_grid("JointDiT", x, level, self.channels, self.patch)
         size = x.shape[2:]
-        if x.ndim != 2 + self.space or x.shape[1] != self.channels or any(map(int.__mod__, size, self.patch)):
-            raise UsageError(
-                f"x has rows of shape {tuple(x.shape[1:])}",
-                f"this JointDiT was made for {self.channels} channels over {self.space} dimensions, "
-                f"whose sides are multiples of {self.patch}",
-                f"JointDiT(channels={x.shape[1]}, space={x.ndim - 2}, ...)",
-            )
         inputs, vector, tokens = self.conditioner(x, level, condition, arrival)
         modulation = self._parts(self.modulation, vector)
         of_sequence = [] if self.sequence_modulation is None else self._parts(self.sequence_modulation, vector)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
-from unmelt.backbone.argument_checks import at_least, level_of_rows
+from unmelt.backbone.argument_checks import at_least, check_grid
 from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.modulation import zeroed
@@ -241,15 +241,8 @@ class UNet(CallRepr, nn.Module):
         Raises:
             UsageError: If x, the level or the condition does not fit what the network was made for.
         """
-        level_of_rows("UNet", level)
+        check_grid("UNet", x, level, self.channels, self.patch)
         size = x.shape[2:]
-        if x.ndim != 2 + self.space or x.shape[1] != self.channels or any(map(int.__mod__, size, self.patch)):
-            multiples = f", whose sides are multiples of {self.patch}" if max(self.patch) > 1 else ""
-            raise UsageError(
-                f"x has shape {tuple(x.shape)}",
-                f"this UNet was made for {self.channels} channels over {self.space} dimensions{multiples}",
-                f"UNet(channels={x.shape[1]}, space={x.ndim - 2}, ...)",
-            )
         h, vector, tokens = self.told(x, level, condition, arrival)
         modulation = iter(self.modulation(vector).view(len(x), -1, *self.space * (1,)).split(self.parts, dim=1))
         coarse = [side // p for side, p in zip(size, self.patch, strict=True)]
