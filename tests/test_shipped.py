@@ -45,6 +45,13 @@ def test_a_run_folder_in_the_working_directory_comes_first_and_an_output_folder_
     assert um.load("spots", "cpu").folder == Path("spots")
 
 
+def test_a_name_that_is_nearly_right_is_understood(place):
+    assert um.load("spots/", "cpu").folder is None
+    for name in ("Spots", "spot"):
+        with pytest.raises(um.UsageError, match=r"comes with unmelt: spots.*um\.load\('spots'\)"):
+            um.load(name)
+
+
 def test_weights_are_rounded_to_eight_bits_and_take_half_the_room(place):
     exact, rounded = um.load(place.parent / "exact", "cpu"), um.load("spots", "cpu")
     pairs = zip(exact.denoiser.named_parameters(), rounded.denoiser.parameters(), strict=True)
@@ -77,7 +84,11 @@ def test_the_models_in_the_package_are_small_and_have_cards(monkeypatch):
 def test_models_that_chapters_of_the_lab_show_are_in_the_package(monkeypatch):
     monkeypatch.undo()
     chapters = Path(um.__file__).parent / "lab" / "chapters"
-    named = [name for path in chapters.glob("ch*.py") for name in re.findall(r'shipped=f?"([^"]+)"', path.read_text())]
+    named = [
+        name
+        for path in chapters.glob("ch*.py")
+        for name in re.findall(r'shipped=f?"([^"]+)"', path.read_text(encoding="utf-8"))
+    ]
     assert {"lab/code", "lab/code_ar", "lab/jump_teacher", "lab/jump_student", "digits"} <= set(named)
     for name in (*(each for each in named if "{" not in each), "lab/flow_random", "lab/flow_transport"):
         assert um.load(shipped.PLACE / name, "cpu").sample(1, steps=1) is not None

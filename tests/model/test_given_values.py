@@ -43,6 +43,15 @@ def test_data_of_any_number_type_are_the_same_data(digits, pixels, change):
     assert (found - right).abs().max() < 0.01
 
 
+def test_images_of_pil_are_read_as_training_reads_files(digits):
+    """Sixteen bits are scaled, and not cut to black and white; what is transparent is white."""
+    half = torch.full((1, 1, 8, 8), 128 / 255)
+    right = digits.edit(half, **EDIT)
+    assert (digits.edit(Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)), **EDIT) - right).abs().max() < 0.01
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert torch.equal(digits.edit(clear, **EDIT), digits.edit(torch.ones(1, 1, 8, 8), **EDIT))
+
+
 @pytest.mark.parametrize(
     ("change", "instead"),
     [
@@ -53,7 +62,10 @@ def test_data_of_any_number_type_are_the_same_data(digits, pixels, change):
         (lambda x: x[0], "x[None]"),
         (lambda x: x[:, 0], "x[:, None]"),
         (lambda x: x[0, 0], "x[None, None]"),
-        (lambda x: x.expand(2, 3, 8, 8), "torch.rand(16, 1, 8, 8)"),
+        (lambda x: x.expand(2, 3, 8, 8), "x.mean(1, keepdim=True)"),
+        (lambda x: x.expand(2, 3, 8, 8)[..., :4], "torch.rand(16, 1, 8, 8)"),
+        (lambda x: [Image.new("L", (8, 8)), Image.new("L", (4, 4))], "[image.resize((64, 64)) for image in images]"),
+        (lambda x: Image.fromarray(x[0, 0].numpy()), "torch.rand(1, 3, 64, 64)"),
         (lambda x: x * float("nan"), "x.nan_to_num()"),
         (lambda x: x[:0], "rows=16"),
         (lambda x: x.to(torch.complex64), "x.real"),

@@ -166,6 +166,7 @@ def test_between_0_and_1_a_mask_mixes(unet, pictures):
         lambda mask: mask.byte() * 255,
         lambda mask: Image.fromarray(mask.numpy()),
         lambda mask: Image.fromarray(mask.numpy().astype(np.uint8) * 255).convert("RGB"),
+        lambda mask: [Image.fromarray(mask.numpy().astype(np.uint8) * 255).convert("RGB")] * 3,
     ],
 )
 def test_masks_of_any_kind_are_the_same_mask(change, pictures):
@@ -272,6 +273,16 @@ def test_in_latents_known_pixels_are_exact_and_there_is_no_seam():
     assert (made[..., 3:13, 5] - 0.5).abs().max() < 0.01
     assert (made[..., 8, 12] - 0.6).abs().max() < 0.01
     assert torch.equal(model.inpaint(x, torch.ones(16, 16), steps=4), model.sample(2, steps=4))
+
+
+def test_a_canvas_on_which_no_latent_is_known_is_of_its_own_size():
+    with seeded(0):
+        backbone = UNet(channels=3, width=8, multipliers=(1,), blocks=1, attention=(False,))
+    model = model_of(network(backbone, (3, 1, 1)), Halved())
+    x = torch.full((1, 3, 2, 2), 0.5)
+    made = model.outpaint(x, left=1, right=1, steps=2)
+    assert made.shape == (1, 3, 2, 4)
+    assert torch.equal(made[..., 1:3], x)
 
 
 def test_known_tokens_stay_and_the_others_are_drawn():

@@ -1,5 +1,6 @@
 """Prompts and plans in the facade and on the command line: the condition is the caption "prompt | plan"."""
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -83,6 +84,8 @@ def test_what_does_not_go_together_is_refused():
         ({"prompt": "a", "plan": "cats"}, "the plan 'cats'"),
         ({"prompt": "a", "plan": ["1 cat"]}, "1 plans for 2 rows"),
         ({"prompt": ["a"]}, "1 prompts for 2 rows"),
+        ({"plan": ""}, "the plan ''"),
+        ({"prompt": "a", "plan": []}, "0 plans for 2 rows"),
     ):
         with pytest.raises(um.UsageError, match=said):
             model.sample(2, **settings)
@@ -90,6 +93,40 @@ def test_what_does_not_go_together_is_refused():
     for settings in ({"prompt": "a cat"}, {"plan": PLAN}, {"plan": True}):
         with pytest.raises(um.UsageError, match="a model that learned no captions"):
             plain.sample(2, **settings)
+
+
+class Texts:
+    def plan(self, prompts):
+        return ["1 star" for _ in prompts]
+
+
+class Nothing:
+    def plan(self, prompts):
+        return []
+
+
+@pytest.mark.parametrize(
+    ("planner", "said"),
+    [
+        ("llama", "model.planner='llama'"),
+        (Counting, "an object with a method"),
+        (Texts(), "a planner that makes 1 plans .str. of 1 prompts"),
+        (Nothing(), "a planner that makes 0 plans .none. of 1 prompts"),
+    ],
+)
+def test_what_makes_no_scenes_is_no_planner(planner, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model = captioned()
+    model.planner = planner
+    with pytest.raises(um.UsageError, match=said):
+        model.sample(2, prompt="a cat", plan=True)
+
+
+def test_guidance_towards_nothing_is_answered_with_a_prompt():
+    model = captioned()
+    for verb in (model.sample, lambda **settings: model.edit(images()[:2], strength=0.5, **settings)):
+        with pytest.raises(um.UsageError, match=r'prompt="a cat", guidance=2\.0'):
+            verb(guidance=2.0)
 
 
 def test_a_planner_is_saved_and_a_missing_language_model_is_missed_only_by_plans(tmp_path):

@@ -55,10 +55,30 @@ def _square(image: Image.Image, size: int, channels: int, depth: int = 8) -> np.
     middle = image if image.width == image.height else image.crop((left, top, left + side, top + side))
     middle = _plain(middle, depth)
     middle = middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if middle.mode in ("LA", "RGBA"):
-        middle = Image.alpha_composite(Image.new("RGBA", middle.size, "white"), middle.convert("RGBA"))
-    middle = middle.convert("L" if channels == 1 else "RGB")
-    return np.array(middle).reshape(size, size, channels).transpose(2, 0, 1)
+    return _pixels(middle, channels)
+
+
+def pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """The pixels of an image as those of an image file are read: transparent ones on white, sixteen bits as eight.
+
+    Args:
+        image: The image, in any mode but that of floating-point pixels.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        [channels, height, width], uint8.
+
+    Raises:
+        ValueError: If the pixels are floating-point numbers.
+    """
+    return _pixels(_plain(image, 8), channels)
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    if image.mode in ("LA", "RGBA"):
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    values = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return values.reshape(*values.shape[:2], channels).transpose(2, 0, 1)
 
 
 def _plain(image: Image.Image, depth: int) -> Image.Image:

@@ -60,7 +60,7 @@ class BaseModel(AdaptableModel):
     """Rows that are made at a time."""
 
     SETTINGS: ClassVar[frozenset[str]]
-    """Arguments that `request` takes beside the number of rows."""
+    """Arguments of `request` other than the number of rows."""
 
     @abstractmethod
     def plan(self, request: SampleRequest) -> SamplingPlan:
@@ -95,7 +95,7 @@ class BaseModel(AdaptableModel):
             device: Where to compute; "auto" is a GPU where there is one.
             quiet: Whether to print nothing.
             execution: How it is computed: compiled, in parts, sharded.
-            log_to: Who else is told of the run: "tensorboard", "wandb", "trackio", several with commas, "auto", or
+            log_to: Loggers of the run: "tensorboard", "wandb", "trackio", several with commas, "auto", or
                 `Logger` objects.
             train_step: What one training step does, for methods with several networks. None: minimise the objective.
             adapter: Name of an adapter to train in place of the model's weights. It is then the one that samples use
@@ -166,7 +166,7 @@ class BaseModel(AdaptableModel):
             device: Where to compute; "auto" is a GPU where there is one.
             quiet: Whether to print nothing.
             execution: How it is computed: in parts, sharded.
-            log_to: Who else is told of the run, as in `fit`.
+            log_to: Loggers of the run, as in `fit`.
             allow_other_data: Whether the run in `out` may go on with other data than it was started with.
 
         Returns:
@@ -191,10 +191,16 @@ class BaseModel(AdaptableModel):
         return ("caption", "prompt", "plan") * (self.encoder is None) + ("label",) * (not self.classes)
 
     def _check_guidance(self, guidance: Any, known: Condition | None) -> None:
-        """Refuse a guidance scale of a model that knows nothing to guide towards."""
-        can_guide = self.classes or self.encoder is not None or (known is not None and known.is_droppable)
-        if can_guide or not isinstance(guidance, int | float) or guidance == 1:
+        """Refuse a guidance scale where there is nothing to guide towards."""
+        if (known is not None and known.is_droppable) or not isinstance(guidance, int | float) or guidance == 1:
             return
+        if self.classes or self.encoder is not None:
+            condition = f"label={self.classes[0]!r}" if self.classes else 'prompt="a cat"'
+            raise UsageError(
+                f"guidance={guidance} without a label or a caption",
+                "something to guide towards",
+                f"model.sample(16, {condition}, guidance={guidance})",
+            )
         raise UsageError(
             f"guidance={guidance} for a model that learned neither classes nor captions",
             "no scale, or a function that wraps the denoiser",
@@ -236,12 +242,12 @@ class BaseModel(AdaptableModel):
         fields: dict[str, Any] = {} if labels is None else {"label": labels}
         if caption is not None and prompt is not None:
             raise UsageError(f"prompt={prompt!r} and caption={caption!r}", "one of them", f"prompt={prompt!r}")
-        given: dict[str, Any] = {"caption": caption, "prompt": prompt, "plan": plan or None}
-        if said := next((f"{name}={value!r}" for name, value in given.items() if value is not None), None):
+        given: dict[str, Any] = {"caption": caption, "prompt": prompt, "plan": None if plan is False else plan}
+        if argument := next((f"{name}={value!r}" for name, value in given.items() if value is not None), None):
             if self.encoder is None or getattr(self.denoiser.backbone, "sequence_width", 0) != self.encoder.width:
                 train = 'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")'
                 raise UsageError(
-                    f"{said} for a model that learned no captions",
+                    f"{argument} for a model that learned no captions",
                     "a class, or a model that was trained with captions" if self.classes else "one that was",
                     f"model.sample({rows}, label={self.classes[0]!r})" if self.classes else train,
                 )

@@ -54,6 +54,8 @@ REARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "x[:, None]": lambda x: x[:, None],
     "x[None, None]": lambda x: x[None, None],
     "x.flatten(1)": lambda x: x.flatten(1),
+    "x.expand(-1, 3, -1, -1)": lambda x: x.expand(-1, 3, -1, -1),
+    "x.mean(1, keepdim=True)": lambda x: x[:, :, :, :].mean(1, keepdim=True),
 }
 """What data of another arrangement need, in the order in which it is tried."""
 
@@ -95,10 +97,7 @@ def data_rows(model: BaseModel, x: Any) -> Float[Tensor, "rows *shape"]:
 
 def _as_tensor(model: BaseModel, x: Any) -> Tensor:
     if isinstance(x, PILImage) or (isinstance(x, list | tuple) and x and all(isinstance(one, PILImage) for one in x)):
-        mode = "L" if model.denoiser.shape[0] == 1 else "RGB"
-        pixels = [np.array(one.convert(mode), ndmin=3) for one in ([x] if isinstance(x, PILImage) else x)]
-        with contextlib.suppress(ValueError):  # of images of different sizes
-            return torch.as_tensor(np.stack(pixels if mode == "L" else [one.transpose(2, 0, 1) for one in pixels]))
+        return _of_images([x] if isinstance(x, PILImage) else x, 1 if model.denoiser.shape[0] == 1 else 3)
     if isinstance(x, Tensor):
         return x
     if isinstance(x, list | tuple) and x and all(isinstance(one, Tensor) for one in x):
@@ -108,6 +107,18 @@ def _as_tensor(model: BaseModel, x: Any) -> Tensor:
         with contextlib.suppress(TypeError, ValueError, RuntimeError):
             return torch.as_tensor(np.asarray(x))
     raise UsageError(f"x={shown(x)}", "rows of numbers in one tensor", "torch.stack(rows)")
+
+
+def _of_images(images: Sequence[Any], channels: int) -> Tensor:
+    from unmelt.data.crop import pixels
+
+    try:
+        rows = [pixels(image, channels) for image in images]
+    except ValueError as error:
+        raise UsageError(f"an image of {error}", "pixels of 8 or 16 bits", "torch.rand(1, 3, 64, 64)") from None
+    if len(shapes := {row.shape for row in rows}) > 1:
+        raise UsageError(f"images of {len(shapes)} sizes", "one size", "[image.resize((64, 64)) for image in images]")
+    return torch.as_tensor(np.stack(rows))
 
 
 def _latent_shape(

@@ -1,5 +1,6 @@
 """Load a model of any kind, from a run folder or from the Hub."""
 
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +13,7 @@ from unmelt.errors import UsageError, nearest
 from unmelt.model.codec_model import CodecModel
 from unmelt.model.model import Model
 from unmelt.model.text_model import TextModel
-from unmelt.shipped import shipped
+from unmelt.shipped import names, shipped
 
 AnyModel: TypeAlias = Model | TextModel | CodecModel
 """What a run folder may hold."""
@@ -53,6 +54,10 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
             "a run folder; the recipe makes one",
             f"um.recipe.{folder}().fit(out='runs/{folder}')",
         )
+    meant = get_close_matches(Path(folder).name.lower(), names(), n=1)
+    if meant and len(Path(folder).parts) == 1 and not Path(folder).exists():
+        needed = f"a run folder, or a model that comes with unmelt: {', '.join(names())}"
+        raise UsageError(f"there is no run folder {folder}", needed, f"um.load({meant[0]!r})")
     name = str(run_folder.read_about(Path(folder)).get("facade"))
     if name not in FACADES:
         raise UsageError(f"{folder} holds a {name}", f"one of {', '.join(FACADES)}", nearest(name, FACADES))

@@ -17,7 +17,7 @@ def mask_rows(mask: Any, x: Float[Tensor, "rows channels h w"]) -> Float[Tensor,
 
     Args:
         mask: [rows, height, width], [rows, 1, height, width], [1, height, width] or [height, width]: booleans, numbers
-            in [0, 1] or bytes, in a tensor, an array, lists or an image of PIL.
+            in [0, 1] or bytes, in a tensor, an array, lists or images of PIL.
         x: [rows, channels, height, width], the pictures.
 
     Returns:
@@ -30,6 +30,8 @@ def mask_rows(mask: Any, x: Float[Tensor, "rows channels h w"]) -> Float[Tensor,
     example = f"torch.ones({high}, {wide}, dtype=torch.bool)"
     try:
         given = np.array(mask.convert("L")) if isinstance(mask, PILImage) else mask
+        if isinstance(mask, list | tuple) and any(isinstance(each, PILImage) for each in mask):
+            given = np.stack([np.array(each.convert("L")) for each in mask])
         found = (given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise UsageError(

@@ -205,9 +205,9 @@ class Model(PictureVerbs):
             UsageError: If x is not of the model's shape, or strength is out of range.
         """
         x = data_rows(self, x)
-        known = self.condition_of(len(x), label, caption, condition, prompt=prompt, plan=plan)
-        settings: Any = {"condition": known, "guidance": guidance, "steps": steps, "seed": seed}
-        return self.sample_request(SampleRequest(rows=len(x), start=Start(x=x, strength=strength), **settings))
+        said: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
+        request = self._edit_request(len(x), said | {"guidance": guidance, "steps": steps, "seed": seed})
+        return self.sample_request(dataclasses.replace(request, start=Start(x=x, strength=strength)))
 
     def plan(self, request: SampleRequest) -> SamplingPlan:
         replaced = request.sampler is not None or request.grid is not None or request.start is not None

@@ -9,7 +9,7 @@ E[x0 | x_t, known] is that of `DPS`, with known values that have no noise. Every
 compares this with the exact conditional law, and with other methods. Tokens need neither: a masked model believes the
 conditional law itself.
 
-Where an encoder and a decoder see known and new pixels at once, `seam` keeps them apart.
+Where an encoder and a decoder see known and new pixels at once, `seam` separates them.
 """
 
 from __future__ import annotations
@@ -134,6 +134,8 @@ def painted_rows(
     request = replace(request, start=_start(model, x, strength))
     with torch.no_grad():
         z = torch.cat([model.codec.encode(part.to(model.device)) for part in filled(x, mask == 0).split(model.CHUNK)])
+    if z.shape[1:] != model.denoiser.shape:  # of a larger canvas
+        request = replace(request, shape=tuple(z.shape[1:]))
     new = F.adaptive_max_pool2d(mask, z.shape[-2:]) > 0
     known = ~(new[:, 0] if model.of_tokens else new.expand(z.shape)).to(z.device)
     changed = (mask > 0).flatten(1).any(1)
@@ -175,7 +177,7 @@ def outpaint(
     request: SampleRequest,
     resamples: int,
 ) -> Float[Tensor, "rows channels high wide"]:
-    """Pictures with more around them, made in one piece on a larger canvas.
+    """Pictures continued beyond their edges, made in one piece on a larger canvas.
 
     Args:
         model: A model of images whose network takes any size.
@@ -191,8 +193,8 @@ def outpaint(
         UsageError: If the network takes only one size, or not this one.
     """
     if min(sides) < 0 or max(sides) == 0:
-        said = ", ".join(f"{name}={n}" for name, n in zip(("left", "right", "top", "bottom"), sides, strict=True))
-        raise UsageError(f"outpaint with {said}", "pixels to add on one side or more, none below 0", "right=8")
+        given = ", ".join(f"{name}={n}" for name, n in zip(("left", "right", "top", "bottom"), sides, strict=True))
+        raise UsageError(f"outpaint with {given}", "pixels to add on one side or more, none below 0", "right=8")
     if not takes_any_size(model):
         size = "x".join(map(str, x.shape[-2:]))
         raise UsageError(
@@ -257,7 +259,7 @@ def _check_can_hold(model: PictureVerbs) -> None:
     """Refuse a model that cannot hold known values."""
     if hasattr(model.denoiser, "jump"):
         raise UsageError(
-            "a student that jumps, which cannot be told what is known",
+            "a student that jumps, which takes no known values",
             "the model that it was distilled from",
             "teacher.inpaint(x, mask)",
         )

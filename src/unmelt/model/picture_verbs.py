@@ -1,6 +1,6 @@
-"""Verbs on pictures that there are: other versions of one, parts made anew, more around them.
+"""Verbs on existing pictures: variations, inpainting and outpainting.
 
-They make a request of their arguments; the work is done in `painting.py`.
+They make a request of their arguments; `painting.py` does the work.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class PictureVerbs(BaseModel, ABC):
         Args:
             x: [rows, channels, height, width], in data space: a tensor, an array of numpy, or images of PIL.
             mask: [rows, height, width], or [1, height, width] or [height, width] for all pictures: True or 1 where
-                pixels are made anew, 0 where they stay, between them a mixture. Or an image of PIL, white where new.
+                pixels are made anew, 0 where they stay, between them a mixture. Or images of PIL, white where new.
             strength: Below 1, what is covered is noised to t = strength and denoised again, as in `edit`.
             resamples: How often each step is taken again, by which new and known pixels come to agree.
             settings: The other arguments of `edit`; label, caption, prompt, plan and condition say what the whole
@@ -115,7 +115,7 @@ class PictureVerbs(BaseModel, ABC):
         resamples: int = painting.RESAMPLES,
         **settings: Unpack[EditSettings],
     ) -> Float[Tensor, "rows channels high wide"]:
-        """Pictures with more around them, made in one piece, by networks that take any size (`UNet`, `JointDiT`).
+        """Pictures continued beyond their edges, in one piece, by networks that take any size (`UNet`, `JointDiT`).
 
         Args:
             x: [rows, channels, height, width], in data space: a tensor, an array of numpy, or images of PIL.
@@ -138,8 +138,8 @@ class PictureVerbs(BaseModel, ABC):
         return painting.outpaint(self, x, (left, right, top, bottom), self._edit_request(len(x), settings), resamples)
 
     def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
-        said: Any = {name: settings.get(name) for name in ("label", "caption", "prompt", "plan", "condition")}
-        known = self.condition_of(rows, **said)
+        conditions: Any = {name: settings.get(name) for name in ("label", "caption", "prompt", "plan", "condition")}
+        known = self.condition_of(rows, **conditions)
         rest: Any = {name: settings[name] for name in ("guidance", "steps", "seed") if name in settings}
         self._check_guidance(rest.get("guidance", 1.0), known)
         return SampleRequest(rows=rows, condition=known, **rest)

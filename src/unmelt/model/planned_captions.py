@@ -1,4 +1,4 @@
-"""What a model is told of each row, in words: a prompt, and the plan of the scene that it asks for.
+"""The caption of each row: a prompt, and the plan of the scene that it asks for.
 
     caption = prompt | plan          "two scarlet fruits | 2 red apple"
 
@@ -8,6 +8,7 @@ A plan is made by the model's planner, by hand, or by another program. Without o
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from unmelt.arguments.values import shown
 from unmelt.data.scenes import SEPARATOR
 from unmelt.errors import UsageError
 from unmelt.planner import Planner
@@ -36,7 +37,8 @@ def planned_captions(rows: int, prompt: Words, plan: Plan, planner: Planner | No
         The captions; empty ones where there is neither prompt nor plan.
 
     Raises:
-        UsageError: If there is no planner, or no prompt to plan; if a plan is none of a scene; or if numbers differ.
+        UsageError: If there is no planner of scenes, or no prompt to plan; if a plan is none of a scene; or if
+            numbers differ.
     """
     prompts = None if prompt is None else _each(rows, prompt, f"{name}s", f'{name}="a cat"')
     if plan is None or plan is False:
@@ -70,8 +72,16 @@ def _made(prompts: list[str] | None, planner: Planner | None) -> tuple[list[str]
             "a planner, or a plan by hand",
             'model.planner = um.planner.LanguageModelPlanner("folder"), or plan="1 red apple"',
         )
+    example = "model.planner = um.planner.VocabularyPlanner()"
+    if isinstance(planner, type) or not isinstance(planner, Planner):
+        raise UsageError(f"model.planner={shown(planner)}", "an object with a method `plan`", example)
     different = list(dict.fromkeys(prompts))
-    scenes = dict(zip(different, planner.plan(different), strict=True))
+    planned = list(planner.plan(different))
+    if len(planned) != len(different) or not all(isinstance(each, Scene) for each in planned):
+        kinds = ", ".join(sorted({type(each).__name__ for each in planned}))
+        given = f"a planner that makes {len(planned)} plans ({kinds or 'none'}) of {len(different)} prompts"
+        raise UsageError(given, "a `Scene` of each prompt", example)
+    scenes = dict(zip(different, planned, strict=True))
     if distributed.is_main():
         notify(*(f"plan: {prompt}{SEPARATOR}{scene}" for prompt, scene in scenes.items()))
     return prompts, [scenes[each] for each in prompts]

@@ -1,4 +1,4 @@
-"""Models that come with unmelt: each is a folder beside this file, and is loaded by the folder's name.
+"""Models that come with unmelt: each is a folder next to this file, and is loaded by the folder's name.
 
     um.load("digits").sample(4, label=3)
     unmelt sample digits --label 3 --out three.png
@@ -26,5 +26,6 @@ def shipped(folder: str | Path) -> Path | None:
     Returns:
         The model's folder; None if there is no such model, or the working directory has a run folder of that name.
     """
+    name = str(Path(folder))  # "digits/" is digits
     is_own = (Path(folder) / "config.json").exists()
-    return PLACE / str(folder) if str(folder) in names() and not is_own else None
+    return PLACE / name if name in names() and not is_own else None
