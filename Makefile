@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: help demo lab test test-slow test-lab check bench clean
 
 help:
-	@echo "make demo       set up, learn the digits, show what came of it (2 minutes)"
+	@echo "make demo       set up, learn the digits, make pictures of a sentence (2 minutes)"
 	@echo "make lab        the interactive chapters, in the browser"
 	@echo "make test       the tests (make test-slow: those that take longer)"
 	@echo "make check      formatting, lint, docstrings, types, and that imports flow one way"
@@ -22,6 +22,7 @@ help:
 
 demo: .venv/.demo
 	$(BIN)/python examples/digits.py
+	$(BIN)/python examples/words_to_pictures.py
 
 lab: .venv/.lab
 	$(BIN)/unmelt lab

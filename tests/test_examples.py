@@ -9,6 +9,8 @@ import pytest
 from jaxtyping import config
 from PIL import Image
 
+import unmelt as um
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -20,7 +22,7 @@ def example(name):
 
 
 def test_every_example_is_tested():
-    tested = {"melting_two_modes", "langevin_two_modes", "ring", "own_folder", "digits"}
+    tested = {"melting_two_modes", "langevin_two_modes", "ring", "own_folder", "digits", "words_to_pictures"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
 
 
@@ -76,6 +78,18 @@ def test_own_folder_trains_on_images_with_and_without_classes(tmp_path, classes,
     for name in ("samples.png", "trajectory.png", "loss.png", "model.safetensors"):
         assert (out / name).is_file()
     assert "16 images used" in capsys.readouterr().out
+
+
+def test_a_sentence_becomes_pictures_that_show_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    scene = um.scene.Scene.parse("3 green fish")
+    found = example("words_to_pictures")(out=tmp_path)
+    assert sum(um.scene.check(scene, things)["all"] for things in found) >= 5
+    other = um.scene.Scene.parse("3 red fish")
+    assert not any(um.scene.check(other, things)["all"] for things in found)
+    for name in ("samples.png", "trajectory.png"):
+        assert (tmp_path / name).is_file()
+    assert "green fish (" in capsys.readouterr().out
 
 
 @pytest.mark.slow

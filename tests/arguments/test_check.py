@@ -107,7 +107,7 @@ FOREIGN = [
     ("sample", {"scheduler": "ddim"}, "model.sample(sampler=um.sampler.DDIM())"),
     ("sample", {"strength": 0.5}, "model.edit(x, strength=0.5)"),
     ("sample", {"eta": 1.0}, "model.sample(16, sampler=um.sampler.DDIM(eta=1.0))"),
-    ("sample", {"height": 64}, 'um.recipe.images(folder="faces", size=64)'),
+    ("sample", {"height": 64}, "model.sample(size=64)"),
     ("sample", {"stepz": 3}, "model.sample(steps=...)"),
     ("trajectory", {"num_steps": 20}, "model.trajectory(steps=20)"),
     ("request", {"guidance_scale": 2.0}, "model.request(guidance=2.0)"),

@@ -1,7 +1,7 @@
 """Blocks in which the tokens of a sequence attend to one another, before places of x attend to them.
 
-Tokens of an encoder that reads each word by itself do not say which colour is of which object. After these blocks they
-can. Each block begins as the identity.
+An encoder may read each word by itself. In these blocks the words are read in view of one another. Each block begins as
+the identity.
 
     h <- h + attention(norm(h)),      h <- h + mlp(norm(h))
 """

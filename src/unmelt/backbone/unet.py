@@ -101,8 +101,7 @@ class UNet(CallRepr, nn.Module):
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
-        sequence_depth: Blocks in which the tokens of a sequence attend to one another before x attends to them. An
-            encoder that reads each word by itself (`HashedCaptionEncoder`) needs some, to bind a colour to its object.
+        sequence_depth: Blocks in which the tokens of a sequence attend to one another before x attends to them.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
         with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 

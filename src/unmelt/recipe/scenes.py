@@ -77,7 +77,6 @@ def scenes(
             blocks=blocks,
             attention=(False, True, True),
             sequence_width=reader.width,
-            sequence_depth=2,
         )
     return Model(
         denoiser=NetworkDenoiser(
