@@ -48,6 +48,8 @@ def serve(
     Raises:
         UsageError: If no folder is given, two have one name, or an address other than this machine's has no key.
     """
+    if not folders:
+        raise UsageError("no model to serve", "one run folder or more", "unmelt serve runs/faces")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         needed = "the packages of the server"
         raise UsageError(f"serving without {', '.join(missing)}", needed, "pip install 'unmelt[serve]'")
@@ -58,8 +60,6 @@ def serve(
     from unmelt.serve.app import application
     from unmelt.serve.loopback import is_loopback
 
-    if not folders:
-        raise UsageError("no model to serve", "one run folder or more", "unmelt serve runs/faces")
     key, local = api_key or os.environ.get("UNMELT_API_KEY", ""), is_loopback(host)
     if not local and not key:
         raise UsageError(f"--host {host} without a key", "a key that clients must send", "--api-key SECRET")
