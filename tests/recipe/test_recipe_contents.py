@@ -144,7 +144,6 @@ def test_scenes():
         "multipliers": (1, 2, 4),
         "blocks": 1,
         "sequence_width": 256,
-        "sequence_depth": 2,
     }
     assert same_backbone(made.denoiser, um.backbone.UNet, 3, **sizes, attention=(False, True, True))
     control = um.recipe.scenes(size=24, captions=30, width=8, shuffled=True)
