@@ -59,7 +59,7 @@ def test_a_row_does_not_depend_on_its_batch():
 
 def test_it_is_a_text_encoder_that_a_run_folder_can_name():
     assert isinstance(encoder, TextEncoder)
-    assert um.config.describe(encoder) == {"part": "encoder.HashedCaptionEncoder"}
+    assert um.config.describe(encoder) == {"part": "encoder.HashedCaptionEncoder", "context": False}
     assert um.config.build({"part": "encoder.HashedCaptionEncoder"}) == encoder
 
 
@@ -84,3 +84,19 @@ def test_arrays_encode_captions_with_the_encoder_they_were_given():
     plain = Arrays(torch.arange(4.0)[:, None], captions=captions).batch(0, 4)[1]
     hashed = encoder([captions[int(item)] for item in source.batch(0, 4)[0][:, 0]])
     assert torch.equal(plain.sequence, hashed.sequence)
+
+
+def test_with_context_words_have_what_stands_around_them_in_their_clause():
+    words = ["a", "red", "star", ";", "2", "cats"]
+    sequence, mask = HashedCaptionEncoder(context=True)(["A red star; 2 cats", None])
+    assert sequence.shape == (2, 6, 736)
+    assert mask.tolist() == [6 * [True], 6 * [False]]
+    assert torch.equal(sequence[:1, :, :256], encoder(["A red star; 2 cats"]).sequence)
+    before, after = sequence[0, :, 256:496], sequence[0, :, 496:]
+    for place, word in enumerate(words):
+        for found, step in ((before, -1), (after, 1)):
+            wanted, other = torch.zeros(240), place + step
+            while word != ";" and 0 <= other < 6 and words[other] != ";":
+                wanted += by_the_formula(words[other]) / 2 ** abs(other - place)
+                other += step
+            torch.testing.assert_close(found[place], wanted)

@@ -128,7 +128,7 @@ def test_images(pets):
 
 def test_scenes():
     made = um.recipe.scenes(size=24, captions=30, width=8, drop=0.2, precision="float32", **RUN, **SAVING)
-    wanted = {"size": 24, "captions": 30, "encoder": um.encoder.HashedCaptionEncoder()}
+    wanted = {"size": 24, "captions": 30, "encoder": um.encoder.HashedCaptionEncoder(context=True)}
     assert (made.source, made.held_out) == (um.data.Scenes(**wanted, seed=3), um.data.Scenes(**wanted, seed=4))
     assert made.encoder == made.source.encoder
     assert made.objective == edm(-0.6, 1.4, 0.5, 0.2)
@@ -143,7 +143,7 @@ def test_scenes():
         "width": 8,
         "multipliers": (1, 2, 4),
         "blocks": 1,
-        "sequence_width": 256,
+        "sequence_width": 736,
     }
     assert same_backbone(made.denoiser, um.backbone.UNet, 3, **sizes, attention=(False, True, True))
     control = um.recipe.scenes(size=24, captions=30, width=8, shuffled=True)

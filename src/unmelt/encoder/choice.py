@@ -11,9 +11,9 @@ def caption_encoder(name: str) -> HashedCaptionEncoder | LanguageModelEncoder:
     """Make an encoder of captions.
 
     Args:
-        name: "words" for hashed words; else the folder or .gguf file of a language model, whose last states are used.
+        name: "words" for hashed words with their context; else the folder or .gguf file of a language model, whose last states are used.
 
     Returns:
         The encoder.
     """
-    return HashedCaptionEncoder() if name == WORDS else LanguageModelEncoder(name)
+    return HashedCaptionEncoder(context=True) if name == WORDS else LanguageModelEncoder(name)
