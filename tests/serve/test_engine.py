@@ -221,6 +221,39 @@ def test_a_request_that_fails_takes_no_other_with_it(digits):
     assert engine.rows_in_flight == 0
 
 
+def test_a_callback_that_fails_takes_no_other_job_with_it(digits):
+    engine = Engine(SMALL)
+    first = engine.submit(digits, digits.request(1, label=1, steps=5, seed=1))
+    bad = engine.submit(digits, digits.request(1, label=2, steps=5, seed=2), on_step=lambda state: 1 / 0)
+    last = engine.submit(digits, digits.request(1, label=3, steps=5, seed=3))
+    engine.run()
+    with pytest.raises(ZeroDivisionError):
+        bad.result(0.0)
+    for job, label in ((first, 1), (last, 3)):
+        wanted = digits.sample(1, label=label, steps=5, seed=label)
+        torch.testing.assert_close(job.result(0.0), wanted, rtol=1e-4, atol=1e-5)
+    assert engine.rows_in_flight == 0
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_large_picture_counts_for_the_rows_that_it_is_as_large_as(captioned, deterministic):
+    """Pictures of 24 pixels count for 1, of 48 for 4: a batch of 8 has two of them, and no network call more."""
+    engine = Engine(EngineLimits(batch=8, rows=16, queue=16), deterministic=deterministic)
+    request = captioned.request(3, caption="a cat", size=48, steps=2, seed=1)
+    sizes, handle = calls(captioned)
+    job = engine.submit(captioned, request)
+    engine.run()
+    handle.remove()
+    assert sizes == ([2, 2, 2, 2] if deterministic else [2, 1, 2, 1])
+    torch.testing.assert_close(job.result(0.0), captioned.sample_request(request), rtol=1e-4, atol=1e-5)
+    for wrong, said in ((captioned.request(1, size=96), "count for 16"), (captioned.request(5, size=48), "at most 4")):
+        with pytest.raises(um.UsageError, match=said):
+            engine.submit(captioned, wrong)
+    engine.submit(captioned, captioned.request(4, size=48))
+    with pytest.raises(OverloadedError, match="16 rows are waiting"):
+        engine.submit(captioned, captioned.request(1))
+
+
 class _Breaks:
     def __init__(self, denoiser):
         self.denoiser, self.process, self.shape = denoiser, denoiser.process, denoiser.shape

@@ -42,7 +42,10 @@ class OverloadedError(Exception):
 @checked_init("um.serve.EngineLimits")
 @dataclass(frozen=True, kw_only=True)
 class EngineLimits:
-    """How much an engine takes on.
+    """How much an engine takes on, in rows of the model's own size: a picture of four times the area counts for four.
+
+    So the memory of a network call and of all states is bounded by that of `batch` and `rows` of them, for networks
+    whose memory is proportional to the size of a row.
 
     Args:
         batch: Rows of a network call.
@@ -107,15 +110,20 @@ class Engine:
             UsageError: If the request can never be taken on.
             OverloadedError: If there is no room in the queue.
         """
-        if request.rows > self.limits.rows:
-            raise UsageError(
-                f"{request.rows} rows", f"at most {self.limits.rows} in a request", f"rows={self.limits.rows}"
-            )
-        parts_of(request, self.limits.batch)
         job = Job(model, request, on_step)
+        if job.row_cost > self.limits.batch:
+            raise UsageError(
+                f"rows of shape {request.shape}, which count for {job.row_cost} of the model's own size",
+                f"rows that count for at most {self.limits.batch}",
+                f"EngineLimits(batch={job.row_cost}), or smaller pictures",
+            )
+        if job.cost > self.limits.rows:
+            most = self.limits.rows // job.row_cost
+            raise UsageError(f"{request.rows} rows", f"at most {most} in a request", f"rows={most}")
+        parts_of(request, self._rows_of_batch(job))
         with self._changed:
-            waiting = sum(each.rows for each in self._waiting if not each.is_finished)
-            if waiting + job.rows > self.limits.queue:
+            waiting = sum(each.cost for each in self._waiting if not each.is_finished)
+            if waiting + job.cost > self.limits.queue:
                 raise OverloadedError(f"{waiting} rows are waiting, of at most {self.limits.queue}")
             self._waiting.append(job)
             self.jobs_taken += 1
@@ -166,8 +174,8 @@ class Engine:
             with self._changed:
                 while self._waiting and self._waiting[0].is_finished:
                     self._waiting.popleft()
-                room = self.limits.rows - sum(part.rows for part in self._parts)
-                if not self._waiting or self._waiting[0].rows > room:
+                room = self.limits.rows - sum(part.cost for part in self._parts)
+                if not self._waiting or self._waiting[0].cost > room:
                     return
                 job = self._waiting.popleft()
             try:
@@ -178,10 +186,13 @@ class Engine:
             with self._changed:
                 self._parts += parts
 
+    def _rows_of_batch(self, job: Job) -> int:
+        return self.limits.batch // job.row_cost
+
     def _begun(self, job: Job) -> list[Part]:
         now = min((part.round for part in self._parts), default=0)
         parts = []
-        for number, request in enumerate(parts_of(with_scales_of_rows(job.request), self.limits.batch)):
+        for number, request in enumerate(parts_of(with_scales_of_rows(job.request), self._rows_of_batch(job))):
             prepared = job.model.prepare(request)
             parts.append(Part(job, number, prepared, prepared.state, now, self._arrivals))
             self._arrivals += 1
@@ -191,12 +202,12 @@ class Engine:
         """The part whose turn it is, and others that may share its batch, in the order of their turns."""
         in_turn = sorted(self._parts, key=lambda part: (part.round, part.arrival))
         batch: list[Part] = []
-        rows = 0
+        cost = 0
         for part in in_turn:
-            fits = not batch or (self._key(part) == self._key(batch[0]) and rows + part.rows <= self.limits.batch)
+            fits = not batch or (self._key(part) == self._key(batch[0]) and cost + part.cost <= self.limits.batch)
             if fits:
                 batch.append(part)
-                rows += part.rows
+                cost += part.cost
         return batch
 
     def _key(self, part: Part) -> object:
@@ -208,9 +219,9 @@ class Engine:
         first = batch[0].prepared
         state = State.join([part.state for part in batch])
         times = torch.cat([part.next_time for part in batch])
-        rows = len(state)
-        if self.deterministic and rows < self.limits.batch:
-            filled = torch.arange(self.limits.batch).clamp_max(rows - 1)
+        rows, full = len(state), self._rows_of_batch(batch[0].job)
+        if self.deterministic and rows < full:
+            filled = torch.arange(full).clamp_max(rows - 1)
             state, times = state[filled], times[filled]
         with torch.no_grad():
             state = first.sampler.step(first.denoiser, state, times)
@@ -221,9 +232,9 @@ class Engine:
             begin += part.rows
             part.steps_done += 1
             part.round = now + 1
-            if part.number == 0 and part.job.on_step is not None and not part.job.is_finished:
-                part.job.on_step(part.state)
-            if part.is_at_the_end:
+            if part.number == 0:
+                part.job.report(part.state)
+            if part.is_at_the_end and not part.job.is_finished:
                 self._finish(part)
 
     def _finish(self, part: Part) -> None:

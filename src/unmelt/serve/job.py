@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,11 +38,17 @@ class Job:
     ) -> None:
         self.model, self.request, self.on_step = model, request, on_step
         self.rows = request.rows
+        self.row_cost = cost_of_row(model, request)
         self.made: dict[int, Tensor] = {}
         self.error: BaseException | None = None
         self._finished = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def cost(self) -> int:
+        """What its rows count for, in rows of the model's own size."""
+        return self.rows * self.row_cost
 
     @property
     def is_finished(self) -> bool:
@@ -70,6 +77,19 @@ class Job:
     def cancel(self) -> None:
         """Give the job up. The engine frees its rows before its next step; a finished job stays finished."""
         self.fail(CancelledError("the job was cancelled"))
+
+    def report(self, state: State) -> None:
+        """Call `on_step`, if there is one and the job goes on. If it raises, this job fails and no other.
+
+        Args:
+            state: The rows of the first part after a step.
+        """
+        if self.on_step is None or self.is_finished:
+            return
+        try:
+            self.on_step(state)
+        except Exception as error:
+            self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """End the job without a result.
@@ -137,6 +157,11 @@ class Part:
         return len(self.state)
 
     @property
+    def cost(self) -> int:
+        """What its rows count for, in rows of the model's own size."""
+        return self.rows * self.job.row_cost
+
+    @property
     def next_time(self) -> Tensor:
         """[rows], the time that the next step goes to."""
         return self.prepared.times[self.steps_done]
@@ -145,6 +170,19 @@ class Part:
     def is_at_the_end(self) -> bool:
         """Whether all steps are taken."""
         return self.steps_done == len(self.prepared.times)
+
+
+def cost_of_row(model: BaseModel, request: SampleRequest) -> int:
+    """What a row counts for: its numbers, in rows of the model's own size.
+
+    Args:
+        model: The model to sample.
+        request: What is asked for.
+
+    Returns:
+        The ratio, rounded up; 1 for rows of the model's own shape and for shorter ones.
+    """
+    return 1 if request.shape is None else math.ceil(math.prod(request.shape) / math.prod(model.denoiser.shape))
 
 
 def parts_of(request: SampleRequest, most: int) -> Sequence[SampleRequest]:
