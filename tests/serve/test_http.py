@@ -34,13 +34,15 @@ def served(models, settings):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(application(models, settings), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(20)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:  # else a test that fails would never end
+        server.should_exit = True
+        thread.join(20)
     assert not thread.is_alive()
 
 
@@ -82,6 +84,13 @@ def metrics(address):
     asked = urllib.request.Request(f"{address}/metrics", headers={"Authorization": f"Bearer {KEY}"})
     lines = urllib.request.urlopen(asked).read().decode().splitlines()
     return {line.split()[0]: float(line.split()[1]) for line in lines if not line.startswith("#")}
+
+
+def wait_until_no_row_remains(address):
+    end = time.monotonic() + 20
+    while metrics(address)["unmelt_rows_in_flight"] > 0:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_models_are_listed(client):
@@ -220,8 +229,9 @@ def test_malformed_bodies_are_refused_in_openais_form(address):
     assert metrics(address)["unmelt_rows_in_flight"] == 0
 
 
-def test_a_client_that_goes_away_frees_its_rows(address):
-    body = json.dumps({"model": "digits", "prompt": "3", "n": 10, "steps": 300}).encode()
+@pytest.mark.parametrize("extra", [{"n": 10}, {"stream": True, "partial_images": 2}])
+def test_a_client_that_goes_away_frees_its_rows(address, extra, caplog):
+    body = json.dumps({"model": "digits", "prompt": "3", "steps": 300, **extra}).encode()
     head = f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     before = metrics(address)["unmelt_jobs_total"]
@@ -231,13 +241,11 @@ def test_a_client_that_goes_away_frees_its_rows(address):
         while metrics(address)["unmelt_rows_in_flight"] == 0:
             assert time.monotonic() < end
             time.sleep(0.01)
-    end = time.monotonic() + 20
-    while metrics(address)["unmelt_rows_in_flight"] > 0:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until_no_row_remains(address)
     after = metrics(address)
     assert after["unmelt_jobs_total"] == before + 1
     assert after["unmelt_row_steps_total"] < 10 * 300 + 5000
+    assert not caplog.records  # it is no fault of the server
 
 
 def test_an_overloaded_server_says_when_to_come_back(models):
@@ -246,15 +254,18 @@ def test_an_overloaded_server_says_when_to_come_back(models):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
         found, waits = [], []
 
-        def asks():
+        def asks(number):
             try:
-                client.images.generate(model="digits", prompt="3", n=2, extra_body={"steps": 100})
+                if number % 2:
+                    client.images.generate(model="digits", prompt="3", n=2, extra_body={"steps": 100})
+                else:
+                    list(client.images.generate(model="digits", prompt="3", stream=True, extra_body={"steps": 100}))
                 found.append(200)
             except openai.RateLimitError as error:
                 found.append(429)
                 waits.append(error.response.headers["retry-after"])
 
-        askers = [threading.Thread(target=asks) for _ in range(8)]
+        askers = [threading.Thread(target=asks, args=(number,)) for number in range(8)]
         for asker in askers:
             asker.start()
         for asker in askers:
@@ -262,6 +273,31 @@ def test_an_overloaded_server_says_when_to_come_back(models):
     assert len(found) == 8
     assert 2 <= found.count(200) < 8
     assert waits == ["1"] * found.count(429)
+
+
+def test_what_is_too_large_or_takes_too_long_is_refused(models):
+    limits = ServerSettings(body=2000, seconds=1.0, steps=10_000)
+    with served({"digits": models["digits"]}, limits) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+        with pytest.raises(openai.APIStatusError, match="2,000 bytes") as large:
+            client.images.generate(prompt="3" * 4000)
+        assert (large.value.status_code, large.value.code) == (413, "too_large")
+        with pytest.raises(openai.InternalServerError, match="took too long") as long:
+            client.images.generate(prompt="3", extra_body={"steps": 10_000})
+        assert long.value.status_code == 504
+        with pytest.raises(openai.APIError, match="took too long"):
+            list(client.images.generate(prompt="3", stream=True, extra_body={"steps": 10_000}))
+        wait_until_no_row_remains(address)
+
+
+def test_a_stream_has_no_more_partial_pictures_than_steps(client, models):
+    asked = {"model": "digits", "prompt": "5", "stream": True, "partial_images": 50}
+    events = list(client.images.generate(**asked, extra_body={"seed": 4, "steps": 3, "partial": "noisy"}))
+    assert 2 <= len(events) <= 3  # after the first and the second step, then the end
+    frames = list(models["digits"].trajectory(1, label="5", seed=4, steps=3))
+    noisy = [as_bytes(frame.x[0].clamp(0, 1)) for frame in frames[1:]]
+    for event, wanted in zip(events[-2:], noisy[-2:], strict=True):
+        assert np.abs(pixels(event.b64_json) - wanted).max() <= 1
 
 
 def test_a_captioned_model_is_asked_by_its_prompt():

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 from unmelt.model import Model, TextModel
@@ -51,7 +51,7 @@ def application(
     async def guarded(request: Request, proceed: Any) -> Any:
         refused = _refused(request, settings.api_key, local_only)
         if refused is not None:
-            return JSONResponse(api_error.content_of(refused), refused.status)
+            return api_error.answer_to(refused)
         return await proceed(request)
 
     @app.get("/v1/models")
@@ -74,7 +74,7 @@ def application(
 
     app.include_router(images.router(service))
     app.include_router(completions.router(service))
-    return BodyLimit(app, settings.body)
+    return BodyLimit(app, settings.body, lambda why: api_error.answer_to(APIError(413, why, code="too_large")))
 
 
 def _refused(request: Request, key: str, local_only: bool) -> APIError | None:

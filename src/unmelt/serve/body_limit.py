@@ -1,6 +1,8 @@
 """A limit on what may be sent to a server in one request, so that an upload cannot fill the memory."""
 
-from starlette.responses import PlainTextResponse
+from collections.abc import Callable
+
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 2**24
@@ -17,10 +19,11 @@ class BodyLimit:
     Args:
         app: The application.
         most: Bytes that a request's body may have.
+        refusal: The answer with status 413, from a sentence that says why. None: the sentence as plain text.
     """
 
-    def __init__(self, app: ASGIApp, most: int = MOST_BYTES) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: ASGIApp, most: int = MOST_BYTES, refusal: Callable[[str], Response] | None = None) -> None:
+        self.app, self.most, self.refusal = app, most, refusal or _plain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request: pass it on, or refuse it as soon as it is too large.
@@ -61,5 +64,10 @@ class BodyLimit:
                 if not too_large:
                     raise
         if too_large and not started:
-            reason = f"Up to {self.most:,} bytes are taken at once.\n"
-            await PlainTextResponse(reason, status_code=413, headers={"connection": "close"})(scope, receive, send)
+            answer = self.refusal(f"Up to {self.most:,} bytes are taken at once.")
+            answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
+
+
+def _plain(reason: str) -> Response:
+    return PlainTextResponse(f"{reason}\n", status_code=413)

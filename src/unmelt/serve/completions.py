@@ -21,6 +21,7 @@ from torch import Tensor
 from unmelt.model import TextModel
 from unmelt.model.request import SampleRequest
 from unmelt.process import Mask
+from unmelt.sampler.state import State
 from unmelt.serve.api_error import APIError, as_api_error, content_of
 from unmelt.serve.service import Service
 
@@ -69,9 +70,9 @@ def router(service: Service) -> APIRouter:
         about = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
         about["model"] = next(name for name, each in service.models.items() if each is model)
         if body.stream:
-            return StreamingResponse(
-                _events(service, client, model, request, body, prompts[0], about), media_type="text/event-stream"
-            )
+            states = service.states(client, model, request)
+            events = _events(states, model, request, body, prompts[0], about)
+            return StreamingResponse(events, media_type="text/event-stream")
         tokens = await service.sample(client, model, request)
         asked = [prompt for prompt in prompts for _ in range(body.n)]
         choices = []
@@ -145,8 +146,7 @@ def _cut(text: str, stop: str | list[str] | None) -> tuple[str, bool]:
 
 
 async def _events(
-    service: Service,
-    client: Request,
+    states: AsyncIterator[State | Tensor],
     model: TextModel,
     request: SampleRequest,
     body: Completion,
@@ -163,7 +163,7 @@ async def _events(
     try:
         if sent:
             yield event(sent)
-        async for state in service.states(client, model, request):
+        async for state in states:
             if isinstance(state, Tensor):
                 text, reason = _written(model, request, 0, state[0], prompt, body)
                 yield event(text[len(sent) :], reason)

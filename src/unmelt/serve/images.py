@@ -30,11 +30,16 @@ from unmelt.model import Model, painting
 from unmelt.model.mask import mask_rows
 from unmelt.model.picture_size import picture_shape
 from unmelt.model.request import SampleRequest, Start
+from unmelt.sampler.state import State
 from unmelt.serve.api_error import APIError, as_api_error, content_of
 from unmelt.serve.service import Service
 
 MOST_SIDE = 4096
 """Pixels of the longest side that can be asked for."""
+
+
+MOST_PARTIAL = 100
+"""Pictures on the way that a stream may have; clients of OpenAI's ask for up to 3."""
 
 
 class Generation(BaseModel):
@@ -48,7 +53,8 @@ class Generation(BaseModel):
     size: str | None = None
     response_format: Literal["b64_json", "url"] = "b64_json"
     stream: bool = False
-    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    partial_images: Annotated[int, Field(ge=0, le=MOST_PARTIAL)] = 0
+    partial: Literal["belief", "noisy"] = "belief"
     seed: int | None = None
     steps: Annotated[int | None, Field(ge=1)] = None
     guidance: float | None = None
@@ -74,7 +80,10 @@ def router(service: Service) -> APIRouter:
         if body.stream:
             if body.n != 1:
                 raise APIError(400, "a stream is of one picture; n must be 1", "n", "invalid_value")
-            events = _events(service, client, model, request, body.partial_images, "image_generation")
+            times = [float(time[0]) for time in (await run_in_threadpool(model.prepare, request)).times]
+            states = service.states(client, model, request)
+            moments = _moments(times, body.partial_images)
+            events = _events(model, request, states, moments, body.partial, "image_generation")
             return StreamingResponse(events, media_type="text/event-stream")
         made = await service.sample(client, model, request)
         return await run_in_threadpool(_answer, made, body.response_format)
@@ -208,25 +217,35 @@ def _answer(made: Tensor, response_format: str) -> dict[str, Any]:
     return {"created": int(clock.time()), "data": data}
 
 
+def _moments(times: list[float], number: int) -> list[float]:
+    """Times at which so many pictures are sent, at even steps before the last; fewer where there are fewer steps."""
+    steps = len(times)
+    places = {round(steps * (place + 1) / (number + 1)) - 1 for place in range(number)}
+    return [times[place] for place in sorted(places & set(range(steps - 1)))]
+
+
 async def _events(
-    service: Service, client: Request, model: Model, request: SampleRequest, partial: int, kind: str
+    model: Model,
+    request: SampleRequest,
+    states: AsyncIterator[State | Tensor],
+    moments: list[float],
+    partial: str,
+    kind: str,
 ) -> AsyncIterator[str]:
-    """Server-sent events: what the model believes the picture will be, at even steps on the way; then the picture."""
-    times = [float(time[0]) for time in model.prepare(request).times]
-    moments = [times[round(len(times) * (number + 1) / (partial + 1)) - 1] for number in range(partial)]
+    """Server-sent events: the picture at some times on its way, or what the model believes then; then the picture."""
     high, wide = picture_shape(model)[1:] if request.shape is None else (0, 0)
     common = {"created_at": int(clock.time()), "output_format": "png", "background": "opaque", "quality": "auto"}
     common["size"] = f"{wide}x{high}" if high else "auto"
     sent = 0
     try:
-        async for state in service.states(client, model, request):
+        async for state in states:
             if isinstance(state, Tensor):
                 picture = await run_in_threadpool(_encoded, state[0])
                 yield _event(f"{kind}.completed", {**common, "b64_json": picture, "usage": _usage()})
                 return
-            if sent < partial and float(state.t[0]) <= moments[sent]:
+            if sent < len(moments) and float(state.t[0]) <= moments[sent]:
                 frame = await run_in_threadpool(model.frame, state)
-                picture = await run_in_threadpool(_encoded, frame.x0[0])
+                picture = await run_in_threadpool(_encoded, (frame.x0 if partial == "belief" else frame.x)[0])
                 yield _event(f"{kind}.partial_image", {**common, "b64_json": picture, "partial_image_index": sent})
                 sent += 1
     except Exception as error:

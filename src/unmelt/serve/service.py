@@ -88,21 +88,21 @@ class Service:
         finally:
             job.cancel()
 
-    async def states(
+    def states(
         self, client: Request, model: Model | TextModel, request: SampleRequest
     ) -> AsyncIterator[State | Tensor]:
         """Sample a request step by step, and give it up if its client goes away.
+
+        The request is taken on, or refused, at once: a stream that was promised begins.
 
         Args:
             client: The HTTP request.
             model: The model.
             request: What is asked for.
 
-        Yields:
-            The state after each step, but for those that came faster than they were taken; at last, the rows.
-
-        Raises:
-            TimeoutError: If it takes longer than it may.
+        Returns:
+            The state after each step, but for those that came faster than they were taken; at last, the rows. Raises
+            a TimeoutError if it takes longer than it may.
         """
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         newest: list[State] = []
@@ -114,19 +114,24 @@ class Service:
         job = self.engine.submit(model, request, seen)
         waiter = asyncio.create_task(self._finished(client, job))
         waiter.add_done_callback(lambda _: changed.set())
-        try:
-            while not waiter.done():
-                await changed.wait()
-                changed.clear()
-                if newest and not waiter.done():
-                    yield newest.pop()
-            await waiter
-            yield job.result(0.0)
-        finally:
-            waiter.cancel()
-            job.cancel()
+
+        async def found() -> AsyncIterator[State | Tensor]:
+            try:
+                while not waiter.done():
+                    await changed.wait()
+                    changed.clear()
+                    if newest and not waiter.done():
+                        yield newest.pop()
+                await waiter
+                yield job.result(0.0)
+            finally:
+                waiter.cancel()
+                job.cancel()
+
+        return found()
 
     async def _finished(self, client: Request, job: Job) -> None:
+        """Wait for a job; cancel it if its client goes away, or its time is up."""
         done, end = asyncio.Event(), time.monotonic() + self.settings.seconds
         loop = asyncio.get_running_loop()
 
@@ -134,13 +139,15 @@ class Service:
             loop.call_soon_threadsafe(done.set)
 
         job.when_finished(tell)
-        while not done.is_set():
-            if time.monotonic() > end:
-                raise TimeoutError
-            if await client.is_disconnected():
-                job.cancel()
-                return
-            try:
-                await asyncio.wait_for(done.wait(), POLL)
-            except TimeoutError:
-                continue
+        try:
+            while not done.is_set():
+                if time.monotonic() > end:
+                    raise TimeoutError
+                if await client.is_disconnected():
+                    return
+                try:
+                    await asyncio.wait_for(done.wait(), POLL)
+                except TimeoutError:
+                    continue
+        finally:
+            job.cancel()
