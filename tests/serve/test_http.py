@@ -8,42 +8,22 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from running import served
 
 import unmelt as um
 from unmelt.serve import EngineLimits, ServerSettings
 from unmelt.shipped import PLACE
 
 openai = pytest.importorskip("openai")
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 pytest.importorskip("multipart")
 
 KEY = "a key"
-
-
-@contextmanager
-def served(models, settings):
-    from unmelt.serve.app import application
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(application(models, settings), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:  # else a test that fails would never end
-        server.should_exit = True
-        thread.join(20)
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +120,29 @@ def test_an_edit_changes_what_is_transparent_in_the_mask(client):
         assert (found[new] != picture[new]).any()
     changed = client.images.edit(**asked, image=image, extra_body={"strength": 0.3})
     assert pixels(changed.data[0].b64_json).shape == (8, 8)
+    same = client.images.edit(**asked, image=[image], mask=mask, n=2, extra_body={"seed": 1})
+    assert [each.b64_json for each in same.data] == [each.b64_json for each in made.data]
+    with pytest.raises(openai.BadRequestError, match="2 images; one"):
+        client.images.edit(**asked, image=[image, image])
     with pytest.raises(openai.BadRequestError, match="a mask of 8 x 8 and a picture of 16 x 8 pixels"):
         client.images.edit(**asked, image=wide, mask=mask)
+
+
+@pytest.mark.parametrize("masked", [None, "some", "nothing"])
+def test_an_edit_is_streamed_on_its_way(client, masked):
+    picture = np.random.default_rng(2).integers(0, 256, (8, 8), np.uint8)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = 255 * (masked == "some")
+    files = {"image": ("x.png", png(picture))} | ({} if masked is None else {"mask": ("m.png", png(mask))})
+    asked = {"model": "digits", "prompt": "3", **files, "extra_body": {"seed": 1, "steps": 20}}
+    events = list(client.images.edit(**asked, stream=True, partial_images=2))
+    assert [each.type for each in events[-1:]] == ["image_edit.completed"]
+    assert {each.type for each in events[:-1]} == ({"image_edit.partial_image"} if masked != "nothing" else set())
+    end, whole = pixels(events[-1].b64_json), pixels(client.images.edit(**asked).data[0].b64_json)
+    assert np.abs(end.astype(int) - whole).max() <= 1
+    if masked is not None:
+        assert (end[4:] == picture[4:]).all()
+    assert (end == picture).all() == (masked == "nothing")
 
 
 def test_a_mask_is_cropped_with_its_picture(client):

@@ -11,7 +11,8 @@ def caption_encoder(name: str) -> HashedCaptionEncoder | LanguageModelEncoder:
     """Make an encoder of captions.
 
     Args:
-        name: "words" for hashed words with their context; else the folder or .gguf file of a language model, whose last states are used.
+        name: "words" for hashed words with their context; else the folder or .gguf file of a language model, whose last
+            states are used.
 
     Returns:
         The encoder.

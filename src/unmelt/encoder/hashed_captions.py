@@ -63,7 +63,7 @@ class HashedCaptionEncoder:
             captions: One caption a row; None or an empty one leaves the row without tokens.
 
         Returns:
-            sequence [rows, length, width] and mask [rows, length]; the length is that of the longest caption, at least 1.
+            sequence [rows, length, width] and mask [rows, length]; the length is that of the longest caption, or 1.
         """
         split = [re.findall(r"\w+|[^\w\s]", (caption or "").lower())[:_LENGTH] for caption in captions]
         length = max(1, max(map(len, split), default=1))

@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 from unmelt.model import Model, TextModel
-from unmelt.serve import api_error, completions, images
+from unmelt.serve import api_error, completions, images, page
 from unmelt.serve.api_error import APIError
 from unmelt.serve.body_limit import BodyLimit
 from unmelt.serve.loopback import is_loopback
@@ -72,6 +72,7 @@ def application(
     async def metrics() -> str:
         return _metrics(service)
 
+    app.include_router(page.router())
     app.include_router(images.router(service))
     app.include_router(completions.router(service))
     return BodyLimit(app, settings.body, lambda why: api_error.answer_to(APIError(413, why, code="too_large")))
@@ -86,13 +87,25 @@ def _refused(request: Request, key: str, local_only: bool) -> APIError | None:
     if origin is not None and urlsplit(origin).netloc != host:
         return APIError(403, "a page of another site asked", code="forbidden")
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if key and request.url.path != "/health" and not secrets.compare_digest(given.encode(), key.encode()):
+    is_open = request.url.path == "/health" or request.url.path in page.FILES
+    if key and not is_open and not secrets.compare_digest(given.encode(), key.encode()):
         return APIError(401, "the API key is missing or wrong", code="invalid_api_key")
     return None
 
 
 def _described(service: Service, name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": service.started, "owned_by": "unmelt"}
+    """What OpenAI's API says of a model, and what the model makes and of what."""
+    model = service.models[name]
+    return {
+        "id": name,
+        "object": "model",
+        "created": service.started,
+        "owned_by": "unmelt",
+        "modality": model.modality.name,
+        "classes": list(model.classes),
+        "takes_prompts": model.encoder is not None,
+        "takes_suffixes": isinstance(model, TextModel) and (not model.canvas.is_causal or model.canvas.fills_middle),
+    }
 
 
 def _metrics(service: Service) -> str:

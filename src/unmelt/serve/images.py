@@ -6,12 +6,10 @@ learned classes and no captions takes the name of a class as its prompt.
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import re
 import time as clock
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -19,7 +17,6 @@ import numpy as np
 import torch
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -30,16 +27,12 @@ from unmelt.model import Model, painting
 from unmelt.model.mask import mask_rows
 from unmelt.model.picture_size import picture_shape
 from unmelt.model.request import SampleRequest, Start
-from unmelt.sampler.state import State
-from unmelt.serve.api_error import APIError, as_api_error, content_of
+from unmelt.serve.api_error import APIError
+from unmelt.serve.image_stream import MOST_PARTIAL, Finish, Partial, picture_stream, png_base64
 from unmelt.serve.service import Service
 
 MOST_SIDE = 4096
 """Pixels of the longest side that can be asked for."""
-
-
-MOST_PARTIAL = 100
-"""Pictures on the way that a stream may have; clients of OpenAI's ask for up to 3."""
 
 
 class Generation(BaseModel):
@@ -54,7 +47,7 @@ class Generation(BaseModel):
     response_format: Literal["b64_json", "url"] = "b64_json"
     stream: bool = False
     partial_images: Annotated[int, Field(ge=0, le=MOST_PARTIAL)] = 0
-    partial: Literal["belief", "noisy"] = "belief"
+    partial: Partial = "belief"
     seed: int | None = None
     steps: Annotated[int | None, Field(ge=1)] = None
     guidance: float | None = None
@@ -73,25 +66,33 @@ def router(service: Service) -> APIRouter:
     """
     routes = APIRouter()
 
+    async def streamed(
+        client: Request,
+        model: Model,
+        request: SampleRequest | None,
+        body: Generation,
+        kind: Literal["image_generation", "image_edit"],
+        finish: Finish | None = None,
+    ) -> Any:
+        if body.n != 1:
+            raise APIError(400, "a stream is of one picture; n must be 1", "n", "invalid_value")
+        shown: Any = {"kind": kind, "pictures": body.partial_images, "partial": body.partial, "finish": finish}
+        return await picture_stream(service, client, model, request, **shown)
+
     @routes.post("/v1/images/generations")
     async def generations(body: Generation, client: Request) -> Any:
         model = service.model(body.model, Model)
         request = await run_in_threadpool(_request, service, model, body)
         if body.stream:
-            if body.n != 1:
-                raise APIError(400, "a stream is of one picture; n must be 1", "n", "invalid_value")
-            times = [float(time[0]) for time in (await run_in_threadpool(model.prepare, request)).times]
-            states = service.states(client, model, request)
-            moments = _moments(times, body.partial_images)
-            events = _events(model, request, states, moments, body.partial, "image_generation")
-            return StreamingResponse(events, media_type="text/event-stream")
+            return await streamed(client, model, request, body, "image_generation")
         made = await service.sample(client, model, request)
         return await run_in_threadpool(_answer, made, body.response_format)
 
     @routes.post("/v1/images/edits")
     async def edits(
         client: Request,
-        image: Annotated[UploadFile, File()],
+        image: Annotated[UploadFile | None, File()] = None,
+        images: Annotated[list[UploadFile] | None, File(alias="image[]")] = None,
         prompt: Annotated[str, Form()] = "",
         mask: Annotated[UploadFile | None, File()] = None,
         model: Annotated[str | None, Form()] = None,
@@ -103,23 +104,33 @@ def router(service: Service) -> APIRouter:
         label: Annotated[str | None, Form()] = None,
         plan: Annotated[str | None, Form()] = None,
         strength: Annotated[float, Form(gt=0, le=1)] = 0.6,
+        stream: Annotated[bool, Form()] = False,
+        partial_images: Annotated[int, Form(ge=0, le=MOST_PARTIAL)] = 0,
+        partial: Annotated[Partial, Form()] = "belief",
     ) -> Any:
         chosen = service.model(model, Model)
-        body = Generation(prompt=prompt, n=n, seed=seed, steps=steps, guidance=guidance, label=label, plan=plan or None)
-        picture = await image.read()
+        settings: Any = {"prompt": prompt, "n": n, "seed": seed, "steps": steps, "guidance": guidance, "label": label}
+        shown: Any = {"stream": stream, "partial_images": partial_images, "partial": partial}
+        body = Generation(**settings, **shown, plan=plan or None)
+        given = [each for each in (image, *(images or ())) if each is not None]
+        if len(given) != 1:
+            raise APIError(400, f"{len(given)} images; one is edited at a time", "image", "invalid_value")
+        picture = await given[0].read()
         covering = None if mask is None else await mask.read()
         request = await run_in_threadpool(_request, service, chosen, body)
         x = await run_in_threadpool(_pixels, chosen, picture)
         x = x.expand(n, *x.shape[1:])
+        parts: Sequence[tuple[SampleRequest | None, Finish]]
         if covering is None:
-            made = await service.sample(client, chosen, replace(request, start=Start(x=x, strength=strength)))
-            return await run_in_threadpool(_answer, made, response_format)
-        covered = mask_rows(await run_in_threadpool(_mask, chosen, covering, picture), x)
-        parts = await run_in_threadpool(painting.painted_rows, chosen, x, covered, request, 1.0, painting.RESAMPLES)
-        made = torch.cat(
-            [finish(None if asked is None else await service.sample(client, chosen, asked)) for asked, finish in parts]
-        )
-        return await run_in_threadpool(_answer, made, response_format)
+            parts = [(replace(request, start=Start(x=x, strength=strength)), _as_made)]
+        else:
+            covered = mask_rows(await run_in_threadpool(_mask, chosen, covering, picture), x)
+            parts = await run_in_threadpool(painting.painted_rows, chosen, x, covered, request, 1.0, painting.RESAMPLES)
+        if stream:
+            asked, finish = parts[0]
+            return await streamed(client, chosen, asked, body, "image_edit", finish)
+        made = [finish(None if part is None else await service.sample(client, chosen, part)) for part, finish in parts]
+        return await run_in_threadpool(_answer, torch.cat(made), response_format)
 
     return routes
 
@@ -201,61 +212,14 @@ def _square(content: bytes, side: int, channels: int, name: str) -> Tensor:
     return torch.from_numpy(pixels.copy())[None].float() / 255
 
 
-def _encoded(x: Tensor) -> str:
-    """A picture [channels, height, width] in [0, 1] as PNG in base64."""
-    pixels = (x.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    content = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if len(x) == 1 else pixels).save(content, "PNG")
-    return base64.b64encode(content.getvalue()).decode()
+def _as_made(made: Tensor | None) -> Tensor:
+    assert made is not None
+    return made
 
 
 def _answer(made: Tensor, response_format: str) -> dict[str, Any]:
     if response_format == "url":
-        data = [{"url": f"data:image/png;base64,{_encoded(x)}"} for x in made]
+        data = [{"url": f"data:image/png;base64,{png_base64(x)}"} for x in made]
     else:
-        data = [{"b64_json": _encoded(x)} for x in made]
+        data = [{"b64_json": png_base64(x)} for x in made]
     return {"created": int(clock.time()), "data": data}
-
-
-def _moments(times: list[float], number: int) -> list[float]:
-    """Times at which so many pictures are sent, at even steps before the last; fewer where there are fewer steps."""
-    steps = len(times)
-    places = {round(steps * (place + 1) / (number + 1)) - 1 for place in range(number)}
-    return [times[place] for place in sorted(places & set(range(steps - 1)))]
-
-
-async def _events(
-    model: Model,
-    request: SampleRequest,
-    states: AsyncIterator[State | Tensor],
-    moments: list[float],
-    partial: str,
-    kind: str,
-) -> AsyncIterator[str]:
-    """Server-sent events: the picture at some times on its way, or what the model believes then; then the picture."""
-    high, wide = picture_shape(model)[1:] if request.shape is None else (0, 0)
-    common = {"created_at": int(clock.time()), "output_format": "png", "background": "opaque", "quality": "auto"}
-    common["size"] = f"{wide}x{high}" if high else "auto"
-    sent = 0
-    try:
-        async for state in states:
-            if isinstance(state, Tensor):
-                picture = await run_in_threadpool(_encoded, state[0])
-                yield _event(f"{kind}.completed", {**common, "b64_json": picture, "usage": _usage()})
-                return
-            if sent < len(moments) and float(state.t[0]) <= moments[sent]:
-                frame = await run_in_threadpool(model.frame, state)
-                picture = await run_in_threadpool(_encoded, (frame.x0 if partial == "belief" else frame.x)[0])
-                yield _event(f"{kind}.partial_image", {**common, "b64_json": picture, "partial_image_index": sent})
-                sent += 1
-    except Exception as error:
-        yield _event("error", content_of(as_api_error(error)))
-
-
-def _usage() -> dict[str, Any]:
-    """Tokens are not what pictures cost here; clients expect the field."""
-    return {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_tokens_details": {}}
-
-
-def _event(kind: str, content: dict[str, Any]) -> str:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, **content})}\n\n"
