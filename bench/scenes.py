@@ -5,7 +5,7 @@
 For each arm and seed a model of `um.recipe.scenes` is trained, or loaded from --models. Every set has --captions scenes
 of the six kinds in turn: seen combinations, combinations that were held out, and wordings that were held out. A caption
 is the wording alone; with `plan`, the wording and the scene that the planner made of it; with `true plan`, the wording
-and the scene itself. Shares are means over seeds with their standard errors. The guidance scale is chosen once, on
+and the scene itself; plans are laid out as the model's planner does. Shares are means over seeds with their standard errors. The guidance scale is chosen once, on
 captions of another seed. The arms:
 
     shuffled            hashed words; each training picture has the caption of another: must be at chance
@@ -80,12 +80,12 @@ def measure(arm: str, seed: int, options: argparse.Namespace, measured: Measured
             if form == "wording":
                 texts = [each.wording for each in asked]
             elif form == "true plan":
-                texts = [f"{each.wording} | {each.scene}" for each in asked]
+                texts = [f"{each.wording} | {laid_out(model, each.scene, k)}" for k, each in enumerate(asked)]
             elif planner is not None:
                 plans = planner.plan([each.wording for each in asked])
                 pairs = list(zip(asked, plans, strict=True))
                 planned = statistics.mean(str(plan) == str(each.scene) for each, plan in pairs)
-                texts = [f"{each.wording} | {plan}" for each, plan in pairs]
+                texts = [f"{each.wording} | {laid_out(model, plan, k)}" for k, (each, plan) in enumerate(pairs)]
             else:
                 continue
             found = measured(
@@ -97,6 +97,11 @@ def measure(arm: str, seed: int, options: argparse.Namespace, measured: Measured
             )
             print(f"{arm} {seed} {name} {form}: {found['all']:.3f}", flush=True)
     return rows
+
+
+def laid_out(model: um.Model, scene: um.scene.Scene, seed: int) -> um.scene.Scene:
+    """The plan as the model's own planner completes it."""
+    return model.planner.lay_out(scene, seed) if hasattr(model.planner, "lay_out") else scene
 
 
 def best_guidance(model: um.Model, options: argparse.Namespace) -> float:

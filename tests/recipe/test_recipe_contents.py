@@ -128,7 +128,7 @@ def test_images(pets):
 
 def test_scenes():
     made = um.recipe.scenes(size=24, captions=30, width=8, drop=0.2, precision="float32", **RUN, **SAVING)
-    wanted = {"size": 24, "captions": 30, "encoder": um.encoder.HashedCaptionEncoder(context=True)}
+    wanted = {"size": 24, "captions": 30, "layouts": True, "encoder": um.encoder.HashedCaptionEncoder(context=True)}
     assert (made.source, made.held_out) == (um.data.Scenes(**wanted, seed=3), um.data.Scenes(**wanted, seed=4))
     assert made.encoder == made.source.encoder
     assert made.objective == edm(-0.6, 1.4, 0.5, 0.2)

@@ -1,5 +1,7 @@
 """Prompts and plans in the facade and on the command line: the condition is the caption "prompt | plan"."""
 
+from dataclasses import dataclass
+
 import jaxtyping
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ PLAN = "1 red apple left; 1 cat right"
 
 
 @config.register
+@dataclass(frozen=True)
 class Counting:
     """Plans as many stars as a prompt has words, up to three."""
 
@@ -181,3 +184,30 @@ def test_edits_are_told_prompts_and_plans_on_the_command_line(tmp_path, capsys):
         assert np.allclose(np.load(tmp_path / "a.npy"), wanted[0], atol=1e-6)
     assert main(["edit", run, str(tmp_path / "x.png"), "--plan", *end]) == 2
     assert "plan=True without a prompt" in capsys.readouterr().err
+
+
+def test_a_planner_lays_out_each_picture_by_its_seed(tmp_path, capsys):
+    planner = um.planner.LayoutPlanner(Counting())
+    model = captioned(planner)
+
+    def laid_out(text, seed):
+        scene = planner.lay_out(Scene.parse(text), seed)
+        assert all(group.cells for group in scene.groups)
+        return str(scene)
+
+    seeds = um.rng.seed_of_rows(5, 2)
+    layouts = [laid_out("2 star", seed) for seed in seeds]
+    assert layouts[0] != layouts[1]
+    asked = model.request(2, prompt="b c", plan=True, seed=5)
+    assert same(asked.condition, model, [f"b c | {each}" for each in layouts])
+    assert "b c | 2 star" in capsys.readouterr().err
+    assert same(model.request(1, prompt="b c", plan=True, seed=seeds[1:]).condition, model, [f"b c | {layouts[1]}"])
+    assert same(model.request(2, plan="2 star", seed=5).condition, model, layouts)
+    assert same(model.request(2, plan="2 star b2 e5", seed=5).condition, model, ["2 star b2 e5"] * 2)
+    assert same(model.request(2, prompt="b c", seed=5).condition, model, ["b c"] * 2)
+    fresh = model.request(2, plan="2 star", seed=None)
+    assert same(fresh.condition, model, [laid_out("2 star", seed) for seed in fresh.seeds])
+    model.save(tmp_path / "run")
+    again = um.load(tmp_path / "run", "cpu")
+    assert again.planner == planner
+    assert torch.equal(again.sample(2, prompt="b c", plan=True, seed=5), model.sample(asked))

@@ -99,6 +99,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "Planner": {
         "languagemodel llm lm": "um.planner.LanguageModelPlanner('folder')",
+        "layout cells": "um.planner.LayoutPlanner()",
     },
     "Modality": {
         "images image pictures": "um.modality.Images()",

@@ -17,7 +17,7 @@ from unmelt.data.captioned_folder import CaptionedPicture, write_captioned
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.errors import UsageError
 from unmelt.rng import Stream, fold
-from unmelt.scene import SEEN_COLOURS, Scene, accuracy, paint, random_scene, scene_prompts, word
+from unmelt.scene import SEEN_COLOURS, Scene, ScenePrompt, accuracy, lay_out, paint, random_scene, scene_prompts, word
 from unmelt.scene.choice import choose
 
 SEPARATOR = " | "
@@ -50,11 +50,15 @@ class Scenes:
         wording | plan      1/4     "a red star above a cat | 1 red star top; 1 cat bottom"
         plan                1/4     "1 red star top; 1 cat bottom"
 
+    With layouts, two thirds of all captions have a plan, of which two thirds say where each thing stands
+    ("1 red star top c1; 1 cat bottom b5").
+
     Captions come from a pool, as a language model reads each of them once; a picture is painted anew each time.
 
     Args:
         size: Side of the pictures, in pixels.
         captions: Number of captions in the pool.
+        layouts: Whether plans may have cells.
         shuffled: Whether each picture gets the caption of another, which makes captions useless: a control.
         encoder: Encodes the captions.
         seed: Seed of the pool and of the batches.
@@ -65,6 +69,7 @@ class Scenes:
 
     size: int = 32
     captions: int = 4000
+    layouts: bool = False
     shuffled: bool = False
     encoder: TextEncoder = HashedCaptionEncoder()
     seed: int = 0
@@ -117,26 +122,36 @@ class Scenes:
         Returns:
             right_seen: Of captions in words, of combinations and wordings of training.
             right_held_out: The same of combinations that training never shows.
-            right_seen_planned: As the first, of captions with their plans.
+            right_seen_planned: As the first, of captions with their plans, and with layouts if there are any.
             right_held_out_planned: As the second, of captions with their plans.
         """
         shares = {}
-        for form, ending in (("{wording}", ""), (f"{{wording}}{SEPARATOR}{{scene}}", "_planned")):
+        for ending in ("", "_planned"):
             for name, called in (("seen", "seen"), ("held-out combinations", "held_out")):
-                asked = scene_prompts(name, PROMPTS)
-                pictures = sample([form.format(**each._asdict()) for each in asked])
+                rng, asked = Stream(self.seed), scene_prompts(name, PROMPTS)
+                pictures = sample([self._asking(each, rng) if ending else each.wording for each in asked])
                 shares[f"right_{called}{ending}"] = accuracy(asked, pictures).parts["all"]
         return shares
 
+    def _asking(self, prompt: ScenePrompt, rng: Stream) -> str:
+        """The caption of a prompt with its plan."""
+        plan = lay_out(prompt.scene, rng) if self.layouts else prompt.scene
+        return f"{prompt.wording}{SEPARATOR}{plan}"
+
     def _captioned(self, number: int) -> CaptionedScene:
-        return _captioned(fold(fold(self.seed, 1), number))
+        return _captioned(fold(fold(self.seed, 1), number), self.layouts)
 
 
 @lru_cache(maxsize=1 << 16)
-def _captioned(seed: int) -> CaptionedScene:
+def _captioned(seed: int, layouts: bool) -> CaptionedScene:
     rng = Stream(seed)
     scene = random_scene(rng)
     wording, plan = word(scene, rng), str(scene)
+    if layouts:
+        if choose((True, False, False), rng):
+            return CaptionedScene(scene, wording)
+        planned = choose((scene, *2 * (lay_out(scene, rng),)), rng)
+        return CaptionedScene(planned, choose((f"{wording}{SEPARATOR}{planned}", str(planned)), rng))
     return CaptionedScene(scene, choose((wording, wording, f"{wording}{SEPARATOR}{plan}", plan), rng))
 
 

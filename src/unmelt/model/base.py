@@ -29,6 +29,7 @@ from unmelt.model.map_chunks import map_chunks
 from unmelt.model.planned_captions import Plan, Words, planned_captions
 from unmelt.model.request import SampleRequest
 from unmelt.model.row_chunks import RowChunks
+from unmelt.rng import Seed, seed_of_rows
 from unmelt.sampler import Grid, Jump, Sampler, State
 from unmelt.sampler.edit import prepare_edit
 from unmelt.sampler.loop import Prepared, frames, prepare
@@ -218,6 +219,7 @@ class BaseModel(AdaptableModel):
         *,
         prompt: Words = None,
         plan: Plan = None,
+        seed: Seed = 0,
     ) -> Condition | None:
         """What is known of rows, from what people say.
 
@@ -228,6 +230,7 @@ class BaseModel(AdaptableModel):
             condition: What else is known: any `Condition`, of one row for all or of each row.
             prompt: What is asked for, in words: the caption, to which a plan may be added.
             plan: True for plans by the model's planner; or a plan, or one for each row.
+            seed: Seed of all rows or of each, by which planners lay scenes out.
 
         Returns:
             The condition of each row; None where nothing is known.
@@ -252,7 +255,7 @@ class BaseModel(AdaptableModel):
                     f"model.sample({rows}, label={self.classes[0]!r})" if self.classes else train,
                 )
             name = "caption" if prompt is None else "prompt"
-            captions = planned_captions(rows, given[name], plan, self.planner, name)
+            captions = planned_captions(seed_of_rows(seed, rows), given[name], plan, self.planner, name)
             fields["sequence"], fields["sequence_mask"] = self.encoder(captions)
         if self.classes and known.label is not None and len(known.label):
             labels_of(len(known), known.label, self.classes)

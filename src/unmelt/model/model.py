@@ -32,7 +32,7 @@ from unmelt.model.latent_data import latent_data
 from unmelt.model.picture_size import request_shape
 from unmelt.model.picture_verbs import PictureVerbs
 from unmelt.model.planned_captions import Plan, Words
-from unmelt.model.request import Guide, SampleRequest, SampleSettings, Size, Start, check_rows
+from unmelt.model.request import Guide, SampleRequest, SampleSettings, Size, Start, check_rows, given_seed
 from unmelt.model.sample_frame import SampleFrame, sample_frame
 from unmelt.model.stored import TrainingData
 from unmelt.rng import Seed
@@ -95,7 +95,8 @@ class Model(PictureVerbs):
         check_rows(rows)
         given: Any = settings
         said: Any = {name: given.pop(name, None) for name in ("label", "caption", "prompt", "plan", "condition")}
-        known = self.condition_of(rows, **said)
+        settings["seed"] = given_seed(settings.get("seed", 0))
+        known = self.condition_of(rows, **said, seed=settings["seed"])
         self._check_guidance(settings.get("guidance", 1.0), known)
         shape = request_shape(self, given.pop("size", None))
         return SampleRequest(rows=rows, condition=known, shape=shape, **settings)  # type: ignore[misc]

@@ -21,7 +21,7 @@ from unmelt.model.base import BaseModel
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.mask import mask_rows
 from unmelt.model.planned_captions import Plan, Words
-from unmelt.model.request import Guide, SampleRequest, Start, check_rows
+from unmelt.model.request import Guide, SampleRequest, Start, check_rows, given_seed
 from unmelt.process.tokens import Tokens
 from unmelt.rng import Seed
 
@@ -139,7 +139,8 @@ class PictureVerbs(BaseModel, ABC):
 
     def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
         conditions: Any = {name: settings.get(name) for name in ("label", "caption", "prompt", "plan", "condition")}
-        known = self.condition_of(rows, **conditions)
-        rest: Any = {name: settings[name] for name in ("guidance", "steps", "seed") if name in settings}
+        rest: Any = {name: settings[name] for name in ("guidance", "steps") if name in settings}
+        rest["seed"] = given_seed(settings.get("seed", 0))
+        known = self.condition_of(rows, **conditions, seed=rest["seed"])
         self._check_guidance(rest.get("guidance", 1.0), known)
         return SampleRequest(rows=rows, condition=known, **rest)

@@ -1,6 +1,7 @@
 """The caption of each row: a prompt, and the plan of the scene that it asks for.
 
     caption = prompt | plan          "two scarlet fruits | 2 red apple"
+                                     "two scarlet fruits | 2 red apple b2 e5"      by planners that lay scenes out
 
 A plan is made by the model's planner, by hand, or by another program. Without one, the prompt alone is the caption.
 """
@@ -23,11 +24,13 @@ Plan: TypeAlias = bool | str | Scene | Sequence[str | Scene] | None
 """Whether the model's planner makes plans; or a plan for all rows, or one for each."""
 
 
-def planned_captions(rows: int, prompt: Words, plan: Plan, planner: Planner | None, name: str = "prompt") -> list[str]:
+def planned_captions(
+    seeds: Sequence[int], prompt: Words, plan: Plan, planner: Planner | None, name: str = "prompt"
+) -> list[str]:
     """The caption of each row. What a planner made is shown on standard error.
 
     Args:
-        rows: How many rows.
+        seeds: The seed of each row, of which its layout is drawn by planners that lay scenes out.
         prompt: What is asked for, of all rows or of each.
         plan: True for plans by the planner; or a plan, of all rows or of each.
         planner: The model's planner.
@@ -40,14 +43,17 @@ def planned_captions(rows: int, prompt: Words, plan: Plan, planner: Planner | No
         UsageError: If there is no planner of scenes, or no prompt to plan; if a plan is none of a scene; or if
             numbers differ.
     """
+    rows = len(seeds)
     prompts = None if prompt is None else _each(rows, prompt, f"{name}s", f'{name}="a cat"')
     if plan is None or plan is False:
         return [""] * rows if prompts is None else prompts
     if plan is True:
-        return [f"{each}{SEPARATOR}{scene}" for each, scene in zip(*_made(prompts, planner), strict=True)]
-    scenes = [
-        Scene.parse(each) if isinstance(each, str) else each for each in _each(rows, plan, "plans", 'plan="1 cat"')
-    ]
+        prompts, scenes = _made(prompts, planner)
+    else:
+        plans = _each(rows, plan, "plans", 'plan="1 cat"')
+        scenes = [Scene.parse(each) if isinstance(each, str) else each for each in plans]
+    if (lay_out := getattr(planner, "lay_out", None)) is not None:
+        scenes = [lay_out(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]
     if prompts is None:
         return [str(scene) for scene in scenes]
     return [f"{each}{SEPARATOR}{scene}" for each, scene in zip(prompts, scenes, strict=True)]

@@ -170,6 +170,18 @@ class Start:
     strength: float
 
 
+def given_seed(seed: Seed) -> Seed:
+    """A seed that was given, or a fresh one, which all processes share.
+
+    Args:
+        seed: One for all rows or one for each; None for a fresh one.
+
+    Returns:
+        The seed.
+    """
+    return distributed.broadcast_from_main(fresh_seed) if seed is None else seed
+
+
 @final
 @checked_init("um.SampleRequest")
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +229,7 @@ class SampleRequest:
         steps = self.steps
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise UsageError(f"steps={steps!r}", "a whole number of at least 1", "steps=20")
-        if self.seed is None:
-            object.__setattr__(self, "seed", distributed.broadcast_from_main(fresh_seed))
+        object.__setattr__(self, "seed", given_seed(self.seed))
         seed_of_rows(self.seed, self.rows)
         if self.condition is not None and len(self.condition) not in (0, self.rows):
             if len(self.condition) != 1:

@@ -6,9 +6,10 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.planner.language_model import LanguageModelPlanner
+    from unmelt.planner.layout import LayoutPlanner
     from unmelt.planner.planner import Planner
     from unmelt.planner.vocabulary import VocabularyPlanner
 
-__all__ = ["LanguageModelPlanner", "Planner", "VocabularyPlanner"]
+__all__ = ["LanguageModelPlanner", "LayoutPlanner", "Planner", "VocabularyPlanner"]
 
 publish(__name__)

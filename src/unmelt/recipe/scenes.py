@@ -10,7 +10,7 @@ from unmelt.denoiser.prediction import Preconditioned
 from unmelt.encoder import caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
-from unmelt.planner import VocabularyPlanner
+from unmelt.planner import LayoutPlanner
 from unmelt.process import Gaussian
 from unmelt.recipe.origin import recorded
 from unmelt.rng import seeded
@@ -66,7 +66,8 @@ def scenes(
     """
     reader = caption_encoder(encoder)
     source, held_out = (
-        Scenes(size=size, captions=captions, shuffled=shuffled, encoder=reader, seed=each) for each in (seed, seed + 1)
+        Scenes(size=size, captions=captions, layouts=True, shuffled=shuffled, encoder=reader, seed=each)
+        for each in (seed, seed + 1)
     )
     with seeded(seed):
         backbone = UNet(
@@ -104,5 +105,5 @@ def scenes(
         source=source,
         held_out=held_out,
         encoder=reader,
-        planner=VocabularyPlanner(),
+        planner=LayoutPlanner(),
     )

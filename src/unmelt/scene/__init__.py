@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from unmelt.scene.checking import check
     from unmelt.scene.combinations import HELD_OUT_COLOURED, HELD_OUT_PAIRS, SEEN_COLOURS, is_held_out
     from unmelt.scene.evaluation import PROMPT_SETS, SceneAccuracy, ScenePrompt, accuracy, scene_prompts
+    from unmelt.scene.layout import cell_of, lay_out
     from unmelt.scene.painting import PaintedScene, paint
     from unmelt.scene.reading import read
     from unmelt.scene.scene import COLOURS, OBJECTS, PLACES, Group, Scene
@@ -33,8 +34,10 @@ __all__ = [
     "Thing",
     "WordedScene",
     "accuracy",
+    "cell_of",
     "check",
     "is_held_out",
+    "lay_out",
     "paint",
     "random_scene",
     "read",

@@ -2,7 +2,9 @@
 
     scene  =  group                              1 to 3 objects; one alone may have a place
            |  group; group                       one object each, at opposite places or at any
-    group  =  number [colour] object [place]     "2 red star", "1 blue cat left"
+    group  =  number [colour] object [place] [cells]     "2 red star", "1 blue cat left", "2 red star b2 e5"
+
+Cells say where each thing stands (`layout`); a scene has them for all things or for none.
 
 The text of a scene is its plan: `str(scene)` and `Scene.parse` are inverse to each other. No two texts mean one scene,
 but for the order of its groups.
@@ -24,11 +26,20 @@ OPPOSITE: Final = {"left": "right", "right": "left", "top": "bottom", "bottom": 
 
 PLACES: Final = tuple(OPPOSITE)
 
+CELL_COLUMNS: Final = "abcdef"
+"""Columns of cells, from left to right."""
+
+CELL_ROWS: Final = "123456"
+"""Rows of cells, from top to bottom."""
+
+PLACE_CELLS: Final = {"left": "ab", "right": "ef", "top": "12", "bottom": "56"}
+"""By place: the columns or rows of cells that are at it."""
+
 MOST = 3
 """Largest number of objects in a group."""
 
-GROUP = re.compile(rf"(\d{{1,9}})\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?")
-"""Number, colour, object and place in the text of a group."""
+GROUP = re.compile(rf"(\d{{1,9}})\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?((?:\s+[a-f][1-6])*)")
+"""Number, colour, object, place and cells in the text of a group."""
 
 
 @final
@@ -42,15 +53,18 @@ class Group:
         colour: Of COLOURS; None for any.
         number: How many, from 1 to 3.
         place: Part of the picture, of PLACES; None for any.
+        cells: Where each of them stands, such as ("b2", "e5"); none for anywhere.
 
     Raises:
-        UsageError: If one of them is not in its list.
+        UsageError: If one of them is not in its list, or cells are not one for each object, different, and at the
+            place.
     """
 
     object: str
     colour: str | None = None
     number: int = 1
     place: str | None = None
+    cells: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -66,9 +80,21 @@ class Group:
                     f"one of {', '.join(words)}",
                     nearest(str(value), words) or words[0],
                 )
+        self._check_cells()
+
+    def _check_cells(self) -> None:
+        cells = tuple(self.cells)
+        said = f"cells={' '.join(map(str, cells))} for {self.number} at {self.place or 'any place'}"
+        if cells and (len(set(cells)) != len(cells) or len(cells) != self.number):
+            raise UsageError(said, "a different cell for each object", 'Group("star", number=2, cells=("b2", "e5"))')
+        if not all(re.fullmatch(f"[{CELL_COLUMNS}][{CELL_ROWS}]", cell) for cell in cells):
+            raise UsageError(said, "a column from a to f and a row from 1 to 6", '"b2"')
+        if self.place is not None and not all(set(cell) & set(PLACE_CELLS[self.place]) for cell in cells):
+            raise UsageError(said, f"{' or '.join(PLACE_CELLS[self.place])} at the {self.place}", "cells=()")
 
     def __str__(self) -> str:
-        return " ".join(str(each) for each in (self.number, self.colour, self.object, self.place) if each is not None)
+        named = (self.number, self.colour, self.object, self.place, *self.cells)
+        return " ".join(str(each) for each in named if each is not None)
 
 
 @final
@@ -82,7 +108,7 @@ class Scene:
 
     Raises:
         UsageError: If they make no scene: none or over two of them, several objects in one of two groups, a place of
-            several objects, or two places that are not opposite.
+            several objects, two places that are not opposite, or cells of some groups only.
     """
 
     groups: tuple[Group, ...]
@@ -99,6 +125,12 @@ class Scene:
             first, second = (group.place for group in self.groups)
             if (None if first is None else OPPOSITE[first]) != second:
                 raise UsageError(f"the scene {said!r}", "opposite places, or none", '"1 apple left; 1 cat right"')
+
+        cells = [cell for group in self.groups for cell in group.cells]
+        if len(set(cells)) != len(cells) or len({bool(group.cells) for group in self.groups}) > 1:
+            raise UsageError(
+                f"the scene {said!r}", "a cell of its own for each object, or none", '"1 cat b2; 1 cup e5"'
+            )
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.groups))
@@ -122,6 +154,6 @@ class Scene:
             found = GROUP.fullmatch(part.strip())
             if found is None:
                 raise UsageError(f"the plan {text!r}", "groups of number, colour, object and place", '"2 red star"')
-            number, colour, thing, place = found.groups()
-            groups.append(Group(thing, colour, int(number), place))
+            number, colour, thing, place, cells = found.groups()
+            groups.append(Group(thing, colour, int(number), place, tuple(cells.split())))
         return cls(tuple(groups))
