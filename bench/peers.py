@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
-PACKAGES = ("unmelt", "torch", "numpy", "diffusers", "accelerate", "k-diffusion", "azula", "torchdiffeq")
+PACKAGES = ("unmelt", "torch", "numpy", "diffusers", "accelerate", "k-diffusion", "azula", "torchdiffeq", "litserve")
 EMPTY = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 
 

@@ -5,8 +5,9 @@
 For each arm and seed a model of `um.recipe.scenes` is trained, or loaded from --models. Every set has --captions scenes
 of the six kinds in turn: seen combinations, combinations that were held out, and wordings that were held out. A caption
 is the wording alone; with `plan`, the wording and the scene that the planner made of it; with `true plan`, the wording
-and the scene itself; plans are laid out as the model's planner does. Shares are means over seeds with their standard errors. The guidance scale is chosen once, on
-captions of another seed. The arms:
+and the scene itself; plans are laid out as the model's planner does. Shares are means over seeds with their standard
+errors. The guidance scale is chosen
+once, on captions of another seed. The arms:
 
     shuffled            hashed words; each training picture has the caption of another: must be at chance
     words               hashed words

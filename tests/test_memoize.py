@@ -1,5 +1,7 @@
 """Memoized results equal those of the function, whatever happened to its arguments."""
 
+from typing import NamedTuple
+
 import torch
 
 from unmelt.memoize import memoized
@@ -22,8 +24,48 @@ def test_the_same_tensor_is_computed_once():
     with torch.no_grad():
         assert double(t, 2.0) is double(t, 2.0)
         assert double(t, 3.0).tolist() == [3, 3, 3]
-        assert double(t.clone(), 2.0).tolist() == [2, 2, 2]
-    assert calls == [2.0, 3.0, 2.0]
+        assert double(t.clone(), 2.0).tolist() == [2, 2, 2]  # of rows that are known
+        assert double(t.double(), 2.0).dtype == torch.float64
+        assert double(torch.ones(65), 2.0).tolist() == 65 * [2]  # too many rows to look each up
+        assert double(torch.ones(3, 2), 2.0).tolist() == [[2, 2]] * 3
+    assert calls == [2.0, 3.0, 2.0, 2.0, 2.0]
+
+
+class Pair(NamedTuple):
+    total: torch.Tensor
+    wide: torch.Tensor
+
+
+def test_rows_at_times_that_were_seen_are_not_computed_again():
+    seen = []
+
+    @memoized
+    def pair(t: torch.Tensor, scale: float, s: torch.Tensor) -> Pair:
+        seen.append(len(t))
+        return Pair(scale * t + s, (t * s)[:, None, None])
+
+    rows = torch.rand(7, dtype=torch.float64)
+    with torch.no_grad():
+        first = pair(rows[:4], 2.0, rows[3:])
+        again = pair(rows[[1, 0, 1]], 2.0, rows[[4, 3, 4]])
+        mixed = pair(torch.cat([rows[2:3], rows[6:]]), 2.0, torch.cat([rows[5:6], rows[:1]]))
+    assert seen == [4, 1]
+    assert isinstance(again, Pair)
+    assert torch.equal(again.total, first.total[[1, 0, 1]])
+    assert torch.equal(again.wide, first.wide[[1, 0, 1]])
+    assert torch.equal(mixed.total, torch.stack([first.total[2], 2 * rows[6] + rows[0]]))
+    again.total.zero_()
+    with torch.no_grad():
+        assert torch.equal(pair(rows[1:2].clone(), 2.0, rows[4:5].clone()).total, first.total[1:2])
+
+
+def test_rows_are_forgotten_once_there_are_too_many(monkeypatch):
+    monkeypatch.setattr("unmelt.memoize.CACHE_SIZE", 8)
+    double, _ = counted()
+    with torch.no_grad():
+        for first in range(20):
+            t = torch.arange(first, first + 5.0)
+            assert torch.equal(double(t, 3.0), 3 * t)
 
 
 def test_a_tensor_written_to_is_computed_again():

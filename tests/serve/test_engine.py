@@ -289,3 +289,16 @@ def test_jobs_come_from_many_threads(digits):
         wanted = digits.sample(1, label=number, steps=3 + number, seed=number)
         torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-5)
     assert len(found) == 8
+
+
+def test_rows_with_and_without_guidance_share_a_network_call(digits):
+    engine = Engine(SMALL)
+    asked = {"label": 3, "steps": 4, "seed": 1}
+    requests = [digits.request(1, guidance=scale, **asked) for scale in (1.0, 3.0)]
+    sizes, handle = calls(digits)
+    jobs = [engine.submit(digits, request) for request in requests]
+    engine.run()
+    handle.remove()
+    assert sizes == [3] * 4  # both as they are, and one under the null condition
+    for job, request in zip(jobs, requests, strict=True):
+        torch.testing.assert_close(job.result(0.0), digits.sample_request(request), rtol=1e-4, atol=1e-5)

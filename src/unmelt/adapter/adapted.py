@@ -45,6 +45,11 @@ class AdaptedDenoiser(DenoiserWrapper):
             return self.denoiser(x_t, t, condition)
 
     @property
+    def rows_are_independent(self) -> bool:
+        """Whether rows may be added to a call, as of the inner denoiser."""
+        return getattr(self.denoiser, "rows_are_independent", False)
+
+    @property
     def block(self) -> int:
         """Tokens per block of the inner denoiser."""
         return check_cached(self.denoiser).block

@@ -14,6 +14,7 @@ where a row was not given it.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,26 @@ def _waves() -> tuple[Tensor, Tensor]:
     """Frequency and phase of each wave."""
     frequency = torch.logspace(math.log2(SLOWEST), math.log2(FASTEST), WAVES, base=2)
     return 2 * math.pi * frequency.repeat(2), torch.tensor([0.0, math.pi / 2]).repeat_interleave(WAVES)
+
+
+PLACE_WAVES = 8
+"""Features of a place along each axis; see `place_waves`."""
+
+
+@lru_cache(maxsize=64)
+def place_waves(size: tuple[int, ...]) -> Float[Tensor, "places waves"]:
+    """Where each place of a grid is, whatever the size of the grid: waves of its coordinates in [0, 1].
+
+    Args:
+        size: Sides of the grid.
+
+    Returns:
+        [places, axes * 8]: along each axis, sines and cosines of 1, 2, 4 and 8 half turns.
+    """
+    axes = [(torch.arange(side) + 0.5) / side for side in size]
+    place = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
+    angle = (place[..., None] * math.pi * 2.0 ** torch.arange(PLACE_WAVES // 2)).flatten(1)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 def position_embedding(size: Sequence[int], width: int) -> Float[Tensor, "places width"]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least, check_grid
 from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
-from unmelt.backbone.embed import Conditioner
+from unmelt.backbone.embed import PLACE_WAVES, Conditioner, place_waves
 from unmelt.backbone.modulation import zeroed
 from unmelt.backbone.patches import from_patches, to_patches
 from unmelt.call_repr import CallRepr
@@ -38,9 +38,10 @@ def _norm(channels: int, affine: bool = True) -> nn.GroupNorm:
 class _Attention(nn.Module):
     """Self-attention over places, and cross-attention to the sequence if there can be one. Its output starts at 0."""
 
-    def __init__(self, channels: int, heads: int, source: int) -> None:
+    def __init__(self, channels: int, heads: int, source: int, axes: int) -> None:
         super().__init__()
         self.norm = _norm(channels)
+        self.positions = nn.Linear(axes * PLACE_WAVES, channels, bias=False) if axes else None
         self.places = SelfAttention(channels, heads)
         self.sequence = CrossAttention(channels, source, heads) if source else None
         zeroed(self.places.out)
@@ -49,6 +50,8 @@ class _Attention(nn.Module):
         self, x: Float[Tensor, "rows channels *space"], tokens: AttendedSequence | None
     ) -> Float[Tensor, "rows channels *space"]:
         h = self.norm(x).flatten(2).transpose(1, 2)
+        if self.positions is not None:
+            h = h + self.positions(place_waves(tuple(x.shape[2:])).to(h))
         out = self.places(h)
         if self.sequence is not None:
             out = out + self.sequence(h, tokens)
@@ -96,6 +99,8 @@ class UNet(CallRepr, nn.Module):
         blocks: Residual blocks on each level, each way.
         attention: Whether each level has attention.
         heads: Attention heads; they must divide the channels of every level that has attention.
+        positions: Whether attention is told where in the grid each place is. Convolutions learn it from the edges
+            slowly, so that words such as "left" need it.
         dropout: Probability with which features are dropped in training.
         context_channels: Channels of `condition.context`; 0 for none.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
@@ -126,6 +131,7 @@ class UNet(CallRepr, nn.Module):
         blocks: int = 2,
         attention: Sequence[bool] = (False, False, True),
         heads: int = 4,
+        positions: bool = False,
         dropout: float = 0.0,
         context_channels: int = 0,
         classes: int = 0,
@@ -139,7 +145,8 @@ class UNet(CallRepr, nn.Module):
         self.channels, self.space, self.width = channels, space, width
         self.patch = (patch,) * space if isinstance(patch, int) else tuple(patch)
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
-        self.heads, self.dropout, self.context_channels = heads, dropout, context_channels
+        self.heads, self.positions, self.dropout = heads, positions, dropout
+        self.context_channels = context_channels
         self.classes, self.vector_width = classes, vector_width
         self.sequence_width, self.sequence_depth = sequence_width, sequence_depth
         self.with_arrival, self.with_guidance = with_arrival, with_guidance
@@ -149,9 +156,12 @@ class UNet(CallRepr, nn.Module):
         source, box = embedding_width if sequence_width else 0, math.prod(self.patch)
         self.parts: list[int] = []
 
+        def attention_of(channels: int) -> _Attention:
+            return _Attention(channels, heads, source, space if positions else 0)
+
         def block(inner: int, outer: int, attend: bool) -> _Block:
             self.parts += [outer, outer]
-            return _Block(space, inner, outer, dropout, _Attention(outer, heads, source) if attend else None)
+            return _Block(space, inner, outer, dropout, attention_of(outer) if attend else None)
 
         self.told = Conditioner(  # named so in the weights of run folders
             embedding_width,

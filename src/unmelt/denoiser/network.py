@@ -7,6 +7,7 @@ equation 7).
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -40,6 +41,9 @@ class NetworkDenoiser(CallRepr, nn.Module):
     Raises:
         UsageError: If x0 cannot be had from the prediction at t = 1 on this schedule.
     """
+
+    rows_are_independent: ClassVar[bool] = True
+    """Whether rows may be added to a call: the belief about each depends on itself alone."""
 
     def __init__(
         self,

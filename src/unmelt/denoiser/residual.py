@@ -6,7 +6,7 @@ This is EDM's preconditioning (Karras et al., 2022) with its skip connection, th
 by a better one; r is about the standard deviation of x0 given the base's belief.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,9 @@ class ResidualDenoiser(CallRepr, nn.Module):
         data_sd: Standard deviation of the data.
         residual_sd: r above, about the standard deviation of x0 given the base's belief.
     """
+
+    rows_are_independent: ClassVar[bool] = True
+    """Whether rows may be added to a call: the belief about each depends on itself alone."""
 
     def __init__(
         self, backbone: nn.Module, base: GaussianMixtureDenoiser, data_sd: float = 1.0, residual_sd: float = 0.5

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
@@ -110,15 +110,34 @@ class Guidance(DenoiserWrapper, ABC):
         own = None if condition is None else condition.guidance_scale
         if condition is not None and own is not None:
             condition = replace(condition, guidance_scale=None)  # a guidance within this one keeps its own scale
-        belief = self.denoiser(x_t, t, condition)
         low, high = self.interval
         inside = (t >= low) & (t <= high)
-        if own is None:
-            if self.scale == 1 or not inside.any():
-                return belief, belief
-            weight = torch.where(inside, self.scale, torch.ones_like(t))  # in float64, as t is
-        else:
-            weight = torch.where(inside, expand_like(own, t), torch.ones_like(t))
-            if (weight == 1).all():
-                return belief, belief
-        return belief, self.worse_than(belief, x_t, t, condition).lerp(belief, expand_like(weight, x_t))
+        scale = self.scale if own is None else expand_like(own, t)
+        weight = torch.where(inside, scale, torch.ones_like(t))  # in float64, as t is
+        acts = weight != 1
+        if not acts.any():
+            belief = self.denoiser(x_t, t, condition)
+            return belief, belief
+        belief, worse = self.own_and_worse(x_t, t, condition, acts)
+        return belief, worse.lerp(belief, expand_like(weight, x_t))
+
+    def own_and_worse(
+        self,
+        x_t: Shaped[Tensor, "rows *shape"],
+        t: Float[Tensor, "rows *axes"],
+        condition: Condition | None,
+        acts: Bool[Tensor, "rows *axes"],
+    ) -> tuple[Any, Any]:
+        """The denoiser's own belief and the one to move away from.
+
+        Args:
+            x_t: [rows, *shape], the noisy data.
+            t: [rows] or finer, the times.
+            condition: What is known of each row.
+            acts: True where guidance acts; elsewhere the second may be anything finite.
+
+        Returns:
+            Two posteriors.
+        """
+        belief = self.denoiser(x_t, t, condition)
+        return belief, self.worse_than(belief, x_t, t, condition)

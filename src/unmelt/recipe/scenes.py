@@ -77,6 +77,7 @@ def scenes(
             multipliers=(1, 2, 4),
             blocks=blocks,
             attention=(False, True, True),
+            positions=True,
             sequence_width=reader.width,
         )
     return Model(

@@ -8,21 +8,27 @@ from typing import Any
 
 from unmelt.condition import FIELDS, Condition
 from unmelt.guidance import CFG
+from unmelt.model.base import BaseModel
 from unmelt.model.request import SampleRequest
 from unmelt.sampler import Sampler
 from unmelt.sampler.state import State
 
 
-def with_scales_of_rows(request: SampleRequest) -> SampleRequest:
+def with_scales_of_rows(model: BaseModel, request: SampleRequest) -> SampleRequest:
     """The same request with its guidance scale in the condition of each row, so that rows of any scale share a batch.
 
+    Rows that are not guided have the scale 1 where that costs nothing (`CFG`).
+
     Args:
+        model: The model to sample.
         request: The request.
 
     Returns:
-        The request; itself if it is not guided, or guided by a function.
+        The request; itself if there is nothing to guide by, or it is guided by a function.
     """
-    if callable(request.guidance) or request.scales is not None or request.guidance == 1:
+    if callable(request.guidance) or request.scales is not None or not request.is_conditional:
+        return request
+    if request.guidance == 1 and not getattr(model.denoiser, "rows_are_independent", False):
         return request
     return replace(request, guidance=[float(request.guidance)] * request.rows)  # type: ignore[arg-type]
 

@@ -26,6 +26,7 @@ import torch
 
 from unmelt.arguments import checked_init
 from unmelt.errors import UsageError
+from unmelt.guidance import CFG
 from unmelt.model.base import BaseModel
 from unmelt.model.request import SampleRequest
 from unmelt.sampler.loop import check_finite
@@ -192,8 +193,13 @@ class Engine:
     def _begun(self, job: Job) -> list[Part]:
         now = min((part.round for part in self._parts), default=0)
         parts = []
-        for number, request in enumerate(parts_of(with_scales_of_rows(job.request), self._rows_of_batch(job))):
+        for number, request in enumerate(
+            parts_of(with_scales_of_rows(job.model, job.request), self._rows_of_batch(job))
+        ):
             prepared = job.model.prepare(request)
+            if self.deterministic and type(prepared.denoiser) is CFG:
+                inner, scale, interval = prepared.denoiser.denoiser, prepared.denoiser.scale, prepared.denoiser.interval
+                prepared = prepared._replace(denoiser=CFG(inner, scale, interval, at_once=0))
             parts.append(Part(job, number, prepared, prepared.state, now, self._arrivals))
             self._arrivals += 1
         return parts
@@ -217,8 +223,9 @@ class Engine:
 
     def _step(self, batch: list[Part]) -> None:
         first = batch[0].prepared
-        state = State.join([part.state for part in batch])
-        times = torch.cat([part.next_time for part in batch])
+        alone = len(batch) == 1  # then times keep their identity, by which coefficients are remembered
+        state = batch[0].state if alone else State.join([part.state for part in batch])
+        times = batch[0].next_time if alone else torch.cat([part.next_time for part in batch])
         rows, full = len(state), self._rows_of_batch(batch[0].job)
         if self.deterministic and rows < full:
             filled = torch.arange(full).clamp_max(rows - 1)
@@ -228,7 +235,7 @@ class Engine:
         self.steps_done, self.row_steps_done = self.steps_done + 1, self.row_steps_done + rows
         begin, now = 0, batch[0].round
         for part in batch:
-            part.state = state[begin : begin + part.rows]
+            part.state = state if alone and len(state) == part.rows else state[begin : begin + part.rows]
             begin += part.rows
             part.steps_done += 1
             part.round = now + 1
