@@ -2,7 +2,7 @@
 
     python bench/serving_servers.py unmelt|one|litserve --port PORT --models digits code
 
-All use one thread for the network. The second takes requests in the order of arrival and samples each by `model.sample`.
+All use one thread for the network. The second takes requests in the order of arrival, each by `model.sample`.
 The third collects up to 32 requests in LitServe's batches and samples together those that `model.sample` can: of one
 model, with the same number of steps and, for text, of tokens.
 """

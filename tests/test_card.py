@@ -45,8 +45,8 @@ def test_the_card_of_captioned_pictures_says_how_to_ask(tmp_path, monkeypatch):
     text = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: text-to-image" in text
     assert "It is told what to make by captions" in text
-    assert "| encoder | HashedCaptionEncoder(" in text
-    assert "| planner | VocabularyPlanner() |" in text
+    assert "| encoder | LayoutEncoder(" in text
+    assert "| planner | LayoutPlanner(planner=VocabularyPlanner()) |" in text
     monkeypatch.chdir(tmp_path)
     exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], {})
     assert (tmp_path / "samples.png").exists()

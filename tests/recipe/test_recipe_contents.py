@@ -128,7 +128,8 @@ def test_images(pets):
 
 def test_scenes():
     made = um.recipe.scenes(size=24, captions=30, width=8, drop=0.2, precision="float32", **RUN, **SAVING)
-    wanted = {"size": 24, "captions": 30, "layouts": True, "encoder": um.encoder.HashedCaptionEncoder(context=True)}
+    reader = um.encoder.LayoutEncoder(um.encoder.HashedCaptionEncoder(context=True), 24)
+    wanted = {"size": 24, "captions": 30, "layouts": True, "encoder": reader}
     assert (made.source, made.held_out) == (um.data.Scenes(**wanted, seed=3), um.data.Scenes(**wanted, seed=4))
     assert made.encoder == made.source.encoder
     assert made.objective == edm(-0.6, 1.4, 0.5, 0.2)
@@ -144,6 +145,8 @@ def test_scenes():
         "multipliers": (1, 2, 4),
         "blocks": 1,
         "sequence_width": 736,
+        "context_channels": 19,
+        "positions": True,
     }
     assert same_backbone(made.denoiser, um.backbone.UNet, 3, **sizes, attention=(False, True, True))
     control = um.recipe.scenes(size=24, captions=30, width=8, shuffled=True)

@@ -15,6 +15,7 @@ from unmelt.arguments import checked, checked_init
 from unmelt.condition import Condition
 from unmelt.data.captioned_folder import CaptionedPicture, write_captioned
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
+from unmelt.encoder.encoder import caption_condition
 from unmelt.errors import UsageError
 from unmelt.rng import Stream, fold
 from unmelt.scene import SEEN_COLOURS, Scene, ScenePrompt, accuracy, lay_out, paint, random_scene, scene_prompts, word
@@ -110,8 +111,7 @@ class Scenes:
 
     def batch(self, step: int, rows: int) -> tuple[Float[Tensor, "rows 3 size size"], Condition]:
         pictures, captions = self.captioned(step, rows)
-        sequence, mask = self.encoder(captions)
-        return pictures, Condition(sequence=sequence, sequence_mask=mask)
+        return pictures, caption_condition(self.encoder, captions)
 
     def caption_accuracy(self, sample: Callable[[list[str]], Tensor]) -> dict[str, float]:
         """Measure how often samples show all that their captions say, and nothing else.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -32,6 +33,7 @@ from unmelt.data.split import (
     row_keys,
 )
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
+from unmelt.encoder.encoder import caption_condition
 from unmelt.errors import UsageError
 from unmelt.rng import fold
 
@@ -188,8 +190,8 @@ class Arrays:
         label = None if self.labels is None else self.labels[items]
         if self.captions is None:
             return None if label is None else Condition(label=label)
-        sequence, mask = self.encoder([self.captions[item] for item in items.tolist()])
-        return Condition(label=label, sequence=sequence, sequence_mask=mask)
+        known = caption_condition(self.encoder, [self.captions[item] for item in items.tolist()])
+        return replace(known, label=label)
 
     def all(self) -> tuple[Shaped[Tensor, "n *shape"], Int64[Tensor, " n"] | None]:
         """Every item once, in the given order, and the labels (None if there are none)."""

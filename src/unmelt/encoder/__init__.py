@@ -6,10 +6,19 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.encoder.choice import caption_encoder
-    from unmelt.encoder.encoder import EncodedText, TextEncoder
+    from unmelt.encoder.encoder import EncodedMap, EncodedText, TextEncoder
     from unmelt.encoder.hashed_captions import HashedCaptionEncoder
     from unmelt.encoder.language_model import LanguageModelEncoder
+    from unmelt.encoder.layout import LayoutEncoder
 
-__all__ = ["EncodedText", "HashedCaptionEncoder", "LanguageModelEncoder", "TextEncoder", "caption_encoder"]
+__all__ = [
+    "EncodedMap",
+    "EncodedText",
+    "HashedCaptionEncoder",
+    "LanguageModelEncoder",
+    "LayoutEncoder",
+    "TextEncoder",
+    "caption_encoder",
+]
 
 publish(__name__)

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unmelt.condition import Condition
+
 
 class EncodedText(NamedTuple):
     """Encoded captions, padded to the length of the longest one.
@@ -23,11 +25,24 @@ class EncodedText(NamedTuple):
     mask: Bool[Tensor, "rows length"]
 
 
+class EncodedMap(NamedTuple):
+    """What captions say of the parts of a picture.
+
+    Args:
+        values: A map of each picture, float32; 0 in rows that have none.
+        given: True where a row has one.
+    """
+
+    values: Float[Tensor, "rows channels height width"]
+    given: Bool[Tensor, " rows"]
+
+
 @runtime_checkable
 class TextEncoder(Protocol):
     """Anything that turns captions into sequences: an object with a `width` that is called with captions.
 
-    A row's vectors depend on its own caption alone, whatever else is in the batch.
+    A row's vectors depend on its own caption alone, whatever else is in the batch. An encoder may also have a method
+    `maps(captions) -> EncodedMap`, whose maps are the context of the network (`LayoutEncoder`).
     """
 
     @property
@@ -43,3 +58,20 @@ class TextEncoder(Protocol):
         Returns:
             sequence [rows, length, width] and mask [rows, length], on the CPU.
         """
+
+
+def caption_condition(encoder: TextEncoder, captions: Sequence[str | None]) -> Condition:
+    """Encode captions as what a network is told.
+
+    Args:
+        encoder: The encoder.
+        captions: One caption a row; None or an empty one for nothing.
+
+    Returns:
+        A condition with a sequence, and with a context if the encoder makes maps.
+    """
+    sequence, mask = encoder(captions)
+    if (maps := getattr(encoder, "maps", None)) is None:
+        return Condition(sequence=sequence, sequence_mask=mask)
+    values, given = maps(captions)
+    return Condition(sequence=sequence, sequence_mask=mask, context=values, given={"context": given})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unmelt.arguments import checked
@@ -21,6 +22,7 @@ from unmelt.class_labels import Label, labels_of
 from unmelt.condition import Condition
 from unmelt.device import device_named
 from unmelt.distill import Distillation
+from unmelt.encoder.encoder import caption_condition
 from unmelt.errors import UsageError
 from unmelt.inverse import Infill
 from unmelt.model import distilling, fitting
@@ -256,10 +258,13 @@ class BaseModel(AdaptableModel):
                 )
             name = "caption" if prompt is None else "prompt"
             captions = planned_captions(seed_of_rows(seed, rows), given[name], plan, self.planner, name)
-            fields["sequence"], fields["sequence_mask"] = self.encoder(captions)
+            said = caption_condition(self.encoder, captions)
+            fields |= {"sequence": said.sequence, "sequence_mask": said.sequence_mask}
+            if said.context is not None:
+                fields |= {"context": said.context, "given": {**known.given, **said.given}}
         if self.classes and known.label is not None and len(known.label):
             labels_of(len(known), known.label, self.classes)
-        if twice := [name for name in fields if getattr(known, name) is not None]:
+        if twice := [name for name in fields if name != "given" and getattr(known, name) is not None]:
             raise UsageError(f"a {twice[0]} and a condition with a {twice[0]}", "one of them", "condition=condition")
         known = dataclasses.replace(known, **fields)
         return known if len(known) else None
@@ -303,10 +308,12 @@ class BaseModel(AdaptableModel):
         common["condition"] = condition
         if request.start is not None:
             x0 = self.encode(request.start.x)
+            common["condition"] = _of_size(condition, tuple(x0.shape[1:]))
             return prepare_edit(denoiser, x0, strength=request.start.strength, **common)
         known = None if condition is None else condition.known_tokens
         own = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
         shape = own if request.shape is None else request.shape
+        common["condition"] = _of_size(condition, shape)
         return prepare(denoiser, rows=request.rows, shape=shape, device=self.device, **common)
 
     @final
@@ -354,3 +361,12 @@ class BaseModel(AdaptableModel):
         Returns:
             [rows, *shape].
         """
+
+
+def _of_size(condition: Condition | None, shape: tuple[int, ...]) -> Condition | None:
+    """A condition whose maps have the size of the rows, where rows have another than the model's own."""
+    if condition is None or condition.context is None or condition.context.shape[2:] == shape[1:]:
+        return condition
+    if condition.context.ndim != len(shape) + 1:
+        return condition  # the network says what is wrong
+    return dataclasses.replace(condition, context=F.interpolate(condition.context, shape[1:]))

@@ -7,7 +7,7 @@ from unmelt.codec import Affine
 from unmelt.data import Scenes
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
-from unmelt.encoder import caption_encoder
+from unmelt.encoder import LayoutEncoder, caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.planner import LayoutPlanner
@@ -64,7 +64,7 @@ def scenes(
     Returns:
         The untrained model.
     """
-    reader = caption_encoder(encoder)
+    reader = LayoutEncoder(caption_encoder(encoder), size)
     source, held_out = (
         Scenes(size=size, captions=captions, layouts=True, shuffled=shuffled, encoder=reader, seed=each)
         for each in (seed, seed + 1)
@@ -78,6 +78,7 @@ def scenes(
             blocks=blocks,
             attention=(False, True, True),
             positions=True,
+            context_channels=reader.map_channels,
             sequence_width=reader.width,
         )
     return Model(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from unmelt.scene.checking import check
     from unmelt.scene.combinations import HELD_OUT_COLOURED, HELD_OUT_PAIRS, SEEN_COLOURS, is_held_out
     from unmelt.scene.evaluation import PROMPT_SETS, SceneAccuracy, ScenePrompt, accuracy, scene_prompts
-    from unmelt.scene.layout import cell_of, lay_out
+    from unmelt.scene.layout import MAP_CHANNELS, cell_of, lay_out, layout_map
     from unmelt.scene.painting import PaintedScene, paint
     from unmelt.scene.reading import read
     from unmelt.scene.scene import COLOURS, OBJECTS, PLACES, Group, Scene
@@ -21,6 +21,7 @@ __all__ = [
     "COLOURS",
     "HELD_OUT_COLOURED",
     "HELD_OUT_PAIRS",
+    "MAP_CHANNELS",
     "OBJECTS",
     "PLACES",
     "PROMPT_SETS",
@@ -38,6 +39,7 @@ __all__ = [
     "check",
     "is_held_out",
     "lay_out",
+    "layout_map",
     "paint",
     "random_scene",
     "read",

@@ -11,12 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from unmelt.arguments import checked
 from unmelt.errors import UsageError
 from unmelt.rng import Random
 from unmelt.scene.arrangement import PARTS, SIDES, TRIES, arranged, fits
-from unmelt.scene.scene import CELL_COLUMNS, CELL_ROWS, Scene
+from unmelt.scene.scene import CELL_COLUMNS, CELL_ROWS, COLOURS, OBJECTS, Scene
+
+MAP_CHANNELS: Final = 1 + len(OBJECTS) + len(COLOURS)
+"""Channels of a map of a layout: 1 where there is anything, and 1 for its object and for its colour."""
 
 
 @checked("um.scene.lay_out")
@@ -53,6 +61,36 @@ def cell_of(x: float, y: float) -> str:
         Column and row, such as b2.
     """
     return CELL_COLUMNS[_index(x)] + CELL_ROWS[_index(y)]
+
+
+@checked("um.scene.layout_map")
+def layout_map(scene: Scene, size: int = 32) -> Float[Tensor, "channels size size"]:
+    """Draw a layout as a map: each thing is a box around the middle of its cell.
+
+    Args:
+        scene: A scene with cells.
+        size: Side of the map.
+
+    Returns:
+        [19, size, size], 0 or 1: whether there is a thing, which of OBJECTS it is, and which of COLOURS it has; no
+        colour is 1 where the scene leaves it open.
+    """
+    made = torch.zeros(MAP_CHANNELS, size, size)
+    low, number, half = SIDES[0] / PARTS / 2, len(CELL_COLUMNS), SIDES[-1] / PARTS / 2
+    middle = (torch.arange(size) + 0.5) / size
+    for group in scene.groups:
+        channels = [0, 1 + OBJECTS.index(group.object)]
+        if group.colour is not None:
+            channels.append(1 + len(OBJECTS) + COLOURS.index(group.colour))
+        for cell in group.cells:
+            x, y = (
+                low + (index + 0.5) / number * (1 - 2 * low)
+                for index in (CELL_COLUMNS.index(cell[0]), CELL_ROWS.index(cell[1]))
+            )
+            inside = ((middle - y).abs() <= half)[:, None] & ((middle - x).abs() <= half)
+            for channel in channels:
+                made[channel][inside] = 1.0
+    return made
 
 
 def arranged_in_cells(
