@@ -5,8 +5,9 @@ serve. They are pictures of 4 and of 50 steps, half of them guided, and texts, i
 same models, one thread for the network, and a processor to itself; what it costs is the processor time of all its
 processes.
 
-Then unmelt's server alone at ten times the rate, with a short queue: how soon it refuses, whether a request is lost,
-and how its memory grows. At last, clients that go away at random moments.
+At ten times the rate, as many requests come nearly at once, and wait. Then unmelt's server alone at that rate, with a
+short queue: how soon it refuses, whether a request is lost, and how its memory grows. At last, clients that go away at
+random moments.
 """
 
 import argparse
@@ -30,8 +31,8 @@ import timing
 
 SERVERS = ("unmelt", "one", "litserve")
 NAMES = {"unmelt": "unmelt", "one": "one at a time", "litserve": "LitServe"}
-LOADS = (0.5, 0.8, 1.2)
 OVERLOAD = 10.0
+LOADS = (0.5, 0.8, 1.2, OVERLOAD)
 PROMPTS = {
     "digits": [str(digit) for digit in range(10)],
     "emoji": ["a red star", "two green fish", "a cat above a blue car", "three trees", "a purple moon on the left"],
@@ -193,7 +194,7 @@ def at_loads(pictures: str, options: argparse.Namespace) -> tuple[list[dict[str,
         with running(server, models, options.core) as (process, port):
             asyncio.run(in_turn(port, server, pictures, 10))
             for share in LOADS:
-                requests = max(60, int(options.seconds * capacity * share))
+                requests = max(60, int(options.seconds * capacity * min(share, 1.2)))
                 before = processor_seconds(process)
                 sent = asyncio.run(load(port, server, pictures, capacity * share, requests, seed=1))
                 spent = processor_seconds(process) - before

@@ -32,7 +32,7 @@ from unmelt.model.request import SampleRequest
 from unmelt.sampler.loop import check_finite
 from unmelt.sampler.state import State
 from unmelt.serve.compatible import with_scales_of_rows
-from unmelt.serve.job import Job, Part, parts_of
+from unmelt.serve.job import Batch, Job, Part, parts_of
 
 
 class OverloadedError(Exception):
@@ -200,7 +200,7 @@ class Engine:
             if self.deterministic and type(prepared.denoiser) is CFG:
                 inner, scale, interval = prepared.denoiser.denoiser, prepared.denoiser.scale, prepared.denoiser.interval
                 prepared = prepared._replace(denoiser=CFG(inner, scale, interval, at_once=0))
-            parts.append(Part(job, number, prepared, prepared.state, now, self._arrivals))
+            parts.append(Part(job, number, prepared, now, self._arrivals))
             self._arrivals += 1
         return parts
 
@@ -217,38 +217,36 @@ class Engine:
         return batch
 
     def _key(self, part: Part) -> object:
-        known = part.state.condition
-        length = None if known is None or known.sequence is None else known.sequence.shape[1]
-        return (part.key, length) if self.deterministic else part.key
+        return (part.key, part.length) if self.deterministic else part.key
 
-    def _step(self, batch: list[Part]) -> None:
-        first = batch[0].prepared
-        alone = len(batch) == 1  # then times keep their identity, by which coefficients are remembered
-        state = batch[0].state if alone else State.join([part.state for part in batch])
-        times = batch[0].next_time if alone else torch.cat([part.next_time for part in batch])
-        rows, full = len(state), self._rows_of_batch(batch[0].job)
-        if self.deterministic and rows < full:
+    def _step(self, parts: list[Part]) -> None:
+        first, batch = parts[0].prepared, Batch.of(parts)
+        one = len(parts) == 1  # then times keep their identity, by which coefficients are remembered
+        state = batch.state
+        times = parts[0].next_time if one else torch.cat([part.next_time for part in parts])
+        rows, full = len(times), self._rows_of_batch(parts[0].job)
+        if self.deterministic:
             filled = torch.arange(full).clamp_max(rows - 1)
             state, times = state[filled], times[filled]
         with torch.no_grad():
-            state = first.sampler.step(first.denoiser, state, times)
+            batch = Batch(parts, first.sampler.step(first.denoiser, state, times))
         self.steps_done, self.row_steps_done = self.steps_done + 1, self.row_steps_done + rows
-        begin, now = 0, batch[0].round
-        for part in batch:
-            part.state = state if alone and len(state) == part.rows else state[begin : begin + part.rows]
-            begin += part.rows
+        now = parts[0].round
+        for part in parts:
+            part.batch = batch
             part.steps_done += 1
             part.round = now + 1
             if part.number == 0:
-                part.job.report(part.state)
+                part.job.report(part)
             if part.is_at_the_end and not part.job.is_finished:
                 self._finish(part)
 
     def _finish(self, part: Part) -> None:
         job = part.job
         try:
-            check_finite(part.state)
-            job.made[part.number] = job.model.decode(part.state.x).cpu()
+            state = part.state
+            check_finite(state)
+            job.made[part.number] = job.model.decode(state.x).cpu()
         except Exception as error:  # of these rows alone
             job.fail(error)
         with self._changed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -78,16 +77,16 @@ class Job:
         """Give the job up. The engine frees its rows before its next step; a finished job stays finished."""
         self.fail(CancelledError("the job was cancelled"))
 
-    def report(self, state: State) -> None:
+    def report(self, part: Part) -> None:
         """Call `on_step`, if there is one and the job goes on. If it raises, this job fails and no other.
 
         Args:
-            state: The rows of the first part after a step.
+            part: The first part, after a step.
         """
         if self.on_step is None or self.is_finished:
             return
         try:
-            self.on_step(state)
+            self.on_step(part.state)
         except Exception as error:
             self.fail(error)
 
@@ -124,37 +123,76 @@ class Job:
         callback()
 
 
-@dataclass(eq=False)
+@final
+class Batch:
+    """The rows of several parts after a step that they took together.
+
+    Args:
+        parts: The parts, in the order of their rows.
+        state: Their rows; there may be more behind them.
+    """
+
+    def __init__(self, parts: Sequence[Part], state: State) -> None:
+        self.parts, self.state = list(parts), state
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> Batch:
+        """Bring parts together; those that took their last step together are so already.
+
+        Args:
+            parts: The parts, of one kind.
+
+        Returns:
+            The batch.
+        """
+        last = parts[0].batch
+        if last is not None and last.parts == list(parts):
+            return last
+        return cls(parts, parts[0].state if len(parts) == 1 else State.join([part.state for part in parts]))
+
+    def rows_of(self, part: Part) -> State:
+        """The rows of one of the parts.
+
+        Args:
+            part: The part.
+
+        Returns:
+            Its state.
+        """
+        begin = sum(each.rows for each in self.parts[: self.parts.index(part)])
+        return self.state if len(self.state) == part.rows else self.state[begin : begin + part.rows]
+
+
+@final
 class Part:
     """Some rows of a job, which take their steps together.
 
     Args:
         job: The job.
         number: Its number among the parts of the job.
-        prepared: Denoiser, sampler, and the times to visit.
-        state: The rows as they are now.
+        prepared: Denoiser, sampler, the rows at the beginning, and the times to visit.
         round: The round in which its next turn is.
         arrival: Its place in the order of arrival.
-        steps_done: Number of steps taken.
     """
 
-    job: Job
-    number: int
-    prepared: Prepared
-    state: State
-    round: int
-    arrival: int
-    steps_done: int = 0
-    key: Any = field(init=False)
-    """What parts that share a batch have in common."""
-
-    def __post_init__(self) -> None:
-        self.key = batch_key(self.job.model, self.prepared.denoiser, self.prepared.sampler, self.state)
+    def __init__(self, job: Job, number: int, prepared: Prepared, round: int, arrival: int) -> None:
+        self.job, self.number, self.prepared, self.round, self.arrival = job, number, prepared, round, arrival
+        self.rows = len(prepared.state)
+        self.steps_done = 0
+        self.batch: Batch | None = None
+        self.key: Any = batch_key(job.model, prepared.denoiser, prepared.sampler, prepared.state)
+        """What parts that share a batch have in common."""
 
     @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.state)
+    def state(self) -> State:
+        """Its rows as they are now."""
+        return self.prepared.state if self.batch is None else self.batch.rows_of(self)
+
+    @property
+    def length(self) -> int | None:
+        """Tokens of the sequences that its rows are told, with padding; None where there are none."""
+        condition = (self.prepared if self.batch is None else self.batch).state.condition
+        return None if condition is None or condition.sequence is None else condition.sequence.shape[1]
 
     @property
     def cost(self) -> int:
