@@ -26,6 +26,9 @@ def serve(
     seconds: float = 300.0,
     deterministic: bool = False,
     device: str = "auto",
+    ray: bool = False,
+    replicas: int = 1,
+    most_replicas: int = 0,
 ) -> None:
     """Serve models over HTTP, for clients of OpenAI's API: pictures, edits, and completions of text.
 
@@ -44,6 +47,9 @@ def serve(
         seconds: Longest time that a request may take.
         deterministic: Rows are the same bit for bit whatever shares their batches.
         device: Where to compute: auto, cpu or cuda.
+        ray: Serve with Ray Serve, in the Ray cluster that is there or on this machine.
+        replicas: With Ray, servers behind the one address.
+        most_replicas: With Ray, up to so many while they are busy; 0 for no more than `replicas`.
 
     Raises:
         UsageError: If no folder is given, two have one name, or an address other than this machine's has no key.
@@ -53,6 +59,10 @@ def serve(
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         needed = "the packages of the server"
         raise UsageError(f"serving without {', '.join(missing)}", needed, "pip install 'unmelt[serve]'")
+    if ray and find_spec("ray") is None:
+        raise UsageError("--ray without ray", "the packages of Ray Serve", "pip install 'unmelt[ray]'")
+    if not ray and (replicas != 1 or most_replicas):
+        raise UsageError("several replicas without Ray", "Ray Serve, which divides requests among them", "--ray")
     import uvicorn
 
     from unmelt.model import CodecModel, load
@@ -67,6 +77,7 @@ def serve(
     given: Any = {"api_key": key, "samples": samples, "steps": steps, "seconds": seconds}
     settings = ServerSettings(engine=limits, deterministic=deterministic, **given)
     models: dict[str, Any] = {}
+    places: dict[str, Path] = {}
     for folder in folders:
         name = folder.absolute().name
         if name in models:
@@ -74,6 +85,18 @@ def serve(
         model = load(folder, device)
         if isinstance(model, CodecModel):
             raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
-        models[name] = model
+        models[name], places[name] = model, folder
+    if ray:
+        from unmelt.serve import replicas as with_ray
+
+        given = {"replicas": (replicas, most_replicas or replicas), "local_only": local, "device": device}
+        notify(f"serving {', '.join(models)} with Ray at http://{host}:{port}/v1", "Ctrl-C ends it")
+        with_ray.run(_absolute(places), settings, host=host, port=port, **given)
+        return
     notify(f"serving {', '.join(models)} at http://{host}:{port}/v1", "Ctrl-C ends it")
     uvicorn.run(application(models, settings, local_only=local), host=host, port=port, log_level="warning")
+
+
+def _absolute(places: dict[str, Path]) -> dict[str, Path]:
+    """The same folders wherever they are read from; names of models that come with unmelt stay as they are."""
+    return {name: place.absolute() if place.exists() else place for name, place in places.items()}
