@@ -36,7 +36,12 @@ RECORD = """() => {
 
 @pytest.fixture(scope="module")
 def models():
-    return {"digits": um.load("digits", "cpu"), "code": um.load(PLACE / "lab" / "code", "cpu")}
+    lab = PLACE / "lab"
+    return {
+        "digits": um.load("digits", "cpu"),
+        "code": um.load(lab / "code", "cpu"),
+        "emoji": um.load("emoji", "cpu"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,22 @@ def test_pictures_of_a_class_appear_from_noise(visitor, models):
         distances = [np.abs(each - shown[-1]).mean() for each in shown]
         assert len(shown) >= 3
         assert distances[0] > 30 > distances[-2]  # of 255: noise at first, nearly there before the last
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_sentence_becomes_a_picture_by_a_plan(visitor, models, planned):
+    page = visitor.page
+    page.select_option("#model", "emoji")
+    page.fill("#prompt", "a red star above a blue cat")
+    page.set_checked("#plan", planned)
+    for name, value in (("number", 1), ("steps", 6), ("guidance", 2), ("seed", 4)):
+        page.fill(f"#{name}", str(value))
+    page.click("#draw")
+    visitor.until(lambda: page.locator('img[data-state="completed"]').count() == 1)
+    shown = pixels(page.locator("#pictures img").get_attribute("src"))
+    asked = {"prompt": "a red star above a blue cat", "plan": planned, "guidance": 2.0, "steps": 6, "seed": 4}
+    wanted = models["emoji"].sample(1, **asked)[0]
+    assert np.abs(shown - (wanted.permute(1, 2, 0) * 255).round().int().numpy()).max() <= 1
 
 
 DROP = """([bytes, name]) => {
@@ -175,7 +196,7 @@ def test_a_server_with_a_key_asks_for_it(browser, models):
         assert page.locator("#model option").count() == 0
         page.fill("#key", KEY)
         page.press("#key", "Tab")
-        visit.until(lambda: page.locator("#model option").count() == 2)
+        visit.until(lambda: page.locator("#model option").count() == 3)
         assert not page.locator("#problem").is_visible()
         assert all("401" in each for each in visit.complaints)
         visit.complaints.clear()

@@ -111,7 +111,7 @@ def router(service: Service) -> APIRouter:
         chosen = service.model(model, Model)
         settings: Any = {"prompt": prompt, "n": n, "seed": seed, "steps": steps, "guidance": guidance, "label": label}
         shown: Any = {"stream": stream, "partial_images": partial_images, "partial": partial}
-        body = Generation(**settings, **shown, plan=plan or None)
+        body = Generation(**settings, **shown, plan=_said(plan))
         given = [each for each in (image, *(images or ())) if each is not None]
         if len(given) != 1:
             raise APIError(400, f"{len(given)} images; one is edited at a time", "image", "invalid_value")
@@ -133,6 +133,11 @@ def router(service: Service) -> APIRouter:
         return await run_in_threadpool(_answer, torch.cat(made), response_format)
 
     return routes
+
+
+def _said(plan: str | None) -> bool | str | None:
+    """A plan as a field of a form says it: true, false, or the plan itself."""
+    return {"": None, "true": True, "false": False}.get((plan or "").strip().lower(), plan)
 
 
 def _request(service: Service, model: Model, body: Generation) -> SampleRequest:

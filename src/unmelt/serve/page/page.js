@@ -70,6 +70,7 @@ function choose() {
   show("picture", model?.modality === "images");
   show("text", model?.modality === "text");
   show("prompt-line", Boolean(model?.takes_prompts));
+  show("plan-line", Boolean(model?.takes_prompts && model.plans));
   show("class-line", Boolean(model?.classes.length) && !model.takes_prompts);
   show("guidance-line", Boolean(model?.classes.length || model?.takes_prompts));
   by("class").replaceChildren(...(model?.classes ?? []).map((name) => new Option(name)));
@@ -103,6 +104,7 @@ async function draw(signal) {
   const words = model.takes_prompts ? by("prompt").value : model.classes.length ? by("class").value : "";
   const asked = { model: model.id, prompt: words, steps, partial: "noisy", partial_images: Math.min(steps ?? 30, 40) };
   if (!by("guidance-line").hidden && words) asked.guidance = number("guidance");
+  if (!by("plan-line").hidden && words) asked.plan = by("plan").checked;
   if (dropped) Object.assign(asked, { image: dropped, strength: number("strength") });
   const path = dropped ? "v1/images/edits" : "v1/images/generations";
   const pictures = Array.from({ length: number("number") ?? 1 }, () => new Image());
