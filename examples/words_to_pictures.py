@@ -1,6 +1,6 @@
 """From a sentence to pictures, by a model that comes with unmelt; a program reads what the pictures show.
 
-python examples/words_to_pictures.py [--prompt "two red stars"] [--plan "2 red star"]
+python examples/words_to_pictures.py [--prompt "two red stars"] [--plan "2 red star b2 e5"]
 """
 
 import sys
@@ -13,7 +13,7 @@ import unmelt as um
 from unmelt.cli.script import run_script
 from unmelt.scene import Thing
 
-PROMPT = "three green fish"
+PROMPT = "a red star above a blue cat"
 
 
 def main(
@@ -23,7 +23,7 @@ def main(
 
     Args:
         prompt: What the pictures should show.
-        plan: The same as a plan, such as "3 green fish".
+        plan: The same as a plan, such as "1 red star b1; 1 blue cat d6". None: the model's planner makes one.
         rows: How many pictures.
         seed: Of the pictures.
         out: Folder of the pictures.
@@ -31,7 +31,7 @@ def main(
     console = Console(highlight=False)
     began = time.perf_counter()
     model = um.load("emoji")
-    frames = list(model.trajectory(rows, prompt=prompt, plan=plan, guidance=2.0, seed=seed))
+    frames = list(model.trajectory(rows, prompt=prompt, plan=plan or True, guidance=2.0, seed=seed))
     made = frames[-1].x
     seconds = time.perf_counter() - began
     found = um.scene.read(made)
