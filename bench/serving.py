@@ -29,8 +29,8 @@ from typing import Any
 import psutil
 import timing
 
-SERVERS = ("unmelt", "one", "litserve")
-NAMES = {"unmelt": "unmelt", "one": "one at a time", "litserve": "LitServe"}
+SERVERS = ("unmelt", "one", "litserve", "ray")
+NAMES = {"unmelt": "unmelt", "one": "one at a time", "litserve": "LitServe", "ray": "unmelt, 2 replicas of Ray"}
 OVERLOAD = 10.0
 LOADS = (0.5, 0.8, 1.2, OVERLOAD)
 PROMPTS = {
@@ -67,7 +67,7 @@ def asked(kind: str, pictures: str, number: int, draw: random.Random) -> dict[st
 async def post(port: int, server: str, body: dict[str, Any], leave_after: float | None = None) -> tuple[int, bool]:
     """(status, whether there is a Retry-After); a client that leaves gets status 0."""
     path = "/predict"
-    if server == "unmelt":
+    if server in ("unmelt", "ray"):
         path = "/v1/completions" if "max_tokens" in body else "/v1/images/generations"
     content = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -248,7 +248,7 @@ def overloaded(pictures: str, capacity: float, options: argparse.Namespace) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", nargs="+", default=["digits", "emoji"], help="models of pictures, each in turn")
-    parser.add_argument("--servers", nargs="+", default=list(SERVERS), choices=SERVERS)
+    parser.add_argument("--servers", nargs="+", default=list(SERVERS[:3]), choices=SERVERS)
     parser.add_argument("--seconds", type=float, default=30.0, help="of each load")
     parser.add_argument("--overload", type=int, default=10_000, help="requests at ten times the rate")
     parser.add_argument("--leaving", type=int, default=500, help="clients that go away")

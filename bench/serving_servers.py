@@ -1,16 +1,17 @@
 """Servers of the same models: unmelt's, one request at a time, and LitServe. Started by bench/serving.py.
 
-    python bench/serving_servers.py unmelt|one|litserve --port PORT --models digits code
+    python bench/serving_servers.py unmelt|one|litserve|ray --port PORT --models digits code
 
 All use one thread for the network. The second takes requests in the order of arrival, each by `model.sample`.
 The third collects up to 32 requests in LitServe's batches and samples together those that `model.sample` can: of one
-model, with the same number of steps and, for text, of tokens.
+model, with the same number of steps and, for text, of tokens. The fourth is unmelt's in two replicas of Ray Serve.
 """
 
 import argparse
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +24,14 @@ from unmelt.shipped import PLACE
 BATCH = 32
 
 
+def place(name: str) -> Path:
+    """Where a model is that comes with unmelt, by its own name or as one of the lab."""
+    return PLACE / "lab" / name if name == "code" else Path(name)
+
+
 def loaded(name: str) -> Any:
-    """A model that comes with unmelt, by its own name or as one of the lab."""
-    return um.load(PLACE / "lab" / name if name == "code" else name, "cpu")
+    """The same model."""
+    return um.load(place(name), "cpu")
 
 
 def kind(body: dict[str, Any]) -> tuple[Any, ...]:
@@ -61,6 +67,15 @@ def of_unmelt(models: dict[str, Any], options: argparse.Namespace) -> None:
     uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="error")
 
 
+def in_replicas(options: argparse.Namespace) -> None:
+    from unmelt.serve import replicas
+
+    limits = EngineLimits(batch=BATCH, rows=options.rows, queue=options.queue)
+    folders = {name: place(name) for name in options.models}
+    settings = ServerSettings(engine=limits, seconds=3600.0)
+    replicas.run(folders, settings, replicas=(2, 2), port=options.port, device="cpu")
+
+
 def one_at_a_time(models: dict[str, Any], options: argparse.Namespace) -> None:
     import uvicorn
     from fastapi import FastAPI, Request
@@ -83,7 +98,7 @@ def one_at_a_time(models: dict[str, Any], options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("server", choices=["unmelt", "one", "litserve"])
+    parser.add_argument("server", choices=["unmelt", "one", "litserve", "ray"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--rows", type=int, default=512)
@@ -94,6 +109,9 @@ def main() -> None:
         import serving_litserve
 
         serving_litserve.run(options)
+        return
+    if options.server == "ray":
+        in_replicas(options)
         return
     serve = {"unmelt": of_unmelt, "one": one_at_a_time}[options.server]
     with contextlib.suppress(KeyboardInterrupt):

@@ -26,7 +26,7 @@ def test_the_python_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     model.fit("runs/scenes", device="cpu", quiet=True)
     names = {"um": um}
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(block, names)
     assert um.scene.check(names["scene"], um.scene.read(names["picture"][None])[0])["all"]

@@ -82,14 +82,14 @@ def test_own_folder_trains_on_images_with_and_without_classes(tmp_path, classes,
 
 def test_a_sentence_becomes_pictures_that_show_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(config, "jaxtyping_disable", True)
-    scene = um.scene.Scene.parse("3 green fish")
+    scene = um.scene.Scene.parse("1 red star top; 1 blue cat bottom")
     found = example("words_to_pictures")(out=tmp_path)
     assert sum(um.scene.check(scene, things)["all"] for things in found) >= 5
-    other = um.scene.Scene.parse("3 red fish")
+    other = um.scene.Scene.parse("1 blue star top; 1 red cat bottom")
     assert not any(um.scene.check(other, things)["all"] for things in found)
     for name in ("samples.png", "trajectory.png"):
         assert (tmp_path / name).is_file()
-    assert "green fish (" in capsys.readouterr().out
+    assert "red star (" in capsys.readouterr().out
 
 
 @pytest.mark.slow

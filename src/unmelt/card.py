@@ -191,7 +191,10 @@ def _of_model(about: dict[str, Any]) -> _KindOfModel:
     samples, shown = ("texts", "print(texts[0])") if is_text else ("x", 'model.draw(x, path="samples.png")')
     encoder = about["model"].get("encoder")
     asked = f", label={classes[-1]!a}, guidance=2.0" if classes else ""
-    asked += ', prompt="what to show", guidance=2.0' if encoder and not classes else ""
+    if encoder and not classes:
+        planned = about["model"].get("planner") is not None
+        asked = ', prompt="a red star above a blue cat", plan=True' if planned else ', prompt="what to show"'
+        asked += ", guidance=2.0"
     if classes:
         hears = f"It knows {len(classes)} classes and nothing else to be told."
     elif encoder:

@@ -11,7 +11,8 @@ from unmelt.errors import UsageError
 
 
 def test_words_are_hashed_and_anything_else_is_a_place(tmp_path):
-    assert caption_encoder("words") == HashedCaptionEncoder(context=True)
+    assert caption_encoder("words") == HashedCaptionEncoder()
+    assert caption_encoder("words", context=True) == HashedCaptionEncoder(context=True)
     assert caption_encoder("models/small") == LanguageModelEncoder("models/small")
     with pytest.raises(UsageError, match="no language model"):
         assert caption_encoder(str(tmp_path / "nowhere")).width

@@ -47,7 +47,9 @@ def test_scenes_are_planned_after_loading(tmp_path, capsys):
     loaded = um.load(tmp_path)
     made = loaded.sample(2, prompt="two red stars", plan=True, steps=1)
     assert "plan: two red stars | 2 red star" in capsys.readouterr().err
-    assert (made == model.sample(2, caption="two red stars | 2 red star", steps=1)).all()
+    scene = Scene.parse("2 red star")
+    captions = [f"two red stars | {model.planner.lay_out(scene, seed)}" for seed in um.rng.seed_of_rows(0, 2)]
+    assert (made == model.sample(2, caption=captions, steps=1)).all()
 
 
 def test_characters_of_full_width_and_ligatures_are_the_plain_ones():

@@ -34,7 +34,7 @@ def test_requests_go_on_when_a_replica_is_killed(tmp_path):
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "unmelt.cli", "serve", "digits", "--ray", "--replicas", "2", "--port", str(port)]
-    with open(tmp_path / "said.txt", "w") as said:
+    with open(tmp_path / "said.txt", "w", encoding="utf-8") as said:
         process = subprocess.Popen([*command, "--device", "cpu"], stdout=said, stderr=said, env=dict(os.environ))
 
     def asked(**body):
@@ -49,7 +49,7 @@ def test_requests_go_on_when_a_replica_is_killed(tmp_path):
     def until(condition, seconds=90):
         end = time.monotonic() + seconds
         while not condition():
-            assert process.poll() is None, (tmp_path / "said.txt").read_text()
+            assert process.poll() is None, (tmp_path / "said.txt").read_text(encoding="utf-8")
             assert time.monotonic() < end
             time.sleep(0.2)
 

@@ -19,7 +19,12 @@ def contents(folder):
     return {path.name: load_file(path) for path in files}
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+QUICK = ("two_networks", "latents")
+
+
+@pytest.mark.parametrize(
+    "name", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in SYSTEMS]
+)
 def test_a_killed_run_resumes_bit_for_bit_and_samples(name, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     to_the_end(live, whole, [name])

@@ -58,7 +58,10 @@ def test_two_processes_equal_one(tmp_path, alone, kind):
 
 @pytest.mark.parametrize(
     ("kind", "after"),
-    [("regression", 1), ("two", 1), *(pytest.param(k, 2, marks=pytest.mark.slow) for k in ("regression", "two"))],
+    [
+        ("two", 1),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("regression", 1), ("regression", 2), ("two", 2))),
+    ],
 )
 def test_a_sharded_run_resumes_with_any_number_of_processes(tmp_path, alone, kind, after):
     """FSDP2 over two processes up to step 20, then one process or two: the losses of one all the way."""

@@ -35,7 +35,7 @@ def ends_alike(one, other):
 
 
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_the_uninterrupted_one(tmp_path, whole, number, lives):
     """At random moments, in the middle of a write as well; bit for bit. SIGTERM is answered with a save and 0."""
     longest = 0.25 if number == signal.SIGKILL else 0.8 / lives  # of about a second

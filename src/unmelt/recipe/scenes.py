@@ -64,7 +64,7 @@ def scenes(
     Returns:
         The untrained model.
     """
-    reader = LayoutEncoder(caption_encoder(encoder), size)
+    reader = LayoutEncoder(caption_encoder(encoder, context=True), size)
     source, held_out = (
         Scenes(size=size, captions=captions, layouts=True, shuffled=shuffled, encoder=reader, seed=each)
         for each in (seed, seed + 1)
