@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unmelt.model import Model, TextModel
 from unmelt.serve import api_error, completions, images, page
@@ -47,13 +47,6 @@ def application(
     app.state.service = service
     api_error.install(app)
 
-    @app.middleware("http")
-    async def guarded(request: Request, proceed: Any) -> Any:
-        refused = _refused(request, settings.api_key, local_only)
-        if refused is not None:
-            return api_error.answer_to(refused)
-        return await proceed(request)
-
     @app.get("/v1/models")
     async def all_models() -> Any:
         return {"object": "list", "data": [_described(service, name) for name in service.models]}
@@ -75,7 +68,12 @@ def application(
     app.include_router(page.router())
     app.include_router(images.router(service))
     app.include_router(completions.router(service))
-    return BodyLimit(app, settings.body, lambda why: api_error.answer_to(APIError(413, why, code="too_large")))
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        refused = _refused(Request(scope), settings.api_key, local_only) if scope["type"] == "http" else None
+        await (app if refused is None else api_error.answer_to(refused))(scope, receive, send)
+
+    return BodyLimit(guarded, settings.body, lambda why: api_error.answer_to(APIError(413, why, code="too_large")))
 
 
 def _refused(request: Request, key: str, local_only: bool) -> APIError | None:

@@ -19,9 +19,6 @@ from unmelt.serve.engine import Engine
 from unmelt.serve.job import Job
 from unmelt.serve.settings import ServerSettings
 
-POLL = 0.05
-"""Seconds between two looks at whether a client is still there."""
-
 
 @final
 class Service:
@@ -132,22 +129,26 @@ class Service:
 
     async def _finished(self, client: Request, job: Job) -> None:
         """Wait for a job; cancel it if its client goes away, or its time is up."""
-        done, end = asyncio.Event(), time.monotonic() + self.settings.seconds
-        loop = asyncio.get_running_loop()
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def tell() -> None:
             loop.call_soon_threadsafe(done.set)
 
         job.when_finished(tell)
+        finished, gone = asyncio.create_task(done.wait()), asyncio.create_task(_gone(client))
         try:
-            while not done.is_set():
-                if time.monotonic() > end:
-                    raise TimeoutError
-                if await client.is_disconnected():
-                    return
-                try:
-                    await asyncio.wait_for(done.wait(), POLL)
-                except TimeoutError:
-                    continue
+            first, _ = await asyncio.wait(
+                (finished, gone), timeout=self.settings.seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not first:
+                raise TimeoutError
         finally:
+            finished.cancel()
+            gone.cancel()
             job.cancel()
+
+
+async def _gone(client: Request) -> None:
+    """Wait until the client of a request, whose body has been read, goes away."""
+    while (await client.receive())["type"] != "http.disconnect":
+        pass
