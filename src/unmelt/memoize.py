@@ -20,8 +20,11 @@ from torch import Tensor
 P = ParamSpec("P")
 R = TypeVar("R")
 
+WHOLE_SIZE = 1024
+"""Results kept for each function by the identity of its times; each has their size. A server makes new times always."""
+
 CACHE_SIZE = 4096
-"""Results kept for each function, whole or of rows; each has the size of its times."""
+"""Results of single rows that are kept for each function."""
 
 FEW_ROWS = 64
 """Rows that are looked up one by one."""
@@ -39,7 +42,7 @@ def memoized(function: Callable[P, R]) -> Callable[P, R]:
     """
     of_rows = _RowCache(function)
 
-    @lru_cache(maxsize=CACHE_SIZE)
+    @lru_cache(maxsize=WHOLE_SIZE)
     def cached(versions: tuple[int, ...], *args: Any) -> Any:
         return of_rows(*args)
 

@@ -1,7 +1,9 @@
 """An engine's rows are those of `model.sample`, whatever shares their batches; turns are fair, and room is bounded."""
 
+import gc
 import random
 import threading
+import weakref
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from systems.parts import latent_model
 
 import unmelt as um
 from unmelt.serve import CancelledError, Engine, EngineLimits, OverloadedError
+from unmelt.serve.job import Batch
 from unmelt.shipped import PLACE
 
 SMALL = EngineLimits(batch=4, rows=12, queue=40)
@@ -289,6 +292,26 @@ def test_jobs_come_from_many_threads(digits):
         wanted = digits.sample(1, label=number, steps=3 + number, seed=number)
         torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-5)
     assert len(found) == 8
+
+
+def test_nothing_of_a_job_that_is_over_stays_in_memory(digits):
+    """Without waiting for the garbage collector, which comes late where there are few and large objects."""
+    engine = Engine(SMALL)
+    gc.collect()
+    gc.disable()
+    try:
+        jobs = [engine.submit(digits, digits.request(2, label=3, steps=3 + k, seed=k)) for k in range(4)]
+        for _ in range(3):
+            engine.tick()
+        states = [weakref.ref(each) for part in engine._parts for each in (part.state.x, part.batch)]
+        jobs[3].cancel()
+        engine.run()
+        assert all(job.is_finished for job in jobs)
+        assert not any(each() for each in states)
+        batches = [each for each in gc.get_objects() if type(each) is Batch]
+        assert batches == []
+    finally:
+        gc.enable()
 
 
 def test_rows_with_and_without_guidance_share_a_network_call(digits):

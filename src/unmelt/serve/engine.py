@@ -167,7 +167,11 @@ class Engine:
     def _forget_finished(self) -> None:
         """Free the rows of jobs that were cancelled or have failed."""
         with self._changed:
-            self._parts = [part for part in self._parts if not part.job.is_finished]
+            over = [part for part in self._parts if part.job.is_finished]
+            if over:
+                self._parts = [part for part in self._parts if not part.job.is_finished]
+        for part in over:
+            part.batch = None
 
     def _begin_waiting(self) -> None:
         """Begin jobs that waited, in the order in which they came, while there is room."""
@@ -249,6 +253,7 @@ class Engine:
             job.made[part.number] = job.model.decode(state.x).cpu()
         except Exception as error:  # of these rows alone
             job.fail(error)
+        part.batch = None
         with self._changed:
             self._parts.remove(part)
             if not any(each.job is job for each in self._parts):

@@ -180,6 +180,8 @@ class Part:
         self.rows = len(prepared.state)
         self.steps_done = 0
         self.batch: Batch | None = None
+        """Its last step; a part that is over lets go of it, as the two know one another and hold all rows."""
+
         self.key: Any = batch_key(job.model, prepared.denoiser, prepared.sampler, prepared.state)
         """What parts that share a batch have in common."""
 
