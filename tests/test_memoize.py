@@ -22,7 +22,10 @@ def test_the_same_tensor_is_computed_once():
     double, calls = counted()
     t = torch.ones(3)
     with torch.no_grad():
-        assert double(t, 2.0) is double(t, 2.0)
+        same = torch.tensor(1.0).expand(3)
+        assert double(same, 5.0) is double(same, 5.0)
+        assert calls.pop() == 5.0
+        assert torch.equal(double(t, 2.0), double(t, 2.0))
         assert double(t, 3.0).tolist() == [3, 3, 3]
         assert double(t.clone(), 2.0).tolist() == [2, 2, 2]  # of rows that are known
         assert double(t.double(), 2.0).dtype == torch.float64

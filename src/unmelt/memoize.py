@@ -4,8 +4,8 @@ A sampler needs the same few coefficients at the same times for every sample. Ea
 hashable settings, so its results can be cached, twice over:
 
     whole     by the identity of each tensor of times, together with its version, which changes when it is written to
-    by row    by the values of the times of each row, where few rows on the CPU stand at times of their own; the result
-              at a row depends on the times of that row alone
+    by row    by the values of the times of each row, where few rows on the CPU stand at times of their own (a server's
+              batch, whose times are always new tensors); the result at a row depends on the times of that row alone
 
 Nothing is cached while autograd records, forwards or backwards.
 """
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WHOLE_SIZE = 1024
-"""Results kept for each function by the identity of its times; each has their size. A server makes new times always."""
+"""Results kept for each function by the identity of its times; each has their size."""
 
 CACHE_SIZE = 4096
 """Results of single rows that are kept for each function."""
@@ -44,13 +44,15 @@ def memoized(function: Callable[P, R]) -> Callable[P, R]:
 
     @lru_cache(maxsize=WHOLE_SIZE)
     def cached(versions: tuple[int, ...], *args: Any) -> Any:
-        return of_rows(*args)
+        return function(*args)  # type: ignore[call-arg]
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         differentiates = torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0
         if differentiates or torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
+        if _rows([arg for arg in args if isinstance(arg, Tensor)]):
+            return of_rows(*args)
         return cached(tuple([arg._version for arg in args if isinstance(arg, Tensor)]), *args)
 
     return wrapper
@@ -66,9 +68,7 @@ class _RowCache:
 
     def __call__(self, *args: Any) -> Any:
         times = [arg for arg in args if isinstance(arg, Tensor)]
-        rows = _rows(times)
-        if rows == 0:
-            return self.function(*args)
+        rows = len(times[0])
         settings = tuple([arg.dtype if isinstance(arg, Tensor) else arg for arg in args])
         keys = [(settings, *row) for row in zip(*[each.tolist() for each in times], strict=True)]
         new = list({key: row for row, key in enumerate(keys) if key not in self.found}.values())
@@ -96,8 +96,10 @@ class _RowCache:
 
 
 def _rows(times: list[Tensor]) -> int:
-    """How many rows of times there are; 0 where they are not looked up one by one."""
+    """How many rows of times there are; 0 where they are not looked up one by one, as all are at the same times."""
     if not times or any(each.ndim != 1 or each.device.type != "cpu" for each in times):
+        return 0
+    if all(each.stride(0) == 0 for each in times):
         return 0
     rows = len(times[0])
     return rows if rows <= FEW_ROWS and all(len(each) == rows for each in times) else 0

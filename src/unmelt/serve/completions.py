@@ -64,6 +64,7 @@ def router(service: Service) -> APIRouter:
         model = service.model(body.model, TextModel)
         prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
         _check(service, body, prompts)
+        service.engine.check_room(body.n * len(prompts))
         if body.stream and (len(prompts) > 1 or body.n > 1):
             raise APIError(400, "a stream is of one text; n must be 1, with one prompt", "n", "invalid_value")
         request = await run_in_threadpool(_request, model, body, prompts)

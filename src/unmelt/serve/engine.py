@@ -123,13 +123,25 @@ class Engine:
             raise UsageError(f"{request.rows} rows", f"at most {most} in a request", f"rows={most}")
         parts_of(request, self._rows_of_batch(job))
         with self._changed:
-            waiting = sum(each.cost for each in self._waiting if not each.is_finished)
-            if waiting + job.cost > self.limits.queue:
-                raise OverloadedError(f"{waiting} rows are waiting, of at most {self.limits.queue}")
+            self.check_room(job.cost)
             self._waiting.append(job)
             self.jobs_taken += 1
             self._changed.notify()
         return job
+
+    def check_room(self, rows: int) -> None:
+        """Refuse rows for which there is no room in the queue now, before anything is made for them.
+
+        Args:
+            rows: How many, in rows of the model's own size.
+
+        Raises:
+            OverloadedError: If there is no room.
+        """
+        with self._changed:
+            waiting = sum(each.cost for each in self._waiting if not each.is_finished)
+        if waiting + rows > self.limits.queue:
+            raise OverloadedError(f"{waiting} rows are waiting, of at most {self.limits.queue}")
 
     def tick(self) -> bool:
         """Take one step with one batch. Only one thread may call this.

@@ -82,6 +82,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/images/generations")
     async def generations(body: Generation, client: Request) -> Any:
         model = service.model(body.model, Model)
+        service.engine.check_room(body.n)
         request = await run_in_threadpool(_request, service, model, body)
         if body.stream:
             return await streamed(client, model, request, body, "image_generation")
@@ -109,6 +110,7 @@ def router(service: Service) -> APIRouter:
         partial: Annotated[Partial, Form()] = "belief",
     ) -> Any:
         chosen = service.model(model, Model)
+        service.engine.check_room(n)
         settings: Any = {"prompt": prompt, "n": n, "seed": seed, "steps": steps, "guidance": guidance, "label": label}
         shown: Any = {"stream": stream, "partial_images": partial_images, "partial": partial}
         body = Generation(**settings, **shown, plan=_said(plan))
