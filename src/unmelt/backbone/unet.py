@@ -99,8 +99,7 @@ class UNet(CallRepr, nn.Module):
         blocks: Residual blocks on each level, each way.
         attention: Whether each level has attention.
         heads: Attention heads; they must divide the channels of every level that has attention.
-        positions: Whether attention is told where in the grid each place is. Convolutions learn it from the edges
-            slowly, so that words such as "left" need it.
+        positions: Whether attention is given an embedding of the coordinates of each place, whatever the size of x.
         dropout: Probability with which features are dropped in training.
         context_channels: Channels of `condition.context`; 0 for none.
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
