@@ -186,6 +186,7 @@ def test_mistakes_are_the_clients_own_exceptions(client, address):
         ({"size": "1024x1024"}, "makes one size"),
         ({"size": "large"}, "WIDTHxHEIGHT"),
         ({"n": 11}, "n=11; at most 10"),
+        ({"n": 10**6}, "n=1000000; at most 10"),
         ({"prompt": "eleven"}, "eleven"),
         ({"prompt": "3" * 5000}, "5000 characters"),
         ({"extra_body": {"steps": 1000}}, "at most 300"),

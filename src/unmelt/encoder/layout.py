@@ -8,7 +8,6 @@ words stand for which part of the picture.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import final
 
 import torch
@@ -72,7 +71,6 @@ class LayoutEncoder:
         return EncodedMap(values, torch.tensor([each is not None for each in found], dtype=torch.bool))
 
 
-@lru_cache(maxsize=2048)
 def _map(caption: str, size: int) -> Float[Tensor, "channels size size"] | None:
     try:
         scene = Scene.parse(caption.rpartition("|")[2])

@@ -80,12 +80,7 @@ class CFG(Guidance):
         rows = len(x_t)
         if condition is None or 2 * rows > self.at_once or not getattr(self.denoiser, "rows_are_independent", False):
             return super().own_and_worse(x_t, t, condition, acts)
-        some = acts.flatten(1).any(1) if acts.ndim > 1 else acts
-        if some.all():
-            both = Condition.join([condition, condition.null()])
-            mean = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), both).mean
-            return Point(mean[:rows]), Point(mean[rows:])
-        at = some.nonzero()[:, 0]
+        at = (acts.flatten(1).any(1) if acts.ndim > 1 else acts).nonzero()[:, 0]
         both = Condition.join([condition, condition[at].null()])
         mean = self.denoiser(torch.cat([x_t, x_t[at]]), torch.cat([t, t[at]]), both).mean
         return Point(mean[:rows]), Point(mean[:rows].index_copy(0, at, mean[rows:]))

@@ -38,7 +38,9 @@ PLACE_CELLS: Final = {"left": "ab", "right": "ef", "top": "12", "bottom": "56"}
 MOST = 3
 """Largest number of objects in a group."""
 
-GROUP = re.compile(rf"(\d{{1,9}})\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?((?:\s+[a-f][1-6])*)")
+GROUP = re.compile(
+    rf"(\d{{1,9}})\s+(?:(\w+)\s+)??(\w+)(?:\s+({'|'.join(PLACES)}))?((?:\s+[{CELL_COLUMNS}][{CELL_ROWS}])*)"
+)
 """Number, colour, object, place and cells in the text of a group."""
 
 

@@ -82,8 +82,9 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/images/generations")
     async def generations(body: Generation, client: Request) -> Any:
         model = service.model(body.model, Model)
+        _check(service, model, body)
         service.engine.check_room(body.n)
-        request = await run_in_threadpool(_request, service, model, body)
+        request = await run_in_threadpool(_request, model, body)
         if body.stream:
             return await streamed(client, model, request, body, "image_generation")
         made = await service.sample(client, model, request)
@@ -110,16 +111,17 @@ def router(service: Service) -> APIRouter:
         partial: Annotated[Partial, Form()] = "belief",
     ) -> Any:
         chosen = service.model(model, Model)
-        service.engine.check_room(n)
         settings: Any = {"prompt": prompt, "n": n, "seed": seed, "steps": steps, "guidance": guidance, "label": label}
         shown: Any = {"stream": stream, "partial_images": partial_images, "partial": partial}
         body = Generation(**settings, **shown, plan=_said(plan))
+        _check(service, chosen, body)
+        service.engine.check_room(n)
         given = [each for each in (image, *(images or ())) if each is not None]
         if len(given) != 1:
             raise APIError(400, f"{len(given)} images; one is edited at a time", "image", "invalid_value")
         picture = await given[0].read()
         covering = None if mask is None else await mask.read()
-        request = await run_in_threadpool(_request, service, chosen, body)
+        request = await run_in_threadpool(_request, chosen, body)
         x = await run_in_threadpool(_pixels, chosen, picture)
         x = x.expand(n, *x.shape[1:])
         parts: Sequence[tuple[SampleRequest | None, Finish]]
@@ -142,8 +144,8 @@ def _said(plan: str | None) -> bool | str | None:
     return {"": None, "true": True, "false": False}.get((plan or "").strip().lower(), plan)
 
 
-def _request(service: Service, model: Model, body: Generation) -> SampleRequest:
-    """The request of a body, within the limits of the server."""
+def _check(service: Service, model: Model, body: Generation) -> None:
+    """Refuse a body beyond the limits of the server."""
     limits = service.settings
     if not isinstance(model.modality, Images):
         raise APIError(400, f"this model makes {model.modality.name}", "model", "invalid_value")
@@ -152,6 +154,10 @@ def _request(service: Service, model: Model, body: Generation) -> SampleRequest:
             raise APIError(400, f"{name}={given}; at most {most}", name, "invalid_value")
     if len(body.prompt) > limits.prompt:
         raise APIError(400, f"a prompt of {len(body.prompt)} characters; at most {limits.prompt}", "prompt", "too_long")
+
+
+def _request(model: Model, body: Generation) -> SampleRequest:
+    """The request of a body."""
     settings: dict[str, Any] = {"steps": body.steps, "seed": body.seed, "size": _size(body.size)}
     if body.label is not None:
         settings["label"] = body.label
