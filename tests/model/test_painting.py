@@ -203,6 +203,11 @@ def test_other_models_and_numbers_are_refused(unet, pictures):
         (lambda: unet.inpaint(pictures, mask, mask_image=mask), "mask"),
         (lambda: unet.outpaint(pictures), "pixels to add"),
         (lambda: unet.outpaint(pictures, left=-1), "none below 0"),
+        (
+            lambda: unet.outpaint(pictures, left=4096, right=4090),
+            "8 x 8,194 pixels; .* at most 8,192 pixels. Try: right=8",
+        ),
+        (lambda: unet.outpaint(pictures, bottom=10**12), "at most 8,192"),
         (lambda: unet.variations(pictures), "one picture"),
         (lambda: unet.variations(pictures[:1], rows=0), "rows=0"),
     ):

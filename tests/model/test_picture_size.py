@@ -62,6 +62,8 @@ def test_sizes_that_cannot_be_made_are_refused(unet):
     ring = um.recipe.ring(steps=1, width=8, depth=1)
     for model, size, said in (
         (unet, (7, 12), r"multiple of 2 and a width that is one of 2. Try: size=\(8, 12\)"),
+        (unet, (8, 8194), r"8 x 8,194 pixels; .* at most 8,192 pixels. Try: size=\(8, 8\)"),
+        (unet, 10**9, "at most 8,192 pixels"),
         (unet, 0, "a height and a width"),
         (unet, (8, 8, 8), "a height and a width"),
         (unet, (-2, 4), "a height and a width"),

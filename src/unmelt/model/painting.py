@@ -30,7 +30,7 @@ from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.inverse import DPS, Masking, Replacement
 from unmelt.modality import Images
-from unmelt.model.picture_size import latent_shape, takes_any_size
+from unmelt.model.picture_size import check_sides, latent_shape, takes_any_size
 from unmelt.model.request import SampleRequest, Start
 from unmelt.model.seam import filled, without_seam
 from unmelt.sampler import Ancestral, Restart
@@ -190,21 +190,24 @@ def outpaint(
         [rows, channels, top + height + bottom, left + width + right]; the picture itself is exactly `x`.
 
     Raises:
-        UsageError: If the network takes only one size, or not this one.
+        UsageError: If the network takes only one size, or not this one, or a side is too long.
     """
     if min(sides) < 0 or max(sides) == 0:
         given = ", ".join(f"{name}={n}" for name, n in zip(("left", "right", "top", "bottom"), sides, strict=True))
         raise UsageError(f"outpaint with {given}", "pixels to add on one side or more, none below 0", "right=8")
     if not takes_any_size(model):
-        size = "x".join(map(str, x.shape[-2:]))
+        own = "x".join(map(str, x.shape[-2:]))
         raise UsageError(
-            f"model.outpaint of a model whose network takes pictures of {size} pixels alone",
+            f"model.outpaint of a model whose network takes pictures of {own} pixels alone",
             "a network that takes any size: UNet or JointDiT; or a picture moved within its frame, and a mask",
             "model.inpaint(torch.roll(x, -4, dims=-1), mask)",
         )
+    left, right, top, bottom = sides
+    size = top + x.shape[-2] + bottom, left + x.shape[-1] + right
+    check_sides(size, f"right={x.shape[-1]}")
+    latent_shape(model, size)
     canvas = F.pad(x.cpu(), tuple(sides))
     mask = F.pad(torch.zeros(len(x), 1, *x.shape[-2:]), tuple(sides), value=1.0)
-    latent_shape(model, canvas.shape[-2:])
     return inpaint(model, canvas, mask, request, 1.0, resamples)
 
 

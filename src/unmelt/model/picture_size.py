@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from unmelt.data.images import MOST_SIDE
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.modality import Images
@@ -57,9 +58,11 @@ def latent_shape(model: PictureVerbs, size: Sequence[int]) -> tuple[int, ...]:
         The shape of one row.
 
     Raises:
-        UsageError: If the codec or the patches of the network do not divide the sides.
+        UsageError: If a side is longer than that of any picture that can be learned from, or the codec or the patches
+            of the network do not divide the sides.
     """
     channels, high, wide = picture_shape(model)
+    check_sides(size, f"size={(high, wide)}")
     latent = tuple(model.codec.latent_shape((channels, *size)))  # which refuses sides that the codec does not divide
     patch = getattr(model.denoiser.backbone, "patch", (1, 1))
     if any(side % p for side, p in zip(latent[1:], patch, strict=True)):
@@ -68,6 +71,21 @@ def latent_shape(model: PictureVerbs, size: Sequence[int]) -> tuple[int, ...]:
         near = tuple(max(n, round(side / n) * n) for side, n in zip(size, least, strict=True))
         raise UsageError(f"pictures of {size[0]} x {size[1]} pixels", needed, f"size={near}")
     return latent
+
+
+def check_sides(size: Sequence[int], instead: str) -> None:
+    """Refuse pictures larger than any that can be learned from, before memory is asked for them.
+
+    Args:
+        size: Height and width, in pixels.
+        instead: A corrected call.
+
+    Raises:
+        UsageError: If a side is too long.
+    """
+    if max(size) > MOST_SIDE:
+        given, needed = f"pictures of {size[0]:,} x {size[1]:,} pixels", f"sides of at most {MOST_SIDE:,} pixels"
+        raise UsageError(given, needed, instead)
 
 
 def request_shape(model: PictureVerbs, size: int | Sequence[int] | None) -> tuple[int, ...] | None:
