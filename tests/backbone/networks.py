@@ -31,6 +31,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "joint-1d": lambda: JointDiT(channels=1, space=1, **TINY, **KNOWS),
     "joint-2d": lambda: JointDiT(channels=1, **TINY, **KNOWS),
     "joint-3d": lambda: JointDiT(channels=1, space=3, patch=(1, 2, 2), **TINY, **KNOWS),
+    "unet-queries": lambda: UNet(channels=1, sequence_queries=3, **SMALL, **KNOWS),
+    "dit-queries": lambda: DiT(
+        channels=1, size=(4, 6), any_size=True, sequence_queries=9, sequence_depth=1, **TINY, **KNOWS
+    ),
+    "joint-queries": lambda: JointDiT(channels=1, sequence_queries=3, **TINY, **KNOWS),
     "frames": lambda: FrameTransformer(frames=4, shape=(2,), width=16, depth=2, heads=2, **KNOWS),
 }
 
@@ -45,6 +50,9 @@ SHAPES = {
     "joint-1d": (1, 8),
     "joint-2d": (1, 4, 6),
     "joint-3d": (1, 2, 4, 4),
+    "unet-queries": (1, 4, 4),
+    "dit-queries": (1, 4, 6),
+    "joint-queries": (1, 4, 6),
     "frames": (3, 2),
 }
 WITHOUT_CONTEXT = ("mlp", "frames")

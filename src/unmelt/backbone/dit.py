@@ -5,11 +5,13 @@
     h <- h + gate2 * mlp(adaptive_norm2(h))
 
 (Peebles and Xie, 2023, section 3; cross-attention as in PixArt-alpha, Chen et al., 2024.) Space may have any
-number of dimensions: a patch is a small box, and every place has a fixed sinusoidal embedding.
+number of dimensions: a patch is a small box, and every place has a fixed sinusoidal embedding. On grids of other sizes
+coordinates are interpolated: a place has the embedding of one as far along each axis (PixArt-sigma, Chen et al., 2024).
 """
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -18,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unmelt.arguments import checked_init
-from unmelt.backbone.argument_checks import at_least, level_of_rows
+from unmelt.backbone.argument_checks import at_least, check_grid, level_of_rows
 from unmelt.backbone.attention import AttendedSequence, CrossAttention, SelfAttention
 from unmelt.backbone.embed import Conditioner, position_embedding
 from unmelt.backbone.modulation import adaptive_norm, zeroed
@@ -26,6 +28,8 @@ from unmelt.backbone.patches import from_patches, to_patches
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
+
+_interpolated = lru_cache(maxsize=64)(position_embedding)
 
 
 class Block(nn.Module):
@@ -72,11 +76,12 @@ class Block(nn.Module):
 
 @checked_init("um.backbone.DiT")
 class DiT(CallRepr, nn.Module):
-    """Diffusion transformer on a grid of a fixed size: images, video, sound.
+    """Diffusion transformer on a grid of a fixed size, or of any: images, video, sound.
 
     Args:
         channels: Of x.
         size: Sides of the grid.
+        any_size: Whether grids of other sizes are taken too, with interpolated coordinates.
         patch: Sides of a patch; each must divide its side of the grid. One number serves for all.
         width: Features; a multiple of `heads`.
         depth: Number of blocks.
@@ -88,6 +93,8 @@ class DiT(CallRepr, nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         sequence_depth: Blocks in which the tokens of a sequence attend to one another before x attends to them.
+        sequence_queries: Learned queries that read the tokens of a sequence and stand in their place (`resampler`). 0:
+            x attends to the tokens.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
         with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
@@ -105,6 +112,7 @@ class DiT(CallRepr, nn.Module):
         *,
         channels: int,
         size: Sequence[int],
+        any_size: bool = False,
         patch: int | Sequence[int] = 2,
         width: int = 128,
         depth: int = 6,
@@ -116,15 +124,18 @@ class DiT(CallRepr, nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         sequence_depth: int = 0,
+        sequence_queries: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
     ) -> None:
         super().__init__()
         self.channels, self.size, self.width, self.depth = channels, tuple(size), width, depth
+        self.any_size = any_size
         self.patch = (patch,) * len(self.size) if isinstance(patch, int) else tuple(patch)
         self.heads, self.mlp_ratio, self.qk_norm, self.context_channels = heads, mlp_ratio, qk_norm, context_channels
         self.classes, self.vector_width = classes, vector_width
         self.sequence_width, self.sequence_depth = sequence_width, sequence_depth
+        self.sequence_queries = sequence_queries
         self.with_arrival, self.with_guidance = with_arrival, with_guidance
         self._check_arguments()
 
@@ -138,6 +149,7 @@ class DiT(CallRepr, nn.Module):
             vector_width=vector_width,
             sequence_width=sequence_width,
             sequence_depth=sequence_depth,
+            sequence_queries=sequence_queries,
             context_channels=context_channels,
             with_arrival=with_arrival,
             with_guidance=with_guidance,
@@ -146,6 +158,11 @@ class DiT(CallRepr, nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, hidden, source, qk_norm) for _ in range(depth))
         self.modulation = zeroed(nn.Linear(width, (6 * depth + 2) * width))
         self.out = zeroed(nn.Linear(width, channels * box))
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether x may be of another size than `size`."""
+        return self.any_size
 
     @property
     def feature_modules(self) -> list[nn.Module]:
@@ -189,6 +206,21 @@ class DiT(CallRepr, nn.Module):
         Raises:
             UsageError: If x, the level or the condition does not fit what the network was made for.
         """
+        self._check_x(x, level)
+        size = x.shape[2:]
+        inputs, vector, tokens = self.told(x, level, condition, arrival)
+        modulation = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
+        h = self.into(to_patches(inputs, self.patch))
+        h = h + self._position(tuple(size)).to(h)  # in low precision if products are: half the memory to move
+        for i, block in enumerate(self.blocks):
+            h = block(h, modulation[6 * i : 6 * i + 6], tokens)
+        scale, shift = modulation[-2:]
+        return from_patches(self.out(adaptive_norm(h, scale, shift)), size, self.patch)
+
+    def _check_x(self, x: Tensor, level: Tensor) -> None:
+        if self.any_size:
+            check_grid("DiT", x, level, self.channels, self.patch)
+            return
         level_of_rows("DiT", level)
         if x.shape[1:] != (self.channels, *self.size):
             raise UsageError(
@@ -196,11 +228,10 @@ class DiT(CallRepr, nn.Module):
                 f"this DiT was made for {(self.channels, *self.size)}",
                 f"DiT(channels={x.shape[1]}, size={tuple(x.shape[2:])}, ...)",
             )
-        inputs, vector, tokens = self.told(x, level, condition, arrival)
-        modulation = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
-        h = self.into(to_patches(inputs, self.patch))
-        h = h + self.position.to(h)  # in low precision if products are: half the memory to move
-        for i, block in enumerate(self.blocks):
-            h = block(h, modulation[6 * i : 6 * i + 6], tokens)
-        scale, shift = modulation[-2:]
-        return from_patches(self.out(adaptive_norm(h, scale, shift)), self.size, self.patch)
+
+    def _position(self, size: tuple[int, ...]) -> Float[Tensor, "places width"]:
+        """The embedding of each place of a grid."""
+        if size == self.size:
+            return self.position
+        own, grid = (tuple(n // p for n, p in zip(sides, self.patch, strict=True)) for sides in (self.size, size))
+        return _interpolated(grid, self.width, own).to(self.position.device)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.attention import AttendedSequence, CrossAttention
+from unmelt.backbone.resampler import Resampler
 from unmelt.backbone.sequence_blocks import SequenceBlock
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
@@ -89,12 +90,15 @@ def place_waves(size: tuple[int, ...]) -> Float[Tensor, "places waves"]:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def position_embedding(size: Sequence[int], width: int) -> Float[Tensor, "places width"]:
+def position_embedding(
+    size: Sequence[int], width: int, spread_over: Sequence[int] | None = None
+) -> Float[Tensor, "places width"]:
     """Sinusoidal embedding of the places of a grid.
 
     Args:
         size: Sides of the grid, of any number of dimensions; the last runs fastest.
         width: Features of each place.
+        spread_over: Sides of another grid, over whose coordinates the places are spread evenly. None: its own.
 
     Returns:
         [places, width].
@@ -110,7 +114,10 @@ def position_embedding(size: Sequence[int], width: int) -> Float[Tensor, "places
             f"width={2 * len(size)}",
         )
     frequency = 10_000.0 ** (-torch.arange(share, dtype=torch.float64) / share)
-    places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in size)).view(-1, len(size))
+    axes = (torch.arange(n, dtype=torch.float64) for n in size)
+    if spread_over is not None:  # centres of places lie where they lie on the other grid
+        axes = ((axis + 0.5) * (m / n) - 0.5 for axis, n, m in zip(axes, size, spread_over, strict=True))
+    places = torch.cartesian_prod(*axes).view(-1, len(size))
     angle = (places[..., None] * frequency).flatten(1)
     waves = torch.cat([angle.sin(), angle.cos()], dim=1)
     return F.pad(waves, (0, width - waves.shape[1])).float()
@@ -150,6 +157,7 @@ class Conditioner(nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         sequence_depth: Blocks in which the tokens of a sequence attend to one another first.
+        sequence_queries: Learned queries that read the tokens and stand in their place; 0 for none.
         context_channels: Channels of the context.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
             Both levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
@@ -164,6 +172,7 @@ class Conditioner(nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         sequence_depth: int = 0,
+        sequence_queries: int = 0,
         context_channels: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
@@ -176,6 +185,7 @@ class Conditioner(nn.Module):
             vector_width=vector_width,
             sequence_width=sequence_width,
             sequence_depth=sequence_depth,
+            sequence_queries=sequence_queries,
             context_channels=context_channels,
         )
         self.fields = {
@@ -195,6 +205,7 @@ class Conditioner(nn.Module):
         if sequence_width:
             self.sequence = nn.Sequential(nn.Linear(sequence_width, width), nn.LayerNorm(width))
             heads = math.gcd(width, 4)
+            self.resampler = Resampler(width, sequence_queries, heads) if sequence_queries else None
             self.sequence_blocks = nn.ModuleList(SequenceBlock(width, heads) for _ in range(sequence_depth))
             self.summary = CrossAttention(width, width, heads)
         if context_channels:
@@ -273,6 +284,8 @@ class Conditioner(nn.Module):
             given = given[:, None].expand(known.sequence.shape[:2])
             real = given if real is None else real & given
         tokens = AttendedSequence.of(self.sequence(known.sequence), real)
+        if self.resampler is not None:
+            tokens = self.resampler(tokens)
         for block in self.sequence_blocks:
             tokens = replace(tokens, values=block(tokens.values, tokens.mask))
         return tokens

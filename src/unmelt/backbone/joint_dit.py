@@ -174,6 +174,8 @@ class JointDiT(CallRepr, nn.Module):
         classes: Number of labels; 0 if no label can be given, as for the two that follow.
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
+        sequence_queries: Learned queries that read the tokens of a sequence and stand in their place (`resampler`). 0:
+            x attends to the tokens.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
         with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
@@ -201,6 +203,7 @@ class JointDiT(CallRepr, nn.Module):
         classes: int = 0,
         vector_width: int = 0,
         sequence_width: int = 0,
+        sequence_queries: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
     ) -> None:
@@ -209,6 +212,7 @@ class JointDiT(CallRepr, nn.Module):
         self.patch = (patch,) * space if isinstance(patch, int) else tuple(patch)
         self.heads, self.mlp_ratio, self.context_channels = heads, mlp_ratio, context_channels
         self.classes, self.vector_width, self.sequence_width = classes, vector_width, sequence_width
+        self.sequence_queries = sequence_queries
         self.with_arrival, self.with_guidance = with_arrival, with_guidance
         self._check_arguments()
 
@@ -218,6 +222,7 @@ class JointDiT(CallRepr, nn.Module):
             classes=classes,
             vector_width=vector_width,
             sequence_width=sequence_width,
+            sequence_queries=sequence_queries,
             context_channels=context_channels,
             with_arrival=with_arrival,
             with_guidance=with_guidance,

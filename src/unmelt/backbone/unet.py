@@ -106,6 +106,8 @@ class UNet(CallRepr, nn.Module):
         vector_width: Numbers in a vector.
         sequence_width: Numbers in each token of a sequence.
         sequence_depth: Blocks in which the tokens of a sequence attend to one another before x attends to them.
+        sequence_queries: Learned queries that read the tokens of a sequence and stand in their place (`resampler`). 0:
+            x attends to the tokens.
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
         with_guidance: Whether the network is also given the guidance scale of each row (`Condition.guidance_scale`).
 
@@ -137,6 +139,7 @@ class UNet(CallRepr, nn.Module):
         vector_width: int = 0,
         sequence_width: int = 0,
         sequence_depth: int = 0,
+        sequence_queries: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
     ) -> None:
@@ -148,6 +151,7 @@ class UNet(CallRepr, nn.Module):
         self.context_channels = context_channels
         self.classes, self.vector_width = classes, vector_width
         self.sequence_width, self.sequence_depth = sequence_width, sequence_depth
+        self.sequence_queries = sequence_queries
         self.with_arrival, self.with_guidance = with_arrival, with_guidance
         self._check_arguments()
 
@@ -168,6 +172,7 @@ class UNet(CallRepr, nn.Module):
             vector_width=vector_width,
             sequence_width=sequence_width,
             sequence_depth=sequence_depth,
+            sequence_queries=sequence_queries,
             context_channels=context_channels,
             with_arrival=with_arrival,
             with_guidance=with_guidance,
