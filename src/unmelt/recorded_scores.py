@@ -14,7 +14,7 @@ import torch
 
 from unmelt import run_folder
 from unmelt.card import SCORES
-from unmelt.data import Arrays, Source
+from unmelt.data import Arrays, AspectRatioBuckets, Source
 from unmelt.train.atomic_files import write_json
 
 ROWS = 512
@@ -71,6 +71,8 @@ def _digest(source: Source | None) -> str:
     """A digest of the values and labels of a source."""
     if source is None:
         return ""
+    if isinstance(source, AspectRatioBuckets):  # it is the largest of them that models are judged by
+        source = source.largest
     if isinstance(source, Arrays):
         parts = [each for each in source.all() if each is not None]
     else:

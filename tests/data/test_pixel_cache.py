@@ -29,10 +29,10 @@ def test_pixels_that_the_disk_has_no_room_for_are_refused_before_anything_is_mad
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10_000, 0, 10_000))
     with pytest.raises(um.UsageError, match="size=64") as refused:
-        pixel_cache.pack(_items(), "", 64, 3)
+        pixel_cache.pack(_items(), "", [(64, 64)], 3)
     assert refused.value.instead == "size=32"
     assert not cache.exists()
-    assert pixel_cache.pack(_items(), "", 32, 3).pixels.shape == (3, 3, 32, 32)
+    assert pixel_cache.pack(_items(), "", [(32, 32)], 3).images().shape == (3, 3, 32, 32)
 
 
 @pytest.mark.parametrize("size", [0, 100_000])
@@ -52,7 +52,7 @@ def test_an_interrupt_leaves_nothing_in_the_cache(cache):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pixel_cache.pack(_items(read=stop), "", 8, 3)
+        pixel_cache.pack(_items(read=stop), "", [(8, 8)], 3)
     assert list(cache.iterdir()) == []
 
 
@@ -68,5 +68,5 @@ def test_incomplete_pixels_of_killed_processes_are_removed_and_those_of_others_s
     )
     for path in (dead, alive, elsewhere, complete):
         path.touch()
-    pixel_cache.pack(_items(), "", 8, 3)
+    pixel_cache.pack(_items(), "", [(8, 8)], 3)
     assert [path.exists() for path in (dead, alive, elsewhere, complete)] == [False, True, True, True]

@@ -41,8 +41,11 @@ class Directional:
 def made(kind, steps, save_every):
     images = torch.rand(37, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     source = um.data.Arrays(images, [k % 3 for k in range(37)])
+    if kind == "buckets":
+        wide = torch.rand(23, 1, 2, 8, generator=torch.Generator().manual_seed(3))
+        source = um.data.AspectRatioBuckets([source, um.data.Arrays(wide, [k % 3 for k in range(23)], ("0", "1", "2"))])
     with um.rng.seeded(1):
-        body = um.backbone.DiT(channels=1, size=(4, 4), width=16, depth=2, heads=2, classes=3)
+        body = um.backbone.DiT(channels=1, size=(4, 4), any_size=True, width=16, depth=2, heads=2, classes=3)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for each in body.parameters():  # a real output, from the first step on

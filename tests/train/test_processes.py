@@ -42,13 +42,13 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    kinds = ("regression", "jvp", "two")
+    kinds = ("regression", "jvp", "two", "buckets")
     return {kind: (folder := tmp_path_factory.mktemp(kind), losses(folder, 1, kind)) for kind in kinds}
 
 
-@pytest.mark.parametrize("kind", ["regression", "jvp", "two"])
+@pytest.mark.parametrize("kind", ["regression", "jvp", "two", "buckets"])
 def test_two_processes_equal_one(tmp_path, alone, kind):
-    """At the same global batch: 50 losses and the weights after them; Jacobian-vector products; several networks."""
+    """At the same global batch: 50 losses and the weights after them; Jacobian-vector products, networks, shapes."""
     folder, wanted = alone[kind]
     found = losses(tmp_path, 2, kind)
     assert len(found) == 50

@@ -160,10 +160,10 @@ def _pixels(content: bytes, path: Path, shape: tuple[int, ...]) -> Tensor:
     """[1, *shape] in [0, 1]."""
     import torch
 
-    from unmelt.data.crop import reason, square
+    from unmelt.data.crop import cropped, reason
 
     try:
-        pixels = square(content, shape[-1], shape[0])
+        pixels = cropped(content, (shape[1], shape[2]), shape[0])
     except Exception as error:  # decoders raise anything
         raise UsageError(f"{path}, which cannot be read ({reason(error)})", "an image file", "photo.png") from None
     return torch.from_numpy(pixels.copy())[None].float() / 255

@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
     from unmelt.data.digits import digits
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
-    from unmelt.data.images import Report, images
+    from unmelt.data.images import Report, image_buckets, images
     from unmelt.data.prefetcher import Prefetcher
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
     from unmelt.data.reversal_facts import reversal_facts
     from unmelt.data.scenes import CaptionedScene, Scenes, draw_scenes
-    from unmelt.data.source import Arrays, CaptionReader, Source
+    from unmelt.data.source import Arrays, CaptionReader, Source, SourceOfShapes, for_batches_of
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
     from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GAP_MARKER",
     "Arrays",
+    "AspectRatioBuckets",
     "CaptionReader",
     "CaptionedScene",
     "Checkerboard",
@@ -36,15 +38,19 @@ __all__ = [
     "Ring",
     "Scenes",
     "Source",
+    "SourceOfShapes",
     "Spirals",
     "Sudoku",
     "Toy",
     "TwoModes",
+    "bucket_sizes",
     "digits",
     "documents",
     "draw_emoji",
     "draw_scenes",
     "encoded",
+    "for_batches_of",
+    "image_buckets",
     "images",
     "pack_tokens",
     "python_source",

@@ -1,10 +1,13 @@
-"""An image of any kind as a square of bytes.
+"""An image of any kind as bytes of a given size.
 
-It is turned upright (EXIF), cropped to the central square, resized with a Lanczos filter and, where transparent,
-composited on white. Of an animation the first frame is used; sixteen bits are scaled to eight; CMYK becomes RGB.
+It is turned upright (EXIF), cropped to the central part of the size's aspect ratio, resized with a Lanczos filter and,
+where transparent, composited on white. Of an animation the first frame is used; sixteen bits are scaled to eight; CMYK
+becomes RGB. Where several sizes are allowed, an image takes the one whose aspect ratio is nearest to its own.
 """
 
+import math
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext
 from io import BytesIO
 
@@ -20,42 +23,81 @@ LARGE = 1 << 24
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def square(content: bytes | np.ndarray, size: int, channels: int) -> UInt8[np.ndarray, "channels size size"]:
-    """Decode an image and crop it to the central square. Raises whatever the decoder raises.
+def cropped(content: bytes | np.ndarray, size: tuple[int, int], channels: int) -> UInt8[np.ndarray, "channels h w"]:
+    """Decode an image and crop it to a size. Raises whatever the decoder raises.
 
     Args:
         content: An image file's bytes, or pixels [height, width] or [height, width, channels].
-        size: Side of the square, in pixels.
+        size: Height and width, in pixels.
         channels: 3 for colour, 1 for greyscale.
 
     Returns:
         The pixels as bytes, channels first.
     """
+    return cropped_to_nearest(content, (size,), channels)[1]
+
+
+def cropped_to_nearest(
+    content: bytes | np.ndarray, sizes: Sequence[tuple[int, int]], channels: int
+) -> tuple[int, UInt8[np.ndarray, "channels h w"]]:
+    """Decode an image and crop it to the size of the nearest aspect ratio. Raises whatever the decoder raises.
+
+    Args:
+        content: An image file's bytes, or pixels [height, width] or [height, width, channels].
+        sizes: Heights and widths to choose from, in pixels; the first of those that are equally near is taken.
+        channels: 3 for colour, 1 for greyscale.
+
+    Returns:
+        (number, pixels): which size it is, and the pixels as bytes, channels first.
+    """
     if isinstance(content, np.ndarray):
-        return _square(Image.fromarray(content), size, channels)
+        return _cropped(Image.fromarray(content), sizes, channels)
     if not content:
         raise ValueError("empty file")
     with Image.open(BytesIO(content)) as image:
         if image.format == "EPS":
             raise ValueError("PostScript, which is a program and not an image")
         # A JPEG can be decoded at an eighth of its size or a quarter; twice what is needed keeps the filter's quality.
-        image.draft(image.mode, (2 * size, 2 * size))
+        longest = 2 * max(max(size) for size in sizes)
+        image.draft(image.mode, (longest, longest))
         with _ONE_AT_A_TIME if image.width * image.height > LARGE else nullcontext():
             # Bits a channel, which decide what a transparent colour is counted in: a PNG's header states them.
             depth = content[24] if image.format == "PNG" else 8
             ImageOps.exif_transpose(image, in_place=True)
-            return _square(image, size, channels, depth)
+            return _cropped(image, sizes, channels, depth)
 
 
-def _square(image: Image.Image, size: int, channels: int, depth: int = 8) -> np.ndarray:
-    side = min(image.size)
-    if side == 0:
+def nearest_size(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> int:
+    """The size of the nearest aspect ratio, by the ratio of the two ratios.
+
+    Args:
+        width: Width of an image.
+        height: Height of the image.
+        sizes: Heights and widths to choose from.
+
+    Returns:
+        The number of the size; the first of those that are equally near.
+    """
+    ratio = math.log(width / height)
+    return min(range(len(sizes)), key=lambda k: abs(ratio - math.log(sizes[k][1] / sizes[k][0])))
+
+
+def _cropped(
+    image: Image.Image, sizes: Sequence[tuple[int, int]], channels: int, depth: int = 8
+) -> tuple[int, np.ndarray]:
+    if min(image.size) == 0:
         raise ValueError("an image without pixels")
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    middle = image if image.width == image.height else image.crop((left, top, left + side, top + side))
+    number = nearest_size(image.width, image.height, sizes)
+    high, wide = sizes[number]
+    if image.width * high > image.height * wide:
+        part = max(1, (2 * image.height * wide + high) // (2 * high)), image.height
+    else:
+        part = image.width, max(1, (2 * image.width * high + wide) // (2 * wide))
+    left, top = (image.width - part[0]) // 2, (image.height - part[1]) // 2
+    middle = image if part == image.size else image.crop((left, top, left + part[0], top + part[1]))
     middle = _plain(middle, depth)
-    middle = middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _pixels(middle, channels)
+    middle = middle.resize((wide, high), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return number, _pixels(middle, channels)
 
 
 def pixels(image: Image.Image, channels: int) -> np.ndarray:

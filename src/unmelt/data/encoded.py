@@ -48,6 +48,9 @@ class Encoded:
         """Names of the classes of the plain source."""
         return self.source.classes
 
+    def __len__(self) -> int:
+        return len(self.source)
+
     def batch(self, step: int, rows: int) -> tuple[Shaped[Tensor, "rows *shape"], Condition | None]:
         """Batch number `step`.
 

@@ -1,4 +1,4 @@
-"""Every image decoded once into one array of bytes: in memory if it is small, else a memory-mapped file.
+"""Every image decoded once into a row of bytes: in memory if they are few, else in a memory-mapped file.
 
 A mapped file is read where a batch touches it, so a data set may be larger than memory. The file lies in the cache,
 under a digest of what it was made from, and is made anew when that changes.
@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from unmelt.cache_folder import cache_folder
-from unmelt.data.crop import reason, square
+from unmelt.data.crop import cropped_to_nearest, reason
 from unmelt.data.image_item import Item
 from unmelt.errors import UsageError
 
@@ -40,54 +40,73 @@ KINDS = ("pixels", "latents")
 
 
 class Packed(NamedTuple):
-    """All images as square bytes, and which could not be read.
+    """All images as bytes, each of one of several sizes, and which could not be read.
 
     Args:
-        pixels: The pixels; zeros for an image that could not be read.
-        reasons: For each image the reason why it could not be read, or None.
+        rows: A row for each image, as long as the largest size needs; zeros for an image that could not be read.
+        sizes: Heights and widths of the sizes.
+        channels: Channels of the images.
+        found: For each image the number of its size, or the reason why it could not be read.
     """
 
-    pixels: UInt8[Tensor, "n channels size size"]
-    reasons: list[str | None]
+    rows: UInt8[Tensor, "n values"]
+    sizes: tuple[tuple[int, int], ...]
+    channels: int
+    found: list[int | str]
+
+    def images(self, number: int = 0) -> UInt8[Tensor, "n channels h w"]:
+        """All rows read as images of one size, which those of other sizes are not.
+
+        Args:
+            number: The number of the size.
+
+        Returns:
+            [n, channels, height, width], which shares memory with the rows.
+        """
+        shape = self.channels, *self.sizes[number]
+        return self.rows[:, : math.prod(shape)].unflatten(1, shape)
 
 
-def pack(items: Sequence[Item], stamp: str, size: int, channels: int) -> Packed:
-    """Decode all items to squares, from the cache if they were decoded before.
+def pack(items: Sequence[Item], stamp: str, sizes: Sequence[tuple[int, int]], channels: int) -> Packed:
+    """Decode all items, from the cache if they were decoded before.
 
     Args:
         items: The images.
         stamp: A string that changes when their content does.
-        size: Side of the squares, in pixels.
+        sizes: Heights and widths; an image takes the one of the nearest aspect ratio.
         channels: 3 for colour, 1 for greyscale.
 
     Returns:
-        The pixels [n, channels, size, size] and the reasons for failures.
+        The pixels, the sizes and the reasons for failures.
 
     Raises:
         UsageError: If the disk has no room for them, or the cache cannot be written to.
     """
-    shape = (len(items), channels, size, size)
+    sizes = tuple((high, wide) for high, wide in sizes)
+    shape = (len(items), channels * max(high * wide for high, wide in sizes))
     folder = cache_folder()
     _remove_left_over(folder)
-    if len(items) * channels * size * size <= IN_MEMORY:
+    if math.prod(shape) <= IN_MEMORY:
         array = np.zeros(shape, np.uint8)
-        return Packed(torch.from_numpy(array), _decode(items, array, size, channels))
-    made_from = f"{stamp} {shape} {[item.name for item in items]}"
+        return Packed(torch.from_numpy(array), sizes, channels, _decode(items, array, sizes, channels))
+    about_sizes: object = (len(items), channels, *sizes[0]) if len(sizes) == 1 else (*shape, channels, sizes)
+    made_from = f"{stamp} {about_sizes} {[item.name for item in items]}"
     name = hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     data, about = folder / f"{name}.pixels", folder / f"{name}.json"
-    count, reasons = math.prod(shape), _reasons(about, len(items))
-    if reasons is None or not data.exists() or data.stat().st_size != count:
-        _check_room(folder, shape)
-        reasons = _write(items, data, about, shape)
-    return Packed(torch.from_file(str(data), shared=False, size=count, dtype=torch.uint8).view(shape), reasons)
+    count, found = math.prod(shape), _found(about, len(items), len(sizes))
+    if found is None or not data.exists() or data.stat().st_size != count:
+        _check_room(folder, shape, channels)
+        found = _write(items, data, about, shape, sizes, channels)
+    rows = torch.from_file(str(data), shared=False, size=count, dtype=torch.uint8).view(shape)
+    return Packed(rows, sizes, channels, found)
 
 
-def _check_room(folder: Path, shape: tuple[int, ...]) -> None:
+def _check_room(folder: Path, shape: tuple[int, int], channels: int) -> None:
     """Refuse pixels that the disk of the cache has no room for: a mapped file would claim it without having it."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     needed, (total, _, free) = math.prod(shape), shutil.disk_usage(existing)
     if total and needed > free:  # what is no disk has none at all, and is refused when it is written to
-        images, channels, size, _ = shape
+        images, size = shape[0], math.isqrt(shape[1] // channels)
         smaller = max(1, math.isqrt(free // (images * channels)))
         raise UsageError(
             f"{images:,} images of size={size}, {needed / 1e9:,.1f} GB of pixels, "
@@ -130,29 +149,39 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _reasons(about: Path, count: int) -> list[str | None] | None:
-    """What was written beside the pixels; None if it is not there or is damaged."""
+def _found(about: Path, count: int, sizes: int) -> list[int | str] | None:
+    """What was written beside the pixels; None if it is not there or is damaged. Version 0.1.0 wrote null for 0."""
     try:
         found = json.loads(about.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    right = isinstance(found, list) and len(found) == count and all(isinstance(each, str | None) for each in found)
+    if not isinstance(found, list) or len(found) != count:
+        return None
+    found = [0 if each is None else each for each in found]
+    right = all(isinstance(each, str) or (type(each) is int and 0 <= each < sizes) for each in found)
     return found if right else None
 
 
-def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...]) -> list[str | None]:
+def _write(
+    items: Sequence[Item],
+    data: Path,
+    about: Path,
+    shape: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    channels: int,
+) -> list[int | str]:
     """Write both files, whole or not at all: the .json is written last and says that the pixels are complete."""
     incomplete = temporary(data)
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         about.unlink(missing_ok=True)
-        pixels = np.memmap(incomplete, np.uint8, "w+", shape=shape)
-        reasons = _decode(items, pixels, shape[2], shape[1])
-        pixels.flush()
-        del pixels  # Windows replaces no file that is mapped into memory
+        rows = np.memmap(incomplete, np.uint8, "w+", shape=shape)
+        found = _decode(items, rows, sizes, channels)
+        rows.flush()
+        del rows  # Windows replaces no file that is mapped into memory
         os.replace(incomplete, data)
-        about.write_text(json.dumps(reasons), encoding="utf-8")
-        return reasons
+        about.write_text(json.dumps(found), encoding="utf-8")
+        return found
     except OSError as error:
         raise UsageError(
             f"the cache of decoded images {data.parent} cannot be written ({error.strerror})",
@@ -163,16 +192,19 @@ def _write(items: Sequence[Item], data: Path, about: Path, shape: tuple[int, ...
         incomplete.unlink(missing_ok=True)
 
 
-def _decode(items: Sequence[Item], pixels: np.ndarray, size: int, channels: int) -> list[str | None]:
+def _decode(
+    items: Sequence[Item], rows: np.ndarray, sizes: Sequence[tuple[int, int]], channels: int
+) -> list[int | str]:
     from rich.console import Console
     from rich.progress import track
 
-    def read(number: int) -> str | None:
+    def read(number: int) -> int | str:
         try:
-            pixels[number] = square(items[number].read(), size, channels)
+            size, pixels = cropped_to_nearest(items[number].read(), sizes, channels)
         except Exception as error:  # a damaged file can raise anything at all from a decoder
             return reason(error)
-        return None
+        rows[number, : pixels.size] = pixels.ravel()
+        return size
 
     # Pillow warns of very large images and refuses those that can only be decompression bombs; the refusal is enough.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

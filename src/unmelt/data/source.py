@@ -24,14 +24,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from unmelt.condition import Condition
-from unmelt.data.split import (
-    SplitBy,
-    check_split,
-    digest,
-    held_out_by_content,
-    held_out_by_position,
-    row_keys,
-)
+from unmelt.data.split import SplitBy, digest, held_out_rows, items_by_class, row_keys
 from unmelt.encoder import HashedCaptionEncoder, TextEncoder
 from unmelt.encoder.encoder import caption_condition
 from unmelt.errors import UsageError
@@ -60,6 +53,38 @@ class Source(Protocol):
         Returns:
             (x, condition): rows [rows, *shape], and their labels and captions; None if they have neither.
         """
+
+
+@runtime_checkable
+class SourceOfShapes(Protocol):
+    """A source whose rows have several shapes, and each batch one of them.
+
+    Where a batch is read in parts, by several processes or one after the other, all parts must have its shape. Training
+    therefore tells such a source how many rows a whole batch has.
+    """
+
+    def with_batch(self, rows: int) -> Source:
+        """The same source for whole batches of a size.
+
+        Args:
+            rows: Rows of a whole batch.
+
+        Returns:
+            The source, whose batches of fewer rows are parts of these.
+        """
+
+
+def for_batches_of(source: Source, rows: int) -> Source:
+    """The source for training steps of so many rows.
+
+    Args:
+        source: Any source.
+        rows: Rows of a whole batch.
+
+    Returns:
+        The source itself, unless its rows have several shapes.
+    """
+    return source.with_batch(rows) if isinstance(source, SourceOfShapes) else source
 
 
 @runtime_checkable
@@ -213,20 +238,8 @@ class Arrays:
         Raises:
             UsageError: If the share is not between 0 and 1 or leaves one side empty.
         """
-        check_split(held_out, by)
-        groups = [group.tolist() for group in self._groups()]
-        if by == "content":
-            chosen = held_out_by_content(self.keys().tolist(), groups, held_out, seed)
-        else:
-            chosen = held_out_by_position(len(self), groups, held_out, seed)
-        out = torch.tensor(chosen)
-        if out.all() or not out.any():
-            kinds = len(set(self.keys().tolist()))
-            raise UsageError(
-                f"split(held_out={held_out}) of {len(self)} items leaves one side empty",
-                f"at least two different items ({kinds} here: identical ones count as one), and one on each side",
-                "held_out=0.5" if kinds > 1 else "data with another item, which differs",
-            )
+        groups = items_by_class(len(self), self.labels, len(self.classes))
+        out = held_out_rows(groups, self.keys, held_out, seed, by)
         return self.only((~out).nonzero()[:, 0]), self.only(out.nonzero()[:, 0])
 
     def keys(self) -> Int64[Tensor, " n"]:
@@ -252,11 +265,6 @@ class Arrays:
             "labels": None if self.labels is None else digest(self.labels.contiguous().numpy().tobytes()),
             "captions": captions,
         }
-
-    def _groups(self) -> list[Int64[Tensor, " items"]]:
-        if self.labels is None:
-            return [torch.arange(len(self))]
-        return [torch.nonzero(self.labels == label).flatten() for label in range(len(self.classes))]
 
     def only(self, items: Int64[Tensor, " items"]) -> Arrays:
         """A source of some of the items, which shares their storage.

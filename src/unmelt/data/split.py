@@ -11,11 +11,11 @@ number of items, and an item that is added moves the others. It is for fixed dat
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from unmelt.errors import UsageError
@@ -41,6 +41,61 @@ def check_split(held_out: float, by: str) -> None:
         raise UsageError(f"held_out={held_out}", "a share between 0 and 1", "held_out=0.1")
     if by not in ("content", "position"):
         raise UsageError(f"split by {by!r}", "content or position", "split='content'")
+
+
+def held_out_rows(
+    groups: Sequence[Int64[Tensor, "..."]],
+    keys: Callable[[], Tensor],
+    held_out: float,
+    seed: int,
+    by: SplitBy,
+) -> Bool[Tensor, " n"]:
+    """Choose held-out items by either rule.
+
+    Args:
+        groups: The items of each class; of data without classes, all in one group.
+        keys: Returns a key of each item's content.
+        held_out: The held-out share.
+        seed: Seed of the split.
+        by: The rule.
+
+    Returns:
+        [n], True where an item is held out.
+
+    Raises:
+        UsageError: If the share is not between 0 and 1, leaves one side empty, or the rule is unknown.
+    """
+    check_split(held_out, by)
+    members = [group.tolist() for group in groups]
+    count = sum(map(len, members))
+    if by == "content":
+        out = torch.tensor(held_out_by_content(keys().tolist(), members, held_out, seed))
+    else:
+        out = torch.tensor(held_out_by_position(count, members, held_out, seed))
+    if out.all() or not out.any():
+        kinds = len(set(keys().tolist()))
+        raise UsageError(
+            f"split(held_out={held_out}) of {count} items leaves one side empty",
+            f"at least two different items ({kinds} here: identical ones count as one), and one on each side",
+            "held_out=0.5" if kinds > 1 else "data with another item, which differs",
+        )
+    return out
+
+
+def items_by_class(count: int, labels: Int64[Tensor, " n"] | None, classes: int) -> list[Int64[Tensor, "..."]]:
+    """Group items by their class.
+
+    Args:
+        count: Number of items.
+        labels: The class of each; None where there are no classes.
+        classes: Number of classes.
+
+    Returns:
+        The items of each class; all in one group where there are no classes.
+    """
+    if labels is None:
+        return [torch.arange(count)]
+    return [torch.nonzero(labels == label).flatten() for label in range(classes)]
 
 
 def content_key(content: bytes | memoryview) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Int64
 from torch import Tensor
 
-from unmelt.data import Arrays, Source
+from unmelt.data import Arrays, AspectRatioBuckets, Source
 
 FRESH = 2000
 """Rows that are drawn from a source without end."""
@@ -35,8 +35,11 @@ def collect_samples(source: Source) -> SampleSet:
         source: Where the rows come from.
 
     Returns:
-        Every row of a finite source, in order; the first 2000 rows of one without end.
+        Every row of a finite source, in order, of one shape: of several, the most frequent. The first 2000 rows of a
+        source without end.
     """
+    if isinstance(source, AspectRatioBuckets):
+        return collect_samples(source.largest)
     if isinstance(source, Arrays):
         return SampleSet(*source.all())
     x, condition = source.batch(0, FRESH)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmelt.data import Arrays, Source, encoded
+from unmelt.data import Arrays, AspectRatioBuckets, Encoded, Source, encoded
 from unmelt.model.stored import TrainingData
 
 
@@ -23,7 +23,9 @@ def latent_data(codec: Any, source: Source, held_out: Source | None, device: tor
     Returns:
         What training reads.
     """
-    if not isinstance(codec, nn.Module) or not isinstance(source, Arrays) or not isinstance(held_out, Arrays | None):
+    finite = (Arrays, AspectRatioBuckets)
+    is_finite = isinstance(source, finite) and (held_out is None or isinstance(held_out, finite))
+    if not isinstance(codec, nn.Module) or not is_finite:
         return TrainingData(source, held_out, codec)
     coder: Any = codec.to(device)
 
@@ -32,9 +34,12 @@ def latent_data(codec: Any, source: Source, held_out: Source | None, device: tor
         latents: Tensor = coder.encode(x.to(device))
         return latents
 
-    weights, shape = codec.state_dict(), coder.latent_shape(source.shape)
-    return TrainingData(
-        encoded(source, encode, weights, shape),
-        None if held_out is None else encoded(held_out, encode, weights, shape),
-        None,
-    )
+    weights = codec.state_dict()
+
+    def latents(part: Arrays) -> Encoded:
+        return encoded(part, encode, weights, coder.latent_shape(part.shape))
+
+    def all_of(data: Any) -> Source:
+        return data.changed(latents) if isinstance(data, AspectRatioBuckets) else latents(data)
+
+    return TrainingData(all_of(source), None if held_out is None else all_of(held_out), None)

@@ -199,7 +199,8 @@ def outpaint(
         own = "x".join(map(str, x.shape[-2:]))
         raise UsageError(
             f"model.outpaint of a model whose network takes pictures of {own} pixels alone",
-            "a network that takes any size: UNet or JointDiT; or a picture moved within its frame, and a mask",
+            "a network that takes any size: UNet, JointDiT or DiT(any_size=True); "
+            "or a picture moved within its frame, and a mask",
             "model.inpaint(torch.roll(x, -4, dims=-1), mask)",
         )
     left, right, top, bottom = sides

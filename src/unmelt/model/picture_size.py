@@ -1,7 +1,7 @@
-"""The size of pictures: the model's own, and others by networks that take any size (`UNet`, `JointDiT`).
+"""The size of pictures: the model's own, and others by networks that take any size.
 
-A network sees places as it saw them in training, whatever is beyond. Pictures much larger than those of training are
-therefore like several of them side by side.
+These are `UNet`, `JointDiT` and `DiT(any_size=True)`. The first two see places as they saw them in training, whatever
+is beyond. Pictures much larger than those of training are therefore like several of them side by side.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def request_shape(model: PictureVerbs, size: int | Sequence[int] | None) -> tupl
         own = f"size={picture_shape(model)[1:]}" if is_image else "no size"
         raise UsageError(
             f"size={sides} for a model of {model.modality.name} that makes one size",
-            "its own; or a model of images whose network takes any size (UNet, JointDiT)",
+            "its own; or a model of images whose network takes any size (UNet, JointDiT, DiT(any_size=True))",
             own,
         )
     return latent_shape(model, sides)

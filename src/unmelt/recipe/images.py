@@ -5,10 +5,11 @@ from typing import Literal
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
+from unmelt.data import Arrays, AspectRatioBuckets, Report
 from unmelt.data.split import SplitBy
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.denoiser.prediction import Preconditioned
-from unmelt.encoder import caption_encoder
+from unmelt.encoder import TextEncoder, caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
@@ -18,16 +19,54 @@ from unmelt.sampler import grid
 from unmelt.schedule import VarianceExploding
 from unmelt.train import Training
 
+MULTIPLE = 4
+"""What the sides of buckets are multiples of: the network halves its grid twice."""
+
+
+def training_images(
+    folder: Folder,
+    size: int,
+    channels: int,
+    seed: int,
+    multiple: int | None,
+    label: str,
+    caption: str,
+    encoder: TextEncoder,
+) -> tuple[Arrays | AspectRatioBuckets, Report]:
+    """Read images as squares, or in buckets of several aspect ratios.
+
+    Args:
+        folder: Path of the images.
+        size: Side of the squares.
+        channels: 3 for colour, 1 for greyscale.
+        seed: Seed of the order in which batches come.
+        multiple: What the sides of buckets are multiples of; None for squares.
+        label: Column of classes.
+        caption: Column of captions.
+        encoder: Encodes the captions.
+
+    Returns:
+        (source, report).
+    """
+    if multiple is None:
+        return data.images(folder, size, channels, seed, label=label, caption=caption, encoder=encoder)
+    multiple = min(multiple, size)
+    return data.image_buckets(
+        folder, size, channels, seed, multiple=multiple, label=label, caption=caption, encoder=encoder
+    )
+
 
 @recorded
 def images(
     *,
     folder: Folder,
     size: int = 32,
+    aspect_ratio_buckets: bool = False,
     channels: Literal[1, 3] = 3,
     label: str = "auto",
     caption: str = "",
     encoder: str = "words",
+    caption_queries: int = 0,
     held_out: float = 0.1,
     split: SplitBy = "content",
     width: int = 64,
@@ -43,15 +82,19 @@ def images(
     save_every: int = 1000,
     picture_every: int = 1000,
 ) -> Model:
-    """Images of any size and format, cropped to squares; classes come from subfolders or from a column.
+    """Images of any size and format, cropped to squares or to the nearest of several shapes.
+
+    Classes come from subfolders or from a column.
 
     Args:
         folder: Path of the images: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
         size: Side of the square training images, in pixels.
+        aspect_ratio_buckets: Train on several shapes of nearly size * size pixels, each image cropped to the nearest.
         channels: 3 for colour, 1 for greyscale.
         label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
         encoder: What reads captions: words, hashed; or the folder or .gguf file of a language model.
+        caption_queries: Learned queries that read captions, of which pictures read the answers; 0: pictures read words.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position, as in version 0.1.0.
         width: Channels of the U-Net at its finest level.
@@ -71,7 +114,9 @@ def images(
         The untrained model.
     """
     reader = caption_encoder(encoder)
-    everything, report = data.images(folder, size, channels, seed, label=label, caption=caption, encoder=reader)
+    everything, report = training_images(
+        folder, size, channels, seed, MULTIPLE if aspect_ratio_buckets else None, label, caption, reader
+    )
     source, held_out_images = everything.split(held_out, by=split)
     with seeded(seed):
         backbone = UNet(
@@ -83,6 +128,7 @@ def images(
             dropout=dropout,
             classes=len(source.classes),
             sequence_width=reader.width if caption else 0,
+            sequence_queries=caption_queries if caption else 0,
         )
     return Model(
         denoiser=NetworkDenoiser(

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from unmelt import data
 from unmelt.backbone import DiT, JointDiT, Transformer
 from unmelt.codec import Autoencoder, QuantizedAutoencoder
 from unmelt.data.split import SplitBy
@@ -18,6 +17,7 @@ from unmelt.modality import Images
 from unmelt.model import CodecModel, Model, load
 from unmelt.objective import AnyOrder, FlatWeight, LogitNormal, Regression, Stratified
 from unmelt.process import Gaussian, Mask
+from unmelt.recipe.images import training_images
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.rng import seeded
 from unmelt.sampler import Ancestral, grid
@@ -32,9 +32,11 @@ def latents(
     folder: Folder,
     codec: Folder,
     size: int = 64,
+    aspect_ratio_buckets: bool = False,
     label: str = "auto",
     caption: str = "",
     encoder: str = "words",
+    caption_queries: int = 0,
     held_out: float = 0.1,
     split: SplitBy = "content",
     patch: int = 2,
@@ -62,9 +64,13 @@ def latents(
         folder: Path of the images: a folder, zip, tar, .npy, .npz, parquet, WebDataset shards, or hf:owner/name.
         codec: Run folder of the autoencoder, or a folder in which diffusers saved one.
         size: Side of the square images, in pixels.
+        aspect_ratio_buckets: Train on several shapes of nearly size * size pixels, each image cropped to the nearest.
+            Of numbers only.
         label: Column of classes, where there are columns; auto for a usual name, empty for no classes.
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
         encoder: What reads captions: words, hashed; or the folder or .gguf file of a language model.
+        caption_queries: Learned queries that read captions, of which pictures read the answers; 0: pictures read words.
+            Of numbers only.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position.
         patch: Side of the patches of latents that are one place of the transformer; of numbers only.
@@ -87,11 +93,15 @@ def latents(
         The untrained model.
 
     Raises:
-        UsageError: If `codec` holds no trained autoencoder.
+        UsageError: If `codec` holds no trained autoencoder, or one of tokens where buckets are asked for.
     """
     coder = autoencoder_of(Path(codec))
     reader = caption_encoder(encoder)
-    everything, report = data.images(folder, size, coder.channels, seed, label=label, caption=caption, encoder=reader)
+    if aspect_ratio_buckets and isinstance(coder, QuantizedAutoencoder):
+        given = "aspect_ratio_buckets=True for latents that are tokens"
+        raise UsageError(given, "one shape, or latents that are numbers", "aspect_ratio_buckets=False")
+    multiple = patch * coder.factor if aspect_ratio_buckets else None
+    everything, report = training_images(folder, size, coder.channels, seed, multiple, label, caption, reader)
     source, held_out_images = everything.split(held_out, by=split)
     shape, known = coder.latent_shape(source.shape), bool(source.classes or caption)
     training = Training(
@@ -133,8 +143,11 @@ def latents(
         sizes: dict[str, Any] = {"channels": shape[0], "patch": patch, "width": width, "depth": depth, "heads": heads}
         knows: dict[str, Any] = {"classes": len(source.classes)}
         knows["sequence_width"] = reader.width if caption else 0
+        knows["sequence_queries"] = caption_queries if caption else 0
         backbone = (
-            JointDiT(**sizes, **knows) if attention == "joint" else DiT(**sizes, **knows, size=shape[1:], qk_norm=True)
+            JointDiT(**sizes, **knows)
+            if attention == "joint"
+            else DiT(**sizes, **knows, size=shape[1:], any_size=aspect_ratio_buckets, qk_norm=True)
         )
     return Model(
         denoiser=NetworkDenoiser(backbone, Gaussian(Straight(shift)), FlowVelocity(), shape),

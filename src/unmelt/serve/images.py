@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from unmelt.data.crop import reason, square
+from unmelt.data.crop import cropped, reason
 from unmelt.modality import Images
 from unmelt.model import Model, painting
 from unmelt.model.mask import mask_rows
@@ -182,9 +182,8 @@ def _size(size: str | None) -> tuple[int, int] | None:
 
 def _pixels(model: Model, content: bytes) -> Tensor:
     """[1, channels, height, width] in [0, 1], cropped and resized to the model's size."""
-    channels, _, side = picture_shape(model)
     _opened(content, "image")
-    return _square(content, side, channels, "image")
+    return _cropped(content, picture_shape(model), "image")
 
 
 def _mask(model: Model, content: bytes, picture: bytes) -> Tensor:
@@ -200,7 +199,7 @@ def _mask(model: Model, content: bytes, picture: bytes) -> Tensor:
         raise APIError(400, f"mask cannot be read ({reason(error)})", "mask", "invalid_image") from None
     plain = io.BytesIO()
     Image.fromarray(grey).save(plain, "PNG")
-    return _square(plain.getvalue(), picture_shape(model)[-1], 1, "mask")[0, 0]
+    return _cropped(plain.getvalue(), (1, *picture_shape(model)[1:]), "mask")[0, 0]
 
 
 def _opened(content: bytes, name: str) -> Image.Image:
@@ -216,10 +215,11 @@ def _opened(content: bytes, name: str) -> Image.Image:
     return image
 
 
-def _square(content: bytes, side: int, channels: int, name: str) -> Tensor:
-    """[1, channels, side, side] in [0, 1]: cropped and resized as training data are."""
+def _cropped(content: bytes, shape: Sequence[int], name: str) -> Tensor:
+    """[1, channels, height, width] in [0, 1]: cropped and resized as training data are."""
+    channels, high, wide = shape
     try:
-        pixels = square(content, side, channels)
+        pixels = cropped(content, (high, wide), channels)
     except Exception as error:  # decoders raise anything
         raise APIError(400, f"{name} cannot be read ({reason(error)})", name, "invalid_image") from None
     return torch.from_numpy(pixels.copy())[None].float() / 255

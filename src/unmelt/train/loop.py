@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unmelt.codec import Codec
-from unmelt.data import Prefetcher, Source
+from unmelt.data import Prefetcher, Source, for_batches_of
 from unmelt.errors import UsageError
 from unmelt.rng import GLOBAL_GENERATOR, Part, Random, Stream, fold
 from unmelt.train import distributed
@@ -72,7 +72,9 @@ class Trainer:
         execution: Execution | None = None,
         held_out: Source | None = None,
     ) -> None:
-        self.train_step, self.codec, self.training, self.held_out = train_step, codec, training, held_out
+        source = for_batches_of(source, training.batch)
+        self.train_step, self.codec, self.training = train_step, codec, training
+        self.held_out = None if held_out is None else for_batches_of(held_out, training.batch)
         self.source: Source | Prefetcher = source
         self.shape = tuple(source.shape)
         self.device, self.execution = torch.device(device), execution or Execution()
