@@ -20,7 +20,8 @@ def losses(out, processes, kind="regression", steps=50, stop=1000, shard=False):
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [*torchrun, str(SCRIPT)]
     arguments = [str(out), kind, str(steps), str(stop), "shard" if shard else "plain"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}  # tests/killing.py
+    paths = os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")])  # tests/killing.py
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "losses.json").read_text(encoding="utf-8"))  # of each step, one a phase
