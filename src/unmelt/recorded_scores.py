@@ -71,8 +71,8 @@ def _digest(source: Source | None) -> str:
     """A digest of the values and labels of a source."""
     if source is None:
         return ""
-    if isinstance(source, AspectRatioBuckets):  # it is the largest of them that models are judged by
-        source = source.largest
+    if isinstance(source, AspectRatioBuckets):  # models are judged by one of them
+        source = source.main_bucket
     if isinstance(source, Arrays):
         parts = [each for each in source.all() if each is not None]
     else:

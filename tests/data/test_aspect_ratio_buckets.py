@@ -156,6 +156,16 @@ def test_a_split_is_that_of_all_pictures_together():
     assert data.split(0.3, by="content")[1].classes == ("0", "1")
 
 
+def test_parts_keep_the_main_bucket_of_the_whole():
+    data = source(21, 20)
+    for seed in range(8):
+        rest, out = data.split(0.5, seed)
+        assert rest.shape == out.shape == data.shape == (1, 2, 4)
+    assert any(data.split(0.5, seed)[1].buckets[0].values.shape[0] < 9 for seed in range(8))  # not always the largest
+    with pytest.raises(um.UsageError, match="main=2 of 2 buckets"):
+        AspectRatioBuckets(data.buckets, main=2)
+
+
 def test_buckets_that_do_not_fit_are_refused():
     one, other = source(3).buckets[0], source(3, classes=3).buckets[0]
     wide = Arrays(torch.zeros(2, 1, 2, 8), [0, 1], ["a", "b"])

@@ -212,7 +212,7 @@ def test_a_student_jumps_where_its_teacher_cannot(at):
 
 
 def test_a_sentence_becomes_pictures(at):
-    page = at("pictures", until='img[alt^="12 pictures of three green fish at step"]')
+    page = at("pictures", until='img[alt^="12 pictures of a red star above a blue cat at step"]')
     assert page.measured("all")[1] > 0.5
     field = page.page.get_by_role("textbox")
     field.fill("two red stars")

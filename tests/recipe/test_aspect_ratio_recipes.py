@@ -114,3 +114,10 @@ def test_the_command_line_has_the_setting(place, tmp_path, capsys):
         main(["sample", str(tmp_path / "run"), "--rows", "1", "--size", "16x4", "--steps", "1", "--out", str(out)]) == 0
     )
     assert um.recipe.with_data(tmp_path / "run", "cpu").source.shape == (3, 8, 8)
+
+
+def test_pictures_of_other_shapes_are_nothing_to_judge_by(place):
+    model = pixels(place, aspect_ratio_buckets=True, steps=1)
+    model.held_out = AspectRatioBuckets([each for each in model.held_out.buckets if each.shape != (3, 8, 8)])
+    with pytest.raises(um.UsageError, match=r"none has the shape \(3, 8, 8\)"):
+        model.evaluate(samples=20, steps=1)

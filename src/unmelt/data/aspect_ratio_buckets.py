@@ -67,12 +67,13 @@ class AspectRatioBuckets:
     Args:
         buckets: Pictures of one shape each, all with the same classes; or their latents.
         seed: Seed of the order of the buckets.
+        main: Number of the bucket that stands for all where one shape is needed. None: that of the most pictures.
 
     Raises:
-        UsageError: If there are no buckets, two have the same shape, or their classes differ.
+        UsageError: If there are no buckets or not that many, two have the same shape, or their classes differ.
     """
 
-    def __init__(self, buckets: Sequence[Arrays] | Sequence[Encoded], seed: int = 0) -> None:
+    def __init__(self, buckets: Sequence[Arrays] | Sequence[Encoded], seed: int = 0, main: int | None = None) -> None:
         self.buckets: tuple[Arrays | Encoded, ...] = tuple(buckets)
         self.seed = seed
         self._batch: int | None = None
@@ -83,16 +84,20 @@ class AspectRatioBuckets:
             raise UsageError("two buckets of one shape", "a shape of its own for each", "torch.cat([one, other])")
         if len({bucket.classes for bucket in self.buckets}) > 1:
             raise UsageError("buckets of different classes", "the same for all", "classes=('cat', 'dog')")
+        numbers = range(len(self.buckets))
+        self.main = max(numbers, key=lambda number: len(self.buckets[number])) if main is None else main
+        if self.main not in numbers:
+            raise UsageError(f"main={main} of {len(self.buckets)} buckets", "the number of one of them", "main=0")
 
     @property
-    def largest(self) -> Arrays | Encoded:
-        """The bucket of the most pictures; the first of several."""
-        return max(self.buckets, key=len)
+    def main_bucket(self) -> Arrays | Encoded:
+        """The bucket that stands for all where one shape is needed."""
+        return self.buckets[self.main]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the pictures in the largest bucket."""
-        return self.largest.shape
+        """The shape of the pictures in the main bucket."""
+        return self.main_bucket.shape
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -167,7 +172,7 @@ class AspectRatioBuckets:
         Returns:
             The source.
         """
-        return AspectRatioBuckets([change(bucket) for bucket in self._plain()], self.seed)
+        return AspectRatioBuckets([change(bucket) for bucket in self._plain()], self.seed, self.main)
 
     def _plain(self) -> list[Arrays]:
         return [bucket if isinstance(bucket, Arrays) else bucket.source for bucket in self.buckets]
@@ -183,7 +188,8 @@ class AspectRatioBuckets:
             by: "content": each picture's side is decided by its own content. "position": by the numbers of all.
 
         Returns:
-            (the rest, the held-out part). A bucket of which a part has no picture is not in that part.
+            (the rest, the held-out part). A bucket of which a part has no picture is not in it. Both have the main
+            bucket of the whole, if they have pictures of it.
 
         Raises:
             UsageError: If the share is not between 0 and 1 or leaves one side empty.
@@ -197,7 +203,8 @@ class AspectRatioBuckets:
             for side, which in zip(sides, (~chosen, chosen), strict=True):
                 if which.any():
                     side.append(bucket.only(which.nonzero()[:, 0]))
-        rest, held = (AspectRatioBuckets(side, self.seed) for side in sides)
+        mains = [next((n for n, bucket in enumerate(side) if bucket.shape == self.shape), None) for side in sides]
+        rest, held = (AspectRatioBuckets(side, self.seed, main) for side, main in zip(sides, mains, strict=True))
         return rest, held
 
     def identity(self) -> dict[str, Any]:

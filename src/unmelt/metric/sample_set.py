@@ -35,11 +35,11 @@ def collect_samples(source: Source) -> SampleSet:
         source: Where the rows come from.
 
     Returns:
-        Every row of a finite source, in order, of one shape: of several, the most frequent. The first 2000 rows of a
+        Every row of a finite source, in order, of one shape: of several, the main one. The first 2000 rows of a
         source without end.
     """
     if isinstance(source, AspectRatioBuckets):
-        return collect_samples(source.largest)
+        return collect_samples(source.main_bucket)
     if isinstance(source, Arrays):
         return SampleSet(*source.all())
     x, condition = source.batch(0, FRESH)

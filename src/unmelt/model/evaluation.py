@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor
 
 from unmelt import metric
@@ -51,6 +52,10 @@ def evaluate(
         )
     note_other_data(model)
     real, held_out = metric.collect_samples(model.source), metric.collect_samples(model.held_out)
+    shapes = [tuple(each.x.shape[1:]) for each in (real, held_out) if torch.is_tensor(each.x)]
+    if len(set(shapes)) > 1:
+        given = f"held-out pictures of which none has the shape {shapes[0]}, in which the model makes pictures"
+        raise UsageError(given, "some that have", "held_out=0.2")
     wanted = model.modality.samples_to_score(len(real.x)) if samples is None else samples
     check_rows(wanted, "samples")
     label = None if real.labels is None else labels_in_proportion(real.labels, wanted)
