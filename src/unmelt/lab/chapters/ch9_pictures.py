@@ -122,17 +122,18 @@ def _(model, thing):
         any((one.object, one.colour) == (thing.value, colour) for one in things)
         for colour, things in zip(um.scene.COLOURS, um.scene.read(six), strict=True)
     ]
+    _cell = "style='padding:.15rem .9rem .15rem 0;text-align:left'"
     _rows = "".join(
-        f"<tr><th scope='row'>{colour} {thing.value}</th>"
-        f"<td>{'never seen' if (thing.value, colour) in um.scene.HELD_OUT_COLOURED else 'seen'}</td>"
-        f"<td>{'yes' if ok else 'no'}</td></tr>"
+        f"<tr><th scope='row' {_cell}>{colour} {thing.value}</th>"
+        f"<td {_cell}>{'never seen' if (thing.value, colour) in um.scene.HELD_OUT_COLOURED else 'seen'}</td>"
+        f"<td {_cell}>{'yes' if ok else 'no'}</td></tr>"
         for colour, ok in zip(um.scene.COLOURS, read_back, strict=True)
     )
     mo.Html(
         vector.row(
             inline(tiles(six, columns=6), f"{thing.value}s in six colours from the same noise", 420),
-            f"<table><tr><th scope='col'>asked for</th><th scope='col'>in training</th>"
-            f"<th scope='col'>read in the picture</th></tr>{_rows}</table>",
+            f"<table><tr><th scope='col' {_cell}>asked for</th><th scope='col' {_cell}>in training</th>"
+            f"<th scope='col' {_cell}>read in the picture</th></tr>{_rows}</table>",
         )
     )
     return (read_back,)
