@@ -21,7 +21,7 @@ from unmelt.adapter.dialect.layer_change import fill, stacked
 from unmelt.arguments import checked
 from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError, nearest
-from unmelt.model.adapter_files import Layout, read_changes, read_settings, write_adapter
+from unmelt.model.adapter_files import Layout, check_size, read_changes, read_settings, write_adapter
 from unmelt.model.stored_model import StoredModel
 from unmelt.rng import seeded
 from unmelt.train.atomic_files import checksum, read_tensors, write_json, write_tensors
@@ -187,7 +187,13 @@ class AdaptableModel(StoredModel, ABC):
 
     def _load_own(self, folder: Path, name: str | None, scale: float | None) -> Adapter:
         about = read_settings(folder / CONFIG)
+        if (folder / WEIGHTS).is_file():
+            check_size(folder / WEIGHTS, self.denoiser.backbone)
         tensors, _ = read_tensors(folder / WEIGHTS)
+        if odd := [key for key, value in tensors.items() if not value.isfinite().all()]:
+            raise UsageError(
+                f"{folder} with numbers in {odd[0]!r} that are not finite", "finite numbers", "a copy of it"
+            )
         config = parts.build(about.get("config"))
         if not isinstance(config, LoRA) or about.get("checksum") != checksum(tensors):
             raise UsageError(f"{folder} holds no whole adapter", "what save_adapter wrote", "a copy of it")

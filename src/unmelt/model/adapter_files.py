@@ -89,9 +89,7 @@ def read_changes(
     """
     file, config = _find(Path(path))
     what = str(file)
-    most = 2 * sum(4 * weight.numel() + 512 for weight in network.parameters()) + SPARE_BYTES
-    if (size := file.stat().st_size) > most:
-        raise UsageError(f"{what} has {size:,} bytes", f"at most {most:,} for this network", "a file of an adapter")
+    check_size(file, network)
     tensors, metadata = read_tensors(file)
     settings: FileSettings | None
     if config is not None:
@@ -148,6 +146,21 @@ def write_adapter(adapter: Adapter, network: nn.Module, folder: Path, layout: Li
     tensors, metadata = diffusers_dialect.file_of(changes, layers, kind)
     run_folder.prepare(folder)
     write_tensors(folder / DIFFUSERS_WEIGHTS, tensors, metadata)
+
+
+def check_size(file: Path, network: nn.Module) -> None:
+    """Refuse a file that is too large to be an adapter of a network.
+
+    Args:
+        file: A file that exists.
+        network: The network.
+
+    Raises:
+        UsageError: If it is larger than twice the network's weights in float32 and `SPARE_BYTES`.
+    """
+    most = 2 * sum(4 * weight.numel() + 512 for weight in network.parameters()) + SPARE_BYTES
+    if (size := file.stat().st_size) > most:
+        raise UsageError(f"{file} has {size:,} bytes", f"at most {most:,} for this network", "a file of an adapter")
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def processors(layers: Layers) -> dict[str, Place]:
     Returns:
         Places of the layers that attention has.
     """
-    found = {}
+    found: dict[str, Place] = {}
     for name in layers:
         last = next((each for each in _ATTENTION if name.endswith(f".{each}")), None)
         if last is not None:

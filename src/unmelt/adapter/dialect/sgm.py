@@ -38,7 +38,7 @@ def sgm(layers: Layers) -> dict[str, Place]:
         A place for each layer that has such a name; none for other networks.
     """
     modules = _modules(layers)
-    found = {}
+    found: dict[str, Place] = {}
     for name in layers:
         if (other := _ENDS.get(name)) is not None:
             found[other] = Place(layers=(name,))

@@ -17,7 +17,7 @@ def of_encoder(layers: Layers) -> dict[str, Place]:
     Returns:
         Places; none for networks without an encoder's layers.
     """
-    found = {}
+    found: dict[str, Place] = {}
     for name in layers:
         if not name.startswith(("encoder.", "text_model.", "text_projection")):
             continue
