@@ -1,6 +1,7 @@
 """Tiny networks of diffusers, and adapters with random weights for them in other libraries' own objects."""
 
 import copy
+import re
 import warnings
 from functools import cache
 
@@ -130,7 +131,12 @@ def in_peft(network, changes, dora=False, rslora=False):
     ranks = {f"^{name}": len(change.A) for name, change in changes.items()}
     alphas = {f"^{name}": change.alpha for name, change in changes.items()}
     config = peft.LoraConfig(
-        r=1, target_modules=list(changes), rank_pattern=ranks, alpha_pattern=alphas, use_dora=dora, use_rslora=rslora
+        r=1,
+        target_modules=f"({'|'.join(map(re.escape, changes))})",  # names in a list would stand for ends of names
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+        use_dora=dora,
+        use_rslora=rslora,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from adapter.files import CLOSE, random_changes, unet, unet_output
+from adapter.files import CLOSE, flux, flux_output, random_changes, unet, unet_output
 from safetensors.torch import load_file
 
 from unmelt.adapter.dialect import adapter_of, layers_of, resolve_in
 from unmelt.model.adapter_files import write_adapter
 
-pytest.importorskip("peft")
+peft = pytest.importorskip("peft")
 diffusers = pytest.importorskip("diffusers")
 
 
@@ -39,3 +39,15 @@ def merged_of(network, tensors):
     made = copy.deepcopy(network)
     adapter_of(network, resolve_in(network, tensors).changes).merge(made)
     return made
+
+
+def test_peft_does_not_take_a_whole_name_for_the_end_of_others(tmp_path):
+    network = flux()
+    changes = random_changes(network, ["proj_out", "single_transformer_blocks.1.proj_out"], rank=lambda n: 1 + n)
+    adapter, made = adapter_of(network, changes), copy.deepcopy(network)
+    with adapter.attach(made):
+        expected = flux_output(made)
+    write_adapter(adapter, network, tmp_path, "peft")
+    loaded = peft.PeftModel.from_pretrained(copy.deepcopy(network), tmp_path)
+    torch.testing.assert_close(flux_output(loaded), expected, **CLOSE)
+    assert sum("lora_A" in name for name, _ in loaded.named_parameters()) == 2

@@ -104,6 +104,30 @@ def test_every_layer_of_a_unet_has_the_original_name_that_diffusers_converts_bac
     assert len(sgm(layers_of(network))) == len(layers_of(network))
 
 
+def test_original_names_of_sdxl():
+    found = {name: place.layers[0] for name, place in sgm(layers_of(unet())).items()}
+    for name, layer in {
+        "input_blocks.0.0": "conv_in",
+        "input_blocks.1.0.in_layers.2": "down_blocks.0.resnets.0.conv1",
+        "input_blocks.2.0.emb_layers.1": "down_blocks.0.resnets.1.time_emb_proj",
+        "input_blocks.3.0.op": "down_blocks.0.downsamplers.0.conv",
+        "input_blocks.4.0.skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
+        "input_blocks.4.1.transformer_blocks.0.attn1.to_q": (
+            "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+        ),
+        "input_blocks.8.1.proj_out": "down_blocks.2.attentions.1.proj_out",
+        "middle_block.1.transformer_blocks.0.ff.net.2": "mid_block.attentions.0.transformer_blocks.0.ff.net.2",
+        "middle_block.2.out_layers.3": "mid_block.resnets.1.conv2",
+        "output_blocks.2.2.conv": "up_blocks.0.upsamplers.0.conv",
+        "output_blocks.5.1.proj_in": "up_blocks.1.attentions.2.proj_in",
+        "output_blocks.8.0.out_layers.3": "up_blocks.2.resnets.2.conv2",
+        "time_embed.2": "time_embedding.linear_2",
+        "label_emb.0.0": "add_embedding.linear_1",
+        "out.2": "conv_out",
+    }.items():
+        assert found[name] == layer
+
+
 def test_an_upsampler_after_resnets_alone_has_the_second_place():
     layers = {f"up_blocks.0.resnets.{k}.conv1": (4, 4, 3, 3) for k in range(3)}
     assert "output_blocks.2.1.conv" in sgm(layers | {"up_blocks.0.upsamplers.0.conv": (4, 4, 3, 3)})
@@ -121,6 +145,19 @@ def test_a_folder_of_peft(tmp_path, rslora):
         torch.testing.assert_close(unet_output(made), expected, **CLOSE)
     assert set(adapter.targets) == set(SOME)
     assert detect(load_file(tmp_path / "adapter_model.safetensors")).name == "peft"
+
+
+def test_a_whole_name_in_peft_is_not_the_end_of_others(tmp_path):
+    network = flux()
+    changes = random_changes(
+        network, ["single_transformer_blocks.0.proj_out", "proj_out"], rank=lambda n: 1 + n, alpha=lambda n: 2.0 + 5 * n
+    )
+    reference = in_peft(network, changes)
+    reference.save_pretrained(tmp_path)
+    adapter, made = read_adapter(tmp_path, network), copy.deepcopy(network)
+    assert set(adapter.targets) == set(changes)
+    with adapter.attach(made):
+        torch.testing.assert_close(flux_output(made), flux_output(reference), **CLOSE)
 
 
 def test_a_folder_of_peft_with_magnitudes(tmp_path):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from unmelt.adapter.dialect.flux import bfl
 from unmelt.adapter.dialect.place import DENOISER, Dialect, Layers, Place, begin, own
+from unmelt.adapter.dialect.sd3 import sd3
 from unmelt.adapter.dialect.sgm import sgm
 
 
 def _places(layers: Layers) -> dict[str, Place]:
-    return sgm(layers) | bfl(layers) | own(layers)
+    return sgm(layers) | sd3(layers) | bfl(layers) | own(layers)
 
 
 DIALECT = Dialect(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unmelt.adapter.dialect.place import DENOISER, Dialect, Layers, Place, begin, own, underscored
+from unmelt.adapter.dialect.place import DENOISER, Dialect, Layers, Place, begin, own, stacked_places, underscored
 from unmelt.adapter.dialect.text_encoder import of_encoder
 
 _DOUBLE = {
@@ -61,15 +61,7 @@ def bfl(layers: Layers) -> dict[str, Place]:
         return {}
     found = {name: Place(layers=(layer,), swapped=name in _SWAPPED) for name, layer in _ENDS.items() if layer in layers}
     for theirs, ours, table in _STACKS:
-        numbers = {name.split(".")[1] for name in layers if name.startswith(f"{ours}.")}
-        for number in numbers:
-            for name, parts in table.items():
-                names = tuple(f"{ours}.{number}.{part}" for part in parts)
-                if not all(each in layers for each in names):
-                    continue
-                found[f"{theirs}.{number}.{name}"] = Place(layers=names)
-                if len(names) > 1:
-                    found |= {f"{theirs}.{number}.{name}.{k}": Place(layers=(each,)) for k, each in enumerate(names)}
+        found |= stacked_places(layers, theirs, ours, table)
     return found
 
 

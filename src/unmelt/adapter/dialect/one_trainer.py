@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from unmelt.adapter.dialect import kohya
 from unmelt.adapter.dialect.flux import bfl
 from unmelt.adapter.dialect.place import DENOISER, Dialect, Layers, Place, begin, own
+from unmelt.adapter.dialect.sd3 import sd3
 from unmelt.adapter.dialect.sgm import sgm
 from unmelt.adapter.dialect.text_encoder import of_encoder
 
@@ -20,7 +21,7 @@ _NETWORKS = ("unet", "transformer", "prior")
 
 
 def _places(layers: Layers) -> dict[str, Place]:
-    original = sgm(layers) | bfl(layers)
+    original = sgm(layers) | sd3(layers) | bfl(layers)
     if "img_in" in original:
         original["img_in.proj"] = original["img_in"]
     return original | of_encoder(layers) | own(layers) | kohya.places(layers)
@@ -30,7 +31,14 @@ def _recognises(keys: Iterable[str]) -> bool:
     keys = list(keys)
     if begin(keys, "lora_transformer_", "lora_prior_", *(f"lora_{name}." for name in _NETWORKS), "clip_l.", "clip_g."):
         return True
-    if begin(keys, "transformer.double_blocks.", "transformer.single_blocks.", "unet.input_blocks.", "unet.output_"):
+    if begin(
+        keys,
+        "transformer.double_blocks.",
+        "transformer.single_blocks.",
+        "transformer.joint_blocks.",
+        "unet.input_blocks.",
+        "unet.output_",
+    ):
         return True
     return begin(keys, "lora_unet_") and any(key.endswith(".dora_scale") for key in keys)
 

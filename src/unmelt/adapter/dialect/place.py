@@ -62,6 +62,30 @@ def own(layers: Layers) -> dict[str, Place]:
     return {name: Place(layers=(name,)) for name in layers}
 
 
+def stacked_places(layers: Layers, theirs: str, ours: str, table: Mapping[str, tuple[str, ...]]) -> dict[str, Place]:
+    """The layers of a stack of equal blocks by other names.
+
+    Args:
+        layers: The network's layers.
+        theirs: What the stack is called in files.
+        ours: What it is called in the network.
+        table: Names in a block of the file, each with the names in the network of what is one layer there.
+
+    Returns:
+        Places of those that the network has whole; "qkv.0" and so on for the parts of a fused layer "qkv".
+    """
+    found = {}
+    for number in {name.split(".")[1] for name in layers if name.startswith(f"{ours}.")}:
+        for name, parts in table.items():
+            names = tuple(f"{ours}.{number}.{part}" for part in parts)
+            if not all(each in layers for each in names):
+                continue
+            found[f"{theirs}.{number}.{name}"] = Place(layers=names)
+            if len(names) > 1:
+                found |= {f"{theirs}.{number}.{name}.{k}": Place(layers=(each,)) for k, each in enumerate(names)}
+    return found
+
+
 def underscored(places: Places) -> dict[str, Place]:
     """Names in which underscores stand for dots. Two names that become one are a place with rivals.
 
