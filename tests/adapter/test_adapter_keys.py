@@ -81,3 +81,31 @@ def test_nothing_warns_about_these_files():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resolve_in(Ambiguous(), broken())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_numbers_of_few_bits_and_whole_alphas_are_read(dtype):
+    A, B = torch.tensor([[1.0, -2.0, 0.5, 4.0]]), torch.tensor([[1.0], [2.0], [-0.5], [0.25]])
+    tensors = {"out.lora_A.weight": A.to(dtype), "out.lora_B.weight": B.to(dtype), "out.alpha": torch.tensor(3)}
+    network = Ambiguous()
+    change = resolve_in(network, tensors).changes["out"]
+    assert change.A.dtype == torch.float32
+    assert change.alpha == 3.0
+    expected = network.out.weight.detach() + 3.0 * B @ A
+    adapter_of(network, {"out": change}).merge(network)
+    torch.testing.assert_close(network.out.weight, expected)
+
+
+def test_a_linear_layer_and_a_convolution_of_one_pixel_take_each_others_shapes():
+    network = nn.ModuleDict({"line": nn.Linear(3, 2), "point": nn.Conv2d(3, 2, 1)})
+    A, B = torch.randn(1, 3), torch.randn(2, 1)
+    tensors = {
+        "lora_unet_line.lora_down.weight": A[..., None, None],
+        "lora_unet_line.lora_up.weight": B[..., None, None],
+        "lora_unet_point.lora_down.weight": A,
+        "lora_unet_point.lora_up.weight": B,
+    }
+    before = {name: layer.weight.detach().clone() for name, layer in network.items()}
+    adapter_of(network, resolve_in(network, tensors).changes).merge(network)
+    for name, layer in network.items():
+        torch.testing.assert_close((layer.weight - before[name]).flatten(1), B @ A)

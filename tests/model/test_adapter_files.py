@@ -243,7 +243,7 @@ def test_pickles_are_never_opened(model, tmp_path, ending):
 
 
 def test_other_files_are_refused(model, tmp_path, monkeypatch):
-    (tmp_path / "note.txt").write_text("x")
+    (tmp_path / "note.txt").write_text("x", encoding="utf-8")
     (tmp_path / "b.safetensors").write_bytes(b"x" * 40)
     for given, said in (
         ("none.safetensors", "there is no"),
@@ -269,6 +269,9 @@ def test_other_files_are_refused(model, tmp_path, monkeypatch):
         ({"alpha_pattern": {"a.*b+": 1.0}}, r"the expression 'a\.\*b\+'"),
         ({"alpha_pattern": [1]}, "alphas that are not numbers"),
         ({"modules_to_save": ["x"]}, "modules_to_save"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4'"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"corda_config": {"x": 1}}, "corda_config"),
         (None, "cannot be read"),
         ([], "holds no adapter"),
     ],
@@ -279,8 +282,9 @@ def test_settings_of_peft_that_mean_something_else_are_refused(tmp_path, change,
     add(model)
     model.save_adapter("style", tmp_path, layout="peft")
     path = tmp_path / "adapter_config.json"
-    config = json.loads(path.read_text())
-    path.write_text("{" if change is None else json.dumps(config | change if isinstance(change, dict) else change))
+    config = json.loads(path.read_text(encoding="utf-8"))
+    content = "{" if change is None else json.dumps(config | change if isinstance(change, dict) else change)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(um.UsageError, match=said):
         model.load_adapter(tmp_path, "other")
 
@@ -311,3 +315,15 @@ def test_a_bare_network_reads_what_was_written_for_it(tmp_path):
     assert [name for name, _ in loaded.named_parameters() if "lora_A" in name] == [
         "base_model.model.0.lora_A.default.weight"
     ]
+
+
+def test_an_own_adapter_with_numbers_that_are_not_finite_is_refused(tmp_path):
+    model = model_of("unmelt")
+    model.kind = "unmelt"
+    add(model)
+    with torch.no_grad():
+        next(iter(model.adapters["style"].parameters())).fill_(float("nan"))
+    model.save_adapter("style", tmp_path)
+    with pytest.raises(um.UsageError, match="not finite"):
+        model.load_adapter(tmp_path, "other")
+    assert list(model.adapters) == ["style"]

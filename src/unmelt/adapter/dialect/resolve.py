@@ -174,8 +174,9 @@ def _changes(
         if kind not in kinds:
             present = ", ".join(key for key, _ in kinds.values())
             raise UsageError(f"{what} with {present} alone", f"both factors of {stem!r}", "a copy of the file")
-    for key, tensor in kinds.values():
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
+    kinds = {kind: (key, _fine(tensor)) for kind, (key, tensor) in kinds.items()}
+    for kind, (key, tensor) in kinds.items():
+        if not (kind == "alpha" or tensor.is_floating_point()) or not tensor.isfinite().all():
             raise UsageError(f"{what} with numbers in {key!r} that are not finite", "finite numbers", "a copy of it")
     A, B = kinds["A"][1], kinds["B"][1]
     outputs = [layers[name][0] for name in place.layers]
@@ -206,6 +207,11 @@ def _changes(
     magnitudes = magnitude.split(outputs) if magnitude is not None and by_output else [magnitude] * len(outputs)
     for name, rows, norms in zip(place.layers, B.split(outputs), magnitudes, strict=True):
         yield name, LayerChange(A=A, B=rows, alpha=alpha, magnitude=norms, magnitudes=axis)
+
+
+def _fine(tensor: Tensor) -> Tensor:
+    """Numbers of few bits in float32; whole numbers, which only alpha may be, as they are."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
 
 
 def _plain(shape: Sequence[int]) -> tuple[int, ...]:

@@ -20,13 +20,11 @@ from unmelt.errors import UsageError
 METADATA = "lora_adapter_metadata"
 """The field of the header in which diffusers keeps the settings, as JSON."""
 
-_UNREADABLE = (
-    "target_parameters",
-    "modules_to_save",
-    "trainable_token_indices",
-    "layer_replication",
-    "megatron_config",
-)
+_OTHER = ("target_parameters", "modules_to_save", "trainable_token_indices", "layer_replication", "lora_bias")
+_OTHER += ("fan_in_fan_out", "alora_invocation_tokens")
+_HARMLESS = ("use_dora", "use_rslora", "eva_config")
+_OTHER_WEIGHTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""First weights of adapters for which peft changes the network's own weights as well."""
 
 
 @final
@@ -75,10 +73,10 @@ def of_config(config: Mapping[str, Any], what: str) -> FileSettings:
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
         raise UsageError(f"{what} of a {kind}", "LoRA or DoRA (peft_type LORA)")
-    odd = [name for name in _UNREADABLE if config.get(name)]
+    variants = [name for name in config if name.startswith("use_") or name.endswith("_config")]
+    odd = [name for name in (*_OTHER, *variants) if config.get(name) and name not in _HARMLESS]
     odd += ["bias"] if config.get("bias", "none") != "none" else []
-    odd += ["lora_bias"] if config.get("lora_bias") else []
-    odd += ["fan_in_fan_out"] if config.get("fan_in_fan_out") else []
+    odd += ["init_lora_weights"] if str(config.get("init_lora_weights")).startswith(_OTHER_WEIGHTS) else []
     if odd:
         raise UsageError(f"{what} with {odd[0]}={config[odd[0]]!r}", "changes of linear layers and convolutions alone")
     alpha, pattern = config.get("lora_alpha"), config.get("alpha_pattern") or {}
