@@ -20,8 +20,15 @@ from unmelt.errors import UsageError
 METADATA = "lora_adapter_metadata"
 """The field of the header in which diffusers keeps the settings, as JSON."""
 
-_OTHER = ("target_parameters", "modules_to_save", "trainable_token_indices", "layer_replication", "lora_bias")
-_OTHER += ("fan_in_fan_out", "alora_invocation_tokens")
+_OTHER = (
+    "target_parameters",
+    "modules_to_save",
+    "trainable_token_indices",
+    "layer_replication",
+    "lora_bias",
+    "fan_in_fan_out",
+    "alora_invocation_tokens",
+)
 _HARMLESS = ("use_dora", "use_rslora", "eva_config")
 _OTHER_WEIGHTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """First weights of adapters for which peft changes the network's own weights as well."""
