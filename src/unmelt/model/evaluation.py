@@ -43,7 +43,8 @@ def evaluate(
         Figures by name, and what was asked for.
 
     Raises:
-        UsageError: If the model has no data to be judged by or too few, or the number of samples or the time is out of range.
+        UsageError: If the model has no data to be judged by or too few, or the number of samples or the time is out of
+            range.
     """
     if model.source is None or model.held_out is None:
         raise UsageError(
