@@ -67,6 +67,13 @@ def made(name):
         GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=name.endswith("FlowMap"))
     if cls is um.interop.DiffusersCodec:
         return cls("AutoencoderTiny", {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4})
+    if cls is um.codec.PretrainedTokenizer:
+        return cls(size=2, vocabulary=4, end=2, padding=3)
+    if cls is um.interop.LanguageNetwork:
+        small = {"vocab_size": 5, "hidden_size": 8, "intermediate_size": 8}
+        small |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8}
+        given = {"settings": json.dumps(small), "vocabulary": 4, "mask_token": 4, "length": 6}
+        return cls(architecture="LlamaForCausalLM", **given, before=(1,))
     if cls in TOKENS:
         small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))

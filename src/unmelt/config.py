@@ -70,6 +70,7 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
 _REGISTERED_ON_IMPORT = (
     "unmelt.interop.betas.Betas",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
+    "unmelt.interop.language_network.LanguageNetwork",
     "unmelt.interop.unet.DiffusersUNet",
 )
 """Parts of packages that import this module."""

@@ -1,4 +1,4 @@
-"""Import and export of diffusers checkpoints."""
+"""Import and export of diffusers checkpoints, and import of language models of transformers."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from unmelt.interop.betas import Betas
     from unmelt.interop.diffusers_codec import DiffusersCodec, codec_from_diffusers
     from unmelt.interop.from_diffusers import from_diffusers
+    from unmelt.interop.from_transformers import from_transformers
+    from unmelt.interop.language_model import LanguageModel, read_language_model
+    from unmelt.interop.language_network import LanguageNetwork
     from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
     from unmelt.interop.unet import DiffusersUNet
 
@@ -15,8 +18,12 @@ __all__ = [
     "Betas",
     "DiffusersCodec",
     "DiffusersUNet",
+    "LanguageModel",
+    "LanguageNetwork",
     "codec_from_diffusers",
     "from_diffusers",
+    "from_transformers",
+    "read_language_model",
     "sampler_for_export",
     "to_diffusers",
 ]
