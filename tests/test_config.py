@@ -36,6 +36,7 @@ GIVEN = {
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
     "fractions": (1.0, 0.5),
+    "objective": um.objective.NELBO(),
     "schedule": um.schedule.Cosine(),
     "of": um.objective.Uniform(),
     "betas": um.interop.Betas(),

@@ -102,7 +102,7 @@ class BaseModel(AdaptableModel):
                 `Logger` objects.
             train_step: What one training step does, for methods with several networks. None: minimise the objective.
             adapter: Name of an adapter to train in place of the model's weights. It is then the one that samples use
-                which ask for none.
+                which ask for none. None: the one that `training` names, if any.
             allow_other_data: Whether the run in `out` may go on with other data than it was started with. They are
                 recorded in their place.
 
@@ -119,6 +119,7 @@ class BaseModel(AdaptableModel):
         if isinstance(log_to, str):
             logger_names(log_to)
         self.folder = None if out is None else Path(out)
+        adapter = adapter or self.training.adapter or None
         if adapter is not None:
             attachment = self._attachments[self._check_adapter(adapter)]
             self.active_adapter = adapter

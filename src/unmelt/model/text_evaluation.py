@@ -23,7 +23,7 @@ from unmelt.likelihood import Estimate, bound_on_tokens
 from unmelt.model.judging import note_other_data
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import check_rows
-from unmelt.objective import AnyOrder
+from unmelt.objective import AnyOrder, AttentionAnnealing
 from unmelt.rng import fold
 from unmelt.train import distributed
 
@@ -67,6 +67,7 @@ def negative_log_likelihood(
     loss = model.objective
     if loss is None:
         raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
+    loss = loss.objective if isinstance(loss, AttentionAnnealing) else loss
     if isinstance(loss, AnyOrder):
         loss = dataclasses.replace(
             loss, equal_token_weights=False, bidirectional_row_fraction=0.0
