@@ -161,3 +161,13 @@ def test_likelihoods_are_bounds_over_all_orders(tmp_path):
     second = log_p([*known, mask, mask], 4, b[0]) + log_p([*known, mask, *b], 3, a[0])
     found = model.log_likelihood("calm cold", prompt="the sea was", draws=100)
     assert abs(found.value.item() - (first + second) / 2) < 5 * found.error.item() + 1e-4
+
+
+def test_a_large_vocabulary_takes_fewer_rows_at_a_time_and_the_same_rows_come(tmp_path, monkeypatch):
+    masked_model(tmp_path)
+    model = from_transformers(tmp_path, length=8)
+    assert model.rows_at_once == model.CHUNK
+    whole = model.sample(5, prompt="the", steps=2, seed=3)
+    monkeypatch.setattr("unmelt.model.base.MOST_LOGITS", 2 * 8 * model.tokenizer.vocabulary)
+    assert model.rows_at_once == 2
+    assert model.sample(5, prompt="the", steps=2, seed=3) == whole

@@ -128,6 +128,21 @@ def test_an_adapter_leaves_the_model_as_it_was(tmp_path, books):
     assert any(value.abs().max() > 0 for name, value in model.weights()["adapter-lora"].items() if name.endswith("B"))
 
 
+@torch.no_grad()
+def test_from_left_to_right_with_causal_attention_it_writes_what_the_model_generates(tmp_path, books):
+    (tmp_path / "start").mkdir()
+    theirs, tokenizer = causal_model(tmp_path / "start")
+    model = started(tmp_path / "start", books)
+    known = torch.cat([torch.tensor([model.tokenizer.encode("the sea")]), torch.full((1, 5), -1)], 1)
+    causal = torch.ones(1, known.shape[1] + 1, known.shape[1] + 1, dtype=torch.bool).tril()
+    condition = um.Condition(known_tokens=known, extra={"attention": causal})
+    how = {"sampler": um.sampler.tokens.Unmask(um.sampler.tokens.LeftToRight()), "steps": 5, "temperature": 0.0}
+    ours = model.sample_request(model.request(1, condition=condition, **how))
+    begun = torch.cat([torch.tensor([[tokenizer.bos_token_id]]), known[:, :-5]], 1)
+    generated = theirs.generate(begun, max_new_tokens=5, min_new_tokens=5, do_sample=False, eos_token_id=None)
+    assert torch.equal(ours, generated[:, 1:])
+
+
 def test_the_mask_is_a_new_token_with_the_mean_embedding(tmp_path, books):
     (tmp_path / "start").mkdir()
     theirs, tokenizer = causal_model(tmp_path / "start")

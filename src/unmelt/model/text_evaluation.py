@@ -147,7 +147,7 @@ def _bits_per_byte(
         return torch.stack([found.value, found.error.square()], 1)
 
     independent = not distributed.is_sharded(model.denoiser)
-    nats, squares = map_chunks(len(values), CHUNK, of_chunk, "judging", independent).sum(0).tolist()
+    nats, squares = map_chunks(len(values), min(CHUNK, model.rows_at_once), of_chunk, "judging", independent).sum(0).tolist()
     new = known < 0
     size = int(sizes[values[new]].sum())
     return {
