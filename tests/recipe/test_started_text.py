@@ -154,13 +154,18 @@ def test_the_mask_is_a_new_token_with_the_mean_embedding(tmp_path, books):
     torch.testing.assert_close(embedding[len(tokenizer)], table.mean(0))
 
 
-def test_it_learns_what_is_in_the_books(tmp_path, books):
+@pytest.mark.parametrize("lora", [0, 8])
+def test_it_learns_what_is_in_the_books(tmp_path, books, lora):
+    """An adapter that learned is judged too, not the model that it was made for."""
     (tmp_path / "start").mkdir()
     causal_model(tmp_path / "start", initializer_range=0.1)
-    model = started(tmp_path / "start", books, steps=60, lr=1e-2, batch=8)
+    model = started(tmp_path / "start", books, steps=40, lr=2e-2, batch=8, lora=lora)
     before = model.evaluate(draws=2)["nats_per_token"]
     after = model.fit(device="cpu", quiet=True).evaluate(draws=2)["nats_per_token"]
     assert after < before - 1
+    if lora:
+        model.active_adapter = None
+        assert abs(model.evaluate(draws=2)["nats_per_token"] - before) < 1e-4
 
 
 def test_a_masked_model_starts_too_and_settings_that_do_not_go_together_are_refused(tmp_path, books):

@@ -102,7 +102,7 @@ class PretrainedTokenizer(CallRepr, nn.Module):
     @property
     def _tokenizer(self) -> Any:
         """The library's tokenizer, made at the first use after the bytes were loaded."""
-        content = self.file.cpu().numpy().tobytes() if self._read is None else b""
+        content = self.file.numpy().tobytes() if self._read is None else b""
         if self._read is None:
             try:
                 made = tokenizers_library().Tokenizer.from_str(content.decode())
@@ -119,6 +119,9 @@ class PretrainedTokenizer(CallRepr, nn.Module):
             made.encode_special_tokens = not self.special_tokens_in_text
             self._read = made
         return self._read
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "PretrainedTokenizer":
+        return self  # text is read on the CPU, wherever the model computes
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)

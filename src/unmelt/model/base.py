@@ -342,7 +342,9 @@ class BaseModel(AdaptableModel):
         Returns:
             [rows, *shape], in data space for data of numbers, tokens for text; on the CPU.
         """
-        most = request.rows if callable(request.guidance) else self.rows_at_once  # a function may hold a value for each row
+        most = (
+            request.rows if callable(request.guidance) else self.rows_at_once
+        )  # a function may hold a value for each row
 
         def make(rows: slice) -> Tensor:
             x = deque(self.states(request[rows]), maxlen=1).pop().x

@@ -79,7 +79,8 @@ def negative_log_likelihood(
     if not len(tokens):
         return Estimate(torch.zeros(0), torch.zeros(0))
     draws = draws_of(model, draws)
-    return bound_on_tokens(loss, denoiser, tokens, Condition(known_tokens=known), draws=draws, seed=seed)
+    with model.active_adapter_on():
+        return bound_on_tokens(loss, denoiser, tokens, Condition(known_tokens=known), draws=draws, seed=seed)
 
 
 def draws_of(model: TextModel, draws: int) -> int:
@@ -147,7 +148,9 @@ def _bits_per_byte(
         return torch.stack([found.value, found.error.square()], 1)
 
     independent = not distributed.is_sharded(model.denoiser)
-    nats, squares = map_chunks(len(values), min(CHUNK, model.rows_at_once), of_chunk, "judging", independent).sum(0).tolist()
+    nats, squares = (
+        map_chunks(len(values), min(CHUNK, model.rows_at_once), of_chunk, "judging", independent).sum(0).tolist()
+    )
     new = known < 0
     size = int(sizes[values[new]].sum())
     return {
