@@ -170,3 +170,21 @@ def dream_folder(folder, seed=0):
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return model
+
+
+def gemma_model(folder, seed=0):
+    """A DiffusionGemma."""
+    theirs = letter_tokenizer(
+        folder, ("<end>", "<begin>", "<pad>"), eos_token="<end>", bos_token="<begin>", pad_token="<pad>"
+    )
+    text = {**SMALL, "vocab_size": len(theirs) + 5, "moe_intermediate_size": 8, "num_experts": 2, "top_k_experts": 1}
+    text |= {"num_key_value_heads": 1, "num_global_key_value_heads": 1, "head_dim": 8, "global_head_dim": 8}
+    text |= {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"num_key_value_heads": 2, "head_dim": 8}
+    config = transformers.DiffusionGemmaConfig(text_config=text, vision_config=vision, canvas_length=12)
+    torch.manual_seed(seed)
+    model = transformers.DiffusionGemmaForBlockDiffusion(config).eval()
+    randomise(model)
+    model.save_pretrained(folder)
+    return model, theirs

@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.interop.betas import Betas
+    from unmelt.interop.canvas_denoiser import CanvasDenoiser, CanvasNetwork
     from unmelt.interop.diffusers_codec import DiffusersCodec, codec_from_diffusers
     from unmelt.interop.from_diffusers import from_diffusers
     from unmelt.interop.from_transformers import from_transformers
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Betas",
+    "CanvasDenoiser",
+    "CanvasNetwork",
     "DiffusersCodec",
     "DiffusersUNet",
     "LanguageModel",

@@ -10,11 +10,14 @@ from pathlib import Path
 from unmelt.arguments import checked
 from unmelt.denoiser import TokenDenoiser
 from unmelt.errors import UsageError
+from unmelt.interop.canvas_denoiser import CANVAS, CanvasDenoiser, read_canvas_model
+from unmelt.interop.diffusion_layouts import LAYOUTS
+from unmelt.interop.language_files import language_folder
 from unmelt.interop.language_model import read_language_model
 from unmelt.model import TextModel
-from unmelt.objective import AnyOrder
-from unmelt.process import Mask
-from unmelt.sampler import grid
+from unmelt.objective import NELBO, AnyOrder
+from unmelt.process import Mask, Uniform
+from unmelt.sampler import Ancestral, grid
 from unmelt.sampler.tokens import Confidence, Unmask
 
 STEPS = 64
@@ -29,7 +32,7 @@ def from_transformers(
 
     Args:
         folder: A folder with config.json, safetensors weights and a tokenizer, of any class of transformers that ends
-            in "ForMaskedLM", or of LLaDA or Dream. Nothing is downloaded, and no code in it is run.
+            in "ForMaskedLM", or of LLaDA, Dream or DiffusionGemma. Nothing is downloaded, and no code in it is run.
         length: Tokens of the longest row. None: 256, or as many as the model has positions for.
         special_tokens_in_text: Whether names of special tokens in a text, such as those of a chat's turns, are read as
             those tokens. False: they are text like any other.
@@ -40,6 +43,18 @@ def from_transformers(
     Raises:
         UsageError: If there is no such model, it is causal or of an unknown class, or its files are damaged.
     """
+    place = language_folder(folder, {**LAYOUTS, CANVAS: None})
+    if place.architecture == CANVAS:
+        network, tokenizer = read_canvas_model(place, length, special_tokens_in_text)
+        noise = Uniform(tokenizer.vocabulary)
+        return TextModel(
+            denoiser=CanvasDenoiser(network, noise, (network.length,)),
+            codec=tokenizer,
+            sampler=Ancestral(),
+            grid=grid.uniform(min(network.length, STEPS)),
+            objective=NELBO(),
+            notes=f"{CANVAS} of {Path(folder).name}",
+        )
     found = read_language_model(folder, length=length, special_tokens_in_text=special_tokens_in_text)
     if found.is_causal:
         raise UsageError(

@@ -101,8 +101,8 @@ class LanguageNetwork(CallRepr, nn.Module):
         out = {*self.excluded, mask_token, *([] if padding is None else [padding])}
         self.register_buffer("ruled_out", torch.zeros(vocabulary, dtype=torch.bool), persistent=False)
         self.ruled_out[[each for each in out if each < vocabulary]] = True
-        self.register_state_dict_post_hook(_without_copies)
-        self.register_load_state_dict_pre_hook(_with_copies)
+        self.register_state_dict_post_hook(without_copies)
+        self.register_load_state_dict_pre_hook(with_copies)
 
     @property
     def is_causal(self) -> bool:
@@ -308,13 +308,28 @@ def _copies(network: nn.Module) -> dict[str, str]:
     return {name: first[id(value)] for name, value in every if first.setdefault(id(value), name) != name}
 
 
-def _without_copies(module: Any, state: dict[str, Tensor], prefix: str, metadata: Any) -> None:
-    """Each weight once, as a file of safetensors can hold it."""
+def without_copies(module: Any, state: dict[str, Tensor], prefix: str, metadata: Any) -> None:
+    """A hook of `state_dict`: each weight once, as a file of safetensors can hold it.
+
+    Args:
+        module: A module with a language model as `network`.
+        state: Its tensors by name, changed in place.
+        prefix: Of the module's names.
+        metadata: Not read.
+    """
     for name in _copies(module.network):
         state.pop(f"{prefix}network.{name}", None)
 
 
-def _with_copies(module: Any, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+def with_copies(module: Any, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+    """A hook of `load_state_dict`: the weights that `without_copies` left out.
+
+    Args:
+        module: A module with a language model as `network`.
+        state: Tensors by name, changed in place.
+        prefix: Of the module's names.
+        rest: Not read.
+    """
     for name, of in _copies(module.network).items():
         if f"{prefix}network.{of}" in state:
             state.setdefault(f"{prefix}network.{name}", state[f"{prefix}network.{of}"])
