@@ -18,7 +18,7 @@ def test_the_python_of_the_guide_runs(tmp_path, monkeypatch):
     causal_model(tmp_path / "models" / "smollm2")
     (tmp_path / "books").mkdir()
     for k in range(4):
-        (tmp_path / "books" / f"{k}.txt").write_text(f"The sea was calm on day {k}. " * 10)
+        (tmp_path / "books" / f"{k}.txt").write_text(f"The sea was calm on day {k}. " * 10, encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert len(blocks) == 3
     named = {"um": um}

@@ -142,8 +142,8 @@ def llada_folder(folder, layers=2, width=16, heads=2, kv_heads=1, hidden=24, see
         "eos_token_id": theirs.eos_token_id,
         "pad_token_id": theirs.eos_token_id,
     }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "modeling_llada.py").write_text("raise SystemExit('remote code was run')")
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "modeling_llada.py").write_text("raise SystemExit('remote code was run')", encoding="utf-8")
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return weights, config
 
@@ -165,8 +165,8 @@ def dream_folder(folder, seed=0):
         "rope_theta": 1e6,
         "mask_token_id": theirs.convert_tokens_to_ids("<|mask|>"),
     }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "modeling_dream.py").write_text("raise SystemExit('remote code was run')")
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "modeling_dream.py").write_text("raise SystemExit('remote code was run')", encoding="utf-8")
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return model

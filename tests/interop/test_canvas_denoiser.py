@@ -42,6 +42,6 @@ def test_a_row_longer_than_the_canvas_is_refused_and_so_is_training_from_it(tmp_
     gemma_model(tmp_path)
     with pytest.raises(um.UsageError, match="length=13"):
         from_transformers(tmp_path, length=13)
-    (tmp_path / "books.txt").write_text("the sea")
+    (tmp_path / "books.txt").write_text("the sea", encoding="utf-8")
     with pytest.raises(um.UsageError, match="DiffusionGemmaForBlockDiffusion"):
         um.recipe.text(start=tmp_path, folder=tmp_path / "books.txt", length=4)

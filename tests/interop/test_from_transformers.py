@@ -121,7 +121,7 @@ def test_llada_is_llama_with_full_attention(tmp_path):
 def test_dream_is_qwen2_with_full_attention_and_logits_shifted_by_one(tmp_path):
     theirs = dream_folder(tmp_path)
     model = from_transformers(tmp_path, length=16)
-    mask, x = json.loads((tmp_path / "config.json").read_text())["mask_token_id"], rows_of(model)
+    mask, x = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["mask_token_id"], rows_of(model)
     everywhere = torch.ones(1, 1, x.shape[1], x.shape[1], dtype=torch.bool)
     with torch.no_grad():
         logits = theirs(

@@ -23,7 +23,7 @@ def refused(path, *words, load=from_transformers):
 
 def changed(folder, **settings):
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | settings), encoding="utf-8")
 
 
 def test_pickles_are_not_opened(tmp_path):
@@ -56,12 +56,16 @@ def test_a_missing_tokenizer_mask_or_end_is_named(tmp_path):
             (tmp_path / name / file).unlink()
             refused(tmp_path / name, "no tokenizer in")
     about = tmp_path / "b" / "tokenizer_config.json"
-    plain = json.loads(about.read_text())
-    about.write_text(json.dumps({name: value for name, value in plain.items() if name != "mask_token"}))
+    plain = json.loads(about.read_text(encoding="utf-8"))
+    about.write_text(
+        json.dumps({name: value for name, value in plain.items() if name != "mask_token"}), encoding="utf-8"
+    )
     refused(tmp_path / "b", "has no mask token")
-    about.write_text(json.dumps({name: value for name, value in plain.items() if name != "sep_token"}))
+    about.write_text(
+        json.dumps({name: value for name, value in plain.items() if name != "sep_token"}), encoding="utf-8"
+    )
     refused(tmp_path / "b", "no token that ends a text")
-    (tmp_path / "b" / "tokenizer.json").write_text("{")
+    (tmp_path / "b" / "tokenizer.json").write_text("{", encoding="utf-8")
     refused(tmp_path / "b", "the tokenizer in", "cannot be read")
 
 
@@ -71,7 +75,7 @@ def test_a_gguf_file_that_is_cut_short_is_refused(tmp_path, monkeypatch):
     write_gguf(tmp_path / "tiny.gguf")
     content = (tmp_path / "tiny.gguf").read_bytes()
     (tmp_path / "tiny.gguf").write_bytes(content[: len(content) // 2])
-    (tmp_path / "books.txt").write_text("the sea was calm")
+    (tmp_path / "books.txt").write_text("the sea was calm", encoding="utf-8")
     refused(tmp_path / "tiny.gguf", "cannot be read", "a whole .gguf file")
     refused(
         tmp_path / "tiny.gguf",

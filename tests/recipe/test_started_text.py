@@ -18,7 +18,7 @@ SMALL = {"length": 16, "steps": 8, "batch": 4, "save_every": 4, "picture_every":
 def books(tmp_path):
     (tmp_path / "books").mkdir()
     for k in range(6):
-        (tmp_path / "books" / f"{k}.txt").write_text(f"the sea was calm {k}, and the wind fell. " * 4)
+        (tmp_path / "books" / f"{k}.txt").write_text(f"the sea was calm {k}, and the wind fell. " * 4, encoding="utf-8")
     return tmp_path / "books"
 
 
@@ -187,4 +187,4 @@ def test_the_command_line_starts_from_a_model(tmp_path, books, capsys):
     few = {"length": 16, "steps": 2, "batch": 2, "picture-every": 0, "lora": 2, "device": "cpu", "log-to": "none"}
     options = {"start": tmp_path / "start", "folder": books, "out": out, **few}
     assert main(["train", "text", *(str(each) for pair in options.items() for each in (f"--{pair[0]}", pair[1]))]) == 0
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["active_adapter"] == "lora"
+    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["active_adapter"] == "lora"
