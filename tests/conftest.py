@@ -8,6 +8,7 @@ diffusers imports torchvision where there is one, for models that are not ours: 
 import sys
 
 import pytest
+import shape_checks
 import torch
 
 try:
@@ -15,7 +16,12 @@ try:
 except (ImportError, RuntimeError):
     sys.modules["torchvision"] = None
 
+shape_checks.install()
 torch.set_num_threads(1)  # the tensors are tiny: on a busy machine a second thread costs more than it brings
+
+
+def pytest_runtest_setup() -> None:
+    shape_checks.begin_test()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -85,9 +85,14 @@ class Condition:
         """
         return self.given.get(name)
 
+    @property
+    def rows(self) -> int:
+        """The number of rows; 0 if nothing is known. It stays a symbol where torch.export has one, unlike `len`."""
+        return next((value.shape[0] for value in self._tensors().values()), 0)
+
     def __len__(self) -> int:
         """The number of rows; 0 if nothing is known."""
-        return next((len(value) for value in self._tensors().values()), 0)
+        return self.rows
 
     def drop(self, rows: Bool[Tensor, " rows"]) -> Condition:
         """The same condition with some rows made null.

@@ -94,6 +94,7 @@ def test_a_trained_network_samples_the_ring(run):
     assert found["ring_energy"] < 0.1  # unprocessed noise has about 1
 
 
+@pytest.mark.slow  # it tunes samplers for half a minute
 def test_solvers_have_their_orders(run):
     found = run("way-back")
     tried, errors = found["TRIED"], found["errors"]

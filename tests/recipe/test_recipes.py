@@ -164,7 +164,7 @@ def test_a_folder_without_classes(tmp_path, channels):
     assert again.sample(2, steps=2).shape == (2, channels, 8, 8)
     with pytest.raises(um.UsageError, match="without classes"):
         again.sample(2, label=0)
-    scores = model.evaluate(steps=2)
+    scores = model.evaluate(samples=64, steps=2)
     assert "classifier_accuracy" not in scores
     assert np.isfinite(scores["frechet"])
     again.picture(steps=2)

@@ -1,5 +1,6 @@
 """Several processes are one run: the same losses, and checkpoints that go on with any number of them."""
 
+import functools
 import json
 import os
 import subprocess
@@ -42,14 +43,16 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    kinds = ("regression", "jvp", "two")
-    return {kind: (folder := tmp_path_factory.mktemp(kind), losses(folder, 1, kind)) for kind in kinds}
+    """Folder and losses of a run in one process, by its kind."""
+    return functools.cache(lambda kind: (folder := tmp_path_factory.mktemp(kind), losses(folder, 1, kind)))
 
 
-@pytest.mark.parametrize("kind", ["regression", "jvp", "two"])
+@pytest.mark.parametrize(
+    "kind", ["two", *(pytest.param(each, marks=pytest.mark.slow) for each in ("regression", "jvp"))]
+)
 def test_two_processes_equal_one(tmp_path, alone, kind):
     """At the same global batch: 50 losses and the weights after them; Jacobian-vector products; several networks."""
-    folder, wanted = alone[kind]
+    folder, wanted = alone(kind)
     found = losses(tmp_path, 2, kind)
     assert len(found) == 50
     assert farthest(found, wanted) < 1e-5
@@ -65,7 +68,7 @@ def test_two_processes_equal_one(tmp_path, alone, kind):
 )
 def test_a_sharded_run_resumes_with_any_number_of_processes(tmp_path, alone, kind, after):
     """FSDP2 over two processes up to step 20, then one process or two: the losses of one all the way."""
-    folder, wanted = alone[kind]
+    folder, wanted = alone(kind)
     first = losses(tmp_path, 2, kind, stop=20, shard=True)
     rest = losses(tmp_path, after, kind, shard=after > 1)
     assert (len(first), len(rest)) == (20, 30)

@@ -1,7 +1,9 @@
 """Adapters: attached beside a network's weights, one or several, for some rows or all; or merged into the weights.
 
-    attached    y = W x + b + sum_i s_i[row] (alpha_i / rank_i) B_i A_i x
-    merged      W' = W + sum_i s_i (alpha_i / rank_i) B_i A_i
+    attached    y = W x + b + sum_i s_i[row] D_i(W) x
+    merged      W' = W + sum_i s_i D_i(W)
+    LoRA        D(W) = (alpha / rank) B A
+    DoRA        D(W) = m V / |V| - W,   V = W + (alpha / rank) B A
 
 Attaching does not change the network: a forward hook on every layer adds the adapter's change to the layer's output,
 and detaching removes the hook. The network keeps its modules and its state_dict keys.
@@ -45,13 +47,17 @@ class Adapter(CallRepr, nn.Module):
     def __init__(self, network: nn.Module, config: LoRA) -> None:
         super().__init__()
         self.config = config
-        layers = config.layers(network)
-        self.factors = nn.ModuleDict({_key(name): LowRank(layer, config.rank) for name, layer in layers.items()})
+        self.factors = nn.ModuleDict({_key(name): each for name, each in config.factors(network).items()})
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The names of the layers that are changed."""
         return tuple(_name(key) for key in self.factors)
+
+    @property
+    def layer_factors(self) -> dict[str, LowRank]:
+        """The factors of each layer that is changed, by the layer's name."""
+        return {_name(key): each for key, each in self.factors.items() if isinstance(each, LowRank)}
 
     def attach(self, network: nn.Module, scale: float | Float[Tensor, " rows"] = 1.0) -> Attachment:
         """Attach the adapter to a network until it is detached; as a context manager, it detaches at the end.
@@ -78,6 +84,9 @@ class Adapter(CallRepr, nn.Module):
     def merge(self, network: nn.Module, scale: float = 1.0) -> None:
         """Add the change to a network's weights, which then cost nothing extra. Sums are computed in float32 or finer.
 
+        LoRA's change is the same for all weights. DoRA's is that of the weights which it meets: where several adapters
+        are merged, one that decomposes gives another result after the others than before them.
+
         Args:
             network: A network with layers of the same names and shapes as the one that the adapter was made for.
             scale: How much of the change is added.
@@ -87,9 +96,8 @@ class Adapter(CallRepr, nn.Module):
         """
         for layer, factors in self._layers(network):
             weight = layer.weight
-            fine = torch.promote_types(weight.dtype, factors.A.dtype)
-            change = scale * self.config.factor * factors.product().to(weight.device, fine)
-            weight.copy_(weight.to(fine) + change)
+            change = scale * self.config.scale * factors.change(weight).to(weight.device)
+            weight.copy_(weight.to(change.dtype) + change)
 
     def unmerge(self, network: nn.Module, scale: float = 1.0) -> None:
         """Subtract what `merge` added. Weights come back within rounding; keep a copy where every bit matters.
@@ -99,8 +107,14 @@ class Adapter(CallRepr, nn.Module):
             scale: The scale it was merged with.
 
         Raises:
-            UsageError: As `merge`.
+            UsageError: As `merge`, or if the adapter decomposes, because the norms that merging divided by are gone.
         """
+        if self.config.decompose:
+            raise UsageError(
+                "an adapter with magnitudes, which divides by the norms of the weights that it was merged into",
+                "a copy of the network from before",
+                "copy.deepcopy(network) before merge",
+            )
         self.merge(network, -scale)
 
     def _layers(self, network: nn.Module) -> list[tuple[Any, LowRank]]:
@@ -193,7 +207,7 @@ def _add(factors: LowRank, attachment: Attachment, layer: nn.Module, args: tuple
             )
         scale = scale.view(-1, *[1] * (output.ndim - 1))
     change = factors(layer, x)
-    return output + (config.factor * scale.to(change.device, change.dtype) * change).to(output.dtype)
+    return output + (config.scale * scale.to(change.device, change.dtype) * change).to(output.dtype)
 
 
 def _forget_compiled() -> None:

@@ -66,6 +66,13 @@ SAME: dict[str, str] = {
     "n_probes num_probes hutchinson_samples": "probes",
     "num_draws": "draws",
     "lora lora_name": "adapter",
+    "lora_alpha network_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "target_modules": "targets",
+    "use_dora dora": "decompose",
+    "r lora_rank network_dim": "rank",
+    "adapter_name": "name",
+    "adapter_weights weights": "scales",
     "model denoise_fn unet": "denoiser",
 }
 """What others call an argument: what it is called here, in the order in which a call is searched for it."""

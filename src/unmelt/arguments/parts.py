@@ -171,7 +171,7 @@ PARTS: dict[str, dict[str, str]] = {
         "sdtt selfdistillationthroughtime": "um.distill.SDTT()",
         "shortcut shortcutmodel": "um.distill.Shortcut()",
     },
-    "LoRA": {"lora": "um.adapter.LoRA(rank=8)"},
+    "LoRA": {"lora": "um.adapter.LoRA(rank=8)", "dora": "um.adapter.LoRA(rank=8, decompose=True)"},
     "SampleRequest": {"request": "model.request(16)"},
     "Source": {"arrays array tensor": "um.data.Arrays(x)", "images folder": "um.data.images('faces', 32)[0]"},
     "Denoiser": {"denoiser": "model.denoiser"},

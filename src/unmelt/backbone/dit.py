@@ -197,7 +197,7 @@ class DiT(CallRepr, nn.Module):
                 f"DiT(channels={x.shape[1]}, size={tuple(x.shape[2:])}, ...)",
             )
         inputs, vector, tokens = self.told(x, level, condition, arrival)
-        modulation = self.modulation(vector).view(len(x), -1, 1, self.width).unbind(1)
+        modulation = self.modulation(vector).view(x.shape[0], -1, 1, self.width).unbind(1)
         h = self.into(to_patches(inputs, self.patch))
         h = h + self.position.to(h)  # in low precision if products are: half the memory to move
         for i, block in enumerate(self.blocks):

@@ -231,18 +231,18 @@ class Conditioner(nn.Module):
             vector = vector + _along_axes(self._scales(known, level), finer)
         if self.fields["label"].size:
             label = None if known.label is None else 1 + known.label
-            null = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            null = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
             vector = vector + _along_axes(self.label(_or_null(label, known.is_given("label"), null)), finer)
         if self.fields["vector"].size:
             value = None if known.vector is None else self.vector(known.vector)
-            null = self.null_vector.expand(len(x), -1)
+            null = self.null_vector.expand(x.shape[0], -1)
             vector = vector + _along_axes(_or_null(value, known.is_given("vector"), null), finer)
         if self.fields["sequence"].size:
             tokens = self._tokens(known)
-            queries = vector.view(len(x), -1, vector.shape[-1])
+            queries = vector.view(x.shape[0], -1, vector.shape[-1])
             vector = vector + self.summary(queries, tokens).view_as(vector)
         if self.fields["context"].size:
-            null = self.null_context.view(-1, *(1,) * (x.ndim - 2)).expand(len(x), -1, *x.shape[2:])
+            null = self.null_context.view(-1, *(1,) * (x.ndim - 2)).expand(x.shape[0], -1, *x.shape[2:])
             x = torch.cat([x, _or_null(known.context, known.is_given("context"), null)], dim=1)
         return Conditioning(x, self.mix(vector), tokens)
 
@@ -260,7 +260,7 @@ class Conditioner(nn.Module):
         """The guidance scale of each row, embedded by its logarithm; 1 where none is given."""
         assert self.guidance is not None
         scale = known.guidance_scale
-        log_scale = level.new_zeros(len(level)) if scale is None else scale.clamp_min(LEAST_SCALE).log().to(level)
+        log_scale = level.new_zeros(level.shape[0]) if scale is None else scale.clamp_min(LEAST_SCALE).log().to(level)
         with torch.autocast(level.device.type, enabled=False):
             return self.guidance(log_scale)
 
@@ -279,9 +279,9 @@ class Conditioner(nn.Module):
 
     def _check(self, x: Tensor, known: Condition) -> None:
         """Shapes only: nothing here waits for the device."""
-        if len(known) not in (0, len(x)):
+        if known.rows not in (0, x.shape[0]):
             raise UsageError(
-                f"the condition has {len(known)} rows and x has {len(x)}",
+                f"the condition has {known.rows} rows and x has {len(x)}",
                 "each row of x must have its own",
                 f"Condition(label=torch.full(({len(x)},), 3))",
             )
@@ -312,7 +312,7 @@ class Conditioner(nn.Module):
 
 def _along_axes(vector: Float[Tensor, "rows width"], axes: int) -> Tensor:
     """One vector a row, shaped to be added to one for each of finer times."""
-    return vector.view(len(vector), *(1,) * axes, -1)
+    return vector.view(vector.shape[0], *(1,) * axes, -1)
 
 
 def _or_null(value: Tensor | None, given: Tensor | None, null: Tensor) -> Tensor:

@@ -286,7 +286,7 @@ class JointDiT(CallRepr, nn.Module):
         return from_patches(self.out(adaptive_norm(h, scale, shift)), size, self.patch)
 
     def _parts(self, layer: nn.Module, vector: Float[Tensor, "rows width"]) -> list[Tensor]:
-        return list(layer(vector).view(len(vector), -1, 1, self.width).unbind(1))
+        return list(layer(vector).view(vector.shape[0], -1, 1, self.width).unbind(1))
 
     def _angles(self, size: Sequence[int], device: torch.device) -> Float[Tensor, "places half"]:
         """Rotation of each place, by its number along each axis."""

@@ -38,6 +38,6 @@ def from_patches(
     """
     dims = len(patch)
     grid = [n // p for n, p in zip(size, patch, strict=True)]
-    boxes = patches.reshape(len(patches), *grid, -1, *patch)
+    boxes = patches.reshape(patches.shape[0], *grid, -1, *patch)
     pairs = [axis for d in range(dims) for axis in (1 + d, 2 + dims + d)]
-    return boxes.permute(0, 1 + dims, *pairs).reshape(len(patches), -1, *size)
+    return boxes.permute(0, 1 + dims, *pairs).reshape(patches.shape[0], -1, *size)

@@ -303,6 +303,6 @@ class Transformer(CallRepr, nn.Module):
         """The modulation of all blocks, and the sequence's tokens; None for what the network is not told."""
         if not (self.time or self.classes or self.sequence_width):
             return None, None
-        nothing = level.new_zeros(len(x), 1, 1)  # the place of x, beside which a context would be laid
+        nothing = level.new_zeros(x.shape[0], 1, 1)  # the place of x, beside which a context would be laid
         told = self.told(nothing, level if self.time else torch.zeros_like(level), condition)
-        return self.modulation(told.vector).view(len(x), -1, 1, self.width).unbind(1), told.tokens
+        return self.modulation(told.vector).view(x.shape[0], -1, 1, self.width).unbind(1), told.tokens

@@ -252,7 +252,7 @@ class UNet(CallRepr, nn.Module):
         check_grid("UNet", x, level, self.channels, self.patch)
         size = x.shape[2:]
         h, vector, tokens = self.told(x, level, condition, arrival)
-        modulation = iter(self.modulation(vector).view(len(x), -1, *self.space * (1,)).split(self.parts, dim=1))
+        modulation = iter(self.modulation(vector).view(x.shape[0], -1, *self.space * (1,)).split(self.parts, dim=1))
         coarse = [side // p for side, p in zip(size, self.patch, strict=True)]
         h = self.into(to_patches(h, self.patch).mT.unflatten(2, coarse))
         skips = []

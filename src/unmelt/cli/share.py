@@ -12,27 +12,31 @@ from unmelt.terminal import notify
 def export(
     folder: RunFolder,
     /,
-    to: Literal["diffusers"] = "diffusers",
+    to: Literal["diffusers", "onnx"] = "diffusers",
     out: Path | None = None,
     sampler: Literal["own", "euler"] = "own",
     steps: int | None = None,
 ) -> None:
-    """Write a run in the format of another library, which makes the same images of the same noise.
+    """Write a run in the format of another library, which makes the same samples of the same noise.
 
     Args:
         folder: The run folder.
-        to: The library.
-        out: A new folder. Default: RUN-diffusers.
-        sampler: own is the model's sampler, or DPM-Solver++(2M) in place of a tuned or learned one; euler is Euler's
-            method, which every library has.
+        to: diffusers is a pipeline; onnx are files for onnxruntime, and the times of the sampler.
+        out: A new folder. Default: RUN-diffusers or RUN-onnx.
+        sampler: For diffusers: own is the model's sampler, or DPM-Solver++(2M) in place of a tuned or learned one;
+            euler is Euler's method, which every library has.
         steps: Network evaluations per sample. Default: the model's own number.
     """
-    from unmelt.interop import sampler_for_export, to_diffusers
+    from unmelt.interop import sampler_for_export, to_diffusers, to_onnx
     from unmelt.sampler import Euler, grid
 
     out = out or folder.with_name(f"{folder.name}-{to}")
     destination.check_folder(out)
     model = of_numbers(folder, "cpu")
+    if to == "onnx":
+        to_onnx(model, out, steps=steps)
+        notify(f"{to}: {out}")
+        return
     solver, times = sampler_for_export(model) if sampler == "own" else (Euler(), grid.balanced(model.grid.steps))
     times = times if steps is None else replace(times, steps=steps)
     to_diffusers(model, out, sampler=solver, grid=times)

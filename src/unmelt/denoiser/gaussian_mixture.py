@@ -208,7 +208,7 @@ class GaussianMixtureDenoiser(CallRepr, nn.Module):
 
     def _parts(self, x_t: Tensor, condition: Condition | None) -> list[Tensor]:
         """Weights, means, bases and spreads of the mixture of each row."""
-        kind = self._kind(len(x_t), condition)
+        kind = self._kind(x_t.shape[0], condition)
         return [part[kind].to(x_t.dtype) for part in (self.weight, self.mean, self.basis, self.spread)]
 
     def _kind(self, rows: int, condition: Condition | None) -> Int64[Tensor, " rows"]:

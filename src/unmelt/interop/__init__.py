@@ -1,4 +1,4 @@
-"""Import and export of diffusers checkpoints, and import of language models of transformers."""
+"""Models of other libraries in, and this one's models out: diffusers, transformers, ONNX."""
 
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unmelt.interop.language_model import LanguageModel, read_language_model
     from unmelt.interop.language_network import LanguageNetwork
     from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
+    from unmelt.interop.to_onnx import to_onnx
     from unmelt.interop.unet import DiffusersUNet
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "read_language_model",
     "sampler_for_export",
     "to_diffusers",
+    "to_onnx",
 ]
 
 publish(__name__)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.model.adapter_files import read_adapter
     from unmelt.model.base import BaseModel
     from unmelt.model.codec_model import CodecModel
     from unmelt.model.load import from_pretrained, load
@@ -26,6 +27,7 @@ __all__ = [
     "check_rows",
     "from_pretrained",
     "load",
+    "read_adapter",
 ]
 
 publish(__name__)

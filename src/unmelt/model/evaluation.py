@@ -43,7 +43,8 @@ def evaluate(
         Figures by name, and what was asked for.
 
     Raises:
-        UsageError: If the model has no data to be judged by, or the number of samples or the time is out of range.
+        UsageError: If the model has no data to be judged by or too few, or the number of samples or the time is out of
+            range.
     """
     if model.source is None or model.held_out is None:
         raise UsageError(
@@ -51,6 +52,12 @@ def evaluate(
         )
     note_other_data(model)
     real, held_out = metric.collect_samples(model.source), metric.collect_samples(model.held_out)
+    if min(len(real.x), len(held_out.x)) < 2:
+        raise UsageError(
+            f"{len(real.x)} rows of training data and {len(held_out.x)} held out, which samples are compared with",
+            "at least 2 of each",
+            "a recipe with more data, or with another share held out: held_out=0.2",
+        )
     wanted = model.modality.samples_to_score(len(real.x)) if samples is None else samples
     check_rows(wanted, "samples")
     label = None if real.labels is None else labels_in_proportion(real.labels, wanted)
