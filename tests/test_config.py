@@ -36,6 +36,7 @@ GIVEN = {
     "spacing": um.grid.Karras(),
     "knots": (1.0, 0.5),
     "fractions": (1.0, 0.5),
+    "objective": um.objective.NELBO(),
     "schedule": um.schedule.Cosine(),
     "of": um.objective.Uniform(),
     "betas": um.interop.Betas(),
@@ -59,6 +60,28 @@ GIVEN = {
 """Values of constructor arguments that have no default."""
 
 
+GEMMA = {
+    "text_config": {
+        "vocab_size": 9,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "moe_intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "num_global_key_value_heads": 1,
+        "head_dim": 4,
+        "global_head_dim": 4,
+        "num_experts": 2,
+        "top_k_experts": 1,
+        "layer_types": ["full_attention"],
+    },
+    "vision_config": {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "canvas_length": 4,
+}
+"""Settings of a small DiffusionGemma."""
+
+
 def made(name):
     """A part by its name: required arguments from `GIVEN`, networks around a small backbone."""
     cls = config.part(name)
@@ -67,6 +90,16 @@ def made(name):
         GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=name.endswith("FlowMap"))
     if cls is um.interop.DiffusersCodec:
         return cls("AutoencoderTiny", {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4})
+    if cls is um.codec.PretrainedTokenizer:
+        return cls(size=2, vocabulary=4, end=2, padding=3)
+    if cls is um.interop.LanguageNetwork:
+        small = {"vocab_size": 5, "hidden_size": 8, "intermediate_size": 8}
+        small |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8}
+        given = {"settings": json.dumps(small), "vocabulary": 4, "mask_token": 4, "length": 6}
+        return cls(architecture="LlamaForCausalLM", **given, before=(1,))
+    if cls in (um.interop.CanvasDenoiser, um.interop.CanvasNetwork):
+        network = um.interop.CanvasNetwork(settings=json.dumps(GEMMA), vocabulary=9, length=4, before=(1,))
+        return cls(network, um.process.Uniform(9), (4,)) if cls is um.interop.CanvasDenoiser else network
     if cls in TOKENS:
         small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))

@@ -70,6 +70,9 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
 _REGISTERED_ON_IMPORT = (
     "unmelt.interop.betas.Betas",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
+    "unmelt.interop.canvas_denoiser.CanvasDenoiser",
+    "unmelt.interop.canvas_denoiser.CanvasNetwork",
+    "unmelt.interop.language_network.LanguageNetwork",
     "unmelt.interop.unet.DiffusersUNet",
 )
 """Parts of packages that import this module."""

@@ -48,7 +48,7 @@ class BPE:
         merges = vocabulary - 256 - len(SPECIAL)
         if merges < 1:
             raise UsageError(f"vocabulary={vocabulary}", f"more than {256 + len(SPECIAL)}", "vocabulary=2048")
-        library = _library()
+        library = tokenizers_library()
         tokenizer = _plain(library, [])
         trainer = library.trainers.BpeTrainer(
             vocab_size=256 + merges,
@@ -65,7 +65,7 @@ class BPE:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return _plain(_library(), self.merges)
+        return _plain(tokenizers_library(), self.merges)
 
     @cached_property
     def sizes(self) -> Int64[Tensor, " vocabulary"]:
@@ -83,7 +83,12 @@ class BPE:
         return self.vocabulary - len(SPECIAL) + SPECIAL.index(name)
 
 
-def _library() -> Any:
+def tokenizers_library() -> Any:
+    """The `tokenizers` library, which is optional.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
     try:
         import tokenizers
     except ImportError:

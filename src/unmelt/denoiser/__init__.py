@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unmelt.denoiser import prediction
     from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
     from unmelt.denoiser.autoregressive import Autoregressive
+    from unmelt.denoiser.block_window import BlockWindow
     from unmelt.denoiser.blockwise import Blockwise
     from unmelt.denoiser.cached import CachedDenoiser
     from unmelt.denoiser.denoiser import Denoiser
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApproximateBlockCache",
     "Autoregressive",
+    "BlockWindow",
     "Blockwise",
     "CachedDenoiser",
     "Denoiser",

@@ -47,20 +47,20 @@ def load_pretrained(path: str | Path, *, writes: bool = False) -> Pretrained:
     Raises:
         UsageError: If a package is missing, there is no language model, or it cannot be read.
     """
-    transformers = _package("transformers", "which reads language models", "transformers")
-    root = _plain_folder(Path(path).expanduser(), transformers)
+    transformers = transformers_package()
+    root = plain_folder(Path(path).expanduser(), transformers)
     kind = transformers.AutoModelForCausalLM if writes else transformers.AutoModel
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(root, **safe)
             model, found = kind.from_pretrained(
                 root, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
             )
     except Exception as error:  # a damaged file can raise anything at all
-        raise _unreadable(root, error) from None
+        raise unreadable(root, error) from None
     if missing := sorted(name for name in found["missing_keys"] if "pooler" not in name):
-        raise _unreadable(root, ValueError(f"it lacks {missing[0]}"))  # transformers would make numbers up
+        raise unreadable(root, ValueError(f"it lacks {missing[0]}"))  # transformers would make numbers up
     tokenizer.padding_side = "right"
     if tokenizer.pad_token_id is None:  # which token stands in padding makes no difference: it is never read
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
@@ -82,8 +82,28 @@ def fingerprint(path: str | Path) -> str:
     return hashlib.sha256(repr((str(root.resolve()), stats)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _plain_folder(root: Path, transformers: Any) -> Path:
-    """The folder of plain weights: the one that is given, or the one in the cache that holds those of a GGUF file."""
+def transformers_package() -> Any:
+    """The transformers package, which is optional.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
+    return _package("transformers", "which reads language models", "transformers")
+
+
+def plain_folder(root: Path, transformers: Any) -> Path:
+    """The folder of plain weights: the one that is given, or the one in the cache that holds those of a GGUF file.
+
+    Args:
+        root: A folder with config.json; a .gguf file, or a folder with one.
+        transformers: The package.
+
+    Returns:
+        A folder with config.json.
+
+    Raises:
+        UsageError: If there is neither, or the file cannot be read.
+    """
     if (root / "config.json").is_file():
         return root
     found = [root] if root.is_file() and root.suffix == ".gguf" else sorted(root.glob("*.gguf"))
@@ -107,11 +127,11 @@ def _write_plain(file: Path, plain: Path, transformers: Any) -> None:
     """Write the folder, whole or not at all."""
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **given)
             model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
     except Exception as error:  # a damaged file can raise anything at all
-        raise _unreadable(file, error) from None
+        raise unreadable(file, error) from None
     try:
         plain.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=plain.parent, prefix=".", ignore_cleanup_errors=True) as incomplete:
@@ -149,7 +169,16 @@ def _package(name: str, what: str, extra: str) -> Any:
         ) from None
 
 
-def _unreadable(path: Path, error: Exception) -> UsageError:
+def unreadable(path: Path, error: Exception) -> UsageError:
+    """The error for a language model that cannot be read.
+
+    Args:
+        path: Its folder or file.
+        error: What was raised.
+
+    Returns:
+        The error to raise.
+    """
     said = (str(error).splitlines() or [type(error).__name__])[0]
     if path.suffix == ".gguf":
         return UsageError(
@@ -165,8 +194,15 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Progress bars and reports of loading would stand in the middle of what is printed."""
+def quiet(transformers: Any) -> Iterator[None]:
+    """Inside, transformers shows neither progress bars nor reports: they would stand in the middle of what is printed.
+
+    Args:
+        transformers: The package.
+
+    Yields:
+        Nothing.
+    """
     logging = transformers.utils.logging
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

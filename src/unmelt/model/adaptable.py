@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -243,6 +244,20 @@ class AdaptableModel(StoredModel, ABC):
             The denoiser itself where the model has no adapters.
         """
         return AdaptedDenoiser(denoiser, list(self._attachments.values())) if self.adapters else denoiser
+
+    @final
+    @contextmanager
+    def active_adapter_on(self) -> Iterator[None]:
+        """Inside, calls of the model's denoiser itself compute with the active adapter, as its samples do."""
+        attachment = None if self.active_adapter is None else self._attachments[self.active_adapter]
+        if attachment is None:
+            yield
+            return
+        attachment.scale = 1.0
+        try:
+            yield
+        finally:
+            attachment.scale = 0.0
 
     def _check_adapter(self, name: str) -> str:
         if name not in self.adapters:

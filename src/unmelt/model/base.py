@@ -7,6 +7,7 @@ arguments into a `SampleRequest`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,10 @@ from unmelt.train.logger import logger_names
 M = TypeVar("M", bound="BaseModel")
 
 
+MOST_LOGITS = 1 << 27
+"""Logits that are computed at a time, of all rows together."""
+
+
 class SamplingPlan(NamedTuple):
     """What samples a request.
 
@@ -60,10 +65,17 @@ class BaseModel(AdaptableModel):
     """A model that is trained and sampled; its arguments are those of `StoredModel`."""
 
     CHUNK: ClassVar[int]
-    """Rows that are made at a time."""
+    """Rows that are made at a time where memory allows."""
 
     SETTINGS: ClassVar[frozenset[str]]
     """Arguments of `request` other than the number of rows."""
+
+    @final
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that are made at a time: `CHUNK`, or fewer where a large vocabulary would take too much memory."""
+        logits = math.prod(self.denoiser.shape) * getattr(self.denoiser.process, "vocabulary", 0)
+        return max(1, min(self.CHUNK, MOST_LOGITS // logits)) if logits else self.CHUNK
 
     @abstractmethod
     def plan(self, request: SampleRequest) -> SamplingPlan:
@@ -102,7 +114,7 @@ class BaseModel(AdaptableModel):
                 `Logger` objects.
             train_step: What one training step does, for methods with several networks. None: minimise the objective.
             adapter: Name of an adapter to train in place of the model's weights. It is then the one that samples use
-                which ask for none.
+                which ask for none. None: the one that `training` names, if any.
             allow_other_data: Whether the run in `out` may go on with other data than it was started with. They are
                 recorded in their place.
 
@@ -119,6 +131,7 @@ class BaseModel(AdaptableModel):
         if isinstance(log_to, str):
             logger_names(log_to)
         self.folder = None if out is None else Path(out)
+        adapter = adapter or self.training.adapter or None
         if adapter is not None:
             attachment = self._attachments[self._check_adapter(adapter)]
             self.active_adapter = adapter
@@ -296,7 +309,7 @@ class BaseModel(AdaptableModel):
             request = request.for_flow_map(chosen.denoiser)
         denoiser = self.with_adapters(chosen.denoiser)
         if callable(request.guidance) and not (hasattr(denoiser, "decode_step") or hasattr(denoiser, "jump")):
-            denoiser = RowChunks(denoiser, self.CHUNK)
+            denoiser = RowChunks(denoiser, self.rows_at_once)
         denoiser, condition = request.steer(denoiser), request.row_condition
         numbers = self.adapter_indices(request.rows, request.adapter or self.active_adapter)
         if numbers is not None:
@@ -329,11 +342,13 @@ class BaseModel(AdaptableModel):
         Returns:
             [rows, *shape], in data space for data of numbers, tokens for text; on the CPU.
         """
-        most = request.rows if callable(request.guidance) else self.CHUNK  # a function may hold a value for each row
+        most = (
+            request.rows if callable(request.guidance) else self.rows_at_once
+        )  # a function may hold a value for each row
 
         def make(rows: slice) -> Tensor:
             x = deque(self.states(request[rows]), maxlen=1).pop().x
-            return torch.cat([self.decode(part).cpu() for part in x.split(self.CHUNK)])
+            return torch.cat([self.decode(part).cpu() for part in x.split(self.rows_at_once)])
 
         return map_chunks(request.rows, most, make, independent=not distributed.is_sharded(self.denoiser))
 

@@ -108,5 +108,6 @@ def density(
     z, size = model.encode(x), math.prod(model.denoiser.shape)
     divergence = Exact() if size <= FEW_DIMENSIONS else Hutchinson(RowSeeds.of(seed, len(z)), probes)
     known = None if condition is None else condition.to(model.device)
-    found = log_likelihood(model.denoiser, z, known, divergence=divergence)
+    with model.active_adapter_on():
+        found = log_likelihood(model.denoiser, z, known, divergence=divergence)
     return found._replace(value=found.value + model.codec.log_det(size)) if space == "data" else found

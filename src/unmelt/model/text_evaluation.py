@@ -23,7 +23,7 @@ from unmelt.likelihood import Estimate, bound_on_tokens
 from unmelt.model.judging import note_other_data
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.request import check_rows
-from unmelt.objective import AnyOrder
+from unmelt.objective import AnyOrder, AttentionAnnealing
 from unmelt.rng import fold
 from unmelt.train import distributed
 
@@ -67,6 +67,7 @@ def negative_log_likelihood(
     loss = model.objective
     if loss is None:
         raise UsageError("a model without an objective", "one made by a recipe", "um.recipe.code()")
+    loss = loss.objective if isinstance(loss, AttentionAnnealing) else loss
     if isinstance(loss, AnyOrder):
         loss = dataclasses.replace(
             loss, equal_token_weights=False, bidirectional_row_fraction=0.0
@@ -78,7 +79,8 @@ def negative_log_likelihood(
     if not len(tokens):
         return Estimate(torch.zeros(0), torch.zeros(0))
     draws = draws_of(model, draws)
-    return bound_on_tokens(loss, denoiser, tokens, Condition(known_tokens=known), draws=draws, seed=seed)
+    with model.active_adapter_on():
+        return bound_on_tokens(loss, denoiser, tokens, Condition(known_tokens=known), draws=draws, seed=seed)
 
 
 def draws_of(model: TextModel, draws: int) -> int:
@@ -146,7 +148,9 @@ def _bits_per_byte(
         return torch.stack([found.value, found.error.square()], 1)
 
     independent = not distributed.is_sharded(model.denoiser)
-    nats, squares = map_chunks(len(values), CHUNK, of_chunk, "judging", independent).sum(0).tolist()
+    nats, squares = (
+        map_chunks(len(values), min(CHUNK, model.rows_at_once), of_chunk, "judging", independent).sum(0).tolist()
+    )
     new = known < 0
     size = int(sizes[values[new]].sum())
     return {

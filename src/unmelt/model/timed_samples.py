@@ -70,7 +70,7 @@ def sample_for(model: Model, request: SampleRequest, minutes: float | None) -> T
     progress = Progress("samples", rows, quiet)
     progress.began = began
     progress.advance(first)
-    chunk = model.CHUNK * distributed.world_size()
+    chunk = model.rows_at_once * distributed.world_size()
     for start in range(first, rows, chunk):
         part = request[start : min(start + chunk, rows)]
         made.append(model.sample_request(part))

@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.objective.any_order import AnyOrder
+    from unmelt.objective.attention_annealing import AttentionAnnealing
     from unmelt.objective.couplings import Coupling, Independent, OptimalTransport
     from unmelt.objective.equivariance import Equivariance
     from unmelt.objective.nelbo import NELBO
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NELBO",
     "AnyOrder",
+    "AttentionAnnealing",
     "Coupling",
     "DenoiserFeatures",
     "EDMWeight",

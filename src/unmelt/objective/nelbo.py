@@ -180,6 +180,19 @@ _RATES: dict[type, Callable[..., Tensor]] = {Mask: mask_rate, Uniform: uniform_r
 """The processes with a formula of their own."""
 
 
+def _rate_at_masks(
+    denoiser: Any, x_t: Tensor, x0: Tensor, real: Tensor, t: Tensor, condition: Condition | None
+) -> Tensor:
+    """`mask_rate`, where the belief is computed at the masks that count, and nowhere else."""
+    process, where = denoiser.process, real & denoiser.process.masked(x_t)
+    belief = denoiser.logits_at(x_t, where, t, condition)
+    miss = -belief.log_probabilities.gather(-1, x0[where][:, None])[:, 0]
+    weight = expand_like(-process.schedule.alpha_rate(t) / (1 - process.schedule.alpha(t)), x_t).expand_as(x_t)
+    return torch.zeros(x_t.shape, dtype=miss.dtype, device=miss.device).masked_scatter(
+        where, miss * weight[where].to(miss)
+    )
+
+
 @final
 @checked_init("um.objective.NELBO")
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +227,10 @@ class NELBO:
             condition = condition.drop((rng.uniform((rows,)) < self.drop).to(x0.device))
         real = counted(x0, condition, self.padding)
         x_t = torch.where(real, x_t, x0)
-        belief = denoiser(x_t, t, condition)
-        nats = _RATES.get(type(process), rate)(process, x_t, x0, belief, t)
+        if isinstance(process, Mask) and hasattr(denoiser, "logits_at"):
+            nats = _rate_at_masks(denoiser, x_t, x0, real, t, condition)
+        else:
+            belief = denoiser(x_t, t, condition)
+            nats = _RATES.get(type(process), rate)(process, x_t, x0, belief, t)
         total = torch.where(real, nats, 0.0).flatten(1).sum(1) / real.flatten(1).sum(1).clamp_min(1)
         return total / self.times.density(t, process.schedule).to(total)

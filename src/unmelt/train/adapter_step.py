@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from unmelt.objective import Objective
 from unmelt.rng import Random
-from unmelt.train.step import Batch, Phase
+from unmelt.train.step import Batch, Phase, objective_at
 
 
 @final
@@ -39,7 +39,8 @@ class AdapterStep:
 
     def _loss(self, batch: Batch, rng: Random) -> Tensor:
         self.attachment.scale = 1.0
-        return self.objective(self.denoiser, batch.x0, batch.condition, rng)
+        objective = objective_at(self.objective, batch, self.adapter)
+        return objective(self.denoiser, batch.x0, batch.condition, rng)
 
     def after_update(self, network: str, step: int) -> None:
         self.attachment.scale = 0.0

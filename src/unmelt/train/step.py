@@ -109,6 +109,36 @@ class TrainStep(Protocol):
         """
 
 
+@runtime_checkable
+class SteppedObjective(Objective, Protocol):
+    """An objective that changes in the course of training."""
+
+    def at_step(self, step: int) -> Objective:
+        """The objective of one training step.
+
+        Args:
+            step: Number of the step, counted from 0.
+
+        Returns:
+            The objective.
+        """
+
+
+def objective_at(objective: Objective, batch: Batch, learning: nn.Module) -> Objective:
+    """The objective of a batch: that of its step while a network learns, and as it is while held-out data are judged.
+
+    Args:
+        objective: The objective.
+        batch: The batch.
+        learning: The network that learns, in training mode where it does.
+
+    Returns:
+        The objective to compute.
+    """
+    is_due = learning.training and isinstance(objective, SteppedObjective)
+    return objective.at_step(batch.step) if is_due else objective  # type: ignore[attr-defined]
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class ObjectiveStep:
@@ -137,7 +167,8 @@ class ObjectiveStep:
         return (Phase(network="denoiser", loss=self._loss),)
 
     def _loss(self, batch: Batch, rng: Random) -> Tensor:
-        return self.objective(self.denoiser, batch.x0, batch.condition, rng)
+        objective = objective_at(self.objective, batch, self.denoiser)
+        return objective(self.denoiser, batch.x0, batch.condition, rng)
 
     def after_update(self, network: str, step: int) -> None:
         """Do nothing: no other network follows."""

@@ -30,6 +30,7 @@ class Training:
         picture_every: Steps between previews, sample pictures with the loss on held-out data; 0 is none.
         snapshot_every: Steps between snapshots of the power-function averages, from which an average of any EMA std can
             be made after training (`Model.averaged`); each holds two copies of the weights. 0 is none.
+        adapter: Name of the model's adapter that learns in place of its weights; "" for the weights.
 
     Raises:
         UsageError: If a number is out of its range or the precision is unknown.
@@ -47,6 +48,7 @@ class Training:
     save_every: int = 1000
     picture_every: int = 1000
     snapshot_every: int = 0
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("save_every", 1), ("picture_every", 0), ("snapshot_every", 0)):

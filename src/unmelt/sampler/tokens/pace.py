@@ -45,19 +45,23 @@ class Threshold(Pace):
 
     Args:
         least: The smallest such probability.
+        minimum: Positions that are written in any case.
 
     Raises:
-        UsageError: If it is not above 0 and at most 1.
+        UsageError: If the probability is not above 0 and at most 1, or the minimum is below 1.
     """
 
     least: float = 0.9
+    minimum: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.minimum, bool) or self.minimum < 1:
+            raise UsageError(f"Threshold with minimum={self.minimum!r}", "at least 1 position", "Threshold(minimum=1)")
         if not 0 < self.least <= 1:
             raise UsageError(f"Threshold({self.least})", "a probability above 0, at most 1", "threshold=0.9")
 
     def chosen(self, law: Tensor, due: Tensor) -> Tensor:
-        return (law.amax(-1) >= self.least) | (torch.arange(law.shape[1], device=law.device) == 0)
+        return (law.amax(-1) >= self.least) | (torch.arange(law.shape[1], device=law.device) < self.minimum)
 
 
 @final
