@@ -14,6 +14,11 @@ from unmelt.condition import Condition
 
 TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenDenoiser)
 
+CROSS = {"block_out_channels": (8,), "norm_num_groups": 4, "down_block_types": ("CrossAttnDownBlock2D",)}
+CROSS |= {"up_block_types": ("CrossAttnUpBlock2D",), "layers_per_block": 1, "cross_attention_dim": 8}
+NETWORKS = {"DiffusersConditionalUNet": CROSS | {"attention_head_dim": 2}}
+"""Settings of networks of diffusers, by the class of the backbone."""
+
 GIVEN = {
     "shape": (2,),
     "folder": "a-folder-that-is-not-there",
@@ -47,6 +52,7 @@ GIVEN = {
         ("up_block_types", ("UpBlock2D",) * 2),
     ),
     "process": um.process.Gaussian(um.schedule.Straight()),
+    "bound": um.denoiser.Clip(),
     "prediction": um.prediction.V(),
     "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
     "denoiser": um.denoiser.NetworkDenoiser(
@@ -76,7 +82,8 @@ def made(name):
     unknown = [argument for argument in needed if argument not in GIVEN]
     if unknown:
         pytest.fail(f"{name} needs {unknown}: add them to GIVEN")
-    return cls(**{argument: GIVEN[argument] for argument in needed})
+    given = GIVEN | ({"settings": NETWORKS[cls.__name__]} if cls.__name__ in NETWORKS else {})
+    return cls(**{argument: given[argument] for argument in needed})
 
 
 def names():

@@ -42,6 +42,9 @@ _NAMES: dict[type, str] = {}
 
 _DENOISERS = (
     "NetworkDenoiser",
+    "BoundedDenoiser",
+    "Clip",
+    "DynamicThreshold",
     "FlowMap",
     "ResidualDenoiser",
     "ResidualFlowMap",
@@ -69,7 +72,9 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
 
 _REGISTERED_ON_IMPORT = (
     "unmelt.interop.betas.Betas",
+    "unmelt.interop.conditional_unet.DiffusersConditionalUNet",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
+    "unmelt.interop.stable_diffusion_text.StableDiffusionText",
     "unmelt.interop.unet.DiffusersUNet",
 )
 """Parts of packages that import this module."""

@@ -47,12 +47,12 @@ def load_pretrained(path: str | Path, *, writes: bool = False) -> Pretrained:
     Raises:
         UsageError: If a package is missing, there is no language model, or it cannot be read.
     """
-    transformers = _package("transformers", "which reads language models", "transformers")
+    transformers = optional_package("transformers", "which reads language models", "transformers")
     root = _plain_folder(Path(path).expanduser(), transformers)
     kind = transformers.AutoModelForCausalLM if writes else transformers.AutoModel
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet(transformers):
+        with quiet_loading(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(root, **safe)
             model, found = kind.from_pretrained(
                 root, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
@@ -98,7 +98,7 @@ def _plain_folder(root: Path, transformers: Any) -> Path:
     plain = cache / f"{fingerprint(file)}.language_model"
     if not plain.is_dir():
         for name in ("gguf", "accelerate"):
-            _package(name, "which reading .gguf files needs", "gguf")
+            optional_package(name, "which reading .gguf files needs", "gguf")
         _write_plain(file, plain, transformers)
     return plain
 
@@ -107,7 +107,7 @@ def _write_plain(file: Path, plain: Path, transformers: Any) -> None:
     """Write the folder, whole or not at all."""
     given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet(transformers):
+        with quiet_loading(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **given)
             model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
     except Exception as error:  # a damaged file can raise anything at all
@@ -138,7 +138,20 @@ def _untied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in weights.items() if first[value.data_ptr()] == name}
 
 
-def _package(name: str, what: str, extra: str) -> Any:
+def optional_package(name: str, what: str, extra: str) -> Any:
+    """A package that is an optional part of this library, imported.
+
+    Args:
+        name: The package.
+        what: What it does.
+        extra: The extra that installs it.
+
+    Returns:
+        The module.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
     from importlib import import_module
 
     try:
@@ -165,8 +178,15 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Progress bars and reports of loading would stand in the middle of what is printed."""
+def quiet_loading(transformers: Any) -> Iterator[None]:
+    """Without progress bars and reports of loading, which would stand in the middle of what is printed.
+
+    Args:
+        transformers: The package.
+
+    Yields:
+        Nothing.
+    """
     logging = transformers.utils.logging
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

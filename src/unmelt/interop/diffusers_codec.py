@@ -7,7 +7,6 @@ diffusers keeps how latents are normalised in the network's settings, and leaves
 Here the codec applies them, so that z is what a diffusion network of that pipeline sees.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 from unmelt import config
 from unmelt.call_repr import CallRepr
 from unmelt.codec.image_stages import coarse_sides
-from unmelt.errors import UsageError, nearest
+from unmelt.errors import UsageError
 from unmelt.interop.diffusers_files import fill, read_json
-from unmelt.interop.diffusers_package import diffusers
+from unmelt.interop.diffusers_network import make_network
 from unmelt.rng import Random
 
 KINDS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny")
@@ -47,25 +46,8 @@ class DiffusersCodec(CallRepr, nn.Module):
         super().__init__()
         if kind not in KINDS:
             raise UsageError(f"an autoencoder of class {kind}", f"one of {', '.join(KINDS)}", "another checkpoint")
-        made, given = getattr(diffusers(), kind), dict(settings)
-        parameters = inspect.signature(made).parameters
-        for name in given:
-            if name not in parameters:
-                raise UsageError(
-                    f"{kind} has no setting {name!r}",
-                    f"one of {', '.join(parameters)}",
-                    repr(nearest(name, parameters)),
-                )
         self.kind = kind
-        self.settings = tuple((name, _frozen(value)) for name, value in given.items())
-        try:
-            self.network = made(**given)
-        except Exception as error:  # a wrong value can make its constructor raise anything at all
-            raise UsageError(
-                f"settings that {kind} cannot take ({error!r})",
-                f"those of diffusers' {kind}",
-                "the file as it was saved",
-            ) from None
+        self.network, self.settings = make_network(kind, settings)
         self.eval()
 
     @property
@@ -88,6 +70,17 @@ class DiffusersCodec(CallRepr, nn.Module):
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (self.latent_channels, *coarse_sides(shape, self.channels, self.factor))
+
+    def data_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of images that are encoded to latents of a shape.
+
+        Args:
+            shape: [latent_channels, height, width], of one row of latents.
+
+        Returns:
+            The shape of one image.
+        """
+        return (self.channels, *(self.factor * side for side in shape[1:]))
 
     def encode(
         self, x: Float[Tensor, "rows channels h w"], rng: Random | None = None
@@ -156,7 +149,3 @@ def is_diffusers_codec(folder: Path) -> bool:
         return of_pipeline.is_file() or "_class_name" in read_json(own)
     except UsageError:
         return False
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -22,7 +22,7 @@ from unmelt.codec import Affine
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
-from unmelt.interop.from_diffusers import PREDICTIONS
+from unmelt.interop.scheduler_config import PREDICTIONS
 from unmelt.interop.scheduler_match import SchedulerMatch, is_euler, match_scheduler
 from unmelt.interop.single_file import bundle
 from unmelt.interop.unet import DiffusersUNet

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unmelt.denoiser import NetworkDenoiser
+from unmelt.denoiser import BoundedDenoiser, NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.modality import Images
 
@@ -28,6 +28,8 @@ def picture_shape(model: PictureVerbs) -> tuple[int, ...]:
     Returns:
         (channels, height, width).
     """
+    if (data_shape := getattr(model.codec, "data_shape", None)) is not None:
+        return tuple(data_shape(model.denoiser.shape))
     of = torch.int64 if model.of_tokens else torch.float32
     return tuple(model.decode(torch.zeros(1, *model.denoiser.shape, dtype=of, device=model.device)).shape[1:])
 
@@ -42,7 +44,9 @@ def takes_any_size(model: PictureVerbs) -> bool:
         True for a model of images whose network takes any size.
     """
     network = getattr(model.denoiser, "backbone", None)
-    is_any = isinstance(model.denoiser, NetworkDenoiser) and bool(getattr(network, "takes_any_size", False))
+    is_any = isinstance(model.denoiser, NetworkDenoiser | BoundedDenoiser) and bool(
+        getattr(network, "takes_any_size", False)
+    )
     return is_any and isinstance(model.modality, Images)
 
 

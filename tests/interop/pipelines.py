@@ -1,0 +1,115 @@
+"""Tiny pipelines of diffusers' own classes with random weights, and the way to sample ours from the same noise."""
+
+import string
+
+import pytest
+import torch
+
+import unmelt as um
+from unmelt.rng import RowSeeds
+
+diffusers = pytest.importorskip("diffusers")
+transformers = pytest.importorskip("transformers")
+
+TOKENS = 8
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def clip_tokenizer():
+    """A tokenizer of letters."""
+    letters = [*string.ascii_lowercase, *(f"{each}</w>" for each in string.ascii_lowercase)]
+    vocabulary = {name: place for place, name in enumerate([*letters, START, END])}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TOKENS)
+
+
+def clip(kind="CLIPTextModel", width=16, projected=12, seed=1):
+    """A text encoder, whose weights are large enough for prompts to matter."""
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(clip_tokenizer()),
+        hidden_size=width,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        projection_dim=projected,
+        bos_token_id=len(clip_tokenizer()) - 2,
+        eos_token_id=len(clip_tokenizer()) - 1,
+        pad_token_id=len(clip_tokenizer()) - 1,
+    )
+    with um.rng.seeded(seed):
+        return larger(getattr(transformers, kind)(config).eval())
+
+
+def larger(network, size=0.3, seed=0):
+    """Weights of one size, so that nothing is zero, and every input changes the output."""
+    with um.rng.seeded(seed), torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(size * torch.randn_like(weight) / max(1, weight[0].numel()) ** 0.5 * 2 + (weight.ndim == 1))
+    return network.eval()
+
+
+def autoencoder(channels=4, seed=2, **settings):
+    with um.rng.seeded(seed):
+        return diffusers.AutoencoderKL(
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            latent_channels=channels,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            **settings,
+        ).eval()
+
+
+def conditional_unet(width=16, **settings):
+    return larger(
+        diffusers.UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=width,
+            attention_head_dim=2,
+            **settings,
+        )
+    )
+
+
+def stable_diffusion(scheduler):
+    return diffusers.StableDiffusionPipeline(
+        unet=conditional_unet(),
+        vae=autoencoder(scaling_factor=0.18),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def noise(shape, rows=2, seed=5):
+    return torch.randn(rows, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def walked(model, x, times, sampler, condition=None, guidance=1.0):
+    """Our sampler from x at the first time to the last."""
+    denoiser = model.denoiser if guidance == 1 else um.guidance.CFG(model.denoiser, guidance)
+    knots = [time.expand(len(x)) for time in times]
+    state = sampler.init(denoiser, x, knots[0], RowSeeds.of(0, len(x)), condition)
+    *_, last = um.sampler.walk(denoiser, sampler, state, knots[1:])
+    return last.x
+
+
+def called(pipeline, **settings):
+    """The latents that a pipeline of diffusers ends with."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(output_type="latent", return_dict=False, **settings)[0]
+
+
+def difference(made, wanted):
+    """The largest difference of two tensors, in units of the largest number, where that is above 1."""
+    assert made.shape == wanted.shape
+    return (made - wanted).abs().max() / wanted.abs().max().clamp_min(1)
