@@ -75,6 +75,7 @@ _REGISTERED_ON_IMPORT = (
     "unmelt.interop.conditional_unet.DiffusersConditionalUNet",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
     "unmelt.interop.stable_diffusion_text.StableDiffusionText",
+    "unmelt.interop.stable_diffusion_xl_text.StableDiffusionXLText",
     "unmelt.interop.unet.DiffusersUNet",
 )
 """Parts of packages that import this module."""

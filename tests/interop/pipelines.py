@@ -113,3 +113,23 @@ def difference(made, wanted):
     """The largest difference of two tensors, in units of the largest number, where that is above 1."""
     assert made.shape == wanted.shape
     return (made - wanted).abs().max() / wanted.abs().max().clamp_min(1)
+
+
+def stable_diffusion_xl(scheduler, zeros=True):
+    network = conditional_unet(
+        width=28,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 12,
+    )
+    return diffusers.StableDiffusionXLPipeline(
+        unet=network,
+        vae=autoencoder(scaling_factor=0.13),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip("CLIPTextModelWithProjection", width=12, projected=12, seed=3),
+        tokenizer_2=clip_tokenizer(),
+        scheduler=scheduler,
+        force_zeros_for_empty_prompt=zeros,
+        add_watermarker=False,
+    )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unmelt.interop.load_diffusers import load_diffusers
     from unmelt.interop.pipeline_times import pipeline_times
     from unmelt.interop.stable_diffusion_text import StableDiffusionText
+    from unmelt.interop.stable_diffusion_xl_text import StableDiffusionXLText
     from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
     from unmelt.interop.unet import DiffusersUNet
 
@@ -21,6 +22,7 @@ __all__ = [
     "DiffusersConditionalUNet",
     "DiffusersUNet",
     "StableDiffusionText",
+    "StableDiffusionXLText",
     "codec_from_diffusers",
     "from_diffusers",
     "load_diffusers",

@@ -19,7 +19,12 @@ from unmelt.interop.betas import Betas
 from unmelt.interop.diffusers_network import Settings, make_network
 from unmelt.interop.null_prompt import Prompt, prompt_or_null
 
-ONLY = {"class_embed_type": None, "num_class_embeds": None, "encoder_hid_dim_type": None, "time_cond_proj_dim": None}
+ONLY: dict[str, Any] = {
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "encoder_hid_dim_type": None,
+    "time_cond_proj_dim": None,
+}
 ONLY |= {"time_embedding_type": "positional", "attention_type": "default"}
 """Settings that other inputs come with, and the one value of each that is supported."""
 
@@ -78,7 +83,18 @@ class DiffusersConditionalUNet(CallRepr, nn.Module):
         Args:
             sequence: The vectors of its tokens.
             vector: Its pooled features, for networks that read some.
+
+        Raises:
+            UsageError: If the network reads other features than these.
         """
+        read = None if self.null_vector is None else tuple(self.null_vector.shape[1:])
+        if read != (None if vector is None else tuple(vector.shape)):
+            raise UsageError(
+                f"pooled features of shape {None if vector is None else tuple(vector.shape)} for a network that reads "
+                f"{read}",
+                "parts that were trained together",
+                "the whole pipeline",
+            )
         self.null_sequence = sequence[None]
         self.null_vector = None if vector is None else vector[None]
 

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
 from unmelt.errors import UsageError, nearest
 from unmelt.interop.diffusers_package import diffusers
 

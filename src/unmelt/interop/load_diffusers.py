@@ -77,5 +77,6 @@ FAMILIES: dict[str, Callable[[Path, dict[str, Any]], Model]] = {
     "DDPMPipeline": _pixels,
     "DDIMPipeline": _pixels,
     "StableDiffusionPipeline": stable_diffusion.load,
+    "StableDiffusionXLPipeline": stable_diffusion.load_xl,
 }
 """What makes a model of each pipeline."""

@@ -18,6 +18,8 @@ INDEX = "model_index.json"
 
 CLIP = {"text_encoder": ("CLIPTextModel",), "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast")}
 
+CLIP_2 = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": CLIP["tokenizer"]}
+
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "DDPMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
     "DDIMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
@@ -26,6 +28,13 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "vae": AUTOENCODERS,
         "scheduler": CHAINS,
         **CLIP,
+    },
+    "StableDiffusionXLPipeline": {
+        "unet": ("UNet2DConditionModel",),
+        "vae": AUTOENCODERS,
+        "scheduler": CHAINS,
+        **CLIP,
+        **CLIP_2,
     },
 }
 """The parts of each pipeline, and the classes that each may be of."""

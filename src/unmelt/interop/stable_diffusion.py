@@ -1,4 +1,8 @@
-"""Stable Diffusion 1 and 2 (Rombach et al., 2022): a UNet on latents that reads CLIP's states of the prompt."""
+"""Stable Diffusion 1, 2 and XL: a UNet on latents that reads CLIP's states of the prompt.
+
+(Rombach et al., 2022; Podell et al., 2023.) Where no negative prompt is given, guidance moves away from an empty one.
+In XL that is zeros, if its index says so (`force_zeros_for_empty_prompt`).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from unmelt.interop.diffusers_network import settings_of
 from unmelt.interop.prompt_features import features
 from unmelt.interop.scheduler_config import SchedulerConfig, read_scheduler
 from unmelt.interop.stable_diffusion_text import StableDiffusionText
+from unmelt.interop.stable_diffusion_xl_text import StableDiffusionXLText
 from unmelt.modality import Images
 from unmelt.model import Model
 from unmelt.process import Gaussian
@@ -41,6 +46,32 @@ def load(folder: Path, index: dict[str, Any]) -> Model:
     scheduler = read_scheduler(read_json(folder / "scheduler" / "scheduler_config.json"))
     backbone = conditional_unet(folder, scheduler, len(null), encoder.width)
     backbone.set_null(null)
+    return model_of_latents(folder, backbone, scheduler, encoder)
+
+
+def load_xl(folder: Path, index: dict[str, Any]) -> Model:
+    """Load a pipeline of Stable Diffusion XL.
+
+    Args:
+        folder: Its folder.
+        index: The content of its model_index.json.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If a part of it cannot be read, or it is the refiner, which reads an aesthetic score.
+    """
+    if index.get("requires_aesthetics_score"):
+        raise UsageError(f"{folder}, a refiner, which reads an aesthetic score", "the base model", "another pipeline")
+    encoder = StableDiffusionXLText(str(folder.absolute()))
+    sequence, vector = features(encoder, "")
+    assert vector is not None
+    if index.get("force_zeros_for_empty_prompt", True):
+        sequence, vector = sequence.new_zeros(sequence.shape), vector.new_zeros(vector.shape)
+    scheduler = read_scheduler(read_json(folder / "scheduler" / "scheduler_config.json"))
+    backbone = conditional_unet(folder, scheduler, len(sequence), encoder.width)
+    backbone.set_null(sequence, vector)
     return model_of_latents(folder, backbone, scheduler, encoder)
 
 
