@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from unmelt.denoiser.approximate_block_cache import ApproximateBlockCache
     from unmelt.denoiser.autoregressive import Autoregressive
     from unmelt.denoiser.blockwise import Blockwise
-    from unmelt.denoiser.bounded import Bound, BoundedDenoiser, BoundedPoint, Clip, DynamicThreshold
+    from unmelt.denoiser.bounded import Bound, BoundedDenoiser, Clip, DynamicThreshold
     from unmelt.denoiser.cached import CachedDenoiser
     from unmelt.denoiser.denoiser import Denoiser
     from unmelt.denoiser.exact import Mixture
@@ -28,7 +28,6 @@ __all__ = [
     "Blockwise",
     "Bound",
     "BoundedDenoiser",
-    "BoundedPoint",
     "CachedDenoiser",
     "Clip",
     "Denoiser",

@@ -4,15 +4,14 @@
     threshold   x0 <- clamp(x0, -s, s) / s,   s = clamp(quantile of |x0| in the row, 1, most)
                                                                  (dynamic thresholding; Saharia et al., 2022)
 
-Guidance mixes beliefs as the network has them, and the mixture is bounded: `BoundedPoint` keeps both.
+Guidance mixes beliefs as the network has them, and the mixture is bounded (`Point.within`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -24,6 +23,7 @@ from unmelt.condition import Condition
 from unmelt.denoiser.network import NetworkDenoiser
 from unmelt.denoiser.prediction import Prediction
 from unmelt.errors import UsageError
+from unmelt.posterior import Point
 from unmelt.process.gaussian import Gaussian
 
 
@@ -101,32 +101,6 @@ class DynamicThreshold(Bound):
 
 
 @final
-@dataclass(frozen=True)
-class BoundedPoint:
-    """A belief within a range. Mixtures of such beliefs are bounded after they are mixed.
-
-    Args:
-        raw: [rows, *shape], E[x0 | x_t] as the network has it.
-        bound: What holds it within the range.
-    """
-
-    raw: Float[Tensor, "rows *shape"]
-    bound: Bound
-
-    @cached_property
-    def mean(self) -> Float[Tensor, "rows *shape"]:
-        """[rows, *shape], the belief within the range."""
-        return self.bound(self.raw)
-
-    @property
-    def best(self) -> Float[Tensor, "rows *shape"]:
-        return self.mean
-
-    def lerp(self, other: Any, weight: float | Tensor) -> BoundedPoint:
-        return BoundedPoint(torch.lerp(self.raw, getattr(other, "raw", other.mean), weight), self.bound)
-
-
-@final
 @checked_init("um.denoiser.BoundedDenoiser")
 class BoundedDenoiser(CallRepr, nn.Module):
     """A denoiser with a network, whose beliefs are held within a range when it samples.
@@ -170,7 +144,7 @@ class BoundedDenoiser(CallRepr, nn.Module):
         x_t: Float[Tensor, "rows *shape"],
         t: Float[Tensor, "rows *axes"],
         condition: Condition | None = None,
-    ) -> BoundedPoint:
+    ) -> Point:
         """The belief about x0, within the range.
 
         Args:
@@ -181,4 +155,4 @@ class BoundedDenoiser(CallRepr, nn.Module):
         Returns:
             The belief.
         """
-        return BoundedPoint(self.denoiser(x_t, t, condition).mean, self.bound)
+        return self.denoiser(x_t, t, condition).within(self.bound)

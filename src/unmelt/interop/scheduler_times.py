@@ -35,8 +35,12 @@ def times_of_chain(config: SchedulerConfig, steps: int) -> Float64[Tensor, " kno
         [knots], decreasing; one more than network calls of a solver of order 1.
 
     Raises:
-        UsageError: If it cannot take so many steps, or steps to other times than it visits next.
+        UsageError: If it cannot take so many steps, visits midpoints, or steps to other times than it visits next.
     """
+    if config.kind.startswith("KDPM2"):
+        raise UsageError(
+            f"the times of {config.kind}, which visits midpoints, too", "those of another scheduler", "DDIMScheduler"
+        )
     scheduler, betas = _made(config), config.schedule
     assert isinstance(betas, Betas)
     _set(scheduler, steps, {})
@@ -52,12 +56,12 @@ def times_of_chain(config: SchedulerConfig, steps: int) -> Float64[Tensor, " kno
                 f"steps={_divisor(betas.steps, steps)}",
             )
         is_clean = config.kind == "DDPMScheduler" or config.settings["set_alpha_to_one"]
-        return torch.cat([(stamps + 1) / betas.steps, first[None] * (not is_clean)])
-    ratios = torch.as_tensor(scheduler.sigmas).double()
-    inner = (stamps + 1) / betas.steps
+        last = first[None] * (not is_clean)
+        return torch.cat([(stamps + 1) / betas.steps, last]).unique_consecutive()
+    ratios = torch.as_tensor(scheduler.sigmas).double().unique_consecutive()
     if (stamps != stamps.round()).any():
-        inner = betas.time(-2 * torch.log(ratios[:-1].unique_consecutive()))
-    return torch.cat([inner, first[None] * bool(ratios[-1] > 0)])
+        return betas.time(-2 * torch.log(ratios))
+    return torch.cat([(stamps + 1) / betas.steps, first[None] * bool(ratios[-1] > 0)])
 
 
 def times_of_flow(
