@@ -17,6 +17,7 @@ TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenDe
 CROSS = {"block_out_channels": (8,), "norm_num_groups": 4, "down_block_types": ("CrossAttnDownBlock2D",)}
 CROSS |= {"up_block_types": ("CrossAttnUpBlock2D",), "layers_per_block": 1, "cross_attention_dim": 8}
 NETWORKS = {"DiffusersConditionalUNet": CROSS | {"attention_head_dim": 2}}
+NETWORKS["DiffusersDiT"] = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "sample_size": 4}
 """Settings of networks of diffusers, by the class of the backbone."""
 
 GIVEN = {

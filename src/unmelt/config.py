@@ -74,6 +74,7 @@ _REGISTERED_ON_IMPORT = (
     "unmelt.interop.betas.Betas",
     "unmelt.interop.conditional_unet.DiffusersConditionalUNet",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
+    "unmelt.interop.dit.DiffusersDiT",
     "unmelt.interop.stable_diffusion_text.StableDiffusionText",
     "unmelt.interop.stable_diffusion_xl_text.StableDiffusionXLText",
     "unmelt.interop.unet.DiffusersUNet",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unmelt.interop.betas import Betas
     from unmelt.interop.conditional_unet import DiffusersConditionalUNet
     from unmelt.interop.diffusers_codec import DiffusersCodec, codec_from_diffusers
+    from unmelt.interop.dit import DiffusersDiT
     from unmelt.interop.from_diffusers import from_diffusers
     from unmelt.interop.load_diffusers import load_diffusers
     from unmelt.interop.pipeline_times import pipeline_times
@@ -20,6 +21,7 @@ __all__ = [
     "Betas",
     "DiffusersCodec",
     "DiffusersConditionalUNet",
+    "DiffusersDiT",
     "DiffusersUNet",
     "StableDiffusionText",
     "StableDiffusionXLText",

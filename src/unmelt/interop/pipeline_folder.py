@@ -23,6 +23,7 @@ CLIP_2 = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": CLI
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "DDPMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
     "DDIMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
+    "DiTPipeline": {"transformer": ("DiTTransformer2DModel",), "vae": AUTOENCODERS, "scheduler": CHAINS},
     "StableDiffusionPipeline": {
         "unet": ("UNet2DConditionModel",),
         "vae": AUTOENCODERS,
