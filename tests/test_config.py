@@ -18,6 +18,9 @@ CROSS = {"block_out_channels": (8,), "norm_num_groups": 4, "down_block_types": (
 CROSS |= {"up_block_types": ("CrossAttnUpBlock2D",), "layers_per_block": 1, "cross_attention_dim": 8}
 NETWORKS = {"DiffusersConditionalUNet": CROSS | {"attention_head_dim": 2}}
 NETWORKS["DiffusersDiT"] = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "sample_size": 4}
+SD3 = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "sample_size": 4, "in_channels": 4}
+SD3 |= {"joint_attention_dim": 8, "caption_projection_dim": 8, "pooled_projection_dim": 8, "pos_embed_max_size": 8}
+NETWORKS["DiffusersSD3"] = SD3
 """Settings of networks of diffusers, by the class of the backbone."""
 
 GIVEN = {

@@ -133,3 +133,44 @@ def stable_diffusion_xl(scheduler, zeros=True):
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
     )
+
+
+def t5_tokenizer():
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(each, -3.0) for each in string.ascii_lowercase]
+    return transformers.T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def t5(width=32, seed=4):
+    config = transformers.T5Config(
+        vocab_size=len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+    )
+    with um.rng.seeded(seed):
+        return larger(transformers.T5EncoderModel(config).eval())
+
+
+def stable_diffusion_3(scheduler, with_t5=True):
+    network = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=20,
+        pos_embed_max_size=16,
+    )
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=larger(network),
+        scheduler=scheduler,
+        vae=autoencoder(scaling_factor=1.5, shift_factor=0.06),
+        text_encoder=clip("CLIPTextModelWithProjection", width=16, projected=12),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip("CLIPTextModelWithProjection", width=12, projected=8, seed=3),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=t5() if with_t5 else None,
+        tokenizer_3=t5_tokenizer() if with_t5 else None,
+    )

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from unmelt.interop.from_diffusers import from_diffusers
     from unmelt.interop.load_diffusers import load_diffusers
     from unmelt.interop.pipeline_times import pipeline_times
+    from unmelt.interop.resolution_shift import ResolutionShift
+    from unmelt.interop.stable_diffusion_3 import DiffusersSD3
+    from unmelt.interop.stable_diffusion_3_text import StableDiffusion3Text
     from unmelt.interop.stable_diffusion_text import StableDiffusionText
     from unmelt.interop.stable_diffusion_xl_text import StableDiffusionXLText
     from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
@@ -22,7 +25,10 @@ __all__ = [
     "DiffusersCodec",
     "DiffusersConditionalUNet",
     "DiffusersDiT",
+    "DiffusersSD3",
     "DiffusersUNet",
+    "ResolutionShift",
+    "StableDiffusion3Text",
     "StableDiffusionText",
     "StableDiffusionXLText",
     "codec_from_diffusers",

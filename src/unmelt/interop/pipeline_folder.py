@@ -12,7 +12,7 @@ from typing import Any
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_codec import KINDS as AUTOENCODERS
 from unmelt.interop.diffusers_files import read_json
-from unmelt.interop.scheduler_config import CHAINS
+from unmelt.interop.scheduler_config import CHAINS, FLOWS
 
 INDEX = "model_index.json"
 
@@ -20,7 +20,7 @@ CLIP = {"text_encoder": ("CLIPTextModel",), "tokenizer": ("CLIPTokenizer", "CLIP
 
 CLIP_2 = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": CLIP["tokenizer"]}
 
-PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+PARTS: dict[str, dict[str, tuple[str | None, ...]]] = {
     "DDPMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
     "DDIMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
     "DiTPipeline": {"transformer": ("DiTTransformer2DModel",), "vae": AUTOENCODERS, "scheduler": CHAINS},
@@ -37,8 +37,18 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         **CLIP,
         **CLIP_2,
     },
+    "StableDiffusion3Pipeline": {
+        "transformer": ("SD3Transformer2DModel",),
+        "vae": AUTOENCODERS,
+        "scheduler": FLOWS,
+        "text_encoder": CLIP_2["text_encoder_2"],
+        "tokenizer": CLIP["tokenizer"],
+        **CLIP_2,
+        "text_encoder_3": ("T5EncoderModel", None),
+        "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast", None),
+    },
 }
-"""The parts of each pipeline, and the classes that each may be of."""
+"""The parts of each pipeline, and the classes that each may be of; None where it may be missing."""
 
 LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 """Parts that make no pictures."""
@@ -71,9 +81,9 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def _check_part(folder: Path, kind: str, name: str, index: Mapping[str, Any]) -> None:
-    known, found = PARTS[kind][name], index.get(name)
+    known, found = [each for each in PARTS[kind][name] if each], index.get(name)
     if not isinstance(found, list) or len(found) != 2 or not all(isinstance(each, str) for each in found):
-        if found in (None, [None, None]) and None in known:
+        if found in (None, [None, None]) and None in PARTS[kind][name]:
             return
         said = json.dumps(found)[:60]
         raise UsageError(

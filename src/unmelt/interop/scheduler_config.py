@@ -63,7 +63,7 @@ class SchedulerConfig:
     Args:
         kind: Its class.
         settings: All its settings, defaults included.
-        schedule: Its schedule. A dynamic shift is left out: it belongs to the times.
+        schedule: Its schedule; of flow matching the straight one, because a shift belongs to the times.
         prediction: What the network's output means.
         bound: What holds beliefs within a range; None for nothing.
     """
@@ -97,7 +97,7 @@ def read_scheduler(about: dict[str, Any]) -> SchedulerConfig:
     settings = _settings(kind, about)
     if kind in FLOWS:
         return SchedulerConfig(
-            kind=kind, settings=settings, schedule=flow(settings), prediction=prediction.FlowVelocity(), bound=None
+            kind=kind, settings=settings, schedule=Straight(), prediction=prediction.FlowVelocity(), bound=None
         )
     named = str(settings.get("prediction_type", "epsilon"))
     if named not in PREDICTIONS:
@@ -139,18 +139,6 @@ def _bound(settings: dict[str, Any]) -> Bound | None:
             float(settings.get("dynamic_thresholding_ratio", 0.995)), float(settings.get("sample_max_value", 1.0))
         )
     return Clip(float(settings.get("clip_sample_range", 1.0))) if settings.get("clip_sample") else None
-
-
-def flow(settings: dict[str, Any]) -> Straight:
-    """The schedule that a scheduler of flow matching states.
-
-    Args:
-        settings: Its settings.
-
-    Returns:
-        The schedule, shifted unless the shift depends on the size of the image.
-    """
-    return Straight() if settings.get("use_dynamic_shifting") else Straight(float(settings.get("shift") or 1.0))
 
 
 def chain(settings: dict[str, Any]) -> Betas:

@@ -315,11 +315,12 @@ class BaseModel(AdaptableModel):
         if request.start is not None:
             x0 = self.encode(request.start.x)
             common["condition"] = _of_size(condition, tuple(x0.shape[1:]))
+            common["grid"] = chosen.grid.for_shape(x0.shape[1:])
             return prepare_edit(denoiser, x0, strength=request.start.strength, **common)
         known = None if condition is None else condition.known_tokens
         own = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
         shape = own if request.shape is None else request.shape
-        common["condition"] = _of_size(condition, shape)
+        common |= {"condition": _of_size(condition, shape), "grid": chosen.grid.for_shape(shape)}
         return prepare(denoiser, rows=request.rows, shape=shape, device=self.device, **common)
 
     @final
