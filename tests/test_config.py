@@ -21,6 +21,11 @@ NETWORKS["DiffusersDiT"] = {"num_attention_heads": 2, "attention_head_dim": 4, "
 SD3 = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "sample_size": 4, "in_channels": 4}
 SD3 |= {"joint_attention_dim": 8, "caption_projection_dim": 8, "pooled_projection_dim": 8, "pos_embed_max_size": 8}
 NETWORKS["DiffusersSD3"] = SD3
+FLUX2 = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "num_single_layers": 1, "in_channels": 16}
+FLUX2 |= {"joint_attention_dim": 8, "guidance_embeds": False, "axes_dims_rope": (2, 2, 2, 2)}
+Z_IMAGE = {"in_channels": 4, "dim": 16, "n_layers": 1, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2}
+Z_IMAGE |= {"cap_feat_dim": 8, "axes_dims": (4, 2, 2), "axes_lens": (64, 32, 32)}
+NETWORKS |= {"DiffusersFlux2": FLUX2, "DiffusersZImage": Z_IMAGE}
 """Settings of networks of diffusers, by the class of the backbone."""
 
 GIVEN = {

@@ -174,3 +174,74 @@ def stable_diffusion_3(scheduler, with_t5=True):
         text_encoder_3=t5() if with_t5 else None,
         tokenizer_3=t5_tokenizer() if with_t5 else None,
     )
+
+
+TEMPLATE = (
+    "{% for each in messages %}<|u|>{{ each['content'] }}{% endfor %}<|a|>{% if not enable_thinking %}<|n|>{% endif %}"
+)
+
+
+def qwen(depth=2, width=16, seed=6, kind="Qwen3ForCausalLM"):
+    """(a language model, its tokenizer of bytes with a chat template)."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = {letter: place for place, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    special = {name: len(letters) + place for place, name in enumerate(("<|endoftext|>", "<|u|>", "<|a|>", "<|n|>"))}
+    tokenizer = transformers.Qwen2Tokenizer(vocab=letters | special, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|u|>", "<|a|>", "<|n|>"]})
+    tokenizer.chat_template = TEMPLATE
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=24,
+        num_hidden_layers=depth,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=600,
+    )
+    with um.rng.seeded(seed):
+        return larger(getattr(transformers, kind)(config).eval()), tokenizer
+
+
+def flux2(scheduler):
+    network = diffusers.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 16,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(2, 2, 2, 2),
+        guidance_embeds=False,
+    )
+    with um.rng.seeded(2):
+        codec = diffusers.AutoencoderKLFlux2(
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        ).eval()
+        codec.bn.running_mean.copy_(torch.randn(16))
+        codec.bn.running_var.copy_(0.5 + torch.rand(16))
+    model, tokenizer = qwen(28)
+    return diffusers.Flux2KleinPipeline(scheduler, codec, model, tokenizer, larger(network))
+
+
+def z_image(scheduler):
+    network = diffusers.ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=(8, 4, 4),
+        axes_lens=(256, 32, 32),
+    )
+    model, tokenizer = qwen(kind="Qwen3Model")
+    codec = autoencoder(scaling_factor=0.36, shift_factor=0.11)
+    return diffusers.ZImagePipeline(scheduler, codec, model, tokenizer, larger(network))

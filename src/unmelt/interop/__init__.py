@@ -6,9 +6,11 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.interop.betas import Betas
+    from unmelt.interop.chat_text import ChatText
     from unmelt.interop.conditional_unet import DiffusersConditionalUNet
     from unmelt.interop.diffusers_codec import DiffusersCodec, codec_from_diffusers
     from unmelt.interop.dit import DiffusersDiT
+    from unmelt.interop.flux2 import DiffusersFlux2
     from unmelt.interop.from_diffusers import from_diffusers
     from unmelt.interop.load_diffusers import load_diffusers
     from unmelt.interop.pipeline_times import pipeline_times
@@ -19,14 +21,18 @@ if TYPE_CHECKING:
     from unmelt.interop.stable_diffusion_xl_text import StableDiffusionXLText
     from unmelt.interop.to_diffusers import sampler_for_export, to_diffusers
     from unmelt.interop.unet import DiffusersUNet
+    from unmelt.interop.z_image import DiffusersZImage
 
 __all__ = [
     "Betas",
+    "ChatText",
     "DiffusersCodec",
     "DiffusersConditionalUNet",
     "DiffusersDiT",
+    "DiffusersFlux2",
     "DiffusersSD3",
     "DiffusersUNet",
+    "DiffusersZImage",
     "ResolutionShift",
     "StableDiffusion3Text",
     "StableDiffusionText",

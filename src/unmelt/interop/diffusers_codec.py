@@ -1,10 +1,11 @@
-"""diffusers' autoencoders of images as codecs: AutoencoderKL, AutoencoderDC and AutoencoderTiny.
+"""diffusers' autoencoders of images as codecs: AutoencoderKL, that of Flux 2, AutoencoderDC and AutoencoderTiny.
 
 diffusers keeps how latents are normalised in the network's settings, and leaves it to each pipeline to apply them:
 
     z = (latent - shift_factor) scaling_factor,      or   z = (latent - latents_mean) scaling_factor / latents_std
 
-Here the codec applies them, so that z is what a diffusion network of that pipeline sees.
+Here the codec applies them, so that z is what a diffusion network of that pipeline sees. Latents of Flux 2 are patches
+of 2 x 2 places, normalised by moments that the network keeps as those of a batch norm.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ from unmelt.interop.diffusers_files import fill, read_json
 from unmelt.interop.diffusers_network import make_network
 from unmelt.rng import Random
 
-KINDS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny")
+KINDS = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderDC", "AutoencoderTiny")
 """Classes of diffusers that are codecs here."""
 
 OWN_NOTES = {"AutoencoderTiny": ("block_out_channels",)}
@@ -35,7 +37,7 @@ class DiffusersCodec(CallRepr, nn.Module):
     """An autoencoder of diffusers: images in [0, 1] to latents as its diffusion network sees them, and back.
 
     Args:
-        kind: Its class: AutoencoderKL, AutoencoderDC or AutoencoderTiny.
+        kind: Its class: AutoencoderKL, AutoencoderKLFlux2, AutoencoderDC or AutoencoderTiny.
         settings: Arguments of the class.
 
     Raises:
@@ -58,15 +60,20 @@ class DiffusersCodec(CallRepr, nn.Module):
     @property
     def latent_channels(self) -> int:
         """Channels of the latents."""
-        return int(self.network.config.latent_channels)
+        return int(self.network.config.latent_channels) * self.patch**2
+
+    @property
+    def patch(self) -> int:
+        """Sides of the patches that latents are made of."""
+        return 2 if self.kind == "AutoencoderKLFlux2" else 1
 
     @property
     def factor(self) -> int:
         """By what sides of images are divided."""
         if self.kind == "AutoencoderDC":
             return int(self.network.spatial_compression_ratio)
-        name = "block_out_channels" if self.kind == "AutoencoderKL" else "encoder_block_out_channels"
-        return 2 ** (len(self.network.config[name]) - 1)
+        name = "block_out_channels" if self.kind.startswith("AutoencoderKL") else "encoder_block_out_channels"
+        return self.patch * 2 ** (len(self.network.config[name]) - 1)
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (self.latent_channels, *coarse_sides(shape, self.channels, self.factor))
@@ -87,7 +94,7 @@ class DiffusersCodec(CallRepr, nn.Module):
     ) -> Float[Tensor, "rows latents latent_h latent_w"]:
         self.latent_shape(x.shape[1:])
         found = self.network.encode(2 * x.to(self.network.dtype) - 1)
-        if self.kind != "AutoencoderKL":
+        if not self.kind.startswith("AutoencoderKL"):
             return self._normalised(found.latent if self.kind == "AutoencoderDC" else found.latents)
         law = found.latent_dist
         noise = 0.0 if rng is None else law.std * rng.normal(law.mean.shape).to(law.mean)
@@ -95,15 +102,21 @@ class DiffusersCodec(CallRepr, nn.Module):
 
     def decode(self, z: Float[Tensor, "rows latents h w"]) -> Float[Tensor, "rows channels image_h image_w"]:
         mean, scale = self._mean_and_scale(z)
-        made = self.network.decode((z / scale + mean).to(self.network.dtype)).sample
+        latent = F.pixel_shuffle(z / scale + mean, self.patch)
+        made = self.network.decode(latent.to(self.network.dtype)).sample
         return ((made.float() + 1) / 2).clamp(0, 1)
 
     def _normalised(self, latent: Tensor) -> Tensor:
+        latent = F.pixel_unshuffle(latent, self.patch)
         mean, scale = self._mean_and_scale(latent)
         return ((latent - mean) * scale).float()
 
     def _mean_and_scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
         known = self.network.config
+        if self.kind == "AutoencoderKLFlux2":
+            moments = self.network.bn
+            sd = torch.sqrt(moments.running_var.float() + known.batch_norm_eps)
+            return moments.running_mean.float().view(-1, 1, 1), 1 / sd.view(-1, 1, 1)
         mean, sd = known.get("latents_mean"), known.get("latents_std")
         shift = torch.tensor(mean or [known.get("shift_factor") or 0.0], dtype=torch.float32, device=like.device)
         scale = torch.tensor([known.get("scaling_factor") or 1.0], dtype=torch.float32, device=like.device)

@@ -19,7 +19,7 @@ from unmelt import hub
 from unmelt.arguments import checked
 from unmelt.codec import Affine
 from unmelt.errors import UsageError
-from unmelt.interop import dit, stable_diffusion, stable_diffusion_3
+from unmelt.interop import dit, flux2, stable_diffusion, stable_diffusion_3, z_image
 from unmelt.interop.diffusers_package import diffusers
 from unmelt.interop.from_diffusers import from_diffusers
 from unmelt.interop.pipeline_folder import INDEX, read_index
@@ -77,6 +77,8 @@ FAMILIES: dict[str, Callable[[Path, dict[str, Any]], Model]] = {
     "DDPMPipeline": _pixels,
     "DDIMPipeline": _pixels,
     "DiTPipeline": dit.load,
+    "Flux2KleinPipeline": flux2.load,
+    "ZImagePipeline": z_image.load,
     "StableDiffusion3Pipeline": stable_diffusion_3.load,
     "StableDiffusionPipeline": stable_diffusion.load,
     "StableDiffusionXLPipeline": stable_diffusion.load_xl,

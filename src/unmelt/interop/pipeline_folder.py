@@ -20,6 +20,8 @@ CLIP = {"text_encoder": ("CLIPTextModel",), "tokenizer": ("CLIPTokenizer", "CLIP
 
 CLIP_2 = {"text_encoder_2": ("CLIPTextModelWithProjection",), "tokenizer_2": CLIP["tokenizer"]}
 
+QWEN = {"text_encoder": ("Qwen3ForCausalLM", "Qwen3Model"), "tokenizer": ("Qwen2Tokenizer", "Qwen2TokenizerFast")}
+
 PARTS: dict[str, dict[str, tuple[str | None, ...]]] = {
     "DDPMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
     "DDIMPipeline": {"unet": ("UNet2DModel",), "scheduler": CHAINS},
@@ -46,6 +48,18 @@ PARTS: dict[str, dict[str, tuple[str | None, ...]]] = {
         **CLIP_2,
         "text_encoder_3": ("T5EncoderModel", None),
         "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast", None),
+    },
+    "Flux2KleinPipeline": {
+        "transformer": ("Flux2Transformer2DModel",),
+        "vae": ("AutoencoderKLFlux2",),
+        "scheduler": FLOWS,
+        **QWEN,
+    },
+    "ZImagePipeline": {
+        "transformer": ("ZImageTransformer2DModel",),
+        "vae": AUTOENCODERS,
+        "scheduler": FLOWS,
+        **QWEN,
     },
 }
 """The parts of each pipeline, and the classes that each may be of; None where it may be missing."""
