@@ -83,4 +83,4 @@ class ChatText:
         return Features(torch.cat([found.hidden_states[layer][0] for layer in self.layers], -1))
 
     def __call__(self, captions: Sequence[str | None]) -> EncodedText:
-        return encoded_text(self, captions)
+        return encoded_text(self, self.width, captions)

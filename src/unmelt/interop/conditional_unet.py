@@ -44,6 +44,8 @@ class DiffusersConditionalUNet(CallRepr, nn.Module):
     """
 
     takes_any_size = True
+    null_sequence: Tensor
+    null_vector: Tensor | None
 
     def __init__(self, betas: Betas, settings: Settings, tokens: int = 77, pixels: int = 8) -> None:
         super().__init__()
@@ -101,9 +103,8 @@ class DiffusersConditionalUNet(CallRepr, nn.Module):
     @property
     def null(self) -> Prompt:
         """What rows without a prompt are given."""
-        sequence: Any = self.null_sequence
-        vector: Any = self.null_vector
-        return Prompt(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), vector)
+        real = torch.ones_like(self.null_sequence[:, :, 0], dtype=torch.bool)
+        return Prompt(self.null_sequence, real, self.null_vector)
 
     def forward(
         self,

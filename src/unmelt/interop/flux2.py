@@ -46,6 +46,7 @@ class DiffusersFlux2(CallRepr, nn.Module):
     """
 
     takes_any_size = True
+    null_sequence: Tensor
 
     def __init__(self, settings: Settings, tokens: int = 512) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class DiffusersFlux2(CallRepr, nn.Module):
         Returns:
             The velocity of each row.
         """
-        sequence: Any = self.null_sequence
+        sequence = self.null_sequence
         null = Prompt(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), None)
         prompt, u = prompt_or_null(condition, len(x), null), flow_level(level)
         high, wide = x.shape[-2:]

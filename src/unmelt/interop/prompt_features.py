@@ -35,10 +35,6 @@ class Features(NamedTuple):
 class PromptReader(Protocol):
     """Text encoders and tokenizers of a pipeline; equal ones read alike."""
 
-    @property
-    def width(self) -> int:
-        """Features of each token."""
-
     def read(self, prompt: str) -> Features:
         """Encode a prompt.
 
@@ -69,11 +65,12 @@ def features(reader: PromptReader, prompt: str) -> Features:
     return Features(sequence.float().cpu(), None if vector is None else vector.float().cpu())
 
 
-def encoded_text(reader: PromptReader, captions: Sequence[str | None]) -> EncodedText:
+def encoded_text(reader: PromptReader, width: int, captions: Sequence[str | None]) -> EncodedText:
     """Sequences of prompts, padded to the longest.
 
     Args:
         reader: The text encoders.
+        width: Features of each token.
         captions: One a row; None or an empty one leaves the row without tokens.
 
     Returns:
@@ -81,7 +78,7 @@ def encoded_text(reader: PromptReader, captions: Sequence[str | None]) -> Encode
     """
     found = [features(reader, each).sequence if each and each.strip() else None for each in captions]
     length = max((len(each) for each in found if each is not None), default=1)
-    sequence = torch.zeros(len(captions), length, reader.width)
+    sequence = torch.zeros(len(captions), length, width)
     mask = torch.zeros(len(captions), length, dtype=torch.bool)
     for row, each in enumerate(found):
         if each is not None:

@@ -37,6 +37,8 @@ class DiffusersSD3(CallRepr, nn.Module):
     """
 
     takes_any_size = True
+    null_sequence: Tensor
+    null_vector: Tensor
 
     def __init__(self, settings: Settings, tokens: int = 333) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ class StableDiffusion3Text:
         return Features(torch.cat([tokens, more]), torch.cat([first.pooled, second.pooled]))
 
     def __call__(self, captions: Sequence[str | None]) -> EncodedText:
-        return encoded_text(self, captions)
+        return encoded_text(self, self.width, captions)
 
     def vectors(self, captions: Sequence[str | None]) -> EncodedVector:
         """Pooled vectors of captions.

@@ -52,4 +52,4 @@ class StableDiffusionText:
         return Features(model(padded_tokens(tokenizer, prompt).to(model.device))[0][0])
 
     def __call__(self, captions: Sequence[str | None]) -> EncodedText:
-        return encoded_text(self, captions)
+        return encoded_text(self, self.width, captions)

@@ -106,7 +106,7 @@ class StableDiffusionXLText:
         return Features(torch.cat([first.tokens, second.tokens], -1), second.pooled)
 
     def __call__(self, captions: Sequence[str | None]) -> EncodedText:
-        return encoded_text(self, captions)
+        return encoded_text(self, self.width, captions)
 
     def vectors(self, captions: Sequence[str | None]) -> EncodedVector:
         """Pooled vectors of captions.

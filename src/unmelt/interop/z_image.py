@@ -1,6 +1,7 @@
 """diffusers' ZImageTransformer2DModel as a backbone: Z-Image, by flow matching.
 
-It is given 1 - u, the share of the data, and the negative of the velocity comes out. Prompts are not padded. The pipeline of diffusers counts guidance from 0: its scale 4 is 5 here.
+It is given 1 - u, the share of the data, and the negative of the velocity comes out. Prompts are not padded.
+The pipeline of diffusers counts guidance from 0: its scale 4 is 5 here.
 """
 
 from pathlib import Path
@@ -43,6 +44,7 @@ class DiffusersZImage(CallRepr, nn.Module):
     """
 
     takes_any_size = True
+    null_sequence: Tensor
 
     def __init__(self, settings: Settings, tokens: int = 1) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class DiffusersZImage(CallRepr, nn.Module):
         Returns:
             The velocity of each row.
         """
-        sequence: Any = self.null_sequence
+        sequence = self.null_sequence
         null = Prompt(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), None)
         prompt, u = prompt_or_null(condition, len(x), null), flow_level(level)
         words = [each[real].to(x.dtype) for each, real in zip(prompt.sequence, prompt.mask, strict=True)]
