@@ -22,8 +22,10 @@ def both(tmp_path_factory, request):
     pipeline = diffusers.DiTPipeline(network, autoencoder(scaling_factor=0.18), scheduler, NAMES)
     folder = tmp_path_factory.mktemp("dit") / "pipeline"
     pipeline.save_pretrained(folder)
-    index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps({**index, "id2label": NAMES}))  # as published ones have it
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    (folder / "model_index.json").write_text(
+        json.dumps({**index, "id2label": NAMES}), encoding="utf-8"
+    )  # as published ones have it
     return pipeline, folder, um.load_diffusers(folder, device="cpu")
 
 

@@ -54,6 +54,11 @@ def test_the_facade_samples_any_size_and_is_saved(both, tmp_path):
     made = model.sample(1, **settings)
     assert made.shape == (1, 3, 16, 8)
     assert not torch.allclose(model.sample(1, **{**settings, "prompt": "dogs"}), made, atol=1e-5)
+    assert model.edit(made, strength=0.5, prompt="dogs", steps=2).shape == made.shape
+    mask = torch.zeros(16, 8)
+    mask[:8] = 1
+    painted = model.inpaint(made, mask, prompt="dogs", steps=2)
+    assert torch.equal(painted[:, :, 8:], made[:, :, 8:])
     model.save(tmp_path)
     assert torch.allclose(um.load(tmp_path, device="cpu").sample(1, **settings), made, atol=1e-6)
 

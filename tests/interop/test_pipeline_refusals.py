@@ -26,7 +26,7 @@ def folder(whole, tmp_path):
 
 
 def changed(path, **entries):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **entries}), encoding="utf-8")
 
 
 def pickled(path):
@@ -42,7 +42,7 @@ EVIL = "raise SystemExit('this code was run')"
 
 def custom(folder):
     changed(folder / "model_index.json", unet=["my_unet", "MyUNet"])
-    (folder / "unet" / "my_unet.py").write_text(EVIL)
+    (folder / "unet" / "my_unet.py").write_text(EVIL, encoding="utf-8")
 
 
 UNET, TEXT, VAE = "diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.safetensors"
@@ -68,9 +68,12 @@ BREAK = {
     r"there is no .*vae.*a pickle": lambda f: pickled(f / "vae" / VAE),
     r"text_encoder cannot be read": lambda f: cut(f / "text_encoder" / TEXT),
     r"unet.*safetensors": lambda f: cut(f / "unet" / UNET),
-    r"text_encoder.config.json is damaged": lambda f: (f / "text_encoder" / "config.json").write_text("[1"),
+    r"text_encoder.config.json is damaged": lambda f: (f / "text_encoder" / "config.json").write_text(
+        "[1", encoding="utf-8"
+    ),
     r"tokenizer cannot be read as a CLIPTokenizer": lambda f: [
-        (each.write_text("{") if each.suffix == ".json" else None) for each in (f / "tokenizer").iterdir()
+        (each.write_text("{", encoding="utf-8") if each.suffix == ".json" else None)
+        for each in (f / "tokenizer").iterdir()
     ],
     r"UNet2DConditionModel has no setting 'of_tomorrow'": lambda f: changed(f / "unet" / "config.json", of_tomorrow=1),
     r"from 9 channels to 4": lambda f: changed(f / "unet" / "config.json", in_channels=9),
@@ -109,7 +112,7 @@ def test_weights_in_several_files_are_read(folder, tmp_path):
     (folder / "unet" / UNET).unlink()
     unet.save_pretrained(folder / "unet", max_shard_size="100KB")
     index = folder / "unet" / f"{UNET}.index.json"
-    shards = json.loads(index.read_text())["weight_map"]
+    shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     assert len(set(shards.values())) > 1
     x, t = noise((4, 8, 8)), torch.full((2,), 0.5, dtype=torch.float64)
     again = um.load_diffusers(folder, device="cpu")

@@ -178,6 +178,8 @@ def test_from_diffusers_clips_too(network, tmp_path):
     denoiser = from_diffusers(tmp_path)
     x, t = noise((3, 8, 8)), torch.full((2,), 0.9, dtype=torch.float64)
     assert denoiser(x, t).mean.abs().max() == 1
-    text = json.loads((tmp_path / "scheduler" / "scheduler_config.json").read_text())
-    (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps({**text, "clip_sample": False}))
+    text = json.loads((tmp_path / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(
+        json.dumps({**text, "clip_sample": False}), encoding="utf-8"
+    )
     assert torch.equal(from_diffusers(tmp_path)(x, t).mean.clamp(-1, 1), denoiser(x, t).mean)

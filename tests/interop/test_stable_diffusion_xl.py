@@ -56,10 +56,12 @@ def test_a_picture_is_made_and_the_model_saved(both, tmp_path):
 
 
 def test_a_refiner_is_refused(both, tmp_path):
-    index = json.loads((both[1] / "model_index.json").read_text())
+    index = json.loads((both[1] / "model_index.json").read_text(encoding="utf-8"))
     for part in both[1].iterdir():
         if part.is_dir():
             (tmp_path / part.name).symlink_to(part)
-    (tmp_path / "model_index.json").write_text(json.dumps({**index, "requires_aesthetics_score": True}))
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({**index, "requires_aesthetics_score": True}), encoding="utf-8"
+    )
     with pytest.raises(UsageError, match="a refiner, which reads an aesthetic score"):
         um.load_diffusers(tmp_path)

@@ -218,7 +218,7 @@ class Model(PictureVerbs):
         Raises:
             UsageError: If x is not of the model's shape, or strength is out of range.
         """
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         said: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
         said |= {"negative": negative}
         request = self._edit_request(len(x), said | {"guidance": guidance, "steps": steps, "seed": seed})
@@ -307,7 +307,7 @@ class Model(PictureVerbs):
 
     def encode(self, x: DataRows) -> Shaped[Tensor, "rows *latent"]:
         with torch.no_grad():
-            return self.codec.encode(data_rows(self, x).to(self.device))
+            return self.codec.encode(data_rows(self, x, any_size=True).to(self.device))
 
     def decode(self, z: Shaped[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
         if not isinstance(z, Tensor):

@@ -16,6 +16,7 @@ from unmelt.errors import UsageError
 from unmelt.modality import Images
 
 if TYPE_CHECKING:
+    from unmelt.model.base import BaseModel
     from unmelt.model.picture_verbs import PictureVerbs
 
 
@@ -34,7 +35,7 @@ def picture_shape(model: PictureVerbs) -> tuple[int, ...]:
     return tuple(model.decode(torch.zeros(1, *model.denoiser.shape, dtype=of, device=model.device)).shape[1:])
 
 
-def takes_any_size(model: PictureVerbs) -> bool:
+def takes_any_size(model: BaseModel) -> bool:
     """Whether a model makes pictures of other sizes than its own.
 
     Args:

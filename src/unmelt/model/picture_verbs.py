@@ -67,7 +67,7 @@ class PictureVerbs(BaseModel, ABC):
             UsageError: As for `edit`, or if x is several pictures.
         """
         check_rows(rows)
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         if len(x) != 1:
             raise UsageError(f"variations of {len(x)} pictures", "one picture", "model.variations(x[:1], rows=4)")
         request = self._edit_request(rows, settings)
@@ -101,7 +101,7 @@ class PictureVerbs(BaseModel, ABC):
             UsageError: If it is no model of images, or pictures and mask are of other sizes.
         """
         painting.check_pictures(self, "inpaint")
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         return painting.inpaint(self, x, mask_rows(mask, x), self._edit_request(len(x), settings), strength, resamples)
 
     @checked("model.outpaint")
@@ -135,7 +135,7 @@ class PictureVerbs(BaseModel, ABC):
             UsageError: If it is no model of images, its network takes one size alone, or nothing is to be added.
         """
         painting.check_pictures(self, "outpaint")
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         return painting.outpaint(self, x, (left, right, top, bottom), self._edit_request(len(x), settings), resamples)
 
     def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
