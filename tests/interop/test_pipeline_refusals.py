@@ -81,7 +81,7 @@ BREAK = {
     r"settings that UNet2DConditionModel cannot take": lambda f: changed(
         f / "unet" / "config.json", block_out_channels="wide"
     ),
-    r"do not fit the network": lambda f: changed(f / "unet" / "config.json", block_out_channels=[8, 24]),
+    r"does not fit the network": lambda f: changed(f / "unet" / "config.json", block_out_channels=[8, 24]),
     r"for prompts of width 24 beside text encoders of width 16": lambda f: changed(
         f / "unet" / "config.json", cross_attention_dim=24
     ),
