@@ -183,3 +183,9 @@ def test_from_diffusers_clips_too(network, tmp_path):
         json.dumps({**text, "clip_sample": False}), encoding="utf-8"
     )
     assert torch.equal(from_diffusers(tmp_path)(x, t).mean.clamp(-1, 1), denoiser(x, t).mean)
+
+
+def test_a_clipped_model_is_not_exported(network, tmp_path):
+    diffusers.DDPMPipeline(network, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "in")
+    with pytest.raises(UsageError, match="whose beliefs are held within a range"):
+        um.interop.to_diffusers(um.load_diffusers(tmp_path / "in", device="cpu"), tmp_path / "out")

@@ -71,7 +71,7 @@ def fill(network: nn.Module, folder: Path) -> None:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise UsageError(
-            f"the weights in {folder} do not fit the network that config.json describes ({str(error).splitlines()[0]})",
+            f"{folder / WEIGHTS} does not fit the network that config.json describes ({str(error).splitlines()[0]})",
             "both files as they were saved together",
             "a copy of them",
         ) from None

@@ -11,6 +11,7 @@ from typing import Any, final
 
 from unmelt import config
 from unmelt.encoder import EncodedText
+from unmelt.errors import UsageError
 from unmelt.interop.prompt_features import Features, encoded_text, load_text_model, load_tokenizer, padded_tokens
 
 
@@ -32,6 +33,12 @@ class StableDiffusionText:
     def _parts(self) -> tuple[Any, Any]:
         root = Path(self.folder)
         model = load_text_model(root / "text_encoder", "CLIPTextModel", self.device)
+        if getattr(model.config, "use_attention_mask", False):
+            raise UsageError(
+                "a text encoder with use_attention_mask=True",
+                "one that reads padding, as CLIP's do",
+                "another pipeline",
+            )
         return load_tokenizer(root / "tokenizer", "CLIPTokenizer"), model
 
     @property
