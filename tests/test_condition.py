@@ -111,3 +111,37 @@ def test_rows_that_lack_a_field_get_what_changes_nothing():
 def test_fields_of_different_shapes_do_not_join():
     with pytest.raises(UsageError, match=r"a vector of shape \(1,\) and \(2,\)"):
         Condition.join([Condition(vector=torch.zeros(2, 1)), Condition(vector=torch.zeros(2, 2))])
+
+
+def test_a_negative_condition_takes_the_place_of_the_null():
+    away = Condition(sequence=torch.ones(2, 3, 4), given={"sequence": torch.tensor([True, False])})
+    tokens = torch.zeros(2, 5, dtype=torch.int64)
+    known = Condition(label=torch.tensor([1, 2]), known_tokens=tokens, adapter=torch.tensor([0, -1]), negative=away)
+    null = known.null()
+    assert null.label is None
+    assert torch.equal(null.sequence, away.sequence)
+    assert null.is_given("sequence").tolist() == [True, False]
+    assert torch.equal(null.known_tokens, tokens)
+    assert null.adapter.tolist() == [0, -1]
+    assert null.negative is None
+    assert not null.null().is_given("sequence").any()
+    assert known[1:].null().is_given("sequence").tolist() == [False]
+    assert known[torch.tensor([0, 0, 1])].negative.sequence.shape == (3, 3, 4)
+    alone = Condition(negative=away)
+    assert (len(alone), alone.is_droppable) == (2, True)
+    with pytest.raises(UsageError, match="a negative condition of 2 rows for 1 rows"):
+        Condition(label=torch.tensor([1]), negative=away)
+
+
+def test_joined_rows_keep_their_negatives():
+    away = Condition(sequence=torch.ones(1, 3, 4))
+    parts = [Condition(label=torch.tensor([1]), negative=away), Condition(label=torch.tensor([2])), None]
+    joined = Condition.join(parts, [1, 1, 2])
+    null = joined.null()
+    assert len(null) == 4
+    assert null.is_given("sequence").tolist() == [True, False, False, False]
+    assert torch.equal(null.sequence[0], away.sequence[0])
+    assert Condition.join([None, Condition(negative=away)], [1, 1]).negative.is_given("sequence").tolist() == [
+        False,
+        True,
+    ]

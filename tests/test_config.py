@@ -14,6 +14,20 @@ from unmelt.condition import Condition
 
 TOKENS = (um.denoiser.Autoregressive, um.denoiser.Blockwise, um.denoiser.TokenDenoiser)
 
+CROSS = {"block_out_channels": (8,), "norm_num_groups": 4, "down_block_types": ("CrossAttnDownBlock2D",)}
+CROSS |= {"up_block_types": ("CrossAttnUpBlock2D",), "layers_per_block": 1, "cross_attention_dim": 8}
+NETWORKS = {"DiffusersConditionalUNet": CROSS | {"attention_head_dim": 2}}
+NETWORKS["DiffusersDiT"] = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "sample_size": 4}
+SD3 = {"num_attention_heads": 2, "attention_head_dim": 4, "num_layers": 1, "sample_size": 4, "in_channels": 4}
+SD3 |= {"joint_attention_dim": 8, "caption_projection_dim": 8, "pooled_projection_dim": 8, "pos_embed_max_size": 8}
+NETWORKS["DiffusersSD3"] = SD3
+FLUX2 = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "num_single_layers": 1, "in_channels": 16}
+FLUX2 |= {"joint_attention_dim": 8, "guidance_embeds": False, "axes_dims_rope": (2, 2, 2, 2)}
+Z_IMAGE = {"in_channels": 4, "dim": 16, "n_layers": 1, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2}
+Z_IMAGE |= {"cap_feat_dim": 8, "axes_dims": (4, 2, 2), "axes_lens": (64, 32, 32)}
+NETWORKS |= {"DiffusersFlux2": FLUX2, "DiffusersZImage": Z_IMAGE}
+"""Settings of networks of diffusers, by the class of the backbone."""
+
 GIVEN = {
     "shape": (2,),
     "folder": "a-folder-that-is-not-there",
@@ -48,6 +62,7 @@ GIVEN = {
         ("up_block_types", ("UpBlock2D",) * 2),
     ),
     "process": um.process.Gaussian(um.schedule.Straight()),
+    "bound": um.denoiser.Clip(),
     "prediction": um.prediction.V(),
     "base": um.denoiser.GaussianMixtureDenoiser(um.process.Gaussian(um.schedule.Straight()), (2,)),
     "denoiser": um.denoiser.NetworkDenoiser(
@@ -109,7 +124,8 @@ def made(name):
     unknown = [argument for argument in needed if argument not in GIVEN]
     if unknown:
         pytest.fail(f"{name} needs {unknown}: add them to GIVEN")
-    return cls(**{argument: GIVEN[argument] for argument in needed})
+    given = GIVEN | ({"settings": NETWORKS[cls.__name__]} if cls.__name__ in NETWORKS else {})
+    return cls(**{argument: given[argument] for argument in needed})
 
 
 def names():

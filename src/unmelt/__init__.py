@@ -13,7 +13,7 @@ order of the book:
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
-    interop                                   models of diffusers, in and out
+    interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
 Each is imported when it is first used.
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from unmelt.condition import Condition
     from unmelt.denoiser import prediction
     from unmelt.errors import UsageError
+    from unmelt.interop import load_diffusers
     from unmelt.model import (
         CodecModel,
         Model,
@@ -99,6 +100,7 @@ __all__ = [
     "inverse",
     "likelihood",
     "load",
+    "load_diffusers",
     "metric",
     "modality",
     "objective",

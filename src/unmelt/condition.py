@@ -1,7 +1,8 @@
 """What is known about the data to be generated: one typed object for every kind of conditioning.
 
 Row b of a condition belongs to row b of the batch. A row that is not given a field has the null condition for it, the
-one that classifier-free guidance subtracts; every backbone learns what null looks like.
+one that classifier-free guidance subtracts; every backbone learns what null looks like. A condition with a `negative`
+has that in place of its null: what guidance is to move away from.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ FIELDS = ("label", "vector", "sequence", "sequence_mask", "context", "known_toke
 DROPPABLE = ("label", "vector", "sequence", "context")
 """Fields that have a null; the others always count."""
 
+NEVER_DROPPED = ("known_tokens", "guidance_scale", "adapter")
+"""Fields that belong to a row, whatever it is conditioned on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
@@ -47,10 +51,12 @@ class Condition:
             They are dropped like labels.
         given: For a field or an extra, [rows], True where the row is given it and False where it has the null. What has
             no entry is given to every row. Made by `drop` and `join`.
+        negative: What guidance moves each row away from in place of the null condition, such as a negative prompt. A
+            row to which it gives nothing is moved away from the null. None: all are.
 
     Raises:
-        UsageError: If an extra has the name of a field, a value is no tensor with rows first, or labels are no whole
-            numbers.
+        UsageError: If an extra has the name of a field, a value is no tensor with rows first, labels are no whole
+            numbers, or the negative condition has another number of rows.
     """
 
     label: Int64[Tensor, " rows"] | None = None
@@ -63,6 +69,7 @@ class Condition:
     adapter: Int64[Tensor, " rows"] | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)
+    negative: Condition | None = None
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.extra if name in FIELDS]:
@@ -73,6 +80,12 @@ class Condition:
                 raise UsageError(f"a condition whose {name} is {value!r:.40}", "a tensor, rows first", instead)
         if self.label is not None and (self.label.is_floating_point() or self.label.dtype == torch.bool):
             raise UsageError(f"labels of {self.label.dtype}", "whole numbers", "label=label.long()")
+        if self.negative is not None and len(self.negative) not in (0, len(self)):
+            raise UsageError(
+                f"a negative condition of {len(self.negative)} rows for {len(self)} rows",
+                "as many rows",
+                "negative=negative[torch.zeros(rows, dtype=torch.int64)]",
+            )
 
     def is_given(self, name: str) -> Bool[Tensor, " rows"] | None:
         """Which rows are given a field.
@@ -88,7 +101,8 @@ class Condition:
     @property
     def rows(self) -> int:
         """The number of rows; 0 if nothing is known. It stays a symbol where torch.export has one, unlike `len`."""
-        return next((value.shape[0] for value in self._tensors().values()), 0)
+        rows = next((value.shape[0] for value in self._tensors().values()), 0)
+        return rows if rows or self.negative is None else self.negative.rows
 
     def __len__(self) -> int:
         """The number of rows; 0 if nothing is known."""
@@ -108,7 +122,10 @@ class Condition:
         return replace(self, given={name: self.given[name] & left if name in self.given else left for name in names})
 
     def null(self) -> Condition:
-        """The same condition with every row made null."""
+        """What guidance moves away from: the negative condition, or else the same one with every row made null."""
+        if self.negative is not None:
+            kept = {name: getattr(self, name) for name in FIELDS if name in NEVER_DROPPED}
+            return replace(self.negative, **kept)
         if not len(self):
             return self
         device = next(iter(self._tensors().values())).device
@@ -132,7 +149,9 @@ class Condition:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Condition:
         values: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else change(v) for name in FIELDS}
         own = {name: change(value) for name, value in self.extra.items()}
-        return Condition(**values, extra=own, given={name: change(value) for name, value in self.given.items()})
+        given = {name: change(value) for name, value in self.given.items()}
+        negative = None if self.negative is None else self.negative._each(change)
+        return Condition(**values, extra=own, given=given, negative=negative)
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that is known, by name."""
@@ -140,15 +159,16 @@ class Condition:
 
     @property
     def is_droppable(self) -> bool:
-        """Whether there is anything that has a null, which guidance can move away from."""
-        return any(name in DROPPABLE or name in self.extra for name in self._tensors())
+        """Whether there is anything that has a null or a negative, which guidance can move away from."""
+        of_own = any(name in DROPPABLE or name in self.extra for name in self._tensors())
+        return of_own or (self.negative is not None and self.negative.is_droppable)
 
     @staticmethod
     def join(parts: Sequence[Condition | None], rows: Sequence[int] | None = None) -> Condition | None:
         """Rows of several conditions, one after the other, whatever each of them knows.
 
-        A row that lacks a field which others have is null for it: it has no known tokens, guidance scale 1, no adapter.
-        Sequences are padded to the longest, and masked.
+        A row that lacks a field which others have is null for it: it has no known tokens, guidance scale 1, no adapter,
+        and the null in place of a negative condition. Sequences are padded to the longest, and masked.
 
         Args:
             parts: The conditions; None stands for rows of which nothing is known.
@@ -168,7 +188,9 @@ class Condition:
         given = {name: flags for name in present if (flags := _flags(name, known, sizes)) is not None}
         fields: dict[str, Any] = {name: value for name, value in tensors.items() if name in FIELDS}
         extra = {name: value for name, value in tensors.items() if name in own}
-        return Condition(**fields, extra=extra, given=given) if tensors else None
+        if any(part.negative is not None for part in known):
+            fields["negative"] = Condition.join([part.negative for part in known], sizes)
+        return Condition(**fields, extra=extra, given=given) if fields or extra else None
 
 
 def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tensor | None:

@@ -42,6 +42,9 @@ _NAMES: dict[type, str] = {}
 
 _DENOISERS = (
     "NetworkDenoiser",
+    "BoundedDenoiser",
+    "Clip",
+    "DynamicThreshold",
     "FlowMap",
     "ResidualDenoiser",
     "ResidualFlowMap",
@@ -69,10 +72,20 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
 
 _REGISTERED_ON_IMPORT = (
     "unmelt.interop.betas.Betas",
+    "unmelt.interop.conditional_unet.DiffusersConditionalUNet",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
     "unmelt.interop.canvas_denoiser.CanvasDenoiser",
     "unmelt.interop.canvas_denoiser.CanvasNetwork",
     "unmelt.interop.language_network.LanguageNetwork",
+    "unmelt.interop.chat_text.ChatText",
+    "unmelt.interop.dit.DiffusersDiT",
+    "unmelt.interop.flux2.DiffusersFlux2",
+    "unmelt.interop.z_image.DiffusersZImage",
+    "unmelt.interop.resolution_shift.ResolutionShift",
+    "unmelt.interop.stable_diffusion_3.DiffusersSD3",
+    "unmelt.interop.stable_diffusion_3_text.StableDiffusion3Text",
+    "unmelt.interop.stable_diffusion_text.StableDiffusionText",
+    "unmelt.interop.stable_diffusion_xl_text.StableDiffusionXLText",
     "unmelt.interop.unet.DiffusersUNet",
 )
 """Parts of packages that import this module."""

@@ -74,18 +74,41 @@ class Posterior(Protocol):
 class Point:
     """The belief of a Gaussian process: the posterior mean, which determines its score and its ODE.
 
+    A belief that is held within the range of the data keeps the mean from before: beliefs are mixed as they were, and
+    the mixture is held within the range.
+
     Args:
         mean: [rows, *shape], E[x0 | x_t].
+        raw: Of the same shape, the mean before it was held within a range. None: `mean`.
+        bound: What holds means within a range; None for nothing.
     """
 
     mean: Float[Tensor, "rows *shape"]
+    raw: Float[Tensor, "rows *shape"] | None = None
+    bound: Callable[[Tensor], Tensor] | None = None
 
     @property
     def best(self) -> Float[Tensor, "rows *shape"]:
         return self.mean
 
+    def within(self, bound: Callable[[Tensor], Tensor]) -> Point:
+        """The same belief, held within a range.
+
+        Args:
+            bound: From means to means of the same shape.
+
+        Returns:
+            The belief.
+        """
+        raw = self.mean if self.raw is None else self.raw
+        return Point(bound(raw), raw, bound)
+
     def lerp(self, other: Point, weight: float | Tensor) -> Point:
-        return Point(torch.lerp(self.mean, other.mean, weight))
+        bound = self.bound or other.bound
+        if bound is None:
+            return Point(torch.lerp(self.mean, other.mean, weight))
+        first, second = (each.mean if each.raw is None else each.raw for each in (self, other))
+        return Point(torch.lerp(first, second, weight)).within(bound)
 
 
 @dataclass(frozen=True)

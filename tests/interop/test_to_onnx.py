@@ -74,7 +74,7 @@ def student():
 
 def sampled(folder, noise, known, scale=1.0):
     """Samples by nothing but onnxruntime and numpy, as docs/sharing.md does it."""
-    about = json.loads((folder / "sampling.json").read_text())
+    about = json.loads((folder / "sampling.json").read_text(encoding="utf-8"))
     run = {name: onnxruntime.InferenceSession(folder / f"{name}.onnx").run for name in ("denoiser", "decoder")}
     times, alpha, sigma = (np.array(about[name]) for name in ("times", "alpha", "sigma"))
     x = (sigma[0] * noise).astype(np.float32)
@@ -176,7 +176,7 @@ def test_a_student_with_its_guidance_scale(tmp_path):
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path, capsys):
     points().save(tmp_path / "run")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("mine")
+    (tmp_path / "out" / "mine.txt").write_text("mine", encoding="utf-8")
     assert main(["export", str(tmp_path / "run"), "--to", "onnx", "--out", str(tmp_path / "out")]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["mine.txt"]

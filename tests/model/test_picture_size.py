@@ -92,3 +92,31 @@ def test_a_size_on_the_command_line_is_width_by_height(tmp_path, capsys):
     fixed.save(tmp_path / "fixed")
     assert main(["sample", str(tmp_path / "fixed"), "--size", "4x8", "--out", str(out)]) == 2
     assert "try:    --size 8x8" in capsys.readouterr().err
+
+
+def test_pictures_of_another_size_are_edited(unet):
+    x = torch.rand(2, 3, 6, 12, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(unet.decode(unet.encode(x)), x, atol=1e-6)
+    edited = unet.edit(x, strength=0.5, label=1, seed=3)
+    grid = unet.default_sampler(None, None)
+    states = um.sampler.edit(
+        unet.denoiser,
+        unet.encode(x),
+        strength=0.5,
+        sampler=grid[0],
+        grid=grid[1],
+        seed=3,
+        condition=um.Condition(label=torch.tensor([1, 1])),
+    )
+    *_, last = states
+    torch.testing.assert_close(edited, unet.decode(last.x))
+    mask = torch.zeros(6, 12)
+    mask[:, :4] = 1
+    painted = unet.inpaint(x, mask, label=1, steps=2)
+    assert torch.equal(painted[..., 4:], x[..., 4:])
+    assert not torch.allclose(painted[..., :4], x[..., :4], atol=1e-3)
+    assert unet.outpaint(x, right=2, label=1, steps=2).shape == (2, 3, 6, 14)
+    with pytest.raises(um.UsageError, match="data of shape"):
+        unet.edit(torch.rand(1, 3, 7, 12), strength=0.5, label=1)
+    with pytest.raises(um.UsageError, match="data of shape"):
+        unet.log_likelihood(x, label=1)

@@ -311,5 +311,9 @@ def test_a_captioned_model_is_asked_by_its_prompt():
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
         extra = {"seed": 1, "steps": 2, "plan": True}
         (made,) = client.images.generate(prompt="two red stars", size="32x24", extra_body=extra).data
+        away = {"seed": 1, "steps": 2, "guidance": 4.0, "negative": "a blue cat"}
+        (moved,) = client.images.generate(prompt="two red stars", extra_body=away).data
     x = model.sample(1, prompt="two red stars", plan="2 red star", size=(24, 32), seed=1, steps=2)
     assert np.abs(pixels(made.b64_json).transpose(2, 0, 1) - (x[0] * 255).round().int().numpy()).max() <= 1
+    x = model.sample(1, prompt="two red stars", **away)
+    assert np.abs(pixels(moved.b64_json).transpose(2, 0, 1) - (x[0] * 255).round().int().numpy()).max() <= 1

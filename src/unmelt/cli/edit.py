@@ -37,6 +37,7 @@ def edit(
     caption: str | None = None,
     prompt: str | None = None,
     plan: Literal[True] | str | None = None,
+    negative: str | None = None,
     guidance: float = 1.0,
     steps: int | None = None,
     resamples: int = 1,
@@ -64,6 +65,7 @@ def edit(
         prompt: What the whole picture shall show: the caption, to which a plan may be added.
         plan: Add a plan of the scene to the prompt: this one, such as "1 red apple left; 1 cat right", or without a
             value one that the model's planner makes.
+        negative: What guidance moves away from, in words.
         guidance: Scale of classifier-free guidance; 1 is unguided.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         resamples: How often each step is taken again, where known and new pixels are to agree.
@@ -102,7 +104,7 @@ def edit(
         raise UsageError(f"--out {out}, which is read", "another file", f"--out {files[0].stem}-new.png")
     x = _pixels(content, image, picture_shape(model))
     said = {"label": class_named(label, model.classes), "caption": caption, "prompt": prompt, "plan": plan}
-    settings: dict[str, Any] = {**said, "guidance": guidance, "steps": steps, "seed": seed}
+    settings: dict[str, Any] = {**said, "negative": negative, "guidance": guidance, "steps": steps, "seed": seed}
     made = _made(
         model,
         x.expand(rows, *x.shape[1:]),

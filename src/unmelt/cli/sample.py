@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_text
-from unmelt.cli.runs import RunFolder, class_named, of_text, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, class_named, load_model, of_text, refuse_autoencoder
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
 
@@ -36,6 +36,7 @@ def sample(
     guidance: float = 1.0,
     prompt: str = "",
     plan: Literal[True] | str | None = None,
+    negative: str = "",
     suffix: str = "",
     length: int | None = None,
     temperature: float = 1.0,
@@ -53,6 +54,8 @@ def sample(
 ) -> None:
     """Sample a trained model: images, points, sound or text. Under torchrun, every process makes a share.
 
+    A folder that diffusers saved a pipeline to is a run folder, too.
+
     Args:
         folder: The run folder.
         rows: Number of samples. Default: 64, or 1 text.
@@ -63,6 +66,7 @@ def sample(
             begin with.
         plan: Add a plan of the scene to the prompt: this one, such as "1 red apple left; 1 cat right", or without a
             value one that the model's planner makes.
+        negative: Images only. What guidance moves away from, in words, for models that were trained with captions.
         suffix: Text only. The text that samples end with.
         length: Text only. Tokens in all, prompt and suffix included. Default: the model's context length.
         temperature: Text only. Sampling temperature; 1 is the model's own distribution, 0 is greedy.
@@ -86,20 +90,20 @@ def sample(
 
     from unmelt.cli.text_sampler import text_sampler
     from unmelt.device import device_named
-    from unmelt.model import TextModel, check_rows, load
+    from unmelt.model import TextModel, check_rows
     from unmelt.train import distributed
 
     check_rows(IMAGES if rows is None else rows)
     if out is not None:
         destination.check_file(out, SUFFIXES)
     asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "plan": plan}
-    asked |= {"suffix": suffix, "length": length, "size": None if size is None else _sides(size)}
+    asked |= {"negative": negative, "suffix": suffix, "length": length, "size": None if size is None else _sides(size)}
     asked |= {"guidance": None if guidance == 1 else guidance}
     asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
     given = {name: value for name, value in asked.items() if value not in (None, "")}
     with distributed.process_group(device_named(device)) as own:
-        model = refuse_autoencoder(folder, load(folder, own))
+        model = refuse_autoencoder(folder, load_model(folder, own))
         is_text = isinstance(model, TextModel)
         _check_settings(
             folder,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.denoiser.autoregressive import Autoregressive
     from unmelt.denoiser.block_window import BlockWindow
     from unmelt.denoiser.blockwise import Blockwise
+    from unmelt.denoiser.bounded import Bound, BoundedDenoiser, Clip, DynamicThreshold
     from unmelt.denoiser.cached import CachedDenoiser
     from unmelt.denoiser.denoiser import Denoiser
     from unmelt.denoiser.exact import Mixture
@@ -27,8 +28,12 @@ __all__ = [
     "Autoregressive",
     "BlockWindow",
     "Blockwise",
+    "Bound",
+    "BoundedDenoiser",
     "CachedDenoiser",
+    "Clip",
     "Denoiser",
+    "DynamicThreshold",
     "ExactTokenDenoiser",
     "FlowMap",
     "GaussianMixtureDenoiser",

@@ -6,7 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.encoder.choice import caption_encoder
-    from unmelt.encoder.encoder import EncodedMap, EncodedText, TextEncoder
+    from unmelt.encoder.encoder import EncodedMap, EncodedText, EncodedVector, TextEncoder
     from unmelt.encoder.hashed_captions import HashedCaptionEncoder
     from unmelt.encoder.language_model import LanguageModelEncoder
     from unmelt.encoder.layout import LayoutEncoder
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EncodedMap",
     "EncodedText",
+    "EncodedVector",
     "HashedCaptionEncoder",
     "LanguageModelEncoder",
     "LayoutEncoder",

@@ -5,7 +5,7 @@ An encoder is frozen. It is no part of what is trained, and its output is what `
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -37,12 +37,25 @@ class EncodedMap(NamedTuple):
     given: Bool[Tensor, " rows"]
 
 
+class EncodedVector(NamedTuple):
+    """What captions say as a whole.
+
+    Args:
+        values: A vector of each caption, float32; 0 in rows that have none.
+        given: True where a row has one.
+    """
+
+    values: Float[Tensor, "rows features"]
+    given: Bool[Tensor, " rows"]
+
+
 @runtime_checkable
 class TextEncoder(Protocol):
     """Anything that turns captions into sequences: an object with a `width` that is called with captions.
 
     A row's vectors depend on its own caption alone, whatever else is in the batch. An encoder may also have a method
-    `maps(captions) -> EncodedMap`, whose maps are the context of the network (`LayoutEncoder`).
+    `maps(captions) -> EncodedMap`, whose maps are the context of the network (`LayoutEncoder`), and a method
+    `vectors(captions) -> EncodedVector`, whose vectors are `Condition.vector` (pooled features of a language model).
     """
 
     @property
@@ -68,10 +81,12 @@ def caption_condition(encoder: TextEncoder, captions: Sequence[str | None]) -> C
         captions: One caption a row; None or an empty one for nothing.
 
     Returns:
-        A condition with a sequence, and with a context if the encoder makes maps.
+        A condition with a sequence, with a context if the encoder makes maps, and with a vector if it makes vectors.
     """
     sequence, mask = encoder(captions)
-    if (maps := getattr(encoder, "maps", None)) is None:
-        return Condition(sequence=sequence, sequence_mask=mask)
-    values, given = maps(captions)
-    return Condition(sequence=sequence, sequence_mask=mask, context=values, given={"context": given})
+    fields: dict[str, Any] = {"sequence": sequence, "sequence_mask": mask}
+    given: dict[str, Tensor] = {}
+    for name, method in (("context", "maps"), ("vector", "vectors")):
+        if (encode := getattr(encoder, method, None)) is not None:
+            fields[name], given[name] = encode(captions)
+    return Condition(**fields, given=given)

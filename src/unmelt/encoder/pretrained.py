@@ -88,7 +88,7 @@ def transformers_package() -> Any:
     Raises:
         UsageError: If it is not installed.
     """
-    return _package("transformers", "which reads language models", "transformers")
+    return optional_package("transformers", "which reads language models and text encoders", "transformers")
 
 
 def plain_folder(root: Path, transformers: Any) -> Path:
@@ -118,7 +118,7 @@ def plain_folder(root: Path, transformers: Any) -> Path:
     plain = cache / f"{fingerprint(file)}.language_model"
     if not plain.is_dir():
         for name in ("gguf", "accelerate"):
-            _package(name, "which reading .gguf files needs", "gguf")
+            optional_package(name, "which reading .gguf files needs", "gguf")
         _write_plain(file, plain, transformers)
     return plain
 
@@ -158,7 +158,20 @@ def _untied(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in weights.items() if first[value.data_ptr()] == name}
 
 
-def _package(name: str, what: str, extra: str) -> Any:
+def optional_package(name: str, what: str, extra: str) -> Any:
+    """A package that is an optional part of this library, imported.
+
+    Args:
+        name: The package.
+        what: What it does.
+        extra: The extra that installs it.
+
+    Returns:
+        The module.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
     from importlib import import_module
 
     try:

@@ -2,10 +2,13 @@
 
 guided = null + scale (conditional - null)
 
+A condition with a `negative` (a negative prompt) has the belief under that in place of the null belief.
+
 Both beliefs of few rows come from one network call, in which rows that are not guided have no second part: it costs
 less than two calls, and rows with and without guidance share it.
 """
 
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -81,6 +84,6 @@ class CFG(Guidance):
         if condition is None or 2 * rows > self.at_once or not getattr(self.denoiser, "rows_are_independent", False):
             return super().own_and_worse(x_t, t, condition, acts)
         at = (acts.flatten(1).any(1) if acts.ndim > 1 else acts).nonzero()[:, 0]
-        both = Condition.join([condition, condition[at].null()])
+        both = Condition.join([replace(condition, negative=None), condition[at].null()], [rows, len(at)])
         mean = self.denoiser(torch.cat([x_t, x_t[at]]), torch.cat([t, t[at]]), both).mean
         return Point(mean[:rows]), Point(mean[:rows].index_copy(0, at, mean[rows:]))

@@ -1,30 +1,31 @@
-"""diffusers' autoencoders of images as codecs: AutoencoderKL, AutoencoderDC and AutoencoderTiny.
+"""diffusers' autoencoders of images as codecs: AutoencoderKL, that of Flux 2, AutoencoderDC and AutoencoderTiny.
 
 diffusers keeps how latents are normalised in the network's settings, and leaves it to each pipeline to apply them:
 
     z = (latent - shift_factor) scaling_factor,      or   z = (latent - latents_mean) scaling_factor / latents_std
 
-Here the codec applies them, so that z is what a diffusion network of that pipeline sees.
+Here the codec applies them, so that z is what a diffusion network of that pipeline sees. Latents of Flux 2 are patches
+of 2 x 2 places, normalised by moments that the network keeps as those of a batch norm.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unmelt import config
 from unmelt.call_repr import CallRepr
 from unmelt.codec.image_stages import coarse_sides
-from unmelt.errors import UsageError, nearest
+from unmelt.errors import UsageError
 from unmelt.interop.diffusers_files import fill, read_json
-from unmelt.interop.diffusers_package import diffusers
+from unmelt.interop.diffusers_network import make_network
 from unmelt.rng import Random
 
-KINDS = ("AutoencoderKL", "AutoencoderDC", "AutoencoderTiny")
+KINDS = ("AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderDC", "AutoencoderTiny")
 """Classes of diffusers that are codecs here."""
 
 OWN_NOTES = {"AutoencoderTiny": ("block_out_channels",)}
@@ -36,7 +37,7 @@ class DiffusersCodec(CallRepr, nn.Module):
     """An autoencoder of diffusers: images in [0, 1] to latents as its diffusion network sees them, and back.
 
     Args:
-        kind: Its class: AutoencoderKL, AutoencoderDC or AutoencoderTiny.
+        kind: Its class: AutoencoderKL, AutoencoderKLFlux2, AutoencoderDC or AutoencoderTiny.
         settings: Arguments of the class.
 
     Raises:
@@ -47,25 +48,8 @@ class DiffusersCodec(CallRepr, nn.Module):
         super().__init__()
         if kind not in KINDS:
             raise UsageError(f"an autoencoder of class {kind}", f"one of {', '.join(KINDS)}", "another checkpoint")
-        made, given = getattr(diffusers(), kind), dict(settings)
-        parameters = inspect.signature(made).parameters
-        for name in given:
-            if name not in parameters:
-                raise UsageError(
-                    f"{kind} has no setting {name!r}",
-                    f"one of {', '.join(parameters)}",
-                    repr(nearest(name, parameters)),
-                )
         self.kind = kind
-        self.settings = tuple((name, _frozen(value)) for name, value in given.items())
-        try:
-            self.network = made(**given)
-        except Exception as error:  # a wrong value can make its constructor raise anything at all
-            raise UsageError(
-                f"settings that {kind} cannot take ({error!r})",
-                f"those of diffusers' {kind}",
-                "the file as it was saved",
-            ) from None
+        self.network, self.settings = make_network(kind, settings)
         self.eval()
 
     @property
@@ -76,25 +60,41 @@ class DiffusersCodec(CallRepr, nn.Module):
     @property
     def latent_channels(self) -> int:
         """Channels of the latents."""
-        return int(self.network.config.latent_channels)
+        return int(self.network.config.latent_channels) * self.patch**2
+
+    @property
+    def patch(self) -> int:
+        """Sides of the patches that latents are made of."""
+        return 2 if self.kind == "AutoencoderKLFlux2" else 1
 
     @property
     def factor(self) -> int:
         """By what sides of images are divided."""
         if self.kind == "AutoencoderDC":
             return int(self.network.spatial_compression_ratio)
-        name = "block_out_channels" if self.kind == "AutoencoderKL" else "encoder_block_out_channels"
-        return 2 ** (len(self.network.config[name]) - 1)
+        name = "block_out_channels" if self.kind.startswith("AutoencoderKL") else "encoder_block_out_channels"
+        return self.patch * 2 ** (len(self.network.config[name]) - 1)
 
     def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (self.latent_channels, *coarse_sides(shape, self.channels, self.factor))
+
+    def data_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of images that are encoded to latents of a shape.
+
+        Args:
+            shape: [latent_channels, height, width], of one row of latents.
+
+        Returns:
+            The shape of one image.
+        """
+        return (self.channels, *(self.factor * side for side in shape[1:]))
 
     def encode(
         self, x: Float[Tensor, "rows channels h w"], rng: Random | None = None
     ) -> Float[Tensor, "rows latents latent_h latent_w"]:
         self.latent_shape(x.shape[1:])
         found = self.network.encode(2 * x.to(self.network.dtype) - 1)
-        if self.kind != "AutoencoderKL":
+        if not self.kind.startswith("AutoencoderKL"):
             return self._normalised(found.latent if self.kind == "AutoencoderDC" else found.latents)
         law = found.latent_dist
         noise = 0.0 if rng is None else law.std * rng.normal(law.mean.shape).to(law.mean)
@@ -102,15 +102,21 @@ class DiffusersCodec(CallRepr, nn.Module):
 
     def decode(self, z: Float[Tensor, "rows latents h w"]) -> Float[Tensor, "rows channels image_h image_w"]:
         mean, scale = self._mean_and_scale(z)
-        made = self.network.decode((z / scale + mean).to(self.network.dtype)).sample
+        latent = F.pixel_shuffle(z / scale + mean, self.patch)
+        made = self.network.decode(latent.to(self.network.dtype)).sample
         return ((made.float() + 1) / 2).clamp(0, 1)
 
     def _normalised(self, latent: Tensor) -> Tensor:
+        latent = F.pixel_unshuffle(latent, self.patch)
         mean, scale = self._mean_and_scale(latent)
         return ((latent - mean) * scale).float()
 
     def _mean_and_scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
         known = self.network.config
+        if self.kind == "AutoencoderKLFlux2":
+            moments = self.network.bn
+            sd = torch.sqrt(moments.running_var.float() + known.batch_norm_eps)
+            return moments.running_mean.float().view(-1, 1, 1), 1 / sd.view(-1, 1, 1)
         mean, sd = known.get("latents_mean"), known.get("latents_std")
         shift = torch.tensor(mean or [known.get("shift_factor") or 0.0], dtype=torch.float32, device=like.device)
         scale = torch.tensor([known.get("scaling_factor") or 1.0], dtype=torch.float32, device=like.device)
@@ -156,7 +162,3 @@ def is_diffusers_codec(folder: Path) -> bool:
         return of_pipeline.is_file() or "_class_name" in read_json(own)
     except UsageError:
         return False
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

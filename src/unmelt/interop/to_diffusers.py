@@ -19,10 +19,10 @@ import torch
 
 from unmelt import config
 from unmelt.codec import Affine
-from unmelt.denoiser import NetworkDenoiser
+from unmelt.denoiser import BoundedDenoiser, NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
-from unmelt.interop.from_diffusers import PREDICTIONS
+from unmelt.interop.scheduler_config import PREDICTIONS
 from unmelt.interop.scheduler_match import SchedulerMatch, is_euler, match_scheduler
 from unmelt.interop.single_file import bundle
 from unmelt.interop.unet import DiffusersUNet
@@ -61,6 +61,12 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
     if len(model.denoiser.shape) != 3:
         raise UsageError(
             f"a model of rows of shape {model.denoiser.shape}", "one of images, as diffusers' pipelines make", ""
+        )
+    if isinstance(model.denoiser, BoundedDenoiser):
+        raise UsageError(
+            "a model whose beliefs are held within a range, which diffusers' schedulers do in another way",
+            "its denoiser without the range",
+            "um.Model(denoiser=model.denoiser.denoiser, codec=model.codec, grid=model.grid)",
         )
     if model.active_adapter is not None:
         name = model.active_adapter

@@ -4,7 +4,6 @@ UNet2DModel takes timesteps 0 to T - 1, where our backbones take the noise level
 of the chain at timestep i is passed as i, levels between them as fractional timesteps.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from unmelt import config
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
-from unmelt.errors import UsageError, nearest
+from unmelt.errors import UsageError
 from unmelt.interop.betas import Betas
-from unmelt.interop.diffusers_package import diffusers
+from unmelt.interop.diffusers_network import make_network
 
 
 @config.register
@@ -35,16 +34,7 @@ class DiffusersUNet(CallRepr, nn.Module):
 
     def __init__(self, betas: Betas, settings: Mapping[str, Any] | Sequence[tuple[str, Any]], classes: int = 0) -> None:
         super().__init__()
-        kind = diffusers().UNet2DModel
         given = dict(settings)
-        parameters = inspect.signature(kind).parameters
-        for name in given:
-            if name not in parameters:
-                raise UsageError(
-                    f"UNet2DModel has no setting {name!r}",
-                    f"one of {', '.join(parameters)}",
-                    repr(nearest(name, parameters)),
-                )
         embeddings = given.get("num_class_embeds") or 0
         if not classes <= embeddings <= classes + 1 or (embeddings and not classes):
             raise UsageError(
@@ -56,16 +46,8 @@ class DiffusersUNet(CallRepr, nn.Module):
             if given.get(name, only) != only:
                 raise UsageError(f"UNet2DModel with {name}={given[name]!r}", f"{only!r}", f"{name}={only!r}")
         self.betas, self.classes = betas, classes
-        self.settings = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in given.items())
         self.null = classes if embeddings > classes else None
-        try:
-            self.network = kind(**given)
-        except Exception as error:  # a wrong value can make its constructor raise anything at all
-            raise UsageError(
-                f"settings that UNet2DModel cannot take ({error!r})",
-                "those of diffusers' UNet2DModel",
-                "the file as it was saved",
-            ) from None
+        self.network, self.settings = make_network("UNet2DModel", settings)
 
     def forward(
         self,
@@ -94,8 +76,7 @@ class DiffusersUNet(CallRepr, nn.Module):
         Returns:
             Timesteps within [0, T - 1].
         """
-        step = self.betas.steps * self.betas.time(-8 * level.double()) - 1
-        return step.clamp(0, self.betas.steps - 1).round(decimals=3)
+        return self.betas.timestep(level)
 
     def _labels(self, rows: int, condition: Condition | None) -> Tensor | None:
         if not self.classes:

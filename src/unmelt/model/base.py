@@ -204,7 +204,7 @@ class BaseModel(AdaptableModel):
     @property
     def unused_arguments(self) -> tuple[str, ...]:
         """Arguments that this model can do nothing with: messages propose none of them."""
-        return ("caption", "prompt", "plan") * (self.encoder is None) + ("label",) * (not self.classes)
+        return ("caption", "prompt", "plan", "negative") * (self.encoder is None) + ("label",) * (not self.classes)
 
     def _check_guidance(self, guidance: Any, known: Condition | None) -> None:
         """Refuse a guidance scale where there is nothing to guide towards."""
@@ -234,6 +234,7 @@ class BaseModel(AdaptableModel):
         *,
         prompt: Words = None,
         plan: Plan = None,
+        negative: Words = None,
         seed: Seed = 0,
     ) -> Condition | None:
         """What is known of rows, from what people say.
@@ -245,6 +246,7 @@ class BaseModel(AdaptableModel):
             condition: What else is known: any `Condition`, of one row for all or of each row.
             prompt: What is asked for, in words: the caption, to which a plan may be added.
             plan: True for plans by the model's planner; or a plan, or one for each row.
+            negative: What guidance moves away from, in words, or one for each row; "" for nothing.
             seed: Seed of all rows or of each, by which planners lay scenes out.
 
         Returns:
@@ -261,6 +263,7 @@ class BaseModel(AdaptableModel):
         if caption is not None and prompt is not None:
             raise UsageError(f"prompt={prompt!r} and caption={caption!r}", "one of them", f"prompt={prompt!r}")
         given: dict[str, Any] = {"caption": caption, "prompt": prompt, "plan": None if plan is False else plan}
+        given["negative"] = negative
         if argument := next((f"{name}={value!r}" for name, value in given.items() if value is not None), None):
             if self.encoder is None or getattr(self.denoiser.backbone, "sequence_width", 0) != self.encoder.width:
                 train = 'um.recipe.images(folder="faces", caption="auto").fit(out="runs/faces")'
@@ -269,12 +272,15 @@ class BaseModel(AdaptableModel):
                     "a class, or a model that was trained with captions" if self.classes else "one that was",
                     f"model.sample({rows}, label={self.classes[0]!r})" if self.classes else train,
                 )
-            name = "caption" if prompt is None else "prompt"
-            captions = planned_captions(seed_of_rows(seed, rows), given[name], plan, self.planner, name)
-            said = caption_condition(self.encoder, captions)
-            fields |= {"sequence": said.sequence, "sequence_mask": said.sequence_mask}
-            if said.context is not None:
-                fields |= {"context": said.context, "given": {**known.given, **said.given}}
+            name, seeds = "caption" if prompt is None else "prompt", seed_of_rows(seed, rows)
+            if any(given[each] is not None for each in ("caption", "prompt", "plan")):
+                captions = planned_captions(seeds, given[name], plan, self.planner, name)
+                fields |= _fields(caption_condition(self.encoder, captions), known)
+            if negative is not None:
+                captions = planned_captions(seeds, negative, None, None, "negative")
+                away = caption_condition(self.encoder, captions)
+                real = {"sequence": torch.tensor([bool(each.strip()) for each in captions])}
+                fields["negative"] = dataclasses.replace(away, given={**away.given, **real})
         if self.classes and known.label is not None and len(known.label):
             labels_of(len(known), known.label, self.classes)
         if twice := [name for name in fields if name != "given" and getattr(known, name) is not None]:
@@ -322,11 +328,12 @@ class BaseModel(AdaptableModel):
         if request.start is not None:
             x0 = self.encode(request.start.x)
             common["condition"] = _of_size(condition, tuple(x0.shape[1:]))
+            common["grid"] = chosen.grid.for_shape(x0.shape[1:])
             return prepare_edit(denoiser, x0, strength=request.start.strength, **common)
         known = None if condition is None else condition.known_tokens
         own = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
         shape = own if request.shape is None else request.shape
-        common["condition"] = _of_size(condition, shape)
+        common |= {"condition": _of_size(condition, shape), "grid": chosen.grid.for_shape(shape)}
         return prepare(denoiser, rows=request.rows, shape=shape, device=self.device, **common)
 
     @final
@@ -378,8 +385,17 @@ class BaseModel(AdaptableModel):
         """
 
 
+def _fields(said: Condition, known: Condition) -> dict[str, Any]:
+    """What captions say, as fields to add to what is known."""
+    names = ("sequence", "sequence_mask", "context", "vector")
+    found: dict[str, Any] = {name: value for name in names if (value := getattr(said, name)) is not None}
+    return found | {"given": {**known.given, **said.given}}
+
+
 def _of_size(condition: Condition | None, shape: tuple[int, ...]) -> Condition | None:
     """A condition whose maps have the size of the rows, where rows have another than the model's own."""
+    if condition is not None and condition.negative is not None:
+        condition = dataclasses.replace(condition, negative=_of_size(condition.negative, shape))
     if condition is None or condition.context is None or condition.context.shape[2:] == shape[1:]:
         return condition
     if condition.context.ndim != len(shape) + 1:

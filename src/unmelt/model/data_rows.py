@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unmelt.arguments.values import shown
 from unmelt.errors import UsageError
+from unmelt.model.picture_size import takes_any_size
 from unmelt.model.request import check_rows
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ REARRANGED: dict[str, Callable[[Tensor], Tensor]] = {
 """What data of another arrangement need, in the order in which it is tried."""
 
 
-def data_rows(model: BaseModel, x: Any) -> Float[Tensor, "rows *shape"]:
+def data_rows(model: BaseModel, x: Any, any_size: bool = False) -> Float[Tensor, "rows *shape"]:
     """Rows of data as the model's codec takes them: float32, finite, of its shape and its range.
 
     Bytes are divided by 255, as they are where data are read.
@@ -68,6 +69,7 @@ def data_rows(model: BaseModel, x: Any) -> Float[Tensor, "rows *shape"]:
     Args:
         model: The model.
         x: What was given.
+        any_size: Whether pictures may have another size than the model's own, if its network takes any.
 
     Returns:
         [rows, *shape], on the device it was on.
@@ -79,7 +81,7 @@ def data_rows(model: BaseModel, x: Any) -> Float[Tensor, "rows *shape"]:
     if x.dtype.is_complex:
         raise UsageError(f"x={shown(x)}", "real numbers", "x.real")
     x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-    if not _fits(model, x):
+    if not (_fits(model, x) or (any_size and _fits_in_another_size(model, x))):
         fitting = [name for name, change in REARRANGED.items() if _fits(model, x, change)]
         raise UsageError(
             f"data of shape {tuple(x.shape)}{_encoded(model, x)}",
@@ -134,6 +136,15 @@ def _latent_shape(
 
 def _fits(model: BaseModel, x: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> bool:
     return _latent_shape(model, x, change) == tuple(model.denoiser.shape)
+
+
+def _fits_in_another_size(model: BaseModel, x: Tensor) -> bool:
+    """Whether x are pictures of another size, of a model that makes any."""
+    shape, own = _latent_shape(model, x), model.denoiser.shape
+    if shape is None or len(shape) != 3 or len(shape) != len(own) or shape[0] != own[0] or min(shape) < 1:
+        return False
+    patch = getattr(getattr(model.denoiser, "backbone", None), "patch", (1, 1))
+    return takes_any_size(model) and not any(side % p for side, p in zip(shape[1:], patch, strict=True))
 
 
 def _encoded(model: BaseModel, x: Tensor) -> str:

@@ -32,7 +32,16 @@ from unmelt.model.latent_data import latent_data
 from unmelt.model.picture_size import request_shape
 from unmelt.model.picture_verbs import PictureVerbs
 from unmelt.model.planned_captions import Plan, Words
-from unmelt.model.request import Guide, SampleRequest, SampleSettings, Size, Start, check_rows, given_seed
+from unmelt.model.request import (
+    CONDITIONS,
+    Guide,
+    SampleRequest,
+    SampleSettings,
+    Size,
+    Start,
+    check_rows,
+    given_seed,
+)
 from unmelt.model.sample_frame import SampleFrame, sample_frame
 from unmelt.model.stored import TrainingData
 from unmelt.rng import Seed
@@ -94,7 +103,7 @@ class Model(PictureVerbs):
         """
         check_rows(rows)
         given: Any = settings
-        said: Any = {name: given.pop(name, None) for name in ("label", "caption", "prompt", "plan", "condition")}
+        said: Any = {name: given.pop(name, None) for name in CONDITIONS}
         settings["seed"] = given_seed(settings.get("seed", 0))
         known = self.condition_of(rows, **said, seed=settings["seed"])
         self._check_guidance(settings.get("guidance", 1.0), known)
@@ -110,6 +119,7 @@ class Model(PictureVerbs):
         caption: str | Sequence[str] | None = None,
         prompt: Words = None,
         plan: Plan = None,
+        negative: Words = None,
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
@@ -129,6 +139,7 @@ class Model(PictureVerbs):
             prompt: What is asked for, in words, or one for each row: the caption, to which a plan may be added.
             plan: True for plans of the prompts by the model's planner, which are shown; or a plan such as
                 "1 apple left; 1 cat right", as a text or a `Scene`, or one for each row.
+            negative: What they should not show, in words, or one for each row: guidance moves away from it.
             condition: What else is known of the rows: any `Condition`, of one row for all or of each row.
             guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
                 denoiser.
@@ -150,7 +161,7 @@ class Model(PictureVerbs):
         if isinstance(rows, SampleRequest):
             return self.sample_request(rows)
         known: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
-        known |= {"guidance": guidance, "interval": interval, "size": size, "adapter": adapter}
+        known |= {"negative": negative, "guidance": guidance, "interval": interval, "size": size, "adapter": adapter}
         return self.sample_request(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
     @checked("model.trajectory")
@@ -180,6 +191,7 @@ class Model(PictureVerbs):
         caption: str | Sequence[str] | None = None,
         prompt: Words = None,
         plan: Plan = None,
+        negative: Words = None,
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         steps: int | None = None,
@@ -194,6 +206,7 @@ class Model(PictureVerbs):
             caption: A caption, or one for each row.
             prompt: What is asked for, as of `sample`, in place of a caption.
             plan: Whether it is planned, or a plan, as of `sample`.
+            negative: What they should not show, as of `sample`.
             condition: What else is known of the rows.
             guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
             steps: Number of sampling steps, all of them within the shorter way.
@@ -205,8 +218,9 @@ class Model(PictureVerbs):
         Raises:
             UsageError: If x is not of the model's shape, or strength is out of range.
         """
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         said: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
+        said |= {"negative": negative}
         request = self._edit_request(len(x), said | {"guidance": guidance, "steps": steps, "seed": seed})
         return self.sample_request(dataclasses.replace(request, start=Start(x=x, strength=strength)))
 
@@ -293,7 +307,7 @@ class Model(PictureVerbs):
 
     def encode(self, x: DataRows) -> Shaped[Tensor, "rows *latent"]:
         with torch.no_grad():
-            return self.codec.encode(data_rows(self, x).to(self.device))
+            return self.codec.encode(data_rows(self, x, any_size=True).to(self.device))
 
     def decode(self, z: Shaped[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
         if not isinstance(z, Tensor):

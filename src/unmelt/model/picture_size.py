@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from unmelt.data.images import MOST_SIDE
-from unmelt.denoiser import NetworkDenoiser
+from unmelt.denoiser import BoundedDenoiser, NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.modality import Images
 
 if TYPE_CHECKING:
+    from unmelt.model.base import BaseModel
     from unmelt.model.picture_verbs import PictureVerbs
 
 
@@ -29,11 +30,13 @@ def picture_shape(model: PictureVerbs) -> tuple[int, ...]:
     Returns:
         (channels, height, width).
     """
+    if (data_shape := getattr(model.codec, "data_shape", None)) is not None:
+        return tuple(data_shape(model.denoiser.shape))
     of = torch.int64 if model.of_tokens else torch.float32
     return tuple(model.decode(torch.zeros(1, *model.denoiser.shape, dtype=of, device=model.device)).shape[1:])
 
 
-def takes_any_size(model: PictureVerbs) -> bool:
+def takes_any_size(model: BaseModel) -> bool:
     """Whether a model makes pictures of other sizes than its own.
 
     Args:
@@ -43,7 +46,9 @@ def takes_any_size(model: PictureVerbs) -> bool:
         True for a model of images whose network takes any size.
     """
     network = getattr(model.denoiser, "backbone", None)
-    is_any = isinstance(model.denoiser, NetworkDenoiser) and bool(getattr(network, "takes_any_size", False))
+    is_any = isinstance(model.denoiser, NetworkDenoiser | BoundedDenoiser) and bool(
+        getattr(network, "takes_any_size", False)
+    )
     return is_any and isinstance(model.modality, Images)
 
 

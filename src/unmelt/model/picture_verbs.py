@@ -21,7 +21,7 @@ from unmelt.model.base import BaseModel
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.mask import mask_rows
 from unmelt.model.planned_captions import Plan, Words
-from unmelt.model.request import Guide, SampleRequest, Start, check_rows, given_seed
+from unmelt.model.request import CONDITIONS, Guide, SampleRequest, Start, check_rows, given_seed
 from unmelt.process.tokens import Tokens
 from unmelt.rng import Seed
 
@@ -33,6 +33,7 @@ class EditSettings(TypedDict, total=False):
     caption: Words
     prompt: Words
     plan: Plan
+    negative: Words
     condition: Condition | None
     guidance: Guide
     steps: int | None
@@ -66,7 +67,7 @@ class PictureVerbs(BaseModel, ABC):
             UsageError: As for `edit`, or if x is several pictures.
         """
         check_rows(rows)
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         if len(x) != 1:
             raise UsageError(f"variations of {len(x)} pictures", "one picture", "model.variations(x[:1], rows=4)")
         request = self._edit_request(rows, settings)
@@ -90,7 +91,7 @@ class PictureVerbs(BaseModel, ABC):
                 pixels are made anew, 0 where they stay, between them a mixture. Or images of PIL, white where new.
             strength: Below 1, what is covered is noised to t = strength and denoised again, as in `edit`.
             resamples: How often each step is taken again, by which new and known pixels come to agree.
-            settings: The other arguments of `edit`; label, caption, prompt, plan and condition say what the whole
+            settings: The other arguments of `edit`; those of the condition (label, prompt and so on) say what the whole
                 picture shows.
 
         Returns:
@@ -100,7 +101,7 @@ class PictureVerbs(BaseModel, ABC):
             UsageError: If it is no model of images, or pictures and mask are of other sizes.
         """
         painting.check_pictures(self, "inpaint")
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         return painting.inpaint(self, x, mask_rows(mask, x), self._edit_request(len(x), settings), strength, resamples)
 
     @checked("model.outpaint")
@@ -124,7 +125,7 @@ class PictureVerbs(BaseModel, ABC):
             top: Pixels to add above.
             bottom: Pixels to add below.
             resamples: How often each step is taken again, by which new and known pixels come to agree.
-            settings: The other arguments of `edit`; label, caption, prompt, plan and condition say what the whole
+            settings: The other arguments of `edit`; those of the condition (label, prompt and so on) say what the whole
                 picture shows.
 
         Returns:
@@ -134,11 +135,11 @@ class PictureVerbs(BaseModel, ABC):
             UsageError: If it is no model of images, its network takes one size alone, or nothing is to be added.
         """
         painting.check_pictures(self, "outpaint")
-        x = data_rows(self, x)
+        x = data_rows(self, x, any_size=True)
         return painting.outpaint(self, x, (left, right, top, bottom), self._edit_request(len(x), settings), resamples)
 
     def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
-        conditions: Any = {name: settings.get(name) for name in ("label", "caption", "prompt", "plan", "condition")}
+        conditions: Any = {name: settings.get(name) for name in CONDITIONS}
         rest: Any = {name: settings[name] for name in ("guidance", "steps") if name in settings}
         rest["seed"] = given_seed(settings.get("seed", 0))
         known = self.condition_of(rows, **conditions, seed=rest["seed"])

@@ -48,6 +48,10 @@ Size: TypeAlias = int | Sequence[int] | None
 """Height and width of pictures in pixels, or one number for a square; None for the model's own."""
 
 
+CONDITIONS = ("label", "caption", "prompt", "plan", "negative", "condition")
+"""Arguments of `Model.sample` that say what is known of rows."""
+
+
 class SampleSettings(TypedDict, total=False):
     """Arguments of `Model.sample`."""
 
@@ -55,6 +59,7 @@ class SampleSettings(TypedDict, total=False):
     caption: Words
     prompt: Words
     plan: Plan
+    negative: Words
     condition: Condition | None
     guidance: Guide
     interval: tuple[float, float]

@@ -7,7 +7,8 @@ levels (`karras`, `log_snr`) visits the same levels on every schedule.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -45,7 +46,7 @@ MOST_STEPS = 10_000
 
 
 class Spacing(ABC):
-    """How steps are spread over time."""
+    """How steps are spread over time. One that depends on the shape of rows has a method `for_shape(shape)`."""
 
     @abstractmethod
     def times(self, steps: int, schedule: AnySchedule, start: float) -> Float64[Tensor, " steps"]:
@@ -261,6 +262,18 @@ class Grid:
             )
         if not 0 < self.start <= 1:
             raise UsageError(f"a grid that starts at t = {self.start}", "a start above 0 and at most 1", "start=1.0")
+
+    def for_shape(self, shape: Sequence[int]) -> "Grid":
+        """The grid for rows of a shape: another one where the spacing has a method `for_shape`.
+
+        Args:
+            shape: Of one row in model space.
+
+        Returns:
+            The grid.
+        """
+        adapt = getattr(self.spacing, "for_shape", None)
+        return self if adapt is None else replace(self, spacing=adapt(shape))
 
     def __call__(self, schedule: AnySchedule) -> Float64[Tensor, " knots"]:
         """The times on a schedule.

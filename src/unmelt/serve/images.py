@@ -53,6 +53,7 @@ class Generation(BaseModel):
     guidance: float | None = None
     label: str | int | None = None
     plan: bool | str | None = None
+    negative: str = ""
 
 
 def router(service: Service) -> APIRouter:
@@ -105,6 +106,7 @@ def router(service: Service) -> APIRouter:
         guidance: Annotated[float | None, Form()] = None,
         label: Annotated[str | None, Form()] = None,
         plan: Annotated[str | None, Form()] = None,
+        negative: Annotated[str, Form()] = "",
         strength: Annotated[float, Form(gt=0, le=1)] = 0.6,
         stream: Annotated[bool, Form()] = False,
         partial_images: Annotated[int, Form(ge=0, le=MOST_PARTIAL)] = 0,
@@ -113,7 +115,7 @@ def router(service: Service) -> APIRouter:
         chosen = service.model(model, Model)
         settings: Any = {"prompt": prompt, "n": n, "seed": seed, "steps": steps, "guidance": guidance, "label": label}
         shown: Any = {"stream": stream, "partial_images": partial_images, "partial": partial}
-        body = Generation(**settings, **shown, plan=_said(plan))
+        body = Generation(**settings, **shown, plan=_said(plan), negative=negative)
         _check(service, chosen, body)
         service.engine.check_room(n)
         given = [each for each in (image, *(images or ())) if each is not None]
@@ -152,8 +154,9 @@ def _check(service: Service, model: Model, body: Generation) -> None:
     for name, given, most in (("n", body.n, limits.samples), ("steps", body.steps or 1, limits.steps)):
         if given > most:
             raise APIError(400, f"{name}={given}; at most {most}", name, "invalid_value")
-    if len(body.prompt) > limits.prompt:
-        raise APIError(400, f"a prompt of {len(body.prompt)} characters; at most {limits.prompt}", "prompt", "too_long")
+    for name, text in (("prompt", body.prompt), ("negative", body.negative)):
+        if len(text) > limits.prompt:
+            raise APIError(400, f"a {name} of {len(text)} characters; at most {limits.prompt}", name, "too_long")
 
 
 def _request(model: Model, body: Generation) -> SampleRequest:
@@ -162,7 +165,7 @@ def _request(model: Model, body: Generation) -> SampleRequest:
     if body.label is not None:
         settings["label"] = body.label
     if model.encoder is not None:
-        settings |= {"prompt": body.prompt, "plan": body.plan or None}
+        settings |= {"prompt": body.prompt, "plan": body.plan or None, "negative": body.negative or None}
     elif model.classes and body.label is None and body.prompt:
         settings["label"] = body.prompt
     if body.guidance is not None:

@@ -1,0 +1,147 @@
+"""diffusers' UNet2DConditionModel as a backbone: Stable Diffusion 1, 2 and XL.
+
+It attends to a prompt's tokens, and takes timesteps as `DiffusersUNet` does. That of XL is also given the prompt's
+pooled vector, and six numbers in pixels: height and width before cropping, top and left of the crop, height and width
+wanted (Podell et al., 2023, section 2.2). They are those of the picture that is made, uncropped.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unmelt import config
+from unmelt.call_repr import CallRepr
+from unmelt.condition import Condition
+from unmelt.errors import UsageError
+from unmelt.interop.betas import Betas
+from unmelt.interop.diffusers_network import Settings, make_network
+from unmelt.interop.null_prompt import Prompt, prompt_or_null
+
+ONLY: dict[str, Any] = {
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "encoder_hid_dim_type": None,
+    "time_cond_proj_dim": None,
+}
+ONLY |= {"time_embedding_type": "positional", "attention_type": "default"}
+"""Settings that other inputs come with, and the one value of each that is supported."""
+
+
+@config.register
+class DiffusersConditionalUNet(CallRepr, nn.Module):
+    """A UNet2DConditionModel that reads a prompt.
+
+    Args:
+        betas: The chain that gives timesteps their noise levels.
+        settings: Arguments of UNet2DConditionModel.
+        tokens: Tokens of a prompt, padding included.
+        pixels: Pixels of a picture along the side of one place of the latents.
+
+    Raises:
+        UsageError: If UNet2DConditionModel does not take the settings, or they ask for inputs that are not supported.
+    """
+
+    takes_any_size = True
+    null_sequence: Tensor
+    null_vector: Tensor | None
+
+    def __init__(self, betas: Betas, settings: Settings, tokens: int = 77, pixels: int = 8) -> None:
+        super().__init__()
+        self.network, self.settings = make_network("UNet2DConditionModel", settings)
+        self.betas, self.tokens, self.pixels = betas, tokens, pixels
+        known: Any = self.network.config
+        if odd := [name for name, only in ONLY.items() if known[name] != only]:
+            raise UsageError(
+                f"UNet2DConditionModel with {odd[0]}={known[odd[0]]!r}", f"{ONLY[odd[0]]!r}", "another checkpoint"
+            )
+        if known.addition_embed_type not in (None, "text_time"):
+            raise UsageError(
+                f"UNet2DConditionModel with addition_embed_type={known.addition_embed_type!r}",
+                "None (Stable Diffusion) or 'text_time' (XL)",
+                "another checkpoint",
+            )
+        if known.in_channels != known.out_channels:
+            raise UsageError(
+                f"a UNet2DConditionModel from {known.in_channels} channels to {known.out_channels}",
+                "as many out as in: one that is not made for inpainting, upscaling or instructions",
+                "the base model, whose inpaint and edit do the same",
+            )
+        if not isinstance(known.cross_attention_dim, int):
+            raise UsageError("a UNet2DConditionModel with several widths of prompts", "one", "another checkpoint")
+        self.sequence_width = int(known.cross_attention_dim)
+        self.register_buffer("null_sequence", torch.zeros(1, tokens, self.sequence_width))
+        width = 0
+        if known.addition_embed_type is not None:
+            width = known.projection_class_embeddings_input_dim - 6 * known.addition_time_embed_dim
+        self.register_buffer("null_vector", torch.zeros(1, width) if width else None)
+
+    def set_null(
+        self, sequence: Float[Tensor, "length width"], vector: Float[Tensor, " features"] | None = None
+    ) -> None:
+        """Set what rows without a prompt are given.
+
+        Args:
+            sequence: The vectors of its tokens.
+            vector: Its pooled features, for networks that read some.
+
+        Raises:
+            UsageError: If the network reads other features than these.
+        """
+        read = None if self.null_vector is None else tuple(self.null_vector.shape[1:])
+        if read != (None if vector is None else tuple(vector.shape)):
+            raise UsageError(
+                f"pooled features of shape {None if vector is None else tuple(vector.shape)} for a network that reads "
+                f"{read}",
+                "parts that were trained together",
+                "the whole pipeline",
+            )
+        self.null_sequence = sequence[None]
+        self.null_vector = None if vector is None else vector[None]
+
+    @property
+    def null(self) -> Prompt:
+        """What rows without a prompt are given."""
+        real = torch.ones_like(self.null_sequence[:, :, 0], dtype=torch.bool)
+        return Prompt(self.null_sequence, real, self.null_vector)
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows channels height width"],
+        level: Float[Tensor, " rows"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "rows channels height width"]:
+        """The network's output.
+
+        Args:
+            x: Noisy latents, already scaled for the network.
+            level: Noise levels, log(sigma / alpha) / 4.
+            condition: Encoded prompts; rows without one have the null.
+
+        Returns:
+            One output for each row.
+
+        Raises:
+            UsageError: If prompts have another number of tokens than the network reads.
+        """
+        prompt = prompt_or_null(condition, len(x), self.null)
+        if prompt.sequence.shape[1] != self.tokens:
+            raise UsageError(
+                f"prompts of {prompt.sequence.shape[1]} tokens",
+                f"{self.tokens}, padding included",
+                "model.condition_of(rows, prompt=prompt)",
+            )
+        added = None
+        if prompt.vector is not None:
+            high, wide = (self.pixels * side for side in x.shape[-2:])
+            ids = x.new_tensor([high, wide, 0, 0, high, wide]).expand(len(x), -1)
+            added = {"text_embeds": prompt.vector.to(x.dtype), "time_ids": ids}
+        fine = torch.promote_types(x.dtype, torch.float32)
+        found = self.network(
+            x,
+            self.betas.timestep(level).to(fine),
+            encoder_hidden_states=prompt.sequence.to(x.dtype),
+            added_cond_kwargs=added,
+        )
+        return found.sample
