@@ -32,7 +32,9 @@ def _check_new_calls(function: Any = None, *, typechecker: Any) -> Any:
     if function is None:
         return functools.partial(_check_new_calls, typechecker=typechecker)
     if not inspect.isfunction(function):
-        return _check_every_call(function, typechecker=typechecker)
+        init = getattr(function, "__init__", None)  # of a data class, which jaxtyping checks unless it is checked
+        is_checked = getattr(init, "__globals__", {}).get("__name__") == __name__
+        return function if is_checked else _check_every_call(function, typechecker=typechecker)
 
     @functools.cache  # made at the first call, since most functions are never called in one process
     def checked() -> Callable[..., Any]:

@@ -57,8 +57,14 @@ def test_every_verb_takes_data_and_gives_data(fitted):
 def test_a_density_of_data_through_a_lossy_codec_is_refused(fitted):
     with pytest.raises(um.UsageError, match=r"Autoencoder, which is not a bijection.*space=\"latent\""):
         fitted[0].log_likelihood(images(2))
-    with pytest.raises(um.UsageError, match=r"encoded to rows of \(2, 4, 4\)"):
-        fitted[0].edit(torch.rand(2, 1, 8, 8), strength=0.5)
+
+
+def test_pictures_of_another_size_are_edited_by_a_network_of_any_size(fitted):
+    x = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        kept = fitted[0].decode(fitted[0].encode(x))
+    assert torch.allclose(fitted[0].edit(x, strength=0.001, steps=2), kept, atol=0.05)
+    assert fitted[0].edit(x, strength=0.5, steps=2).shape == x.shape
 
 
 def test_another_codec_in_the_folder_is_another_run(fitted, tmp_path):

@@ -80,7 +80,7 @@ def write_graph(
         raise UsageError(
             f"a {type(module).__name__} that torch cannot export to ONNX ({str(error).strip().splitlines()[0]:.200})",
             "a network made of operations that ONNX has",
-            "unmelt export --to diffusers",
+            "um.interop.to_diffusers(model, folder)",
         ) from error
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     taken = {each.name for each in session.get_inputs()}  # what has no influence is no input of the file

@@ -64,7 +64,7 @@ def text(
         lora: With `start`, rank of a low-rank adapter that learns in place of all weights; 0: all weights learn.
         steps: Training steps.
         batch: Rows per step.
-        lr: Peak learning rate. None: 4e-3; with `start` 1e-4, or 1e-3 for an adapter.
+        lr: Peak learning rate. Default: 4e-3; with `start` 1e-4, or 1e-3 for an adapter.
         ema: Decay of the averaged weights.
         seed: Seed of weights, data and noise.
         save_every: Steps between checkpoints.
