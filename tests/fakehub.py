@@ -63,6 +63,9 @@ def _handler(hub):
 
         def do_GET(self):
             hub.asked.append((self.command, self.path))
+            listed = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/([^/?]+)(?:\?.*)?", self.path)
+            if listed and listed[1] in hub.commits:
+                return self.listing(*listed.groups())
             match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
             if not match or match[1] not in hub.commits or (match[1] in hub.private and self.token() != TOKEN):
                 return self.answer(401 if not self.token() else 404, X_Error_Code="RepoNotFound")
@@ -81,6 +84,18 @@ def _handler(hub):
             return self.answer(200, files[path], ETag=f'"{digest}"', **commit)
 
         do_HEAD = do_GET  # noqa: N815
+
+        def listing(self, name, form, revision):
+            files = hub.files(name)
+            if form == "tree":
+                entries = [
+                    {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                    for path, content in files.items()
+                ]
+                return self.answer(200, entries)
+            sha = oid(name, len(hub.commits[name]) - 1)
+            siblings = [{"rfilename": path} for path in files]
+            return self.answer(200, {"id": name, "sha": sha, "siblings": siblings})
 
         def do_PUT(self):
             hub.asked.append((self.command, self.path))

@@ -86,10 +86,10 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
         UsageError: If the repository cannot be reached or read, is not a model of unmelt, or its weights are larger
             than its description calls for.
     """
-    hub = _client(name)
+    hub = client(name)
     api = hub.HfApi(token=token, library_name="unmelt")
-    with _as_usage_errors(name, f"a model on the Hub, or a folder {name}"):
-        options: Any = {"cache_dir": cache_dir, "local_files_only": not _is_known(api.endpoint)}
+    with as_usage_errors(name, f"a model on the Hub, or a folder {name}"):
+        options: Any = {"cache_dir": cache_dir, "local_files_only": not is_known(api.endpoint)}
         path = Path(api.hf_hub_download(name, run_folder.CONFIG, revision=revision, **options))
     if path.stat().st_size > MOST_CONFIG:
         raise UsageError(
@@ -100,7 +100,7 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
     folder = path.parent
     about = run_folder.read_about(folder)
     most = {run_folder.weights_file(module): _most_bytes(name, about, module) for module in run_folder.digests(about)}
-    with _as_usage_errors(name, "a model with weights"):
+    with as_usage_errors(name, "a model with weights"):
         for file, bytes_at_most in most.items():
             if (folder / file).exists():
                 continue
@@ -116,8 +116,15 @@ def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | P
     return folder
 
 
-def _is_known(endpoint: str) -> bool:
-    """Whether the Hub's address is known: without a network it is not, and the client would try again for long."""
+def is_known(endpoint: str) -> bool:
+    """Whether the Hub's address is known: without a network it is not, and the client would try again for long.
+
+    Args:
+        endpoint: The Hub's address.
+
+    Returns:
+        True if its host has an address, or a proxy is asked for it.
+    """
     if getproxies():
         return True
     try:
@@ -157,10 +164,10 @@ def publish(folder: Path, name: str, private: bool | None, token: str | None, me
     """
     if not is_name(name):
         raise UsageError(f"the name {name!r}", "an owner and a name", 'push_to_hub("owner/name")')
-    hub = _client(name)
+    hub = client(name)
     shared = (*SHARED, *map(run_folder.weights_file, run_folder.digests(run_folder.read_about(folder))))
     files = [path for path in map(folder.joinpath, shared) if path.is_file()]
-    with _as_usage_errors(name, "a token that may write there"):
+    with as_usage_errors(name, "a token that may write there"):
         api = hub.HfApi(token=token, library_name="unmelt")
         address = api.create_repo(name, private=private, exist_ok=True)
         operations = [hub.CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=path) for path in files]
@@ -168,7 +175,18 @@ def publish(folder: Path, name: str, private: bool | None, token: str | None, me
     return str(address)
 
 
-def _client(name: str) -> Any:
+def client(name: str) -> Any:
+    """The huggingface_hub package, which is optional.
+
+    Args:
+        name: What is to be read with it, for the message.
+
+    Returns:
+        The module.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
     try:
         import huggingface_hub
     except ImportError:
@@ -181,8 +199,20 @@ def _client(name: str) -> Any:
 
 
 @contextmanager
-def _as_usage_errors(name: str, needed: str) -> Iterator[None]:
-    """Turn every error of the Hub's client into a `UsageError` that says what to do."""
+def as_usage_errors(name: str, needed: str, kind: str = "a model of unmelt") -> Iterator[None]:
+    """Turn every error of the Hub's client into a `UsageError` that says what to do.
+
+    Args:
+        name: Repository, "owner/name".
+        needed: What is needed, for messages.
+        kind: What the repository should be, for a file that is missing.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UsageError: In the place of the client's errors.
+    """
     from huggingface_hub import errors
 
     login = "hf auth login, or token=..."
@@ -204,8 +234,8 @@ def _as_usage_errors(name: str, needed: str) -> Iterator[None]:
         ) from None
     except errors.EntryNotFoundError as error:
         raise UsageError(
-            f"{name} on the Hub is not a model of unmelt ({_brief(error)})",
-            f"{run_folder.CONFIG} and {run_folder.WEIGHTS}, as unmelt saves them",
+            f"{name} on the Hub is not {kind} ({_brief(error)})",
+            f"{run_folder.CONFIG} and {run_folder.WEIGHTS}, as unmelt saves them" if "unmelt" in kind else needed,
             "another model",
         ) from None
     except Exception as error:  # the client's transport has its own kinds, which differ from version to version

@@ -100,12 +100,6 @@ def test_what_is_wrong_is_said(message, folder):
         um.load_diffusers(folder, device="cpu")
 
 
-def test_a_name_without_a_folder_is_not_downloaded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"there is no folder someone/model; .*nothing is downloaded"):
-        um.load_diffusers("someone/model")
-
-
 def test_weights_in_several_files_are_read(folder, tmp_path):
     whole = um.load_diffusers(folder, device="cpu")
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")

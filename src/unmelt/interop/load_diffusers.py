@@ -22,6 +22,7 @@ from unmelt.errors import UsageError
 from unmelt.interop import dit, flux2, stable_diffusion, stable_diffusion_3, z_image
 from unmelt.interop.diffusers_package import diffusers
 from unmelt.interop.from_diffusers import from_diffusers
+from unmelt.interop.pipeline_download import download_pipeline
 from unmelt.interop.pipeline_folder import INDEX, read_index
 from unmelt.modality import Images
 from unmelt.model import Model
@@ -36,30 +37,28 @@ def load_diffusers(folder: str | Path, device: str | torch.device = "auto") -> M
     """Load a pipeline that diffusers saved as a model.
 
     Args:
-        folder: The pipeline's folder, with model_index.json, as `save_pretrained` writes it or the Hub holds it.
+        folder: The pipeline's folder, with model_index.json, as `save_pretrained` writes it; or its name on the Hub,
+            "owner/name", from which JSON, safetensors and the text files of tokenizers are downloaded.
         device: Where weights go; "auto" is a GPU where there is one.
 
     Returns:
         The model: it samples, edits and inpaints with every sampler, grid and guidance.
 
     Raises:
-        UsageError: If diffusers is not installed, the folder is no pipeline, a part of it is missing, damaged, a pickle
-            or of a class that is not supported, or its scheduler has a setting that is not honoured.
+        UsageError: If diffusers is not installed, the Hub cannot be reached, the folder is no pipeline, a part of it is
+            missing, damaged, a pickle or of a class that is not supported, or its scheduler has a setting that is not
+            honoured.
     """
     folder = Path(folder)
+    diffusers()
     if not folder.exists() and hub.is_remote(str(folder)):
-        raise UsageError(
-            f"there is no folder {folder}",
-            "a pipeline on this machine; nothing is downloaded here",
-            f"hf download {folder} --local-dir {folder.name}",
-        )
+        folder = download_pipeline(str(folder))
     if not (folder / INDEX).is_file():
         raise UsageError(
             f"there is no {folder / INDEX}",
             "a folder that diffusers saved a pipeline to",
             "pipeline.save_pretrained(folder)",
         )
-    diffusers()
     index = read_index(folder)
     kind = str(index["_class_name"])
     model = FAMILIES[kind](folder, index)

@@ -1,7 +1,7 @@
 """The folder of a pipeline that diffusers saved: model_index.json, and a folder for each of its parts.
 
 Parts are named by their class. A class that is not in the pipeline's table is refused by its name: nothing that comes
-with a folder is executed, and nothing is downloaded.
+with a folder is executed.
 """
 
 import json
@@ -81,6 +81,26 @@ def read_index(folder: Path) -> dict[str, Any]:
         UsageError: If it is no pipeline, or one of a class that is not supported, or a part is missing or of a class
             that is not in the table.
     """
+    index = read_index_alone(folder)
+    kind = str(index["_class_name"])
+    for name in PARTS[kind]:
+        if isinstance(index.get(name), list) and index[name] != [None, None] and not (folder / name).is_dir():
+            raise UsageError(f"there is no {folder / name}", f"the part {name} of a {kind}", "the whole pipeline")
+    return index
+
+
+def read_index_alone(folder: Path) -> dict[str, Any]:
+    """Read the index of a pipeline whose parts are not there yet, and see that they are of known classes.
+
+    Args:
+        folder: The folder of model_index.json.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UsageError: As `read_index`, but for parts that are missing.
+    """
     index = read_json(folder / INDEX)
     kind = str(index.get("_class_name"))
     if kind not in PARTS:
@@ -109,5 +129,3 @@ def _check_part(folder: Path, kind: str, name: str, index: Mapping[str, Any]) ->
             f"a {' or a '.join(known)}; no code that comes with a pipeline is run",
             "another pipeline",
         )
-    if not (folder / name).is_dir():
-        raise UsageError(f"there is no {folder / name}", f"the part {name} of a {kind}", "the whole pipeline")
