@@ -65,6 +65,32 @@ def transformer():
     )
 
 
+def student():
+    body = um.backbone.UNet(
+        channels=1,
+        width=8,
+        multipliers=(1, 2),
+        attention=(False, True),
+        classes=2,
+        with_arrival=True,
+        with_guidance=True,
+    )
+    process = um.process.Gaussian(um.schedule.Cosine())
+    denoiser = um.denoiser.FlowMap(body, process, um.prediction.V(), (1, 8, 8), guidance_range=(1.0, 4.0))
+    settings = {"sampler": um.sampler.Jump(), "grid": um.grid.fixed([1.0, 0.6, 0.25, 0.0]), "classes": ("a", "b")}
+    return moved(um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), **settings))
+
+
+def latents():
+    body = um.backbone.UNet(channels=4, width=8, multipliers=(1, 2), attention=(False, True), classes=2)
+    process = um.process.Gaussian(um.schedule.Straight())
+    denoiser = um.denoiser.NetworkDenoiser(body, process, um.prediction.FlowVelocity(), (4, 4, 4))
+    codec = um.codec.Autoencoder(channels=3, widths=(8, 8), blocks=(1, 1))
+    codec.latent_mean.add_(0.3)
+    settings = {"sampler": um.sampler.Euler(), "grid": um.grid.balanced(5), "classes": ("a", "b")}
+    return moved(um.Model(denoiser=denoiser, codec=codec, modality=um.modality.Images(), **settings))
+
+
 def noise_of(model, rows, seed):
     """The noise that unmelt starts from, scaled to unit variance."""
     return RowSeeds.of(seed, rows).normal((rows, *model.denoiser.shape))
@@ -81,10 +107,13 @@ def diffusers_images(folder, model, rows, seed, **asked):
     return pipeline(batch_size=rows, latents=noise_of(model, rows, seed), output_type="pt", **asked).images
 
 
-@pytest.mark.parametrize("which", ["digits", "colour", "transformer"])
+MADE = {"transformer": transformer, "student": student, "latents": latents}
+
+
+@pytest.mark.parametrize("which", ["digits", "colour", *MADE])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_the_same_image_from_the_same_noise(request, tmp_path, which, guidance):
-    model = transformer() if which == "transformer" else request.getfixturevalue(which)
+    model = MADE[which]() if which in MADE else request.getfixturevalue(which)
     folder = to_diffusers(model, tmp_path / "out")
     sampler, grid = sampler_for_export(model)
     ours = model.sample(3, label=[1, 0, 1], guidance=guidance, seed=5, sampler=sampler, grid=grid)

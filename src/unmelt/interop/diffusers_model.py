@@ -4,7 +4,8 @@
     flow   sample w = x_t / (alpha + sigma);   timestep 1000 u, u = sigma / (alpha + sigma);     output (w - x0) / u
 
 The first is the convention of EDM's schedulers (Karras et al., 2022, table 1), the second that of flow matching. Either
-works for every schedule: schedules differ in how fast time passes, and neither convention mentions time.
+works for every schedule: schedules differ in how fast time passes, and neither convention mentions time. A flow map (a
+student) has the second, with the timestep that a step arrives at as another input: a jump is then one Euler step.
 """
 
 from typing import Any
@@ -47,10 +48,20 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         convention: "edm" or "flow".
         start: For "flow", the value of u at t = 1.
         classes: Names of the classes, for information.
+        jumps: Whether it is a flow map, which is told where a step arrives.
+        guided: Whether it is told the guidance scale, instead of being guided from outside.
     """
 
     @register_to_config
-    def __init__(self, description: dict[str, Any], convention: str, start: float, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        description: dict[str, Any],
+        convention: str,
+        start: float,
+        classes: tuple[str, ...],
+        jumps: bool = False,
+        guided: bool = False,
+    ) -> None:
         super().__init__()
         self.inner = build(description)
 
@@ -59,6 +70,8 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         sample: Float[Tensor, "rows *shape"],
         timestep: Float[Tensor, "*n"],
         class_labels: Int64[Tensor, " rows"] | None = None,
+        arrival: Float[Tensor, "*n"] | None = None,
+        guidance: float | None = None,
     ) -> Float[Tensor, "rows *shape"]:
         """The output that the scheduler expects.
 
@@ -66,15 +79,25 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
             sample: The scheduler's sample.
             timestep: The scheduler's timestep, one for all rows or one a row.
             class_labels: Class numbers, -1 for the null condition; None for no classes.
+            arrival: The timestep that the step arrives at, for a flow map.
+            guidance: Guidance scale, for a network that is told it.
 
         Returns:
             The output in this convention.
         """
         condition = None
+        scale = None if guidance is None else torch.full((len(sample),), float(guidance), device=sample.device)
         if class_labels is not None:
-            condition = Condition(label=class_labels.clamp_min(0), given={"label": class_labels >= 0})
-        timestep = timestep.to(sample.device).double().expand(len(sample))
-        return (self._edm if self.config.convention == "edm" else self._flow)(sample, timestep, condition)
+            given = {"label": class_labels >= 0}
+            condition = Condition(label=class_labels.clamp_min(0), guidance_scale=scale, given=given)
+        elif scale is not None:
+            condition = Condition(guidance_scale=scale)
+        timestep, *left = [
+            each.to(sample.device).double().expand(len(sample)) for each in (timestep, arrival) if each is not None
+        ]
+        if self.config.convention == "edm":
+            return self._edm(sample, timestep, condition)
+        return self._flow(sample, timestep, left, condition)
 
     def _edm(self, scaled: Tensor, level: Tensor, condition: Condition | None) -> Tensor:
         ratio, sd = torch.exp(4 * level), self.inner.data_sd
@@ -84,8 +107,35 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         x0 = self.inner(expand_like(self.inner.process.level(t).alpha, x) * x, t, condition).mean
         return (x0 - expand_like((sd / size) ** 2, x) * x) / expand_like(ratio * sd / size, x)
 
-    def _flow(self, w: Tensor, timestep: Tensor, condition: Condition | None) -> Tensor:
+    def _flow(self, w: Tensor, timestep: Tensor, arrival: list[Tensor], condition: Condition | None) -> Tensor:
+        schedule = self.inner.process.schedule
         u = timestep / 1000
-        t = self.inner.process.schedule.time(2 * torch.log((1 - u) / u)).clamp(0, 1)
+        t, *left = [schedule.time(2 * torch.log((1 - k / 1000) / (k / 1000))).clamp(0, 1) for k in (timestep, *arrival)]
         alpha, sigma = self.inner.process.level(t)
-        return (w - self.inner(expand_like(alpha + sigma, w) * w, t, condition).mean) / expand_like(u, w)
+        belief = self.inner.jump if self.config.jumps else self.inner
+        return (w - belief(expand_like(alpha + sigma, w) * w, t, *left, condition).mean) / expand_like(u, w)
+
+
+class UnmeltDecoder(ModelMixin, ConfigMixin):
+    """The described autoencoder, from latents to images in [0, 1].
+
+    Args:
+        description: The autoencoder, as `config.describe` gives it.
+    """
+
+    @register_to_config
+    def __init__(self, description: dict[str, Any]) -> None:
+        super().__init__()
+        self.inner = build(description)
+
+    def forward(self, latents: Float[Tensor, "rows *latent"]) -> Float[Tensor, "rows *shape"]:
+        """Decode.
+
+        Args:
+            latents: What the denoiser sees.
+
+        Returns:
+            The images.
+        """
+        images: Tensor = self.inner.decode(latents)
+        return images

@@ -3,6 +3,7 @@
     DPMpp(2)          karras, log_snr                           EDMDPMSolverMultistepScheduler
     Euler, DDIM(0)    karras, log_snr                           EDMEulerScheduler
     Euler, DDIM(0)    balanced; uniform on Straight             FlowMatchEulerDiscreteScheduler
+    Jump(0)           any                                       FlowMatchEulerDiscreteScheduler, given its levels
 
 EDM schedulers start from sigma_max and need a schedule that ends there, with some signal left. Flow matching
 schedulers integrate in straight coordinates, in which every schedule is flow matching; a balanced grid is their shift.
@@ -15,7 +16,7 @@ import torch
 
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
-from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Sampler
+from unmelt.sampler import DDIM, DPMpp, Euler, Grid, Jump, Sampler
 from unmelt.sampler.grid import Balanced, Karras, LogSNR, Uniform
 from unmelt.schedule import Schedule, Straight
 
@@ -27,11 +28,13 @@ class SchedulerMatch(NamedTuple):
         scheduler: The scheduler.
         convention: Its convention: "edm" or "flow" (see `wrapped`).
         start: The value of u = sigma / (alpha + sigma) where it starts, for "flow".
+        sigmas: The values of u at the grid's times but the last, where the scheduler is to be given them.
     """
 
     scheduler: Any
     convention: str
     start: float
+    sigmas: tuple[float, ...] | None = None
 
 
 def is_euler(sampler: Sampler) -> bool:
@@ -62,6 +65,11 @@ def match_scheduler(sampler: Sampler, grid: Grid, schedule: Schedule, data_sd: f
         UsageError: If diffusers has no equivalent.
     """
     spacing, instead = grid.spacing, "sampler=um.sampler.Euler(), grid=um.grid.balanced(20)"
+    if sampler == Jump(0.0):
+        times = grid(schedule)[:-1]
+        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
+        levels = tuple((sigma / (alpha + sigma)).tolist())
+        return SchedulerMatch(diffusers().FlowMatchEulerDiscreteScheduler(), "flow", levels[0], levels)
     if not (is_euler(sampler) or sampler == DPMpp(order=2)):
         raise UsageError(
             f"the sampler {sampler}, which diffusers has no equivalent of", "DPMpp(order=2), Euler() or DDIM()", instead

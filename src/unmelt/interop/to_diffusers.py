@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from unmelt import config
-from unmelt.codec import Affine
+from unmelt.codec import Affine, Autoencoder
 from unmelt.denoiser import BoundedDenoiser, NetworkDenoiser
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
@@ -32,7 +32,7 @@ from unmelt.sampler import DPMpp, Euler, Grid, Sampler
 from unmelt.sampler.grid import Uniform, balanced, karras
 from unmelt.train.atomic_files import write_json
 
-FILE = "unmelt_denoiser"
+FILE, DECODER_FILE = "unmelt_denoiser", "unmelt_decoder"
 
 
 def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = None, grid: Grid | None = None) -> Path:
@@ -73,8 +73,8 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
         raise UsageError(
             f"a model that samples with its adapter {name!r}", "one set of weights", f"model.merge_adapter({name!r})"
         )
-    if not isinstance(model.codec, Affine):
-        raise UsageError(f"a codec {type(model.codec).__name__}", "a shift and a scale (Affine)", "")
+    if not isinstance(model.codec, Affine | Autoencoder):
+        raise UsageError(f"a codec {type(model.codec).__name__}", "a shift and a scale (Affine), or an Autoencoder", "")
     prepare(folder.absolute().parent)
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as temporary:
         if _is_native(model):
@@ -93,9 +93,9 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
 def sampler_for_export(model: Model, sampler: Sampler | None = None, grid: Grid | None = None) -> tuple[Sampler, Grid]:
     """The sampler and grid that are exported where not both are given: the model's own, if it has them.
 
-    Learned samplers (tuned and default ones) have no equivalent in diffusers. DPM-Solver++(2M) on Karras' grid is
-    exported instead; on schedules that end in pure noise, where diffusers has no equivalent of that, Euler's method on
-    a balanced grid.
+    A student jumps there as here. Learned samplers (tuned and default ones) have no equivalent in diffusers.
+    DPM-Solver++(2M) on Karras' grid is exported instead; on schedules that end in pure noise, where diffusers has no
+    equivalent of that, Euler's method on a balanced grid.
 
     Args:
         model: The model.
@@ -155,42 +155,61 @@ def _write(model: Model, match: SchedulerMatch, grid: Grid, folder: Path) -> Non
     """Write a folder that brings its code."""
     from unmelt.interop import diffusers_model, diffusers_pipeline
 
-    description = config.describe(model.denoiser)
-    names = sorted(_parts(description))
-    classes = {name: config.part(name) for name in names}
-    foreign = [name for name, kind in classes.items() if not kind.__module__.startswith("unmelt.")]
-    if foreign:
-        raise UsageError(
-            f"the part {foreign[0]}, which is not one of unmelt's", "parts whose source can be exported", ""
-        )
-    head = "A denoiser of unmelt, cut out of its source, for diffusers. Licence of this code: Apache-2.0."
-    text = bundle([sys.modules[kind.__module__] for kind in classes.values()] + [diffusers_model], head)
-    entries = "".join(f"    {name!r}: {kind.__name__},\n" for name, kind in classes.items())
-    text += f"\n\nPARTS |= {{\n{entries}}}\n"
-
-    (folder / "denoiser").mkdir()
-    (folder / "denoiser" / f"{FILE}.py").write_text(text, encoding="utf-8", newline="\n")
     pipeline = Path(diffusers_pipeline.__file__).read_text(encoding="utf-8")
     (folder / "pipeline.py").write_text(pipeline, encoding="utf-8", newline="\n")
-    diffusers_model.PARTS.update(classes)
-    wrapper = diffusers_model.UnmeltDenoiser(description, match.convention, match.start, tuple(model.classes))
-    wrapper.inner.load_state_dict(model.denoiser.state_dict())
+    description, denoiser = _write_source(model.denoiser, folder / "denoiser", FILE), model.denoiser
+    jumps = callable(getattr(denoiser, "jump", None))
+    wrapper = diffusers_model.UnmeltDenoiser(
+        description=description,
+        convention=match.convention,
+        start=match.start,
+        classes=tuple(model.classes),
+        jumps=jumps,
+        guided=getattr(denoiser, "guidance_range", None) is not None,
+    )
+    wrapper.inner.load_state_dict(denoiser.state_dict())
     wrapper.save_pretrained(folder / "denoiser")
     match.scheduler.save_pretrained(folder / "scheduler")
-    codec: Any = model.codec
-    low, high = codec.clamp or (None, None)
     index = {
         "_class_name": "UnmeltPipeline",
         "_diffusers_version": diffusers().__version__,
         "denoiser": [FILE, "UnmeltDenoiser"],
+        "decoder": [None, None],
         "scheduler": ["diffusers", type(match.scheduler).__name__],
         "steps": grid.steps,
-        "shift": codec.shift,
-        "scale": codec.scale,
-        "low": low,
-        "high": high,
+        "sigmas": match.sigmas,
     }
+    codec: Any = model.codec
+    if isinstance(codec, Affine):
+        low, high = codec.clamp or (None, None)
+        index |= {"shift": codec.shift, "scale": codec.scale, "low": low, "high": high}
+    else:
+        decoder = diffusers_model.UnmeltDecoder(_write_source(codec, folder / "decoder", DECODER_FILE))
+        decoder.inner.load_state_dict(codec.state_dict())
+        decoder.save_pretrained(folder / "decoder")
+        index |= {"decoder": [DECODER_FILE, "UnmeltDecoder"], "shift": 0.0, "scale": 1.0, "low": None, "high": None}
     write_json(folder / "model_index.json", index)
+
+
+def _write_source(part: Any, folder: Path, name: str) -> dict[str, Any]:
+    """Write the source of a part and of what wraps it for diffusers; returns the part's description."""
+    from unmelt.interop import diffusers_model
+
+    description: dict[str, Any] = config.describe(part)
+    classes = {each: config.part(each) for each in sorted(_parts(description))}
+    foreign = [each for each, kind in classes.items() if not kind.__module__.startswith("unmelt.")]
+    if foreign:
+        raise UsageError(
+            f"the part {foreign[0]}, which is not one of unmelt's", "parts whose source can be exported", ""
+        )
+    head = "Networks of unmelt, cut out of its source, for diffusers. Licence of this code: Apache-2.0."
+    text = bundle([sys.modules[kind.__module__] for kind in classes.values()] + [diffusers_model], head)
+    entries = "".join(f"    {each!r}: {kind.__name__},\n" for each, kind in classes.items())
+    text += f"\n\nPARTS |= {{\n{entries}}}\n"
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(text, encoding="utf-8", newline="\n")
+    diffusers_model.PARTS.update(classes)
+    return description
 
 
 def _parts(description: Any) -> set[str]:
