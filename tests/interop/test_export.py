@@ -169,6 +169,11 @@ def test_diffusers_ddim_and_ours_take_the_same_steps(tmp_path):
 
 
 def test_models_that_cannot_be_exported_are_refused(digits, tmp_path):
+    jumper = student()
+    jumper.denoiser.is_denoiser = False
+    with pytest.raises(UsageError, match="a student that only jumps"):
+        to_diffusers(jumper, tmp_path / "jumper", sampler=um.sampler.Euler(), grid=um.grid.balanced(4))
+    assert not (tmp_path / "jumper").exists()
     with pytest.raises(UsageError, match="has no equivalent of"):
         to_diffusers(digits, tmp_path / "a", sampler=um.sampler.Heun())
     with pytest.raises(UsageError, match="as diffusers' pipelines make"):

@@ -20,6 +20,7 @@ import torch
 from unmelt import config
 from unmelt.codec import Affine, Autoencoder
 from unmelt.denoiser import BoundedDenoiser, NetworkDenoiser
+from unmelt.denoiser.flow_map import check_denoises
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
 from unmelt.interop.scheduler_config import PREDICTIONS
@@ -158,7 +159,9 @@ def _write(model: Model, match: SchedulerMatch, grid: Grid, folder: Path) -> Non
     pipeline = Path(diffusers_pipeline.__file__).read_text(encoding="utf-8")
     (folder / "pipeline.py").write_text(pipeline, encoding="utf-8", newline="\n")
     description, denoiser = _write_source(model.denoiser, folder / "denoiser", FILE), model.denoiser
-    jumps = callable(getattr(denoiser, "jump", None))
+    jumps = match.sigmas is not None
+    if not jumps and hasattr(denoiser, "is_denoiser"):
+        check_denoises(denoiser)
     wrapper = diffusers_model.UnmeltDenoiser(
         description=description,
         convention=match.convention,
