@@ -135,6 +135,7 @@ def test_a_state_is_a_value_and_its_cache_is_rolled_back():
     asked = verifier.read(a.x, a.lengths, 1, a.cache).logits
     torch.testing.assert_close(asked, verifier.read(a.x, a.lengths, 1, fresh).logits)
     assert a.cache.kv_length.tolist() == a.lengths.tolist()
+    assert how.step(verifier, a).cache.kv.data_ptr() == a.cache.kv.data_ptr()  # the buffer is not copied
 
 
 def test_rows_that_have_ended_stay_as_they_are():

@@ -53,6 +53,7 @@ def test_logits_of_rows_at_places_of_their_own_are_those_without_a_cache(tmp_pat
         reading = verifier.read(x, begin, 4, cache)
         where = begin[:, None] - 1 + torch.arange(4)
         torch.testing.assert_close(reading.logits, truth[torch.arange(3)[:, None], where])
+        assert reading.cache.kv.data_ptr() == cache.kv.data_ptr()  # the buffer is not copied
         begin = begin + torch.tensor(advance)
         cache = verifier.retain(reading.cache, begin)
 

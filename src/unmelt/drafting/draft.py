@@ -77,7 +77,7 @@ class Draft:
         return self.log_q[every, place].exp()
 
     def at_most(self, counts: Int64[Tensor, " rows"]) -> Draft:
-        """The same block, of which fewer tokens count.
+        """The same block, of which fewer tokens count. Places at which no row has any are left out.
 
         Args:
             counts: The largest number for each row, which depends on nothing that was drafted.
@@ -85,7 +85,9 @@ class Draft:
         Returns:
             The block.
         """
-        return replace(self, counts=torch.minimum(self.counts, counts))
+        counts = torch.minimum(self.counts, counts)
+        k = int(counts.max()) if len(counts) else 0
+        return Draft(self.tokens[:, :k], counts, None if self.log_q is None else self.log_q[:, :k])
 
 
 @runtime_checkable

@@ -153,7 +153,7 @@ class Speculative:
         layers = () if self.drafter is None else self.drafter.layers
         seen = verifier.read(_written(x, begin, draft.tokens), begin, k + 1, state.cache, layers)
         p = written_law(seen.logits, self.temperature, self.top_p)
-        accept = streams.accept.uniform((rows, k), torch.float64, x.device)
+        accept = streams.accept.uniform((rows, self.block), torch.float64, x.device)[:, :k]
         verdict = verify(p, draft, accept, streams.redraw.uniform((rows,), torch.float64, x.device))
         new = F.pad(draft.tokens, (0, 1)).scatter(1, verdict.accepted[:, None], verdict.token[:, None])
         places = torch.arange(k + 1, device=x.device)
