@@ -7,10 +7,12 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.drafting.autoregressive_verifier import AutoregressiveVerifier
     from unmelt.drafting.draft import Draft, Drafter
+    from unmelt.drafting.hidden_drafter import HiddenDrafter
     from unmelt.drafting.marginals import Marginals
     from unmelt.drafting.ngram import NGram
     from unmelt.drafting.speculative import Decoded, DraftState, Speculative, decode
     from unmelt.drafting.streams import Streams
+    from unmelt.drafting.train_drafter import train_drafter
     from unmelt.drafting.transformers_verifier import TransformersVerifier
     from unmelt.drafting.verification import acceptance, residual, verify
     from unmelt.drafting.verifier import Reading, Verifier
@@ -21,6 +23,7 @@ __all__ = [
     "Draft",
     "DraftState",
     "Drafter",
+    "HiddenDrafter",
     "Marginals",
     "NGram",
     "Reading",
@@ -31,6 +34,7 @@ __all__ = [
     "acceptance",
     "decode",
     "residual",
+    "train_drafter",
     "verify",
 ]
 
