@@ -152,7 +152,17 @@ class HiddenDrafter(nn.Module):
         k: int,
         rng: RowSeeds,
     ) -> Draft:
-        """See `Drafter`. Nothing is drafted before the verifier has read something.
+        """Draft the next tokens of each row; see `Drafter`.
+
+        Args:
+            x: Rows of tokens.
+            lengths: Number of tokens of each row's text.
+            hidden: The verifier's hidden states; None before it has read anything, when nothing is drafted.
+            k: Tokens to draft.
+            rng: The rows' noise.
+
+        Returns:
+            The block.
 
         Raises:
             UsageError: If more tokens are asked for than a block has.
