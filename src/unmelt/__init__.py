@@ -7,6 +7,7 @@ order of the book:
     backbone, denoiser, objective             networks, what their output means, what training minimises
     adapter                                   small changes of a trained network
     sampler, grid, guidance, inverse          the way back, steering on it, and finding what was measured
+    drafting                                  blocks of tokens for a causal model that verifies them
     likelihood                                how probable
     distill                                   fifty steps into one to four
     codec, encoder, data, train               around it: data, captions and files in, learning
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         denoiser,
         diagnose,
         distill,
+        drafting,
         encoder,
         guidance,
         interop,
@@ -92,6 +94,7 @@ __all__ = [
     "denoiser",
     "diagnose",
     "distill",
+    "drafting",
     "encoder",
     "from_pretrained",
     "grid",

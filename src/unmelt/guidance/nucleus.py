@@ -6,7 +6,7 @@ Orders and paces rank by the belief as it was, with its tail.
 from typing import final
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.arguments import checked_init
@@ -14,6 +14,35 @@ from unmelt.denoiser.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance.token_transform import TokenTransform
 from unmelt.posterior import Categorical
+
+
+def check_top_p(top_p: float) -> None:
+    """Refuse what is no share.
+
+    Args:
+        top_p: Probability to keep.
+
+    Raises:
+        UsageError: If it is not above 0 and up to 1.
+    """
+    if not 0 < top_p <= 1:
+        raise UsageError(f"top_p={top_p}", "a share above 0, up to 1", "top_p=0.9")
+
+
+def nucleus(logits: Float[Tensor, "*places vocabulary"], top_p: float) -> Float[Tensor, "*places vocabulary"]:
+    """Logits in which all tokens outside of the nucleus are ruled out.
+
+    Args:
+        logits: Logits of the belief.
+        top_p: Probability to keep. The likeliest token is always kept.
+
+    Returns:
+        The logits, -inf outside of the nucleus.
+    """
+    law, order = Categorical(logits).probabilities.sort(dim=-1, descending=True, stable=True)
+    beyond = law.cumsum(-1) - law >= top_p  # likelier tokens sum to top_p already
+    dropped = torch.zeros_like(beyond).scatter(-1, order, beyond)
+    return logits.masked_fill(dropped, -torch.inf)
 
 
 @final
@@ -30,8 +59,7 @@ class TopP(TokenTransform):
     """
 
     def __init__(self, denoiser: Denoiser, top_p: float) -> None:
-        if not 0 < top_p <= 1:
-            raise UsageError(f"top_p={top_p}", "a share above 0, up to 1", "top_p=0.9")
+        check_top_p(top_p)
         self.denoiser, self.top_p = denoiser, top_p
 
     def change(
@@ -39,10 +67,4 @@ class TopP(TokenTransform):
     ) -> Categorical:
         if self.top_p == 1:
             return belief
-        return belief.redrawn(self._nucleus)
-
-    def _nucleus(self, logits: Tensor) -> Tensor:
-        law, order = Categorical(logits).probabilities.sort(dim=-1, descending=True, stable=True)
-        beyond = law.cumsum(-1) - law >= self.top_p  # likelier tokens sum to top_p already
-        dropped = torch.zeros_like(beyond).scatter(-1, order, beyond)
-        return logits.masked_fill(dropped, -torch.inf)
+        return belief.redrawn(lambda logits: nucleus(logits, self.top_p))

@@ -8,7 +8,7 @@ import math
 from typing import final
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unmelt.arguments import checked_init
@@ -22,6 +22,34 @@ COLDEST = 1e-30
 
 LEAD = 1e4
 """At temperature 0, the lead of the first of equally likely tokens; exp(-1e4) is 0 in float64."""
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse what is no temperature.
+
+    Args:
+        temperature: The temperature.
+
+    Raises:
+        UsageError: If it is negative or not finite.
+    """
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise UsageError(f"a temperature of {temperature}", "a number that is not negative", "temperature=0.7")
+
+
+def tempered(logits: Float[Tensor, "*places vocabulary"], temperature: float) -> Float[Tensor, "*places vocabulary"]:
+    """Logits of p^(1 / temperature).
+
+    Args:
+        logits: Logits of p.
+        temperature: 1 changes nothing; 0 leaves the likeliest token alone, of equally likely ones the first.
+
+    Returns:
+        The logits, not normalised.
+    """
+    highest = logits.amax(-1, keepdim=True).clamp_min(torch.finfo(logits.dtype).min)  # keeps -inf everywhere as it is
+    colder = (logits - highest) / max(temperature, COLDEST)
+    return colder if temperature > 0 else colder.scatter(-1, logits.argmax(-1, keepdim=True), LEAD)
 
 
 @final
@@ -38,8 +66,7 @@ class Temperature(TokenTransform):
     """
 
     def __init__(self, denoiser: Denoiser, temperature: float) -> None:
-        if not (math.isfinite(temperature) and temperature >= 0):
-            raise UsageError(f"a temperature of {temperature}", "a number that is not negative", "temperature=0.7")
+        check_temperature(temperature)
         self.denoiser, self.temperature = denoiser, temperature
 
     def change(
@@ -47,11 +74,4 @@ class Temperature(TokenTransform):
     ) -> Categorical:
         if self.temperature == 1:
             return belief
-        return belief.redrawn(self._tempered)
-
-    def _tempered(self, logits: Tensor) -> Tensor:
-        highest = logits.amax(-1, keepdim=True).clamp_min(
-            torch.finfo(logits.dtype).min
-        )  # keeps -inf everywhere as it is
-        tempered = (logits - highest) / max(self.temperature, COLDEST)
-        return tempered if self.temperature > 0 else tempered.scatter(-1, logits.argmax(-1, keepdim=True), LEAD)
+        return belief.redrawn(lambda logits: tempered(logits, self.temperature))
