@@ -113,17 +113,18 @@ class Condition:
         """The number of rows; 0 if nothing is known."""
         return self.rows
 
-    def drop(self, rows: Bool[Tensor, " rows"]) -> Condition:
+    def drop(self, rows: Bool[Tensor, " rows"], names: Sequence[str] | None = None) -> Condition:
         """The same condition with some rows made null.
 
         Args:
             rows: [rows], True for those to drop.
+            names: Fields and extras to drop, of those in `droppable`. None: all of them.
 
         Returns:
             The condition, in which those rows are given no droppable field.
         """
         left = ~rows
-        dropped = {name: self.given[name] & left if name in self.given else left for name in self._droppable()}
+        dropped = {name: self.given[name] & left if name in self.given else left for name in names or self.droppable}
         return replace(self, given={**self.given, **dropped})
 
     def null(self) -> Condition:
@@ -161,8 +162,9 @@ class Condition:
         negative = None if self.negative is None else self.negative._each(change)
         return Condition(**values, extra=own, kept=self.kept, given=given, negative=negative)
 
-    def _droppable(self) -> list[str]:
-        """Names of what is known that has a null."""
+    @property
+    def droppable(self) -> list[str]:
+        """Names of the fields and extras that are known and have a null."""
         own = [name for name in self.extra if name not in self.kept]
         return [name for name in self._tensors() if name in DROPPABLE or name in own]
 
@@ -173,7 +175,7 @@ class Condition:
     @property
     def is_droppable(self) -> bool:
         """Whether there is anything that has a null or a negative, which guidance can move away from."""
-        return bool(self._droppable()) or (self.negative is not None and self.negative.is_droppable)
+        return bool(self.droppable) or (self.negative is not None and self.negative.is_droppable)
 
     @staticmethod
     def join(parts: Sequence[Condition | None], rows: Sequence[int] | None = None) -> Condition | None:

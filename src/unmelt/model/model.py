@@ -29,7 +29,7 @@ from unmelt.model import evaluation, tuning
 from unmelt.model.base import SamplingPlan
 from unmelt.model.control_rows import ControlPictures, ControlScales
 from unmelt.model.data_rows import DataRows, data_rows
-from unmelt.model.latent_data import latent_data
+from unmelt.model.latent_data import latent_data, with_control_pictures
 from unmelt.model.picture_size import request_shape
 from unmelt.model.picture_verbs import PictureVerbs
 from unmelt.model.planned_captions import Plan, Words
@@ -72,7 +72,8 @@ class Model(PictureVerbs):
 
     def training_data(self, device: torch.device) -> TrainingData:
         assert self.source is not None
-        return latent_data(self.codec, self.source, self.held_out, device)
+        data = latent_data(self.codec, self.source, self.held_out, device)
+        return data if self.control is None else with_control_pictures(data, self.control)
 
     def save_preview(self, path: Path | None) -> Path | None:
         path = None if path is None else path.with_suffix(".png")
