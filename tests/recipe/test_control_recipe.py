@@ -41,6 +41,14 @@ def test_before_training_a_started_model_is_the_old_one_whatever_the_control():
         assert torch.equal(model.sample(2, **settings, control=control), old.sample(2, **settings))
     (new,) = (name for name in model.denoiser.state_dict() if name not in old.denoiser.state_dict())
     assert new == "backbone.told.null_context"
+
+
+def test_a_started_model_learns_its_control(photos, tmp_path):
+    um.recipe.images(folder=photos, steps=1, **TINY).fit(tmp_path / "plain", device="cpu", quiet=True)
+    model = um.recipe.control(start=tmp_path / "plain", control="gray", steps=3, batch=4, lr=0.05)
+    settings = {"label": "cat", "steps": 3, "seed": 1}
+    plain = um.load(tmp_path / "plain", device="cpu").sample(2, **settings)
+    assert torch.equal(model.sample(2, **settings, control=torch.rand(1, 8, 8)), plain)
     model.fit(device="cpu", quiet=True)
     one, other = (model.sample(2, **settings, control=each) for each in torch.rand(2, 1, 8, 8))
     assert not torch.equal(one, other)
