@@ -1,5 +1,7 @@
 """A condition keeps each row's own: split, joined with rows that know other things, and dropped to null."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -145,3 +147,24 @@ def test_joined_rows_keep_their_negatives():
         False,
         True,
     ]
+
+
+def test_what_is_kept_is_on_both_sides_of_guidance_and_is_no_reason_for_it():
+    picture = torch.rand(2, 3, 4, 4)
+    kept = Condition(extra={"edges": picture}, kept=("edges",))
+    assert not kept.is_droppable
+    known = replace(kept, label=torch.tensor([1, 2]), extra={"edges": picture, "mood": torch.ones(2, 1)})
+    null = known.null()
+    assert torch.equal(null.extra["edges"], picture)
+    assert null.is_given("edges") is None
+    assert not null.is_given("label").any()
+    assert not null.is_given("mood").any()
+    away = replace(known, negative=Condition(label=torch.tensor([3, 4])), given={"edges": torch.tensor([True, False])})
+    assert away.null().extra.keys() == {"edges"}
+    assert away.null().is_given("edges").tolist() == [True, False]
+    joined = Condition.join([known, Condition(label=torch.tensor([5])), None], [2, 1, 1])
+    assert joined.kept == ("edges",)
+    assert joined.null().is_given("edges").tolist() == [True, True, False, False]
+    assert torch.equal(joined[:2].null().extra["edges"], picture)
+    with pytest.raises(UsageError, match="kept='depth', which is no extra"):
+        replace(known, kept=("depth",))

@@ -10,7 +10,7 @@ order of the book:
     drafting                                  blocks of tokens for a causal model that verifies them
     likelihood                                how probable
     distill                                   fifty steps into one to four
-    codec, encoder, data, train               around it: data, captions and files in, learning
+    codec, encoder, control, data, train      around it: data, captions and files in, learning
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         codec,
         compare,
         config,
+        control,
         data,
         denoiser,
         diagnose,
@@ -90,6 +91,7 @@ __all__ = [
     "codec",
     "compare",
     "config",
+    "control",
     "data",
     "denoiser",
     "diagnose",

@@ -48,15 +48,17 @@ class Condition:
             dropped.
         adapter: [rows], the number of the model's adapter that each row uses, -1 for none. Never dropped.
         extra: Kinds of conditions of your own, by name: tensors with rows first, which a backbone of your own reads.
-            They are dropped like labels.
+            They are dropped like labels, unless they are `kept`.
+        kept: Names of extras that are never dropped: both beliefs that guidance combines are given them, such as the
+            control pictures of networks that were trained elsewhere.
         given: For a field or an extra, [rows], True where the row is given it and False where it has the null. What has
             no entry is given to every row. Made by `drop` and `join`.
         negative: What guidance moves each row away from in place of the null condition, such as a negative prompt. A
             row to which it gives nothing is moved away from the null. None: all are.
 
     Raises:
-        UsageError: If an extra has the name of a field, a value is no tensor with rows first, labels are no whole
-            numbers, or the negative condition has another number of rows.
+        UsageError: If an extra has the name of a field, what is kept is no extra, a value is no tensor with rows first,
+            labels are no whole numbers, or the negative condition has another number of rows.
     """
 
     label: Int64[Tensor, " rows"] | None = None
@@ -68,12 +70,15 @@ class Condition:
     guidance_scale: Float[Tensor, " rows"] | None = None
     adapter: Int64[Tensor, " rows"] | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
     given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)
     negative: Condition | None = None
 
     def __post_init__(self) -> None:
         if taken := [name for name in self.extra if name in FIELDS]:
             raise UsageError(f"an extra condition called {taken[0]!r}", "a name of its own", f"{taken[0]}=...")
+        if lost := [name for name in self.kept if name not in self.extra]:
+            raise UsageError(f"kept={lost[0]!r}, which is no extra", "names of extras", f"extra={{{lost[0]!r}: ...}}")
         for name, value in self._tensors().items():
             if not isinstance(value, Tensor) or value.ndim == 0:
                 instead = f"{name}=torch.tensor([3])" if name == "label" else f"{name}={name}[None]"
@@ -108,24 +113,28 @@ class Condition:
         """The number of rows; 0 if nothing is known."""
         return self.rows
 
-    def drop(self, rows: Bool[Tensor, " rows"]) -> Condition:
+    def drop(self, rows: Bool[Tensor, " rows"], names: Sequence[str] | None = None) -> Condition:
         """The same condition with some rows made null.
 
         Args:
             rows: [rows], True for those to drop.
+            names: Fields and extras to drop, of those in `droppable`. None: all of them.
 
         Returns:
             The condition, in which those rows are given no droppable field.
         """
         left = ~rows
-        names = [name for name in self._tensors() if name in DROPPABLE or name in self.extra]
-        return replace(self, given={name: self.given[name] & left if name in self.given else left for name in names})
+        dropped = {name: self.given[name] & left if name in self.given else left for name in names or self.droppable}
+        return replace(self, given={**self.given, **dropped})
 
     def null(self) -> Condition:
         """What guidance moves away from: the negative condition, or else the same one with every row made null."""
         if self.negative is not None:
-            kept = {name: getattr(self, name) for name in FIELDS if name in NEVER_DROPPED}
-            return replace(self.negative, **kept)
+            kept: dict[str, Any] = {name: getattr(self, name) for name in FIELDS if name in NEVER_DROPPED}
+            extra = {name: value for name, value in self.negative.extra.items() if name not in self.negative.kept}
+            given = {name: self.given[name] for name in self.kept if name in self.given}
+            kept |= {"extra": {**extra, **{name: self.extra[name] for name in self.kept}}, "kept": self.kept}
+            return replace(self.negative, given={**self.negative.given, **given}, **kept)
         if not len(self):
             return self
         device = next(iter(self._tensors().values())).device
@@ -151,7 +160,13 @@ class Condition:
         own = {name: change(value) for name, value in self.extra.items()}
         given = {name: change(value) for name, value in self.given.items()}
         negative = None if self.negative is None else self.negative._each(change)
-        return Condition(**values, extra=own, given=given, negative=negative)
+        return Condition(**values, extra=own, kept=self.kept, given=given, negative=negative)
+
+    @property
+    def droppable(self) -> list[str]:
+        """Names of the fields and extras that are known and have a null."""
+        own = [name for name in self.extra if name not in self.kept]
+        return [name for name in self._tensors() if name in DROPPABLE or name in own]
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that is known, by name."""
@@ -160,15 +175,15 @@ class Condition:
     @property
     def is_droppable(self) -> bool:
         """Whether there is anything that has a null or a negative, which guidance can move away from."""
-        of_own = any(name in DROPPABLE or name in self.extra for name in self._tensors())
-        return of_own or (self.negative is not None and self.negative.is_droppable)
+        return bool(self.droppable) or (self.negative is not None and self.negative.is_droppable)
 
     @staticmethod
     def join(parts: Sequence[Condition | None], rows: Sequence[int] | None = None) -> Condition | None:
         """Rows of several conditions, one after the other, whatever each of them knows.
 
-        A row that lacks a field which others have is null for it: it has no known tokens, guidance scale 1, no adapter,
-        and the null in place of a negative condition. Sequences are padded to the longest, and masked.
+        A row that lacks a field which others have is null for it, and is not given what they keep: it has no known
+        tokens, guidance scale 1, no adapter, and the null in place of a negative condition. Sequences are padded to the
+        longest, and masked.
 
         Args:
             parts: The conditions; None stands for rows of which nothing is known.
@@ -190,7 +205,8 @@ class Condition:
         extra = {name: value for name, value in tensors.items() if name in own}
         if any(part.negative is not None for part in known):
             fields["negative"] = Condition.join([part.negative for part in known], sizes)
-        return Condition(**fields, extra=extra, given=given) if fields or extra else None
+        kept = tuple(dict.fromkeys(name for part in known for name in part.kept))
+        return Condition(**fields, extra=extra, kept=kept, given=given) if fields or extra else None
 
 
 def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tensor | None:

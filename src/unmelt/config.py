@@ -15,6 +15,7 @@ from unmelt import (
     adapter,
     backbone,
     codec,
+    control,
     denoiser,
     distill,
     encoder,
@@ -57,7 +58,19 @@ _DENOISERS = (
 _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
     **{
         module.__name__.rpartition(".")[2]: (module, module.__all__)
-        for module in (schedule, process, prediction, backbone, codec, encoder, planner, modality, objective, grid)
+        for module in (
+            schedule,
+            process,
+            prediction,
+            backbone,
+            codec,
+            control,
+            encoder,
+            planner,
+            modality,
+            objective,
+            grid,
+        )
     },
     **{
         module.__name__.rpartition(".")[2]: (module, module.__all__)
@@ -73,6 +86,8 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
 _REGISTERED_ON_IMPORT = (
     "unmelt.interop.betas.Betas",
     "unmelt.interop.conditional_unet.DiffusersConditionalUNet",
+    "unmelt.interop.control_network.DiffusersControlNet",
+    "unmelt.interop.control_network.DiffusersT2IAdapter",
     "unmelt.interop.diffusers_codec.DiffusersCodec",
     "unmelt.interop.canvas_denoiser.CanvasDenoiser",
     "unmelt.interop.canvas_denoiser.CanvasNetwork",

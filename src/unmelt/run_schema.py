@@ -100,6 +100,7 @@ OPTIONAL = {
     "data": lambda value: value is None or _objects(value),
     "tuned": lambda value: isinstance(value, list),
     "adapters": _objects,
+    "controls": _objects,
     "active_adapter": lambda value: value is None or _text(value),
     "modules": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 }

@@ -60,15 +60,17 @@ def autoencoder(channels=4, seed=2, **settings):
         ).eval()
 
 
-def conditional_unet(width=16, **settings):
+def conditional_unet(width=16, attends=(False, True), **settings):
+    down = ["CrossAttnDownBlock2D" if each else "DownBlock2D" for each in attends]
+    up = ["CrossAttnUpBlock2D" if each else "UpBlock2D" for each in reversed(attends)]
     return larger(
         diffusers.UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(8, 16),
             layers_per_block=1,
             norm_num_groups=4,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            down_block_types=tuple(down),
+            up_block_types=tuple(up),
             cross_attention_dim=width,
             attention_head_dim=2,
             **settings,
@@ -76,9 +78,9 @@ def conditional_unet(width=16, **settings):
     )
 
 
-def stable_diffusion(scheduler):
+def stable_diffusion(scheduler, attends=(False, True)):
     return diffusers.StableDiffusionPipeline(
-        unet=conditional_unet(),
+        unet=conditional_unet(attends=attends),
         vae=autoencoder(scaling_factor=0.18),
         text_encoder=clip(),
         tokenizer=clip_tokenizer(),
@@ -87,6 +89,20 @@ def stable_diffusion(scheduler):
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def control_net(unet, seed, **settings):
+    """A ControlNet for a UNet, none of whose outputs are zero."""
+    shared = ("in_channels", "cross_attention_dim", "block_out_channels", "layers_per_block", "down_block_types")
+    shared += ("norm_num_groups", "attention_head_dim", "addition_embed_type", "addition_time_embed_dim")
+    shared += ("projection_class_embeddings_input_dim",)
+    given = {name: unet.config[name] for name in shared} | settings
+    return larger(diffusers.ControlNetModel(**given, conditioning_embedding_out_channels=(4, 8)), seed=seed)
+
+
+def t2i_adapter(seed, channels=(8, 16), **settings):
+    adapter = diffusers.T2IAdapter(channels=list(channels), num_res_blocks=1, downscale_factor=2, **settings)
+    return larger(adapter, seed=seed)
 
 
 def noise(shape, rows=2, seed=5):
@@ -115,9 +131,10 @@ def difference(made, wanted):
     return (made - wanted).abs().max() / wanted.abs().max().clamp_min(1)
 
 
-def stable_diffusion_xl(scheduler, zeros=True):
+def stable_diffusion_xl(scheduler, zeros=True, attends=(False, True)):
     network = conditional_unet(
         width=28,
+        attends=attends,
         addition_embed_type="text_time",
         addition_time_embed_dim=4,
         projection_class_embeddings_input_dim=6 * 4 + 12,

@@ -204,6 +204,18 @@ def test_drop_is_the_share_of_null_rows():
     for bad in (-0.1, 1.1, math.nan):
         with pytest.raises(UsageError, match="share"):
             Regression(drop=bad)
+        with pytest.raises(UsageError, match="drop_each"):
+            Regression(drop_each=bad)
+    known = Condition(
+        label=condition.label, context=torch.randn(4000, 1), extra={"kept": condition.label}, kept=("kept",)
+    )
+    Regression(drop=0.1, drop_each=0.25)(noting, torch.randn(4000, 2), known, Stream(0))
+    label, context = (noting.condition.given[name] for name in ("label", "context"))
+    shares = {(True, True): 0.9 * 0.75**2, (True, False): 0.9 * 0.75 * 0.25, (False, True): 0.9 * 0.75 * 0.25}
+    for (one, other), share in shares.items():
+        found = ((label == one) & (context == other)).double().mean().item()
+        assert found == pytest.approx(share, abs=0.03)
+    assert "kept" not in noting.condition.given
 
 
 def test_losses_are_one_a_row_and_the_same_through_every_prediction(any_schedule):

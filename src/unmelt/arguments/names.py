@@ -61,6 +61,8 @@ SAME: dict[str, str] = {
     "image images init_image init x0 img inputs input": "x folder",
     "denoising_strength noise_strength t": "strength",
     "mask_image masks inpaint_mask": "mask",
+    "control_image controlnet_cond control_images": "control",
+    "controlnet_conditioning_scale adapter_conditioning_scale conditioning_scale": "control_scale",
     "num_resample jump_n_sample resample_steps resampling_steps resample": "resamples",
     "iterations max_iter iters epochs": "rounds",
     "n_probes num_probes hutchinson_samples": "probes",

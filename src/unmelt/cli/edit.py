@@ -38,6 +38,8 @@ def edit(
     prompt: str | None = None,
     plan: Literal[True] | str | None = None,
     negative: str | None = None,
+    control: Path | None = None,
+    control_scale: float | None = None,
     guidance: float = 1.0,
     steps: int | None = None,
     resamples: int = 1,
@@ -66,6 +68,8 @@ def edit(
         plan: Add a plan of the scene to the prompt: this one, such as "1 red apple left; 1 cat right", or without a
             value one that the model's planner makes.
         negative: What guidance moves away from, in words.
+        control: A picture that the result follows, such as edges, for models that know one.
+        control_scale: How much a control network counts.
         guidance: Scale of classifier-free guidance; 1 is unguided.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         resamples: How often each step is taken again, where known and new pixels are to agree.
@@ -105,6 +109,7 @@ def edit(
     x = _pixels(content, image, picture_shape(model))
     said = {"label": class_named(label, model.classes), "caption": caption, "prompt": prompt, "plan": plan}
     settings: dict[str, Any] = {**said, "negative": negative, "guidance": guidance, "steps": steps, "seed": seed}
+    settings |= {"control": control, "control_scale": control_scale}
     made = _made(
         model,
         x.expand(rows, *x.shape[1:]),

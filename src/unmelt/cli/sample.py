@@ -37,6 +37,8 @@ def sample(
     prompt: str = "",
     plan: Literal[True] | str | None = None,
     negative: str = "",
+    control: Path | None = None,
+    control_scale: float = 1.0,
     suffix: str = "",
     length: int | None = None,
     temperature: float = 1.0,
@@ -67,6 +69,8 @@ def sample(
         plan: Add a plan of the scene to the prompt: this one, such as "1 red apple left; 1 cat right", or without a
             value one that the model's planner makes.
         negative: Images only. What guidance moves away from, in words, for models that were trained with captions.
+        control: Images only. A picture that samples follow, such as edges, for models that know one.
+        control_scale: Images only. How much a control network counts.
         suffix: Text only. The text that samples end with.
         length: Text only. Tokens in all, prompt and suffix included. Default: the model's context length.
         temperature: Text only. Sampling temperature; 1 is the model's own distribution, 0 is greedy.
@@ -98,6 +102,7 @@ def sample(
         destination.check_file(out, SUFFIXES)
     asked: dict[str, Any] = {"label": label, "caption": caption, "prompt": prompt, "plan": plan}
     asked |= {"negative": negative, "suffix": suffix, "length": length, "size": None if size is None else _sides(size)}
+    asked |= {"control": control, "control_scale": None if control_scale == 1 else control_scale}
     asked |= {"guidance": None if guidance == 1 else guidance}
     asked |= {"temperature": None if temperature == 1 else temperature, "top_p": None if top_p == 1 else top_p}
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}

@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
+    from unmelt.data.controlled import Controlled
     from unmelt.data.digits import digits
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
@@ -28,6 +29,7 @@ __all__ = [
     "CaptionReader",
     "CaptionedScene",
     "Checkerboard",
+    "Controlled",
     "Document",
     "Encoded",
     "FillInTheMiddle",

@@ -16,6 +16,7 @@ from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.interop.betas import Betas
+from unmelt.interop.control_network import NetworkCall, check_runs, residuals
 from unmelt.interop.diffusers_network import Settings, make_network
 from unmelt.interop.null_prompt import Prompt, prompt_or_null
 
@@ -51,6 +52,7 @@ class DiffusersConditionalUNet(CallRepr, nn.Module):
         super().__init__()
         self.network, self.settings = make_network("UNet2DConditionModel", settings)
         self.betas, self.tokens, self.pixels = betas, tokens, pixels
+        self.controls: dict[str, Any] = {}  # as adapters, they are the model's, and no part of this network
         known: Any = self.network.config
         if odd := [name for name, only in ONLY.items() if known[name] != only]:
             raise UsageError(
@@ -117,14 +119,42 @@ class DiffusersConditionalUNet(CallRepr, nn.Module):
         Args:
             x: Noisy latents, already scaled for the network.
             level: Noise levels, log(sigma / alpha) / 4.
-            condition: Encoded prompts; rows without one have the null.
+            condition: Encoded prompts, and control pictures; rows without a prompt have the null.
 
         Returns:
             One output for each row.
 
         Raises:
-            UsageError: If prompts have another number of tokens than the network reads.
+            UsageError: If prompts have another number of tokens than the network reads, or a control picture is not of
+                the size of what is made.
         """
+        call = self._call(x, level, condition)
+        found = self.network(
+            call.x,
+            call.timestep,
+            encoder_hidden_states=call.sequence,
+            added_cond_kwargs=call.added,
+            **residuals(self.controls, call, condition, self.pixels).arguments,
+        )
+        return found.sample
+
+    def attach_control(self, name: str, control: nn.Module) -> None:
+        """Let rows have a control picture that another network reads.
+
+        Args:
+            name: Name of the control.
+            control: A control network, whose weights stay its own.
+
+        Raises:
+            UsageError: If it was not trained beside a network such as this.
+        """
+        side = 2 ** len(self.network.config.block_out_channels)
+        x = self.null_sequence.new_zeros(1, self.network.config.in_channels, side, side)
+        check_runs(self.network, control, self.pixels, self._call(x, x.new_zeros(1), None))
+        self.controls[name] = control
+
+    def _call(self, x: Tensor, level: Tensor, condition: Condition | None) -> NetworkCall:
+        """What the network is called with."""
         prompt = prompt_or_null(condition, len(x), self.null)
         if prompt.sequence.shape[1] != self.tokens:
             raise UsageError(
@@ -138,10 +168,4 @@ class DiffusersConditionalUNet(CallRepr, nn.Module):
             ids = x.new_tensor([high, wide, 0, 0, high, wide]).expand(len(x), -1)
             added = {"text_embeds": prompt.vector.to(x.dtype), "time_ids": ids}
         fine = torch.promote_types(x.dtype, torch.float32)
-        found = self.network(
-            x,
-            self.betas.timestep(level).to(fine),
-            encoder_hidden_states=prompt.sequence.to(x.dtype),
-            added_cond_kwargs=added,
-        )
-        return found.sample
+        return NetworkCall(x, self.betas.timestep(level).to(fine), prompt.sequence.to(x.dtype), added)

@@ -4,6 +4,7 @@ Distances                frechet_distance, frechet_extrapolated, energy_distance
 What they are taken in   Pixels, ClassifierMargins, image_crops, LogSpectrum
 Copies and classes       nearest_neighbour, Classifier, distinct_ngrams
 Paths of a sampler       straightness
+What was asked for       control_agreement
 Data to compare with     SampleSet, collect_samples
 
 Which of them are reported for images, points, text and sound is decided by `unmelt.modality`.
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.metric.agreement import control_agreement
     from unmelt.metric.classifier import Classifier, most_judged
     from unmelt.metric.crops import image_crops
     from unmelt.metric.energy import energy_distance
@@ -36,6 +38,7 @@ __all__ = [
     "SampleSet",
     "Straightness",
     "collect_samples",
+    "control_agreement",
     "decibels",
     "distinct_ngrams",
     "energy_distance",

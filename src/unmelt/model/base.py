@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unmelt.arguments import checked
@@ -27,7 +26,8 @@ from unmelt.encoder.encoder import caption_condition
 from unmelt.errors import UsageError
 from unmelt.inverse import Infill
 from unmelt.model import distilling, fitting
-from unmelt.model.adaptable import AdaptableModel
+from unmelt.model.control_rows import ControlPictures, ControlScales
+from unmelt.model.controllable import ControllableModel
 from unmelt.model.map_chunks import map_chunks
 from unmelt.model.planned_captions import Plan, Words, planned_captions
 from unmelt.model.request import SampleRequest
@@ -61,7 +61,7 @@ class SamplingPlan(NamedTuple):
     grid: Grid
 
 
-class BaseModel(AdaptableModel):
+class BaseModel(ControllableModel):
     """A model that is trained and sampled; its arguments are those of `StoredModel`."""
 
     CHUNK: ClassVar[int]
@@ -204,7 +204,8 @@ class BaseModel(AdaptableModel):
     @property
     def unused_arguments(self) -> tuple[str, ...]:
         """Arguments that this model can do nothing with: messages propose none of them."""
-        return ("caption", "prompt", "plan", "negative") * (self.encoder is None) + ("label",) * (not self.classes)
+        words = ("caption", "prompt", "plan", "negative") * (self.encoder is None)
+        return words + ("label",) * (not self.classes) + ("control", "control_scale") * (not self.control_names)
 
     def _check_guidance(self, guidance: Any, known: Condition | None) -> None:
         """Refuse a guidance scale where there is nothing to guide towards."""
@@ -235,6 +236,8 @@ class BaseModel(AdaptableModel):
         prompt: Words = None,
         plan: Plan = None,
         negative: Words = None,
+        control: ControlPictures = None,
+        control_scale: ControlScales | None = None,
         seed: Seed = 0,
     ) -> Condition | None:
         """What is known of rows, from what people say.
@@ -247,13 +250,16 @@ class BaseModel(AdaptableModel):
             prompt: What is asked for, in words: the caption, to which a plan may be added.
             plan: True for plans by the model's planner; or a plan, or one for each row.
             negative: What guidance moves away from, in words, or one for each row; "" for nothing.
+            control: A control picture for all rows, or one or None for each; by name where there are several controls.
+            control_scale: How much of a control network's residuals is added; 1 if None.
             seed: Seed of all rows or of each, by which planners lay scenes out.
 
         Returns:
             The condition of each row; None where nothing is known.
 
         Raises:
-            UsageError: If the model has no such class, takes no captions or has no planner, or numbers of rows differ.
+            UsageError: If the model has no such class, takes no captions or has no planner or no such control, or
+                numbers of rows differ.
         """
         labels = labels_of(rows, label, self.classes)
         known = Condition() if condition is None else condition
@@ -285,7 +291,7 @@ class BaseModel(AdaptableModel):
             labels_of(len(known), known.label, self.classes)
         if twice := [name for name in fields if name != "given" and getattr(known, name) is not None]:
             raise UsageError(f"a {twice[0]} and a condition with a {twice[0]}", "one of them", "condition=condition")
-        known = dataclasses.replace(known, **fields)
+        known = self.with_control(dataclasses.replace(known, **fields), rows, control, control_scale)
         return known if len(known) else None
 
     @final
@@ -327,13 +333,13 @@ class BaseModel(AdaptableModel):
         common["condition"] = condition
         if request.start is not None:
             x0 = self.encode(request.start.x)
-            common["condition"] = _of_size(condition, tuple(x0.shape[1:]))
+            common["condition"] = self.of_size(condition, tuple(x0.shape[1:]))
             common["grid"] = chosen.grid.for_shape(x0.shape[1:])
             return prepare_edit(denoiser, x0, strength=request.start.strength, **common)
         known = None if condition is None else condition.known_tokens
         own = getattr(denoiser, "shape", self.denoiser.shape) if known is None else tuple(known.shape[1:])
         shape = own if request.shape is None else request.shape
-        common |= {"condition": _of_size(condition, shape), "grid": chosen.grid.for_shape(shape)}
+        common |= {"condition": self.of_size(condition, tuple(shape)), "grid": chosen.grid.for_shape(shape)}
         return prepare(denoiser, rows=request.rows, shape=shape, device=self.device, **common)
 
     @final
@@ -390,14 +396,3 @@ def _fields(said: Condition, known: Condition) -> dict[str, Any]:
     names = ("sequence", "sequence_mask", "context", "vector")
     found: dict[str, Any] = {name: value for name in names if (value := getattr(said, name)) is not None}
     return found | {"given": {**known.given, **said.given}}
-
-
-def _of_size(condition: Condition | None, shape: tuple[int, ...]) -> Condition | None:
-    """A condition whose maps have the size of the rows, where rows have another than the model's own."""
-    if condition is not None and condition.negative is not None:
-        condition = dataclasses.replace(condition, negative=_of_size(condition.negative, shape))
-    if condition is None or condition.context is None or condition.context.shape[2:] == shape[1:]:
-        return condition
-    if condition.context.ndim != len(shape) + 1:
-        return condition  # the network says what is wrong
-    return dataclasses.replace(condition, context=F.interpolate(condition.context, shape[1:]))

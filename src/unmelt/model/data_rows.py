@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,32 +14,11 @@ from torch import Tensor
 from unmelt.arguments.values import shown
 from unmelt.errors import UsageError
 from unmelt.model.picture_size import takes_any_size
+from unmelt.model.pil_image import PILImage
 from unmelt.model.request import check_rows
 
 if TYPE_CHECKING:
     from unmelt.model.base import BaseModel
-
-
-@runtime_checkable
-class PILImage(Protocol):
-    """What is used of an image of PIL, which need not be imported for it."""
-
-    def getbands(self) -> tuple[str, ...]:
-        """Its channels.
-
-        Returns:
-            Their names.
-        """
-
-    def convert(self, mode: str) -> Any:
-        """The image in other channels.
-
-        Args:
-            mode: "L" or "RGB".
-
-        Returns:
-            The image.
-        """
 
 
 DataRows: TypeAlias = Tensor | np.ndarray | Sequence[Any] | PILImage

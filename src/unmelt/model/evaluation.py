@@ -23,6 +23,9 @@ from unmelt.train import distributed
 if TYPE_CHECKING:
     from unmelt.model.model import Model
 
+MOST_CONTROLLED = 512
+"""Held-out pictures whose control pictures samples are asked to follow."""
+
 FEW_DIMENSIONS = 16
 """Rows of up to this many numbers have their divergence computed exactly; longer ones, by random probes."""
 
@@ -74,8 +77,24 @@ def evaluate(
         scores |= model.held_out.caption_accuracy(
             lambda captions: model.sample(len(captions), caption=captions, steps=steps, guidance=guidance, seed=seed)
         )
+    if model.control is not None:
+        scores |= _control_scores(model, held_out, steps, guidance, seed)
     taken = model.default_sampler(steps, guidance)[1].steps
     return {**scores, "samples": len(x), "steps": taken, "guidance": guidance, "seed": seed}
+
+
+def _control_scores(
+    model: Model, held_out: metric.SampleSet, steps: int | None, guidance: float, seed: int
+) -> dict[str, float]:
+    """How well samples follow control pictures of held-out pictures, and how well those of other pictures."""
+    x, labels = held_out.x[:MOST_CONTROLLED], held_out.labels
+    asked = model.control_of(x)
+    label = None if labels is None else labels[: len(x)]
+    made = model.sample(len(x), label=label, control=asked, steps=steps, guidance=guidance, seed=seed)
+    found = model.control_of(made)
+    others = asked[(torch.arange(len(x)) + 1 + len(x) // 3) % len(x)]
+    pairs = {"control_agreement": asked, "control_agreement_shuffled": others}
+    return {name: metric.control_agreement(found, each).mean().item() for name, each in pairs.items()}
 
 
 def density(

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmelt.data import Arrays, AspectRatioBuckets, Encoded, Source, encoded
+from unmelt.control import Control
+from unmelt.data import Arrays, AspectRatioBuckets, Controlled, Encoded, Source, encoded
 from unmelt.model.stored import TrainingData
 
 
@@ -43,3 +44,17 @@ def latent_data(codec: Any, source: Source, held_out: Source | None, device: tor
         return data.changed(latents) if isinstance(data, AspectRatioBuckets) else latents(data)
 
     return TrainingData(all_of(source), None if held_out is None else all_of(held_out), None)
+
+
+def with_control_pictures(data: TrainingData, control: Control) -> TrainingData:
+    """What training reads, each picture with a control picture of itself.
+
+    Args:
+        data: What training reads, as pictures in [0, 1].
+        control: Computes the control pictures.
+
+    Returns:
+        The same with control pictures as context.
+    """
+    held_out = None if data.held_out is None else Controlled(data.held_out, control)
+    return data._replace(source=Controlled(data.source, control), held_out=held_out)

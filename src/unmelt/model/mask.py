@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmelt.arguments.values import shown
 from unmelt.errors import UsageError
-from unmelt.model.data_rows import PILImage
+from unmelt.model.pil_image import PILImage
 
 
 def mask_rows(mask: Any, x: Float[Tensor, "rows channels h w"]) -> Float[Tensor, "rows 1 h w"]:

@@ -27,8 +27,9 @@ from unmelt.likelihood import Estimate
 from unmelt.modality import Modality, modality_of
 from unmelt.model import evaluation, tuning
 from unmelt.model.base import SamplingPlan
+from unmelt.model.control_rows import ControlPictures, ControlScales
 from unmelt.model.data_rows import DataRows, data_rows
-from unmelt.model.latent_data import latent_data
+from unmelt.model.latent_data import latent_data, with_control_pictures
 from unmelt.model.picture_size import request_shape
 from unmelt.model.picture_verbs import PictureVerbs
 from unmelt.model.planned_captions import Plan, Words
@@ -38,7 +39,6 @@ from unmelt.model.request import (
     SampleRequest,
     SampleSettings,
     Size,
-    Start,
     check_rows,
     given_seed,
 )
@@ -72,7 +72,8 @@ class Model(PictureVerbs):
 
     def training_data(self, device: torch.device) -> TrainingData:
         assert self.source is not None
-        return latent_data(self.codec, self.source, self.held_out, device)
+        data = latent_data(self.codec, self.source, self.held_out, device)
+        return data if self.control is None else with_control_pictures(data, self.control)
 
     def save_preview(self, path: Path | None) -> Path | None:
         path = None if path is None else path.with_suffix(".png")
@@ -120,6 +121,8 @@ class Model(PictureVerbs):
         prompt: Words = None,
         plan: Plan = None,
         negative: Words = None,
+        control: ControlPictures = None,
+        control_scale: ControlScales | None = None,
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
@@ -140,6 +143,9 @@ class Model(PictureVerbs):
             plan: True for plans of the prompts by the model's planner, which are shown; or a plan such as
                 "1 apple left; 1 cat right", as a text or a `Scene`, or one for each row.
             negative: What they should not show, in words, or one for each row: guidance moves away from it.
+            control: A picture such as edges that they are to follow: a file, an image of PIL, an array or a tensor in
+                [0, 1], resized to their size; or one or None for each row; by name where there are several controls.
+            control_scale: How much a control network counts, one number or one for each row; by name likewise. None: 1.
             condition: What else is known of the rows: any `Condition`, of one row for all or of each row.
             guidance: Scale of classifier-free guidance (1 is none), one for each row, or a function that wraps the
                 denoiser.
@@ -155,13 +161,14 @@ class Model(PictureVerbs):
             [rows, *shape], in data space, on the CPU.
 
         Raises:
-            UsageError: If a class is unknown, the model takes no captions, has no planner or makes no such size; or if
-                numbers of rows differ.
+            UsageError: If a class is unknown, the model takes no captions or control, has no planner or makes no such
+                size; or if numbers of rows differ.
         """
         if isinstance(rows, SampleRequest):
             return self.sample_request(rows)
         known: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
-        known |= {"negative": negative, "guidance": guidance, "interval": interval, "size": size, "adapter": adapter}
+        known |= {"negative": negative, "control": control, "control_scale": control_scale, "guidance": guidance}
+        known |= {"interval": interval, "size": size, "adapter": adapter}
         return self.sample_request(self.request(rows, **known, steps=steps, seed=seed, sampler=sampler, grid=grid))
 
     @checked("model.trajectory")
@@ -192,10 +199,13 @@ class Model(PictureVerbs):
         prompt: Words = None,
         plan: Plan = None,
         negative: Words = None,
+        control: ControlPictures = None,
+        control_scale: ControlScales | None = None,
         condition: Condition | None = None,
         guidance: Guide = 1.0,
         steps: int | None = None,
         seed: Seed = 0,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> Float[Tensor, "rows *shape"]:
         """Data noised to t = strength and denoised again: what is finer than the noise is made anew (SDEdit).
 
@@ -207,10 +217,13 @@ class Model(PictureVerbs):
             prompt: What is asked for, as of `sample`, in place of a caption.
             plan: Whether it is planned, or a plan, as of `sample`.
             negative: What they should not show, as of `sample`.
+            control: A picture that they are to follow, as of `sample`.
+            control_scale: How much a control network counts, as of `sample`.
             condition: What else is known of the rows.
             guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
             steps: Number of sampling steps, all of them within the shorter way.
             seed: One seed, or one for each row. None draws a fresh one.
+            adapter: An adapter, or one for each row, as of `sample`.
 
         Returns:
             [rows, *shape], in data space, on the CPU.
@@ -220,9 +233,9 @@ class Model(PictureVerbs):
         """
         x = data_rows(self, x, any_size=True)
         said: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
-        said |= {"negative": negative}
+        said |= {"negative": negative, "control": control, "control_scale": control_scale, "adapter": adapter}
         request = self._edit_request(len(x), said | {"guidance": guidance, "steps": steps, "seed": seed})
-        return self.sample_request(dataclasses.replace(request, start=Start(x=x, strength=strength)))
+        return self.sample_request(self._started(request, x, strength))
 
     def plan(self, request: SampleRequest) -> SamplingPlan:
         replaced = request.sampler is not None or request.grid is not None or request.start is not None

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from unmelt.control import Control
 from unmelt.encoder import TextEncoder
 from unmelt.planner import Planner
 from unmelt.sampler import Grid, Sampler
@@ -22,7 +23,8 @@ def check_kinds(parts: Mapping[str, Any], codec: type) -> None:
         TypeError: If there is one; names it.
     """
     kinds: dict[str, Any] = {"denoiser": nn.Module, "codec": codec, "grid": Grid}
-    optional: dict[str, Any] = {"sampler": Sampler, "encoder": TextEncoder, "planner": Planner, "training": Training}
+    optional: dict[str, Any] = {"sampler": Sampler, "encoder": TextEncoder, "planner": Planner}
+    optional |= {"control": Control, "training": Training}
     for name, part in parts.items():
         if part is None and name not in kinds:
             continue

@@ -6,6 +6,7 @@ They make a request of their arguments; `painting.py` does the work.
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
@@ -18,6 +19,7 @@ from unmelt.condition import Condition
 from unmelt.errors import UsageError
 from unmelt.model import painting
 from unmelt.model.base import BaseModel
+from unmelt.model.control_rows import ControlPictures, ControlScales
 from unmelt.model.data_rows import DataRows, data_rows
 from unmelt.model.mask import mask_rows
 from unmelt.model.planned_captions import Plan, Words
@@ -34,10 +36,13 @@ class EditSettings(TypedDict, total=False):
     prompt: Words
     plan: Plan
     negative: Words
+    control: ControlPictures
+    control_scale: ControlScales | None
     condition: Condition | None
     guidance: Guide
     steps: int | None
     seed: Seed
+    adapter: str | Sequence[str | None] | None
 
 
 class PictureVerbs(BaseModel, ABC):
@@ -71,7 +76,7 @@ class PictureVerbs(BaseModel, ABC):
         if len(x) != 1:
             raise UsageError(f"variations of {len(x)} pictures", "one picture", "model.variations(x[:1], rows=4)")
         request = self._edit_request(rows, settings)
-        return self.sample_request(replace(request, start=Start(x=x.expand(rows, *x.shape[1:]), strength=strength)))
+        return self.sample_request(self._started(request, x.expand(rows, *x.shape[1:]), strength))
 
     @checked("model.inpaint")
     def inpaint(
@@ -138,9 +143,16 @@ class PictureVerbs(BaseModel, ABC):
         x = data_rows(self, x, any_size=True)
         return painting.outpaint(self, x, (left, right, top, bottom), self._edit_request(len(x), settings), resamples)
 
+    def _started(self, request: SampleRequest, x: Tensor, strength: float) -> SampleRequest:
+        """A request that begins with data, or with noise alone at strength 1: nothing is then left of the data."""
+        if strength != 1:
+            return replace(request, start=Start(x=x, strength=strength))
+        shape = tuple(self.codec.latent_shape(x.shape[1:]))
+        return request if shape == tuple(self.denoiser.shape) else replace(request, shape=shape)
+
     def _edit_request(self, rows: int, settings: EditSettings) -> SampleRequest:
         conditions: Any = {name: settings.get(name) for name in CONDITIONS}
-        rest: Any = {name: settings[name] for name in ("guidance", "steps") if name in settings}
+        rest: Any = {name: settings[name] for name in ("guidance", "steps", "adapter") if name in settings}
         rest["seed"] = given_seed(settings.get("seed", 0))
         known = self.condition_of(rows, **conditions, seed=rest["seed"])
         self._check_guidance(rest.get("guidance", 1.0), known)

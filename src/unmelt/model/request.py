@@ -22,6 +22,7 @@ from unmelt.denoiser import Denoiser
 from unmelt.errors import UsageError
 from unmelt.guidance import CFG
 from unmelt.guidance.guidance import check_scale
+from unmelt.model.control_rows import ControlPictures, ControlScales
 from unmelt.model.planned_captions import Plan, Words
 from unmelt.model.text_canvas import Texts
 from unmelt.rng import Seed, fresh_seed, seed_of_rows
@@ -48,7 +49,7 @@ Size: TypeAlias = int | Sequence[int] | None
 """Height and width of pictures in pixels, or one number for a square; None for the model's own."""
 
 
-CONDITIONS = ("label", "caption", "prompt", "plan", "negative", "condition")
+CONDITIONS = ("label", "caption", "prompt", "plan", "negative", "control", "control_scale", "condition")
 """Arguments of `Model.sample` that say what is known of rows."""
 
 
@@ -60,6 +61,8 @@ class SampleSettings(TypedDict, total=False):
     prompt: Words
     plan: Plan
     negative: Words
+    control: ControlPictures
+    control_scale: ControlScales | None
     condition: Condition | None
     guidance: Guide
     interval: tuple[float, float]

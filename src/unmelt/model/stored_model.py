@@ -14,6 +14,7 @@ from unmelt import config, run_folder
 from unmelt.adapter import Adapter, LoRA
 from unmelt.arguments import checked
 from unmelt.codec import Codec, Tokenizer
+from unmelt.control import Control
 from unmelt.data import Source
 from unmelt.denoiser import Denoiser
 from unmelt.encoder import TextEncoder
@@ -29,8 +30,8 @@ from unmelt.train import Training, reconstruct_ema
 
 M = TypeVar("M", bound="StoredModel")
 
-ADAPTER = "adapter-"
-"""Before the name of an adapter, the name of its module."""
+ADAPTER, CONTROL = "adapter-", "control-"
+"""Before the name of an adapter or a control network, the name of its module."""
 
 
 class StoredModel(Stored, ABC):
@@ -47,6 +48,7 @@ class StoredModel(Stored, ABC):
         training: Steps, batch, learning rate and so on.
         encoder: Turns captions into sequences to attend to. None: the model takes no captions.
         planner: Turns prompts into plans of scenes, where samples ask for them.
+        control: Computes the control pictures that the network is trained to read, as its context. None: it reads none.
         classes: Names of the labels; empty where there are none.
         source: The training data.
         held_out: Held-out data, for evaluation.
@@ -59,6 +61,7 @@ class StoredModel(Stored, ABC):
         data: Identities of the training data and the held-out data of its run (`data.identity`); None if unknown.
         run: Identifier of its run, which checkpoints and snapshots carry; "" before training and in version 0.1.0.
         adapters: The model's adapters by name; see `add_adapter`.
+        controls: Control networks beside the model's own by name; see `add_control`.
         active_adapter: Name of the adapter for samples that ask for none; None for the base model.
     """
 
@@ -68,6 +71,7 @@ class StoredModel(Stored, ABC):
         "codec",
         "encoder",
         "planner",
+        "control",
         "sampler",
         "grid",
         "objective",
@@ -92,6 +96,7 @@ class StoredModel(Stored, ABC):
         training: Training | None = None,
         encoder: TextEncoder | None = None,
         planner: Planner | None = None,
+        control: Control | None = None,
         classes: Sequence[str] = (),
         source: Source | None = None,
         held_out: Source | None = None,
@@ -104,7 +109,7 @@ class StoredModel(Stored, ABC):
         self.codec: Any = codec
         self.sampler: Any = sampler
         self.grid, self.objective, self.training = grid, objective, training
-        self.encoder, self.planner = encoder, planner
+        self.encoder, self.planner, self.control = encoder, planner, control
         self.modality = modality or self.default_modality()
         self.classes, self.source, self.held_out = tuple(classes), source, held_out
         self.origin, self.notes, self.tuned = origin or {}, notes, tuple(tuned)
@@ -113,6 +118,7 @@ class StoredModel(Stored, ABC):
         self.data: dict[str, Any] | None = None
         self.adapters: dict[str, Adapter] = {}
         self.active_adapter: str | None = None
+        self.controls: dict[str, Any] = {}
         self.check_parts()
         for module in self.modules().values():
             module.eval()
@@ -136,12 +142,38 @@ class StoredModel(Stored, ABC):
             UsageError: If the name is taken or not a word, or a target matches no layer.
         """
 
+    @abstractmethod
+    def add_control(self, name: str, control: str | Path | nn.Module) -> nn.Module:
+        """Put a control network beside the model's own: rows may then have a control picture of this name.
+
+        Args:
+            name: Name of the control; samples select it by this name.
+            control: The folder of a ControlNet or a T2I-adapter that diffusers saved; or a part that was read.
+
+        Returns:
+            The control network.
+
+        Raises:
+            UsageError: If the name is taken or not a word, the model's network takes no control, or the folder's is of
+                another kind, damaged or a pickle.
+        """
+
     def check_parts(self) -> None:
         """Refuse parts that do not fit one another.
 
         Raises:
-            UsageError: If the encoder's width is not the one that the network was made for.
+            UsageError: If the encoder's width or the control's channels are not those that the network was made for, or
+                there is a control and a codec with weights.
         """
+        if self.control is not None:
+            channels = getattr(self.denoiser.backbone, "context_channels", 0)
+            if channels != self.control.channels or isinstance(self.codec, nn.Module):
+                raise UsageError(
+                    f"a control of {self.control.channels} channels for a network with context_channels={channels} and"
+                    f" a codec {type(self.codec).__name__}",
+                    "as many channels, and a codec without weights",
+                    f"context_channels={self.control.channels}",
+                )
         made_for = getattr(self.denoiser.backbone, "sequence_width", 0)
         if self.encoder is not None and self.encoder.width != made_for:
             raise UsageError(
@@ -169,6 +201,7 @@ class StoredModel(Stored, ABC):
     def modules(self) -> dict[str, nn.Module]:
         parts = {name: getattr(self, name) for name in ("denoiser", "codec", "encoder")}
         parts |= {f"{ADAPTER}{name}": adapter for name, adapter in self.adapters.items()}
+        parts |= {f"{CONTROL}{name}": control for name, control in self.controls.items()}
         return {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
 
     @final
@@ -177,6 +210,11 @@ class StoredModel(Stored, ABC):
             "tuned": config.describe(self.tuned),
             "adapters": {name: config.describe(adapter.config) for name, adapter in self.adapters.items()},
             "active_adapter": self.active_adapter,
+            **(
+                {"controls": {name: config.describe(each) for name, each in self.controls.items()}}
+                if self.controls
+                else {}
+            ),
         }
 
     @final
@@ -195,6 +233,8 @@ class StoredModel(Stored, ABC):
         model = cls(**parts, **known)
         for name, adapter in adapters.items():
             model.add_adapter(name, adapter)
+        for name, described in about.get("controls", {}).items():
+            model.add_control(name, config.build(described))
         model.active_adapter = about.get("active_adapter")
         if model.active_adapter not in (None, *adapters):
             raise UsageError(f"{folder} with an active adapter that it does not hold", "one of its own", "a copy of it")

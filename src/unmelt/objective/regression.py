@@ -32,19 +32,23 @@ class Regression:
         weight: Weight of the error at each noise level.
         coupling: Which noise goes with which data.
         drop: Share of rows whose condition is dropped to null, for classifier-free guidance.
+        drop_each: Share of rows that each field of the condition is dropped from on its own, so that samples may be
+            given any part of it, such as a label without a control picture.
 
     Raises:
-        UsageError: If drop is not in [0, 1].
+        UsageError: If a share is not in [0, 1].
     """
 
     times: Times = Stratified(Uniform())
     weight: Weight = FlatWeight()
     coupling: Coupling = Independent()
     drop: float = 0.0
+    drop_each: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop <= 1:
-            raise UsageError(f"Regression with drop={self.drop}", "a share from 0 to 1", "Regression(drop=0.1)")
+        for name, share in (("drop", self.drop), ("drop_each", self.drop_each)):
+            if not 0 <= share <= 1:
+                raise UsageError(f"Regression with {name}={share}", "a share from 0 to 1", f"Regression({name}=0.1)")
 
     def __call__(
         self, denoiser: Any, x0: Float[Tensor, "rows *shape"], condition: Condition | None, rng: Random
@@ -75,6 +79,9 @@ class Regression:
         noise = self.coupling.pair(x0, noise, None if condition is None else condition.label)
         if condition is not None and self.drop > 0:
             condition = condition.drop((rng.uniform((rows,)) < self.drop).to(x0.device))
+        if condition is not None and self.drop_each > 0:
+            for name in condition.droppable:
+                condition = condition.drop((rng.uniform((rows,)) < self.drop_each).to(x0.device), [name])
         belief = denoiser(process.mix(x0, noise, t), t, condition)
         error = (belief.mean - x0).square().reshape(*t.shape, -1).mean(-1)
         loss = error * self.weight(t, process.schedule, self.times).to(error.dtype)

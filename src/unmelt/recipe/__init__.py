@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.code import code
     from unmelt.recipe.code_ar import code_ar
     from unmelt.recipe.code_uniform import code_uniform
+    from unmelt.recipe.control import control
     from unmelt.recipe.digits import digits
     from unmelt.recipe.images import images
     from unmelt.recipe.latents import latents
@@ -27,6 +28,7 @@ __all__ = [
     "code",
     "code_ar",
     "code_uniform",
+    "control",
     "digits",
     "images",
     "latents",

@@ -14,6 +14,7 @@ NAMES = (
     "ring",
     "digits",
     "images",
+    "control",
     "autoencoder",
     "latents",
     "scenes",

@@ -5,6 +5,7 @@ from typing import Literal
 from unmelt import data
 from unmelt.backbone import UNet
 from unmelt.codec import Affine
+from unmelt.control import control_named
 from unmelt.data import Arrays, AspectRatioBuckets, Report
 from unmelt.data.split import SplitBy
 from unmelt.denoiser import NetworkDenoiser
@@ -13,6 +14,7 @@ from unmelt.encoder import TextEncoder, caption_encoder
 from unmelt.model import Model
 from unmelt.objective import EDMWeight, LogNormalSigma, Regression, Stratified
 from unmelt.process import Gaussian
+from unmelt.recipe.control import DROP_EACH
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.rng import seeded
 from unmelt.sampler import grid
@@ -67,6 +69,7 @@ def images(
     caption: str = "",
     encoder: str = "words",
     caption_queries: int = 0,
+    control: Literal["", "edges", "gray", "low-resolution"] = "",
     held_out: float = 0.1,
     split: SplitBy = "content",
     width: int = 64,
@@ -95,6 +98,7 @@ def images(
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
         encoder: What reads captions: words, hashed; or the folder or .gguf file of a language model.
         caption_queries: Learned queries that read captions, of which pictures read the answers; 0: pictures read words.
+        control: What is computed of each image and given to the network, to be given to samples; empty for nothing.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position, as in version 0.1.0.
         width: Channels of the U-Net at its finest level.
@@ -103,7 +107,7 @@ def images(
         batch: Images per step.
         lr: Peak learning rate.
         ema: Decay of the averaged weights.
-        drop: Share of rows trained without class and caption, for guidance.
+        drop: Share of rows trained without class, caption and control, for guidance.
         dropout: Dropout rate of features; raise it for small folders.
         precision: Precision of matrix products; auto is bfloat16 where the device supports it.
         seed: Seed of weights, data and noise.
@@ -118,6 +122,7 @@ def images(
         folder, size, channels, seed, MULTIPLE if aspect_ratio_buckets else None, label, caption, reader
     )
     source, held_out_images = everything.split(held_out, by=split)
+    reads = control_named(control, channels) if control else None
     with seeded(seed):
         backbone = UNet(
             channels=channels,
@@ -126,6 +131,7 @@ def images(
             blocks=blocks,
             attention=(False, False, True),
             dropout=dropout,
+            context_channels=0 if reads is None else reads.channels,
             classes=len(source.classes),
             sequence_width=reader.width if caption else 0,
             sequence_queries=caption_queries if caption else 0,
@@ -139,7 +145,8 @@ def images(
         objective=Regression(
             times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)),
             weight=EDMWeight(0.5),
-            drop=drop if source.classes or caption else 0.0,
+            drop=drop if source.classes or caption or control else 0.0,
+            drop_each=DROP_EACH if control else 0.0,
         ),
         training=Training(
             steps=steps,
@@ -155,5 +162,6 @@ def images(
         source=source,
         held_out=held_out_images,
         encoder=reader if caption else None,
+        control=reads,
         notes=str(report),
     )
