@@ -69,7 +69,7 @@ def images(
     caption: str = "",
     encoder: str = "words",
     caption_queries: int = 0,
-    control: Literal["", "edges", "gray", "low-resolution"] = "",
+    control: Literal["none", "edges", "gray", "low-resolution"] = "none",
     held_out: float = 0.1,
     split: SplitBy = "content",
     width: int = 64,
@@ -98,7 +98,7 @@ def images(
         caption: Column of captions; auto for a usual name or a .txt beside each image, empty for none.
         encoder: What reads captions: words, hashed; or the folder or .gguf file of a language model.
         caption_queries: Learned queries that read captions, of which pictures read the answers; 0: pictures read words.
-        control: What is computed of each image and given to the network, to be given to samples; empty for nothing.
+        control: What is computed of each image and given to the network, to be given to samples.
         held_out: Share of the images held out for evaluation.
         split: What decides an item's side: its own content, or its position, as in version 0.1.0.
         width: Channels of the U-Net at its finest level.
@@ -122,7 +122,7 @@ def images(
         folder, size, channels, seed, MULTIPLE if aspect_ratio_buckets else None, label, caption, reader
     )
     source, held_out_images = everything.split(held_out, by=split)
-    reads = control_named(control, channels) if control else None
+    reads = None if control == "none" else control_named(control, channels)
     with seeded(seed):
         backbone = UNet(
             channels=channels,
@@ -145,8 +145,8 @@ def images(
         objective=Regression(
             times=Stratified(LogNormalSigma(mean=-1.2, sd=1.2)),
             weight=EDMWeight(0.5),
-            drop=drop if source.classes or caption or control else 0.0,
-            drop_each=DROP_EACH if control else 0.0,
+            drop=drop if source.classes or caption or reads is not None else 0.0,
+            drop_each=0.0 if reads is None else DROP_EACH,
         ),
         training=Training(
             steps=steps,
