@@ -10,7 +10,7 @@ from unmelt.drafting import Drafter, Marginals, NGram, decode
 from unmelt.errors import UsageError
 from unmelt.process import Mask, Uniform
 from unmelt.rng import RowSeeds
-from unmelt.sampler.tokens import LeftToRight, Random
+from unmelt.sampler.tokens import LeftToRight, Order, Random
 
 
 def drafted(drafter, texts, k, seed=0):
@@ -53,6 +53,30 @@ def test_marginals_are_the_denoisers_beliefs():
         torch.testing.assert_close(first, verifier.logits(text).softmax(-1))
     second = denoiser.law[1, 2].sum(0) / denoiser.law[1, 2].sum()
     torch.testing.assert_close(draft.log_q[2, 1].exp(), second)
+
+
+class RightToLeft(Order):
+    """The last place first."""
+
+    def rank(self, law, u):
+        return torch.arange(u.shape[1], dtype=u.dtype).expand_as(u)
+
+
+def test_laws_of_tokens_that_were_drawn_from_right_to_left():
+    _, denoiser = exact(3)
+    draft = drafted(Marginals(denoiser, passes=3, order=RightToLeft()), [[1]] * 5, 3)
+    for tokens, law in zip(draft.tokens, draft.log_q.exp(), strict=True):
+        given = denoiser.law[1, :, tokens[1], tokens[2]]
+        torch.testing.assert_close(law[0], given / given.sum())
+        assert torch.equal(law[1:], torch.eye(V, dtype=torch.float64)[tokens[1:]])
+
+
+def test_temperature_of_the_drafted_tokens():
+    _, denoiser = exact()
+    own, cold = (drafted(Marginals(denoiser, temperature=t), [[1]], 3).log_q for t in (1.0, 0.5))
+    torch.testing.assert_close(cold, (2 * own).log_softmax(-1))
+    likeliest = drafted(Marginals(denoiser, temperature=0.0), [[1]], 3)
+    assert torch.equal(likeliest.tokens, own.argmax(-1))
 
 
 def test_one_token_a_pass_from_an_exact_denoiser_is_always_accepted():

@@ -44,6 +44,9 @@ def test_it_reads_the_last_tokens_of_a_text_and_nothing_else(verifier):
         other[row, : max(0, length - 1 - drafter.context)] = -5.0
     torch.testing.assert_close(drafter.logits(other_x, lengths, other), found)
     for row, length in enumerate((9, 3)):
+        last = x.clone()
+        last[row, length - 1] = (last[row, length - 1] + 1) % 100
+        assert (drafter.logits(last, lengths, hidden)[row] - found[row]).abs().max() > 1e-4
         alone = drafter.logits(x[row : row + 1, :length], lengths[row : row + 1], hidden[row : row + 1, :length])
         torch.testing.assert_close(alone, found[row : row + 1], atol=1e-5, rtol=1e-4)
         for place in (length - 2, max(0, length - 1 - drafter.context)):
