@@ -22,6 +22,8 @@ from unmelt.near_path import entries, is_run
 SHARED = (run_folder.CONFIG, card.CARD, card.SCORES, card.PICTURE)
 """Files of a run folder that are published beside its weights; the others (checkpoints, losses) stay local."""
 
+OWN_FILES = f"{run_folder.CONFIG} and {run_folder.WEIGHTS}, as unmelt saves them"
+
 NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 MOST_CONFIG = 1 << 20
@@ -199,13 +201,14 @@ def client(name: str) -> Any:
 
 
 @contextmanager
-def as_usage_errors(name: str, needed: str, kind: str = "a model of unmelt") -> Iterator[None]:
+def as_usage_errors(name: str, needed: str, kind: str = "a model of unmelt", files: str = OWN_FILES) -> Iterator[None]:
     """Turn every error of the Hub's client into a `UsageError` that says what to do.
 
     Args:
         name: Repository, "owner/name".
         needed: What is needed, for messages.
         kind: What the repository should be, for a file that is missing.
+        files: The files of such a repository.
 
     Yields:
         Nothing.
@@ -235,7 +238,7 @@ def as_usage_errors(name: str, needed: str, kind: str = "a model of unmelt") -> 
     except errors.EntryNotFoundError as error:
         raise UsageError(
             f"{name} on the Hub is not {kind} ({_brief(error)})",
-            f"{run_folder.CONFIG} and {run_folder.WEIGHTS}, as unmelt saves them" if "unmelt" in kind else needed,
+            files,
             "another model",
         ) from None
     except Exception as error:  # the client's transport has its own kinds, which differ from version to version

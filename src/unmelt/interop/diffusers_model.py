@@ -108,12 +108,11 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         return (x0 - expand_like((sd / size) ** 2, x) * x) / expand_like(ratio * sd / size, x)
 
     def _flow(self, w: Tensor, timestep: Tensor, arrival: list[Tensor], condition: Condition | None) -> Tensor:
-        schedule = self.inner.process.schedule
-        u = timestep / 1000
-        t, *left = [schedule.time(2 * torch.log((1 - k / 1000) / (k / 1000))).clamp(0, 1) for k in (timestep, *arrival)]
+        levels = [each / 1000 for each in (timestep, *arrival)]
+        t, *left = [self.inner.process.schedule.time(2 * torch.log((1 - u) / u)).clamp(0, 1) for u in levels]
         alpha, sigma = self.inner.process.level(t)
         belief = self.inner.jump if self.config.jumps else self.inner
-        return (w - belief(expand_like(alpha + sigma, w) * w, t, *left, condition).mean) / expand_like(u, w)
+        return (w - belief(expand_like(alpha + sigma, w) * w, t, *left, condition).mean) / expand_like(levels[0], w)
 
 
 class UnmeltDecoder(ModelMixin, ConfigMixin):

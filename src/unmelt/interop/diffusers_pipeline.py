@@ -83,15 +83,15 @@ class UnmeltPipeline(DiffusionPipeline):
             latents = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
         x = latents.to(device, dtype) * self.scheduler.sigmas[0].to(device, dtype)
         labels = None if class_labels is None else torch.as_tensor(class_labels, device=device).expand(len(x))
-        told = {"guidance": guidance_scale} if about.guided else {}
+        extra = {"guidance": guidance_scale} if about.guided else {}
         for k, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
             seen = self.scheduler.scale_model_input(x, t) if about.convention == "edm" else x
             if about.jumps:
-                told["arrival"] = 1000 * self.scheduler.sigmas[k + 1]
-            output = self.denoiser(seen, t, labels, **told)
+                extra["arrival"] = 1000 * self.scheduler.sigmas[k + 1]
+            output = self.denoiser(seen, t, labels, **extra)
             if labels is not None and guidance_scale != 1 and not about.guided:
                 null = torch.full_like(labels, -1)
-                output = torch.lerp(self.denoiser(seen, t, null, **told), output, guidance_scale)
+                output = torch.lerp(self.denoiser(seen, t, null, **extra), output, guidance_scale)
             x = self.scheduler.step(output, t, x).prev_sample
         images = self.config.shift + self.config.scale * (x if self.decoder is None else self.decoder(x))
         if self.config.low is not None:

@@ -75,8 +75,7 @@ class DiffusersFlux2(CallRepr, nn.Module):
         Returns:
             The velocity of each row.
         """
-        sequence = self.null_sequence
-        null = Prompt(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), None)
+        null = Prompt.of_real_tokens(self.null_sequence)
         prompt, u = prompt_or_null(condition, len(x), null), flow_level(level)
         high, wide = x.shape[-2:]
         zero, length = torch.zeros(1, dtype=torch.int64), torch.arange(prompt.sequence.shape[1])

@@ -26,6 +26,19 @@ class Prompt(NamedTuple):
     mask: Bool[Tensor, "rows length"]
     vector: Float[Tensor, "rows features"] | None
 
+    @classmethod
+    def of_real_tokens(cls, sequence: Tensor, vector: Tensor | None = None) -> "Prompt":
+        """A prompt of which every token is real.
+
+        Args:
+            sequence: [rows, length, width], the vectors of its tokens.
+            vector: [rows, features], what it says as a whole.
+
+        Returns:
+            The prompt.
+        """
+        return cls(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), vector)
+
 
 def prompt_or_null(condition: Condition | None, rows: int, null: Prompt) -> Prompt:
     """The prompt of each row, or the null in rows that have none.

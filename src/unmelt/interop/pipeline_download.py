@@ -34,10 +34,10 @@ def download_pipeline(name: str) -> Path:
     client, needed = hub.client(name), "a pipeline of diffusers on the Hub, or a folder"
     api = client.HfApi(library_name="unmelt")
     is_known = hub.is_known(api.endpoint)
-    with hub.as_usage_errors(name, f"{needed} with {INDEX}", "a pipeline of diffusers"):
+    with hub.as_usage_errors(name, needed, "a pipeline of diffusers", INDEX):
         folder = Path(api.hf_hub_download(name, INDEX, local_files_only=not is_known)).parent
     parts = PARTS[str(read_index_alone(folder)["_class_name"])]
-    with hub.as_usage_errors(name, needed, "a whole pipeline"):
+    with hub.as_usage_errors(name, needed, "a whole pipeline", "all files of its parts"):
         if is_known:
             files = needed_files(api.list_repo_files(name, revision=folder.name), tuple(parts))
             return Path(client.snapshot_download(name, revision=folder.name, allow_patterns=files))

@@ -73,8 +73,7 @@ class DiffusersSD3(CallRepr, nn.Module):
             raise UsageError(
                 f"latents of {x.shape[-2]} x {x.shape[-1]} places", f"at most {most} a side", "a smaller size"
             )
-        sequence, vector = self.null_sequence, self.null_vector
-        null = Prompt(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), vector)
+        null = Prompt.of_real_tokens(self.null_sequence, self.null_vector)
         prompt, u = prompt_or_null(condition, len(x), null), flow_level(level)
         assert prompt.vector is not None
         return self.network(

@@ -9,9 +9,7 @@ holds the denoiser's source, cut out of this package, weights as safetensors, an
 """
 
 import math
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,12 @@ from unmelt.denoiser import BoundedDenoiser, NetworkDenoiser
 from unmelt.denoiser.flow_map import check_denoises
 from unmelt.errors import UsageError
 from unmelt.interop.diffusers_package import diffusers
+from unmelt.interop.export_folder import export_folder
 from unmelt.interop.scheduler_config import PREDICTIONS
 from unmelt.interop.scheduler_match import SchedulerMatch, is_euler, match_scheduler
 from unmelt.interop.single_file import bundle
 from unmelt.interop.unet import DiffusersUNet
 from unmelt.model import Model
-from unmelt.run_folder import prepare, writable
 from unmelt.sampler import DPMpp, Euler, Grid, Sampler
 from unmelt.sampler.grid import Uniform, balanced, karras
 from unmelt.train.atomic_files import write_json
@@ -56,9 +54,18 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
     """
     diffusers()
     folder, (sampler, grid) = Path(folder), sampler_for_export(model, sampler, grid)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is not empty", "a new or empty folder", f"out={str(folder) + '-diffusers'!r}")
-    writable(folder)
+    with export_folder(model, folder, "diffusers") as temporary:
+        _check_exportable(model)
+        if _is_native(model):
+            _write_native(model, sampler, grid, temporary)
+        else:
+            schedule, sd = model.denoiser.process.schedule, model.denoiser.data_sd
+            _write(model, match_scheduler(sampler, grid, schedule, sd), grid, temporary)
+    return folder
+
+
+def _check_exportable(model: Model) -> None:
+    """Refuse a model that diffusers' pipelines cannot be made of."""
     if len(model.denoiser.shape) != 3:
         raise UsageError(
             f"a model of rows of shape {model.denoiser.shape}", "one of images, as diffusers' pipelines make", ""
@@ -69,26 +76,8 @@ def to_diffusers(model: Model, folder: str | Path, *, sampler: Sampler | None = 
             "its denoiser without the range",
             "um.Model(denoiser=model.denoiser.denoiser, codec=model.codec, grid=model.grid)",
         )
-    if model.active_adapter is not None:
-        name = model.active_adapter
-        raise UsageError(
-            f"a model that samples with its adapter {name!r}", "one set of weights", f"model.merge_adapter({name!r})"
-        )
     if not isinstance(model.codec, Affine | Autoencoder):
         raise UsageError(f"a codec {type(model.codec).__name__}", "a shift and a scale (Affine), or an Autoencoder", "")
-    prepare(folder.absolute().parent)
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as temporary:
-        if _is_native(model):
-            _write_native(model, sampler, grid, Path(temporary))
-        else:
-            _write(
-                model,
-                match_scheduler(sampler, grid, model.denoiser.process.schedule, model.denoiser.data_sd),
-                grid,
-                Path(temporary),
-            )
-        shutil.copytree(temporary, folder, dirs_exist_ok=True)
-    return folder
 
 
 def sampler_for_export(model: Model, sampler: Sampler | None = None, grid: Grid | None = None) -> tuple[Sampler, Grid]:

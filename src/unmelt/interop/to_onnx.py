@@ -14,8 +14,6 @@ is null + scale (known - null), of two calls.
 """
 
 import copy
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,9 @@ from torch import Tensor, nn
 from unmelt import rng
 from unmelt.codec import Codec
 from unmelt.condition import Condition
-from unmelt.errors import UsageError
+from unmelt.interop.export_folder import export_folder
 from unmelt.interop.onnx_graph import onnxruntime, write_graph
 from unmelt.model import Model
-from unmelt.run_folder import prepare, writable
 from unmelt.train.atomic_files import write_json
 
 ROWS, TOKENS = 2, 3
@@ -52,18 +49,8 @@ def to_onnx(model: Model, folder: str | Path, *, steps: int | None = None) -> Pa
     """
     onnxruntime()
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is not empty", "a new or empty folder", f"out={str(folder) + '-onnx'!r}")
-    writable(folder)
-    if model.active_adapter is not None:
-        name = model.active_adapter
-        raise UsageError(
-            f"a model that samples with its adapter {name!r}", "one set of weights", f"model.merge_adapter({name!r})"
-        )
-    prepare(folder.absolute().parent)
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent) as temporary:
-        _write(model, steps, Path(temporary))
-        shutil.copytree(temporary, folder, dirs_exist_ok=True)
+    with export_folder(model, folder, "onnx") as temporary:
+        _write(model, steps, temporary)
     return folder
 
 

@@ -73,8 +73,7 @@ class DiffusersZImage(CallRepr, nn.Module):
         Returns:
             The velocity of each row.
         """
-        sequence = self.null_sequence
-        null = Prompt(sequence, torch.ones_like(sequence[:, :, 0], dtype=torch.bool), None)
+        null = Prompt.of_real_tokens(self.null_sequence)
         prompt, u = prompt_or_null(condition, len(x), null), flow_level(level)
         words = [each[real].to(x.dtype) for each, real in zip(prompt.sequence, prompt.mask, strict=True)]
         share = (1 - u).to(torch.promote_types(x.dtype, torch.float32))
