@@ -191,3 +191,13 @@ def test_a_network_that_cannot_be_exported_leaves_nothing(tmp_path):
     with pytest.raises(UsageError, match="cannot export"):
         to_onnx(um.Model(denoiser=denoiser, codec=um.codec.Affine(), grid=um.grid.uniform(3)), tmp_path / "onnx")
     assert not any(tmp_path.iterdir())
+
+
+def test_models_of_tokens_are_refused(tmp_path):
+    body = um.backbone.Transformer(input_vocabulary=17, vocabulary=16, length=16, width=16, depth=1, heads=2)
+    denoiser = um.denoiser.TokenDenoiser(body, um.process.Mask(16), (4, 4))
+    codec = um.codec.QuantizedAutoencoder(channels=1, levels=(4, 4), widths=(8, 8), blocks=(1, 1))
+    model = um.Model(denoiser=denoiser, codec=codec, modality=um.modality.Images(), grid=um.grid.uniform(3))
+    with pytest.raises(UsageError, match="a model of tokens"):
+        to_onnx(model, tmp_path / "tokens")
+    assert not any(tmp_path.iterdir())

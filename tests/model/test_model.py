@@ -385,3 +385,10 @@ class TestTrainedModel:
             trained.log_likelihood(torch.zeros(3, 1))
         with pytest.raises(um.UsageError, match="scale"):
             trained.sample(2, label=0, guidance=float("nan"))
+
+
+def test_a_denoiser_without_a_network_is_refused():
+    ring = um.denoiser.Mixture.ring(modes=3, radius=1.0, sd=0.1, process=um.process.Gaussian(um.schedule.Cosine()))
+    with pytest.raises(um.UsageError, match=r"a Mixture, which has no network; .*um\.sample\("):
+        um.Model(denoiser=ring, codec=um.codec.Affine(), grid=um.grid.uniform(3))
+    assert um.sample(ring, rows=4, sampler=um.sampler.DPMpp(order=2), grid=um.grid.balanced(20)).shape == (4, 2)

@@ -48,8 +48,8 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
         convention: "edm" or "flow".
         start: For "flow", the value of u at t = 1.
         classes: Names of the classes, for information.
-        jumps: Whether it is a flow map, which is told where a step arrives.
-        guided: Whether it is told the guidance scale, instead of being guided from outside.
+        jumps: Whether it is a flow map: the timestep that a step arrives at is another input.
+        guided: Whether the guidance scale is an input, in place of a second call without the class.
     """
 
     @register_to_config
@@ -80,7 +80,7 @@ class UnmeltDenoiser(ModelMixin, ConfigMixin):
             timestep: The scheduler's timestep, one for all rows or one a row.
             class_labels: Class numbers, -1 for the null condition; None for no classes.
             arrival: The timestep that the step arrives at, for a flow map.
-            guidance: Guidance scale, for a network that is told it.
+            guidance: Guidance scale, for a network that has it as an input.
 
         Returns:
             The output in this convention.

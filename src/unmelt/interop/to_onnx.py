@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unmelt import rng
 from unmelt.codec import Codec
 from unmelt.condition import Condition
+from unmelt.errors import UsageError
 from unmelt.interop.export_folder import export_folder
 from unmelt.interop.onnx_graph import onnxruntime, write_graph
 from unmelt.model import Model
@@ -44,11 +45,13 @@ def to_onnx(model: Model, folder: str | Path, *, steps: int | None = None) -> Pa
         The folder.
 
     Raises:
-        UsageError: If onnxruntime is not installed, the folder is not empty, the model samples with an adapter, or a
-            part cannot be exported.
+        UsageError: If onnxruntime is not installed, the folder is not empty, the model is one of tokens or samples
+            with an adapter, or a part cannot be exported.
     """
     onnxruntime()
     folder = Path(folder)
+    if model.of_tokens:
+        raise UsageError("a model of tokens", "a model of numbers", 'um.recipe.autoencoder(latents="numbers", ...)')
     with export_folder(model, folder, "onnx") as temporary:
         _write(model, steps, temporary)
     return folder
@@ -85,7 +88,7 @@ def _write(model: Model, steps: int | None, folder: Path) -> None:
 
 
 def _known(denoiser: Any, noise: rng.RowSeeds) -> dict[str, Tensor]:
-    """An example of everything that the network can be told, by the names of the file's inputs."""
+    """An example of every condition that the network takes, by the names of the file's inputs."""
     backbone, given = denoiser.backbone, torch.tensor([True, False])
     found: dict[str, Tensor] = {}
     if getattr(backbone, "classes", 0):

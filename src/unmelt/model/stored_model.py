@@ -165,6 +165,12 @@ class StoredModel(Stored, ABC):
             UsageError: If the encoder's width or the control's channels are not those that the network was made for, or
                 there is a control and a codec with weights.
         """
+        if not hasattr(self.denoiser, "backbone"):
+            raise UsageError(
+                f"a model with a {type(self.denoiser).__name__}, which has no network",
+                "a denoiser with a network; others are sampled as they are",
+                "um.sample(denoiser, rows=16, sampler=um.sampler.DPMpp(order=2), grid=um.grid.balanced(20))",
+            )
         if self.control is not None:
             channels = getattr(self.denoiser.backbone, "context_channels", 0)
             if channels != self.control.channels or isinstance(self.codec, nn.Module):
