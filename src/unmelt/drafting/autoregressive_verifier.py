@@ -27,7 +27,7 @@ class AutoregressiveVerifier:
     """A verifier around `model.denoiser` of an autoregressive `TextModel`.
 
     Args:
-        denoiser: The denoiser. Its network is told of tokens alone, and of no condition.
+        denoiser: The denoiser. Its network reads tokens alone, and no condition.
     """
 
     shortest_prompt = 0

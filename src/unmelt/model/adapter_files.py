@@ -48,7 +48,7 @@ def read_adapter(
 ) -> Adapter:
     """Read an adapter that another tool wrote, for any network.
 
-    Dialects are told from the keys: diffusers, peft, kohya (and LyCORIS), ai-toolkit, OneTrainer, and the original
+    Dialects are recognised by the keys: diffusers, peft, kohya (and LyCORIS), ai-toolkit, OneTrainer, and the original
     names of Flux. LoRA, LoCon and DoRA are read.
 
     Args:

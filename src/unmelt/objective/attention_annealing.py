@@ -21,7 +21,7 @@ from unmelt.objective.objective import Objective
 from unmelt.rng import Random
 
 ATTENTION = "attention"
-"""Name of the extra condition by which a backbone is told which positions attend to which."""
+"""Name of the extra condition that says which positions attend to which."""
 
 
 @final

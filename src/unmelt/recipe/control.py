@@ -38,7 +38,7 @@ def control(
     The control picture comes in by further input channels, whose weights begin at zero: before training, the model is
     the old one whatever the control.
 
-    `unmelt train control --start digits --out runs/digits-edges`: 2.7 minutes on one core; edges of samples agree with
+    `unmelt train control --start digits --out runs/digits-edges`: 4 minutes on one busy core; edges of samples agree with
     those asked for by .960 (`metric.control_agreement`; .388 shuffled). Without edges the model is as good as before.
 
     Args:

@@ -75,7 +75,7 @@ def of_config(config: Mapping[str, Any], what: str) -> FileSettings:
         The settings.
 
     Raises:
-        UsageError: If it is not a LoRA or DoRA that can be told by its factors, or a value is of a wrong type.
+        UsageError: If it is not a LoRA or DoRA that its factors describe, or a value is of a wrong type.
     """
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
