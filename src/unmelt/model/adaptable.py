@@ -157,8 +157,8 @@ class AdaptableModel(StoredModel, ABC):
     ) -> Adapter:
         """Add an adapter from its files: one that `save_adapter` wrote, or one of another tool.
 
-        The dialect is recognised by the names in the file: diffusers, peft, kohya (and LyCORIS), ai-toolkit, OneTrainer, or
-        the original names of Flux. All of the file is loaded, or nothing.
+        The dialect is recognised by the names in the file: diffusers, peft, kohya (and LyCORIS), ai-toolkit,
+        OneTrainer, or the original names of Flux. All of the file is loaded, or nothing.
 
         Args:
             path: A folder that `save_adapter` wrote, a .safetensors file of another tool, or a folder that holds one.

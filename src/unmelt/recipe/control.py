@@ -38,8 +38,9 @@ def control(
     The control picture comes in by further input channels, whose weights begin at zero: before training, the model is
     the old one whatever the control.
 
-    `unmelt train control --start digits --out runs/digits-edges`: 4 minutes on one busy core; edges of samples agree with
-    those asked for by .960 (`metric.control_agreement`; .388 shuffled). Without edges the model is as good as before.
+    `unmelt train control --start digits --out runs/digits-edges`: 4 minutes on one busy core; edges of samples agree
+    with those asked for by .960 (`metric.control_agreement`; .388 shuffled). With labels alone the Fréchet distance is
+    .105, where the model it began with has .098, and the classifier's accuracy .998.
 
     Args:
         start: The run to begin with, made by a recipe whose data are still there; or a model that comes with unmelt.
