@@ -83,8 +83,12 @@ def measure(arm: str, seed: int, options: argparse.Namespace, measured: Measured
             elif form == "true plan":
                 texts = [f"{each.wording} | {laid_out(model, each.scene, k)}" for k, each in enumerate(asked)]
             elif planner is not None:
-                plans = planner.plan([each.wording for each in asked])
-                pairs = list(zip(asked, plans, strict=True))
+                wordings = [each.wording for each in asked]
+                plans = measured(
+                    f"plans {name} {options.captions}",
+                    lambda wordings=wordings: {"plans": [str(plan) for plan in planner.plan(wordings)]},
+                )["plans"]
+                pairs = [(each, um.scene.Scene.parse(plan)) for each, plan in zip(asked, plans, strict=True)]
                 planned = statistics.mean(str(plan) == str(each.scene) for each, plan in pairs)
                 texts = [f"{each.wording} | {laid_out(model, plan, k)}" for k, (each, plan) in enumerate(pairs)]
             else:

@@ -295,7 +295,7 @@ def test_what_is_too_large_or_takes_too_long_is_refused(models):
 def test_a_stream_has_no_more_partial_pictures_than_steps(client, models):
     asked = {"model": "digits", "prompt": "5", "stream": True, "partial_images": 50}
     events = list(client.images.generate(**asked, extra_body={"seed": 4, "steps": 3, "partial": "noisy"}))
-    assert 2 <= len(events) <= 3  # after the first and the second step, then the end
+    assert len(events) <= 3  # after the first and the second step, then the end; fewer for a slow client
     frames = list(models["digits"].trajectory(1, label="5", seed=4, steps=3))
     noisy = [as_bytes(frame.x[0].clamp(0, 1)) for frame in frames[1:]]
     *partial, last = [pixels(event.b64_json) for event in events]

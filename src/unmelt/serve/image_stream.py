@@ -64,10 +64,12 @@ async def picture_stream(
         The stream.
     """
     moments: list[float] = []
+    end = 0.0
     states: AsyncIterator[State | Tensor | None] = _nothing()
     if request is not None:
         prepared = await run_in_threadpool(model.prepare, request)
-        moments = _moments([float(time[0]) for time in prepared.times], pictures)
+        times = [float(time[0]) for time in prepared.times]
+        moments, end = _moments(times, pictures), times[-1]
         states = service.states(client, model, request)
     common: dict[str, Any] = {"created_at": int(time.time()), "output_format": "png", "size": "auto"}
     common |= {"background": "opaque", "quality": "auto"}
@@ -84,7 +86,7 @@ async def picture_stream(
                     assert made is not None
                     picture = await run_in_threadpool(png_base64, made[0])
                     yield _event(f"{kind}.completed", {**common, "b64_json": picture, "usage": _usage()})
-                elif sent < len(moments) and float(state.t[0]) <= moments[sent]:
+                elif sent < len(moments) and end < float(state.t[0]) <= moments[sent]:
                     frame = await run_in_threadpool(model.frame, state)
                     shown = frame.x0 if partial == "belief" else frame.x
                     picture = await run_in_threadpool(png_base64, shown[0])
