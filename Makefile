@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo lab test test-slow test-lab check bench clean
+.PHONY: help demo lab docs test test-slow test-lab check bench clean
 
 help:
 	@echo "make demo       set up, learn the digits, make pictures of a sentence (2 minutes)"
 	@echo "make lab        the interactive chapters, in the browser"
 	@echo "make test       the tests (make test-slow: those that take longer)"
 	@echo "make check      formatting, lint, docstrings, types, and that imports flow one way"
+	@echo "make docs       the documentation as a site, in runs/site"
 	@echo "make bench      us beside the peers, in one run; tables in bench/results"
 
 .venv/bin/python:
@@ -47,6 +48,9 @@ check: .venv/.dev
 
 runs/digits/config.json: | .venv/.demo
 	$(BIN)/unmelt train digits --out runs/digits
+
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.bench runs/digits/config.json
 	@for name in startup overhead training solvers solvers_digits guidance inverse lab; do $(BIN)/python bench/$$name.py --save || exit 1; done

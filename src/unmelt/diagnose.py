@@ -25,6 +25,8 @@ ACCURATE = 160
 """Steps of the reference paths."""
 
 STEPS = (4, 6, 8, 10, 15, 20, 40)
+"""Numbers of sampling steps on a curve of quality."""
+
 MOMENTS = 9
 """Times of a trajectory that are drawn."""
 

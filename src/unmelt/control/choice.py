@@ -7,6 +7,7 @@ from unmelt.control.low_resolution import LowResolution
 from unmelt.errors import UsageError, nearest
 
 KINDS = (Edges.name, Gray.name, LowResolution.name)
+"""Names that `control_named` knows."""
 
 
 def control_named(name: str, channels: int) -> Control:

@@ -5,8 +5,11 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-PICTURE, SCALE = "control.", "control_scale."
-"""Before the name of a control network, the names of the extra conditions that hold its pictures and their scales."""
+PICTURE = "control."
+"""Before the name of a control network: the name of the extra condition that holds its pictures."""
+
+SCALE = "control_scale."
+"""Before the name of a control network: the name of the extra condition that holds the scales of its pictures."""
 
 
 @runtime_checkable

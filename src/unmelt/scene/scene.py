@@ -18,13 +18,16 @@ from unmelt.arguments import checked, checked_init
 from unmelt.errors import UsageError, nearest
 
 OBJECTS: Final = ("apple", "bird", "car", "cat", "cup", "fish", "flower", "heart", "house", "moon", "star", "tree")
+"""Things that a scene may have."""
 
 COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple")
+"""Colours that a thing may have."""
 
 OPPOSITE: Final = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 """By place: the one across from it."""
 
 PLACES: Final = tuple(OPPOSITE)
+"""Places where a group may be."""
 
 CELL_COLUMNS: Final = "abcdef"
 """Columns of cells, from left to right."""

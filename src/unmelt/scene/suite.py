@@ -24,6 +24,7 @@ SuiteKind: TypeAlias = Literal["object", "two objects", "number", "colour", "pla
 """What a suite tests."""
 
 SUITES: Final[tuple[str, ...]] = get_args(SuiteKind)
+"""Kinds of scenes."""
 
 
 class WordedScene(NamedTuple):

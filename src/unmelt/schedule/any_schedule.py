@@ -7,6 +7,7 @@ from unmelt.schedule.gaussian import Schedule
 from unmelt.schedule.tokens import TokenSchedule
 
 AnySchedule: TypeAlias = Schedule | TokenSchedule
+"""A schedule of numbers or of tokens."""
 
 
 def require_gaussian(schedule: AnySchedule, wanted_by: str) -> Schedule:

@@ -17,6 +17,7 @@ Number = int | float
 Numbers = Sequence[Number] | np.ndarray | Tensor
 
 INK = "currentColor"
+"""The colour of the page's text."""
 LEFT, RIGHT, TOP, BOTTOM, TITLE, LABEL = 44, 12, 8, 24, 22, 18
 """Units around the data, and the height of a title and of an axis' name."""
 

@@ -14,9 +14,22 @@ from torch import Tensor
 from unmelt.picture.style import colours
 from unmelt.picture.vector.axes import INK, Axes, Number, Numbers, numbers
 
-_DEEP, ORANGE, GREEN, RED, PINK, _SKY = colours(6)
+_DEEP, _ORANGE, _GREEN, _RED, _PINK, _SKY = colours(6)
+
 BLUE = f"light-dark({_DEEP}, {_SKY})"
-"""Colours that are legible on light and on dark pages; blue is darker on light pages than on dark ones."""
+"""Blue, darker on light pages than on dark ones."""
+
+ORANGE = _ORANGE
+"""Orange that is legible on light and on dark pages, as are the three colours below."""
+
+GREEN = _GREEN
+"""Green."""
+
+RED = _RED
+"""Red."""
+
+PINK = _PINK
+"""Pink."""
 
 
 class Layer(ABC):
