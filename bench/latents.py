@@ -3,7 +3,7 @@
     python bench/latents.py --folder emoji --codec runs/ae --plain-codec runs/ae-plain --save
 
     pixels          `um.recipe.images`, a U-Net
-    latents         `um.recipe.latents`, a transformer on the latents of --codec, whose training has the equivariance term
+    latents         `um.recipe.latents`, on the latents of --codec, whose training has the equivariance term
     plain latents   the same on the latents of --plain-codec, an autoencoder trained as long without that term
 
 Each learns at a constant rate with averaged weights for --minutes of processor time, and is judged on the way, every
