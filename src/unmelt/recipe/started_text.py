@@ -11,7 +11,7 @@ from unmelt.adapter import LoRA
 from unmelt.data import Source
 from unmelt.denoiser import TokenDenoiser
 from unmelt.errors import UsageError
-from unmelt.interop.language_model import LanguageModel
+from unmelt.interop.language.model import LanguageModel
 from unmelt.model import TextModel
 from unmelt.objective import NELBO, AttentionAnnealing, Objective
 from unmelt.process import Mask

@@ -7,7 +7,7 @@ from unmelt.data import documents, pack_tokens, split_documents
 from unmelt.data.split import SplitBy
 from unmelt.data.text import check_length
 from unmelt.errors import UsageError
-from unmelt.interop.language_model import read_language_model
+from unmelt.interop.language.model import read_language_model
 from unmelt.model import TextModel
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.recipe.started_text import check_start, started_text_model
