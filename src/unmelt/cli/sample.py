@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_text
-from unmelt.cli.runs import RunFolder, class_named, load_model, of_text, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, class_named, of_text, refuse_autoencoder
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
 
@@ -94,6 +94,7 @@ def sample(
 
     from unmelt.cli.text_sampler import text_sampler
     from unmelt.device import device_named
+    from unmelt.interop.load_model import load_model
     from unmelt.model import TextModel, check_rows
     from unmelt.train import distributed
 
