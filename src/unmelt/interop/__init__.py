@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unmelt.interop.betas import Betas
     from unmelt.interop.export import sampler_for_export, to_diffusers, to_onnx
     from unmelt.interop.language import (
+        BlockLanguageNetwork,
         CanvasDenoiser,
         CanvasNetwork,
         LanguageModel,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Betas",
+    "BlockLanguageNetwork",
     "CanvasDenoiser",
     "CanvasNetwork",
     "ChatText",

@@ -132,10 +132,7 @@ class LanguageNetwork(CallRepr, nn.Module):
         n = x.shape[1]
         if n > self.length:
             raise UsageError(f"a row of {n} tokens", f"at most {self.length}", f"length={self.length}")
-        read = torch.where(x == self.vocabulary, self.mask_token, x)
-        real = torch.ones_like(x, dtype=torch.bool) if self.padding is None else x != self.padding
-        if self.padding is not None:  # its own embedding where it has one: some models count it for positions
-            read = torch.where(real, read, self.padding if self.padding < self._embeddings else 0)
+        read, real = self.as_read(x)
         ended = ~real[:, -1:] if self.end is None else ~real[:, -1:] | (x[:, -1:] == self.end)
         before, after = (read.new_tensor(each).expand(len(x), -1) for each in (self.before, self.after))
         tokens = torch.cat([before, read, after], 1)
@@ -153,7 +150,33 @@ class LanguageNetwork(CallRepr, nn.Module):
             h = h[:, first - 1 : first - 1 + n]
         else:
             h = torch.cat([h[:, :1], h[:, : n - 1]], 1)
-        return self._about_text(self.network.get_output_embeddings()(h if where is None else h[where]))
+        return self.logits_of(h if where is None else h[where])
+
+    def as_read(self, x: Int64[Tensor, "rows n"]) -> tuple[Int64[Tensor, "rows n"], Bool[Tensor, "rows n"]]:
+        """Tokens and masks as the model is given them.
+
+        Args:
+            x: Tokens and masks.
+
+        Returns:
+            The model's own numbers, and True where there is no padding.
+        """
+        read = torch.where(x == self.vocabulary, self.mask_token, x)
+        real = torch.ones_like(x, dtype=torch.bool) if self.padding is None else x != self.padding
+        if self.padding is not None:  # its own embedding where it has one: some models count it for positions
+            read = torch.where(real, read, self.padding if self.padding < self._embeddings else 0)
+        return read, real
+
+    def logits_of(self, h: Float[Tensor, "*places width"]) -> Float[Tensor, "*places vocabulary"]:
+        """Logits of the vocabulary, by the model's head.
+
+        Args:
+            h: Outputs of a causal model before its head.
+
+        Returns:
+            The logits, -inf where a number is no token of a text.
+        """
+        return self._about_text(self.network.get_output_embeddings()(h))
 
     @property
     def _embeddings(self) -> int:
