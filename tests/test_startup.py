@@ -77,7 +77,7 @@ def test_help_of_commands_and_mistakes_in_their_options_do_not_import_torch():
 import sys
 from unmelt.cli import COMMANDS, main
 for name in COMMANDS:
-    if name != "train":  # its help describes every recipe
+    if name not in ("train", "adapter"):  # the help of the one describes every recipe, the other has verbs
         try:
             main([name, "--help"])
         except SystemExit as end:
