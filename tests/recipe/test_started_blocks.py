@@ -11,14 +11,6 @@ import unmelt as um
 SMALL = {"length": 16, "steps": 6, "batch": 4, "save_every": 6, "picture_every": 0, "held_out": 0.2, "block": 4}
 
 
-@pytest.fixture
-def books(tmp_path):
-    (tmp_path / "books").mkdir()
-    for k in range(6):
-        (tmp_path / "books" / f"{k}.txt").write_text(f"the sea was calm {k}, and the wind fell. " * 4, encoding="utf-8")
-    return tmp_path / "books"
-
-
 def started(folder, books, **settings):
     (folder / "start").mkdir()
     if settings.get("lora"):  # whose layers must be linear ones

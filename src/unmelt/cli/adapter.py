@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, refuse_autoencoder
@@ -91,7 +91,7 @@ def adapter(args: Sequence[str]) -> None:
     """
     from unmelt.cli.arguments import call
 
-    verbs = {"train": train, "merge": merge}
+    verbs: dict[str, Callable[..., None]] = {"train": train, "merge": merge}
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
         return
@@ -147,8 +147,8 @@ def train(
     from unmelt.adapter import LoRA
     from unmelt.model import load
     from unmelt.objective import AttentionAnnealing
-    from unmelt.train import Training, distributed
-    from unmelt.train.lr_schedule import Trapezoid
+    from unmelt.recipe.text_model import TrainingArgs
+    from unmelt.train import AdamW, distributed
 
     model = refuse_autoencoder(run, load(run, device))
     model.source, model.held_out, model.folder = _data_of(model, folder, seed), None, None
@@ -157,17 +157,8 @@ def train(
     name = name or re.sub(r"\W", "_", out.absolute().name)
     config = LoRA(rank=rank, alpha=2.0 * rank if alpha is None else alpha, decompose=decompose)
     model.add_adapter(name, config, seed=seed)
-    model.training = Training(
-        steps=steps,
-        batch=batch,
-        lr=lr,
-        lr_schedule=Trapezoid(warmup=max(1, min(80, steps // 10)), fall=0.5),
-        ema=0.99,
-        seed=seed,
-        save_every=save_every,
-        picture_every=0,
-        adapter=name,
-    )
+    training = TrainingArgs(steps, batch, lr, 0.99, seed, save_every, picture_every=0)
+    model.training = training.training(AdamW(), name)
     try:
         model.fit(out / RUN, device, log_to=log_to)
     except KeyboardInterrupt as ended:
@@ -228,7 +219,7 @@ def _data_of(model: Model | TextModel, folder: Path, seed: int) -> Source:
             "squares; others are trained in Python",
             'model.fit("runs/style", adapter="style")',
         )
-    captions = {} if model.encoder is None else {"caption": "auto", "encoder": model.encoder}
+    captions: Any = {} if model.encoder is None else {"caption": "auto", "encoder": model.encoder}
     source, pictures = data.images(folder, high, channels, seed, label="", **captions)
     notify(str(pictures))
     return source

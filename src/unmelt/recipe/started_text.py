@@ -22,8 +22,7 @@ from unmelt.process import Mask
 from unmelt.recipe.text_model import TrainingArgs
 from unmelt.sampler import grid
 from unmelt.sampler.tokens import Confidence, Unmask
-from unmelt.train import AdamW, Training
-from unmelt.train.lr_schedule import Trapezoid
+from unmelt.train import AdamW
 
 ADAPTER = "lora"
 """Name of the adapter."""
@@ -105,18 +104,7 @@ def started_text_model(
         sampler=sampler,
         grid=grid.uniform(min(length, 64)),
         objective=objective,
-        training=Training(
-            steps=training.steps,
-            batch=training.batch,
-            lr=training.lr,
-            ema=training.ema,
-            lr_schedule=Trapezoid(warmup=max(1, min(80, training.steps // 10)), fall=0.5),
-            optimizer=AdamW(),
-            seed=training.seed,
-            save_every=training.save_every,
-            picture_every=training.picture_every,
-            adapter=ADAPTER if lora else "",
-        ),
+        training=training.training(AdamW(), ADAPTER if lora else ""),
         source=source,
         held_out=held_out,
         notes=notes,

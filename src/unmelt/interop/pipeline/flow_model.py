@@ -5,10 +5,12 @@ from typing import Any
 
 from unmelt.denoiser import NetworkDenoiser
 from unmelt.errors import UsageError
-from unmelt.interop.diffusers_files import read_json
+from unmelt.interop.diffusers_files import fill, read_json
 from unmelt.interop.network.autoencoder import codec_from_diffusers
+from unmelt.interop.network.prompted import PromptedNetwork
 from unmelt.interop.scheduler.config import FLOWS, SchedulerConfig, read_scheduler
 from unmelt.interop.scheduler.resolution_shift import ResolutionShift
+from unmelt.interop.text_encoder.features import features
 from unmelt.modality import Images
 from unmelt.model import Model
 from unmelt.process import Gaussian
@@ -60,7 +62,7 @@ def dynamic_shift(scheduler: SchedulerConfig, rule: str, patch: int, most: float
 
 def flow_model(
     folder: Path,
-    backbone: Any,
+    backbone: PromptedNetwork,
     scheduler: SchedulerConfig,
     encoder: Any,
     shape: tuple[int, int, int],
@@ -70,8 +72,8 @@ def flow_model(
     """The model of a network on latents that was trained by flow matching.
 
     Args:
-        folder: The pipeline's folder.
-        backbone: The network.
+        folder: The pipeline's folder, with the network's weights in transformer/.
+        backbone: The network, made of its settings.
         scheduler: Its scheduler.
         encoder: Its text encoders.
         shape: [channels, height, width], of its own latents.
@@ -82,13 +84,15 @@ def flow_model(
         The model.
 
     Raises:
-        UsageError: If the autoencoder cannot be read, or the scheduler states options of the times that only
-            `pipeline_times` follows.
+        UsageError: If weights cannot be read, the text encoders are not the network's, or the scheduler states options
+            of the times that only `pipeline_times` follows.
     """
     if scheduler.settings.get("shift_terminal"):
         raise UsageError(
             f"a scheduler with shift_terminal={scheduler.settings['shift_terminal']}", "None", "the pipeline's own"
         )
+    backbone.set_null(*features(encoder, ""))
+    fill(backbone.network, folder / "transformer")
     denoiser = NetworkDenoiser(backbone, Gaussian(scheduler.schedule), scheduler.prediction, shape)
     static = float(scheduler.settings.get("shift") or 1.0)  # which is the pivot of a balanced grid
     grid = balanced(steps, static) if shift is None else Grid(shift.for_shape(shape), steps)

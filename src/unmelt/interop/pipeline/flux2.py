@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unmelt.interop.diffusers_files import fill, read_json
+from unmelt.interop.diffusers_files import read_json
 from unmelt.interop.network.flux2 import DiffusersFlux2
 from unmelt.interop.network.settings import settings_of
 from unmelt.interop.pipeline.flow_model import dynamic_shift, flow_model, flow_scheduler
@@ -36,10 +36,7 @@ def load(folder: Path, index: dict[str, Any]) -> Model:
     """
     scheduler, settings = flow_scheduler(folder), settings_of(read_json(folder / "transformer" / "config.json"))
     encoder = ChatText(str(folder.absolute()), str(index["text_encoder"][1]), LAYERS, padded=True)
-    null = features(encoder, "")
-    backbone = DiffusersFlux2(settings, len(null.sequence))
-    backbone.set_null(*null)
-    fill(backbone.network, folder / "transformer")
+    backbone = DiffusersFlux2(settings, len(features(encoder, "").sequence))
     shape = (int(backbone.network.config.in_channels), SIDE, SIDE)
     steps = FEW_STEPS if index.get("is_distilled") else STEPS
     return flow_model(folder, backbone, scheduler, encoder, shape, dynamic_shift(scheduler, "flux2", 1), steps)

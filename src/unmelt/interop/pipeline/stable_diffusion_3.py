@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from unmelt.interop.diffusers_files import fill, read_json
+from unmelt.interop.diffusers_files import read_json
 from unmelt.interop.network.settings import settings_of
 from unmelt.interop.network.stable_diffusion_3 import DiffusersSD3
 from unmelt.interop.pipeline.flow_model import dynamic_shift, flow_model, flow_scheduler
@@ -32,9 +32,6 @@ def load(folder: Path, index: dict[str, Any]) -> Model:
     scheduler, settings = flow_scheduler(folder), settings_of(read_json(folder / "transformer" / "config.json"))
     has_t5 = index.get("text_encoder_3") not in (None, [None, None])
     encoder = StableDiffusion3Text(str(folder.absolute()), int(settings.get("joint_attention_dim", 4096)), has_t5)
-    null = features(encoder, "")
-    backbone = DiffusersSD3(settings, len(null.sequence))
-    backbone.set_null(*null)
-    fill(backbone.network, folder / "transformer")
+    backbone = DiffusersSD3(settings, len(features(encoder, "").sequence))
     shift = dynamic_shift(scheduler, "linear", backbone.patch[0], 1.16)
     return flow_model(folder, backbone, scheduler, encoder, latent_shape(backbone.network.config), shift, STEPS)

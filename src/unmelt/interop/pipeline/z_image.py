@@ -6,7 +6,7 @@ The pipeline of diffusers counts guidance from 0: its scale 4 is 5 here.
 from pathlib import Path
 from typing import Any
 
-from unmelt.interop.diffusers_files import fill, read_json
+from unmelt.interop.diffusers_files import read_json
 from unmelt.interop.network.settings import settings_of
 from unmelt.interop.network.z_image import DiffusersZImage
 from unmelt.interop.pipeline.flow_model import dynamic_shift, flow_model, flow_scheduler
@@ -36,9 +36,6 @@ def load(folder: Path, index: dict[str, Any]) -> Model:
     """
     scheduler, settings = flow_scheduler(folder), settings_of(read_json(folder / "transformer" / "config.json"))
     encoder = ChatText(str(folder.absolute()), str(index["text_encoder"][1]), thinking=True)
-    null = features(encoder, "")
-    backbone = DiffusersZImage(settings, len(null.sequence))
-    backbone.set_null(*null)
-    fill(backbone.network, folder / "transformer")
+    backbone = DiffusersZImage(settings, len(features(encoder, "").sequence))
     shape = (int(backbone.network.config.in_channels), SIDE, SIDE)
     return flow_model(folder, backbone, scheduler, encoder, shape, dynamic_shift(scheduler, "linear", 2), STEPS)
