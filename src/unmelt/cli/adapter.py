@@ -129,7 +129,7 @@ def train(
         name: Name of the adapter. Default: the last part of --out.
         rank: Rank of the change of each layer.
         alpha: The change is scaled by alpha / rank. Default: twice the rank.
-        decompose: Learn the norms of the weights apart from their directions (DoRA).
+        decompose: Learn the norms of the weights separately from their directions (DoRA).
         steps: Training steps.
         batch: Rows per step.
         lr: Peak learning rate.

@@ -261,7 +261,7 @@ class Model(PictureVerbs):
             quiet: Whether to show no progress.
 
         Returns:
-            The sampler and its errors on noise it has not seen, beside the default sampler's.
+            The sampler and its errors on noise it has not seen, with those of the default sampler.
 
         Raises:
             UsageError: If guidance is asked for and there is nothing to guide towards, or the run is being trained.
@@ -293,7 +293,7 @@ class Model(PictureVerbs):
         guidance: float = 1.0,
         seed: int = 0,
     ) -> dict[str, Any]:
-        """How good samples are beside held-out data, with the same figures of real training data as a floor.
+        """Compare samples with held-out data. The same figures of real training data are the floor.
 
         Args:
             samples: How many to make, with classes and captions as in the training data. None: as many as the kind of
@@ -367,7 +367,7 @@ class Model(PictureVerbs):
 
     @checked("model.draw")
     def draw(self, x: Tensor, label: Sequence[int] | Tensor | None = None, path: str | Path | None = None) -> Image:
-        """These samples as a picture: of points, beside the data where there are some at hand.
+        """Draw these samples; points together with the data, where there are some at hand.
 
         Args:
             x: [rows, *shape], in data space.
