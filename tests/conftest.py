@@ -20,6 +20,24 @@ shape_checks.install()
 torch.set_num_threads(1)  # the tensors are tiny: on a busy machine a second thread costs more than it brings
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """One browser for all tests of a process that visit a page."""
+    from lab import chromium
+
+    if chromium.MISSING:
+        pytest.skip(chromium.MISSING)
+    with chromium.browser() as opened:
+        yield opened
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Where there is no browser, say so loudly."""
+    chromium = sys.modules.get("lab.chromium")
+    if chromium is not None and chromium.MISSING:
+        terminalreporter.write_sep("!", chromium.MISSING, red=True, bold=True)
+
+
 def pytest_runtest_setup() -> None:
     shape_checks.begin_test()
 

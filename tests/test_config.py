@@ -110,10 +110,12 @@ def made(name):
         return cls("AutoencoderTiny", {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4})
     if cls is um.codec.PretrainedTokenizer:
         return cls(size=2, vocabulary=4, end=2, padding=3)
+    if cls is um.interop.BlockLanguageNetwork:
+        return cls(made("interop.LanguageNetwork"), 2)
     if cls is um.interop.LanguageNetwork:
         small = {"vocab_size": 5, "hidden_size": 8, "intermediate_size": 8}
         small |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8}
-        given = {"settings": json.dumps(small), "vocabulary": 4, "mask_token": 4, "length": 6}
+        given = {"settings": json.dumps(small), "vocabulary": 4, "mask_token": 4, "length": 6, "shifted": True}
         return cls(architecture="LlamaForCausalLM", **given, before=(1,))
     if cls in (um.interop.CanvasDenoiser, um.interop.CanvasNetwork):
         network = um.interop.CanvasNetwork(settings=json.dumps(GEMMA), vocabulary=9, length=4, before=(1,))

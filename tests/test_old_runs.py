@@ -4,6 +4,7 @@
 sampled from each: by seed, with a label and guidance, with a caption, tuned, resumed, and from averaged weights.
 """
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 
 import unmelt as um
 from unmelt import config
-from unmelt.aliases import current
+from unmelt.aliases import PARTS, current
+from unmelt.run_folder import read_about
 
 RUNS = Path(__file__).parent / "runs_0_1_0"
 SAMPLES = json.loads((RUNS / "samples.json").read_text(encoding="utf-8"))
@@ -81,3 +83,42 @@ def test_arguments_of_the_any_order_objective_keep_their_meanings():
     assert found == um.objective.AnyOrder(
         equal_token_weights=True, bidirectional_row_fraction=0.25, antithetic_masks=False
     )
+
+
+EARLIER = {PARTS[each]: each for each in PARTS if each.startswith("unmelt.interop.")}
+"""Parts of `interop`, present name to that of version 0.2.0, which named the module of each class."""
+
+
+def as_version_0_2_0(folder, **more):
+    """Rewrite config.json with the names of that version."""
+    about = json.loads((folder / "config.json").read_bytes()) | more
+    del about["digest"]
+    text = json.dumps(about)
+    for name, earlier in EARLIER.items():
+        text = text.replace(f'"{name}"', f'"{earlier}"')
+    about = json.loads(text)
+    about["digest"] = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(about), encoding="utf-8")
+    return about
+
+
+def test_parts_named_by_modules_that_have_moved_load(tmp_path):
+    settings = {"block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1, "sample_size": 4}
+    settings |= {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    betas = um.interop.Betas(steps=10)
+    network, process = um.interop.DiffusersUNet(betas, settings), um.process.Gaussian(betas)
+    denoiser = um.denoiser.NetworkDenoiser(network, process, um.prediction.Noise(), (3, 4, 4))
+    model = um.Model(denoiser=denoiser, codec=um.codec.Affine.images(), grid=um.grid.uniform(5))
+    model.save(tmp_path)
+    about = as_version_0_2_0(tmp_path)
+    assert about["model"]["denoiser"]["process"]["schedule"]["part"] == "unmelt.interop.betas.Betas"
+    assert torch.equal(um.load(tmp_path, device="cpu").sample(1, seed=0), model.sample(1, seed=0))
+    as_version_0_2_0(tmp_path, controls={"edges": {"part": "interop.DiffusersT2IAdapter", "settings": []}})
+    assert read_about(tmp_path)["controls"]["edges"]["part"] == "interop.DiffusersT2IAdapter"
+
+
+def test_every_part_of_version_0_2_0_that_moved_is_found():
+    assert len(EARLIER) == 18
+    assert [config.part(current({"part": each})["part"]).__name__ for each in EARLIER.values()] == [
+        each.rpartition(".")[2] for each in EARLIER
+    ]

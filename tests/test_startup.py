@@ -77,7 +77,7 @@ def test_help_of_commands_and_mistakes_in_their_options_do_not_import_torch():
 import sys
 from unmelt.cli import COMMANDS, main
 for name in COMMANDS:
-    if name != "train":  # its help describes every recipe
+    if name not in ("train", "adapter"):  # the help of the one describes every recipe, the other has verbs
         try:
             main([name, "--help"])
         except SystemExit as end:
@@ -100,7 +100,7 @@ def test_every_command_is_found():
 
 
 def test_every_module_is_imported_without_what_only_unix_has():
-    skipped = ("unmelt.lab.chapters", "unmelt.cli.__main__", "unmelt.interop.diffusers_", "unmelt.lab.")
+    skipped = ("unmelt.lab.chapters", "unmelt.cli.__main__", "unmelt.interop.export.diffusers_", "unmelt.lab.")
     names = [module.name for module in pkgutil.walk_packages(unmelt.__path__, "unmelt.")]
     wanted = [name for name in names if not name.startswith(skipped)]
     assert len(wanted) > 200

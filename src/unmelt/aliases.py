@@ -28,6 +28,24 @@ PARTS = {
     "tokens.Bounded": "tokens.EntropyBound",
     "tokens.Mended": "tokens.PredictorCorrector",
     "tokens.Surety": "tokens.NegativeEntropy",
+    "unmelt.interop.betas.Betas": "interop.Betas",
+    "unmelt.interop.canvas_denoiser.CanvasDenoiser": "interop.CanvasDenoiser",
+    "unmelt.interop.canvas_denoiser.CanvasNetwork": "interop.CanvasNetwork",
+    "unmelt.interop.chat_text.ChatText": "interop.ChatText",
+    "unmelt.interop.conditional_unet.DiffusersConditionalUNet": "interop.DiffusersConditionalUNet",
+    "unmelt.interop.control_network.DiffusersControlNet": "interop.DiffusersControlNet",
+    "unmelt.interop.control_network.DiffusersT2IAdapter": "interop.DiffusersT2IAdapter",
+    "unmelt.interop.diffusers_codec.DiffusersCodec": "interop.DiffusersCodec",
+    "unmelt.interop.dit.DiffusersDiT": "interop.DiffusersDiT",
+    "unmelt.interop.flux2.DiffusersFlux2": "interop.DiffusersFlux2",
+    "unmelt.interop.language_network.LanguageNetwork": "interop.LanguageNetwork",
+    "unmelt.interop.resolution_shift.ResolutionShift": "interop.ResolutionShift",
+    "unmelt.interop.stable_diffusion_3.DiffusersSD3": "interop.DiffusersSD3",
+    "unmelt.interop.stable_diffusion_3_text.StableDiffusion3Text": "interop.StableDiffusion3Text",
+    "unmelt.interop.stable_diffusion_text.StableDiffusionText": "interop.StableDiffusionText",
+    "unmelt.interop.stable_diffusion_xl_text.StableDiffusionXLText": "interop.StableDiffusionXLText",
+    "unmelt.interop.unet.DiffusersUNet": "interop.DiffusersUNet",
+    "unmelt.interop.z_image.DiffusersZImage": "interop.DiffusersZImage",
 }
 """Parts, earlier name to present name."""
 
@@ -151,7 +169,7 @@ def current(description: Any) -> Any:
     name = PARTS.get(name, name) if isinstance(name, str) else name
     arguments = ARGUMENTS.get(name, {}) if isinstance(name, str) else {}
     found = {arguments.get(key, key): current(value) for key, value in description.items()}
-    return found | {"part": name} if "part" in description else found
+    return found | {"part": name} if isinstance(name, str) else found
 
 
 def current_model(parts: Any) -> Any:

@@ -41,6 +41,8 @@ _Part = TypeVar("_Part", bound=type)
 _REGISTERED: dict[str, type] = {}
 _NAMES: dict[type, str] = {}
 
+_INTEROP = import_module("unmelt.interop")  # whose parts import models, when they are used
+
 _DENOISERS = (
     "NetworkDenoiser",
     "BoundedDenoiser",
@@ -76,34 +78,13 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
         module.__name__.rpartition(".")[2]: (module, module.__all__)
         for module in (sampler, sampler.tokens, lr_schedule)
     },
+    "interop": (_INTEROP, _INTEROP.__all__),
     "denoiser": (denoiser, _DENOISERS),
     "train": (train, ("Training", "AdamW", "Muon")),
     "adapter": (adapter, ("LoRA",)),
     "distill": (distill, tuple(name for name in distill.__all__ if name != "Setup")),
 }
 """Modules by their short names, and those of their public names that may be parts. A part is imported when needed."""
-
-_REGISTERED_ON_IMPORT = (
-    "unmelt.interop.betas.Betas",
-    "unmelt.interop.conditional_unet.DiffusersConditionalUNet",
-    "unmelt.interop.control_network.DiffusersControlNet",
-    "unmelt.interop.control_network.DiffusersT2IAdapter",
-    "unmelt.interop.diffusers_codec.DiffusersCodec",
-    "unmelt.interop.canvas_denoiser.CanvasDenoiser",
-    "unmelt.interop.canvas_denoiser.CanvasNetwork",
-    "unmelt.interop.language_network.LanguageNetwork",
-    "unmelt.interop.chat_text.ChatText",
-    "unmelt.interop.dit.DiffusersDiT",
-    "unmelt.interop.flux2.DiffusersFlux2",
-    "unmelt.interop.z_image.DiffusersZImage",
-    "unmelt.interop.resolution_shift.ResolutionShift",
-    "unmelt.interop.stable_diffusion_3.DiffusersSD3",
-    "unmelt.interop.stable_diffusion_3_text.StableDiffusion3Text",
-    "unmelt.interop.stable_diffusion_text.StableDiffusionText",
-    "unmelt.interop.stable_diffusion_xl_text.StableDiffusionXLText",
-    "unmelt.interop.unet.DiffusersUNet",
-)
-"""Parts of packages that import this module."""
 
 
 def _is_part(found: Any) -> bool:
@@ -126,8 +107,6 @@ def _name_of(cls: type) -> str | None:
 
 def _find(name: str) -> type | None:
     """The class of this name in descriptions; None if there is none."""
-    if name in _REGISTERED_ON_IMPORT:
-        import_module(name.rpartition(".")[0])
     if name in _REGISTERED:
         return _REGISTERED[name]
     short, _, attribute = name.rpartition(".")
@@ -144,7 +123,7 @@ def part_names() -> list[str]:
         The names: those of unmelt, and those that were registered.
     """
     public = [f"{short}.{name}" for short, (_, names) in _PUBLIC.items() for name in names]
-    return [name for name in dict.fromkeys([*public, *_REGISTERED_ON_IMPORT, *_REGISTERED]) if _find(name)]
+    return [name for name in dict.fromkeys([*public, *_REGISTERED]) if _find(name)]
 
 
 def register(part: _Part) -> _Part:

@@ -208,7 +208,8 @@ def read_about(folder: Path) -> dict[str, Any]:
     if "facade" not in about:  # format 1
         about["facade"] = "TextModel" if "tokenizer" in about.get("model", {}) else "Model"
     run_schema.check_kinds(path, about)
-    renamed = {"model": current_model, "tuned": current, "origin": current_origin}
+    renamed = {"model": current_model, "origin": current_origin}
+    renamed |= dict.fromkeys(("tuned", "adapters", "controls"), current)
     return about | {name: rename(about[name]) for name, rename in renamed.items() if name in about}
 
 

@@ -308,3 +308,26 @@ def test_mistakes_are_refused(case):
             attachment.scale = torch.ones(2, 2)
     with pytest.raises(UsageError, match="has no layer"):
         adapter.attach(nn.Sequential(nn.Linear(3, 3)))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_rows_decoded_with_a_cache_have_their_own_adapters(causal):
+    """The head is called at the positions of each row's block alone, and still knows whose they are."""
+    kind = um.denoiser.Autoregressive if causal else um.denoiser.Blockwise
+    block = 1 if causal else 3
+    codec, sampler = um.codec.Symbols("abcde"), um.sampler.tokens.Unmask(cache=True)
+    size = codec.vocabulary
+    backbone = um.backbone.Transformer(
+        input_vocabulary=size + 1, vocabulary=size, length=8, width=16, depth=1, heads=2, block=block
+    )
+    torch.nn.init.normal_(backbone.out.weight)
+    denoiser = kind(backbone, um.process.Mask(size), (8,))
+    model = um.TextModel(denoiser=denoiser, codec=codec, grid=um.grid.uniform(8), sampler=sampler)
+    for seed, name in enumerate(("one", "two")):
+        for factor in model.add_adapter(name, LoRA(rank=2), seed=seed).parameters():
+            torch.nn.init.normal_(factor, generator=torch.Generator().manual_seed(seed))
+    seeds, names = list(range(6)), ["one", None, "two"] * 2
+    together = model.sample(6, seed=seeds, adapter=names)
+    alone = [model.sample(1, seed=[seed], adapter=name)[0] for seed, name in zip(seeds, names, strict=True)]
+    assert together == alone
+    assert together != model.sample(6, seed=seeds)

@@ -1,19 +1,9 @@
-"""One lab and one browser for all tests of a process; where there is no browser, the summary says so loudly."""
+"""One lab for all tests of a process."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import chromium
-
-
-def pytest_terminal_summary(terminalreporter):
-    if chromium.MISSING:
-        terminalreporter.write_sep("!", chromium.MISSING, red=True, bold=True)
+from lab import chromium
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +12,6 @@ def lab(tmp_path_factory):
     cache = os.environ.get("UNMELT_CACHE") or str(tmp_path_factory.mktemp("cache"))
     with chromium.served(UNMELT_CACHE=cache) as (_, address):
         yield address
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if chromium.MISSING:
-        pytest.skip(chromium.MISSING)
-    with chromium.browser() as opened:
-        yield opened
 
 
 @pytest.fixture

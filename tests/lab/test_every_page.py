@@ -3,8 +3,8 @@
 Chapters that train show models that come with unmelt; test_touching.py covers training.
 """
 
-import chromium
 import pytest
+from lab import chromium
 
 from unmelt.lab import chapters
 

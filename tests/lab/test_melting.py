@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 
-import chromium
 import pytest
+from lab import chromium
 
 
 def spread(dots):

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from importlib import import_module
 
-import chromium
 import psutil
 import pytest
+from lab import chromium
 
 from unmelt.cli import main
 from unmelt.errors import UsageError

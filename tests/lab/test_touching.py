@@ -6,8 +6,8 @@ What a button trains is trained here, so this takes minutes.
 import math
 import re
 
-import chromium
 import pytest
+from lab import chromium
 
 pytestmark = pytest.mark.slow
 

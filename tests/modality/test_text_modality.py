@@ -72,4 +72,4 @@ def test_a_strip_shows_the_first_text_at_up_to_nine_times():
 def test_classes_stand_beside_texts():
     drawn = text.draw(["a", "b"], torch.tensor([1, 0]), ("no", "yes"))
     assert np.array_equal(np.asarray(drawn), np.asarray(picture.texts(["a", "b"], ["yes", "no"])))
-    assert np.array_equal(np.asarray(text.draw(["a"], beside=data.Ring())), np.asarray(picture.texts(["a"])))
+    assert np.array_equal(np.asarray(text.draw(["a"], real_data=data.Ring())), np.asarray(picture.texts(["a"])))

@@ -14,14 +14,6 @@ from unmelt.objective.attention_annealing import WidenedAttention
 SMALL = {"length": 16, "steps": 8, "batch": 4, "save_every": 4, "picture_every": 0, "anneal": 4, "held_out": 0.2}
 
 
-@pytest.fixture
-def books(tmp_path):
-    (tmp_path / "books").mkdir()
-    for k in range(6):
-        (tmp_path / "books" / f"{k}.txt").write_text(f"the sea was calm {k}, and the wind fell. " * 4, encoding="utf-8")
-    return tmp_path / "books"
-
-
 def started(start, books, **settings):
     return um.recipe.text(start=start, folder=books, **{**SMALL, **settings})
 

@@ -3,23 +3,18 @@
 import base64
 import io
 import json
-import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
+from lab import chromium
 from PIL import Image
 from running import served
 
 import unmelt as um
 from unmelt.serve import ServerSettings
 from unmelt.shipped import PLACE
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-
-import chromium
 
 pytest.importorskip("fastapi")
 
@@ -48,14 +43,6 @@ def models():
 def address(models):
     with served(models, ServerSettings(steps=10_000)) as address:
         yield f"{address}/"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if chromium.MISSING:
-        pytest.skip(chromium.MISSING)
-    with chromium.browser() as opened:
-        yield opened
 
 
 @pytest.fixture

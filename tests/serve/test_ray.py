@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from test_serve_cli import free_port
 
+import unmelt as um
 from unmelt.cli import main
 
 
@@ -24,6 +26,38 @@ def test_replicas_need_ray(capsys, monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "ray" else has(name))
     assert main(["serve", "digits", "--ray"]) == 2
     assert "pip install 'unmelt[ray]'" in capsys.readouterr().err
+
+
+def test_only_replicas_load_weights(tmp_path, monkeypatch):
+    """What the command itself needs is in config.json: it serves folders without weights to replicas that have them."""
+    from unmelt.cli import serve
+    from unmelt.serve import replicas
+
+    pytest.importorskip("fastapi")
+    seen = []
+    has = serve.find_spec
+    monkeypatch.setattr(serve, "find_spec", lambda name: name == "ray" or has(name))
+    monkeypatch.setattr(replicas, "run", lambda places, *_, **where: seen.append((places, where["replicas"])))
+    um.load("ring", "cpu").save(tmp_path / "circle")
+    for path in (tmp_path / "circle").glob("*.safetensors"):
+        path.unlink()
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "circle", "digits", "--ray", "--replicas", "2"]) == 0
+    assert seen == [({"circle": tmp_path / "circle", "digits": Path("digits")}, (2, 2))]
+    assert main(["serve", "circle"]) == 2  # which loads them itself
+
+
+@pytest.mark.slow
+def test_replicas_that_cannot_load_a_model_are_one_message(tmp_path):
+    pytest.importorskip("ray")
+    um.load("ring", "cpu").save(tmp_path / "circle")
+    weights = tmp_path / "circle" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    command = [sys.executable, "-m", "unmelt.cli", "serve", str(tmp_path / "circle"), "--ray", "--device", "cpu"]
+    done = subprocess.run([*command, "--port", str(free_port())], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2
+    assert "model.safetensors cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -131,13 +131,13 @@ class Clips:
     def samples_to_score(self, real):
         return real
 
-    def draw(self, x, labels=None, classes=(), beside=None):
+    def draw(self, x, labels=None, classes=(), real_data=None):
         return um.picture.tiles(x.flatten(0, 1), x.shape[1])
 
     def strip(self, frames, times, labels=None, classes=()):
         return um.picture.strip([frame[:2, -1] for frame in frames], times, len(times))
 
-    def write(self, x, path, labels=None, classes=(), beside=None):
+    def write(self, x, path, labels=None, classes=(), real_data=None):
         self.draw(x).save(path)
         return [path]
 

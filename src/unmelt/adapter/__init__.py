@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, DoRA): trained beside a frozen network, saved apart, merged or chosen per row."""
+"""Low-rank adapters (LoRA, DoRA): trained while the network is frozen, saved separately, merged or chosen per row."""
 
 from typing import TYPE_CHECKING
 

@@ -40,8 +40,8 @@ class LoRA:
         alpha: The change is B A times alpha / rank, so that learning rates carry over from one rank to another.
         targets: Patterns of layer names; ("*",) for every linear layer and convolution.
         dropout: Share of the layers' inputs that the change does not see in training.
-        decompose: Learn the norms of the weights apart from their directions (DoRA, which peft calls use_dora). A call
-            then costs as much as one more of the layer itself, until the adapter is merged.
+        decompose: Learn the norms of the weights separately from their directions (DoRA, which peft calls use_dora). A
+            call then costs as much as one more of the layer itself, until the adapter is merged.
         magnitudes: With `decompose`, whether there is a magnitude for each "output" of a layer, as in peft and LyCORIS,
             or for each "input", as in OneTrainer.
         rank_pattern: Ranks of layers that differ, as pairs of a pattern and a rank. The first match counts.

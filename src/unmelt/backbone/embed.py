@@ -1,4 +1,4 @@
-"""Everything a backbone is given beside x, as vectors.
+"""Everything a backbone is given in addition to x, as vectors.
 
 A number becomes waves of many lengths, so that layers can tell near values apart (Vaswani et al., 2017, section
 3.5; Tancik et al., 2020):

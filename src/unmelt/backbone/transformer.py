@@ -30,6 +30,7 @@ from unmelt.backbone.attention import AttendedSequence, CrossAttention
 from unmelt.backbone.embed import Conditioner
 from unmelt.backbone.kv_cache import KVCache
 from unmelt.backbone.modulation import zeroed
+from unmelt.backbone.places import head_at
 from unmelt.backbone.rotary import (
     Attend,
     RotaryAttention,
@@ -236,6 +237,8 @@ class Transformer(CallRepr, nn.Module):
         for layer, each in enumerate(self.blocks):
             mine = None if modulation is None else modulation[6 * layer : 6 * layer + 6]
             h = each(h, angle, attend[layer], mine, tokens)
+        if cache is not None and where is not None and not with_features:
+            return head_at(lambda chosen: self.out(self.norm(chosen)), h, where)
         h = h if noisy is None else h[:, x.shape[1] :]
         if with_features:
             h = self.norm(h)

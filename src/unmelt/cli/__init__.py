@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train.train",
     "distill": "distill.distill",
     "average": "average.average",
+    "adapter": "adapter.adapter",
     "sample": "sample.sample",
     "infill": "sample.infill",
     "edit": "edit.edit",
@@ -39,6 +40,7 @@ HELP = """usage: unmelt COMMAND
   train RECIPE   train a model, or resume an interrupted run
   distill RUN    train a student that samples in a few steps
   average RUN    make other averages of a run's weights, after training
+  adapter VERB   train a low-rank adapter of a run, or merge one into it
   sample RUN     sample a trained model
   infill RUN     fill the gaps in a text
   edit RUN IMAGE make a picture anew, part of it, or more around it
@@ -62,7 +64,8 @@ def command(name: str) -> Callable[..., None]:
         name: One of `COMMANDS`.
 
     Returns:
-        The function; that of `train` takes the words that follow, all others are called by their signature.
+        The function; those of `train` and `adapter` take the words that follow, all others are called by their
+        signature.
     """
     module, _, function = COMMANDS[name].partition(".")
     found: Callable[..., None] = getattr(import_module(f"unmelt.cli.{module}"), function)
@@ -80,7 +83,7 @@ def _dispatch(args: Sequence[str]) -> None:
     if name not in COMMANDS:
         meant = other_names.COMMANDS.get(name.lower().lstrip("-"), nearest(name, COMMANDS))
         raise UsageError(f"there is no command {name!r}", f"one of {', '.join(COMMANDS)}", f"unmelt {meant} --help")
-    if name == "train":
+    if name in ("train", "adapter"):
         command(name)(rest)
     else:
         from unmelt.cli.arguments import call

@@ -35,6 +35,7 @@ EXAMPLES = {
     "NAME": "owner/digits",
     "FILE": "draft.txt",
     "IMAGE": "photo.png",
+    "ADAPTER": "style",
     "--folder": "path/to/data",
     "--out": "runs/new",
     "--ema-std": "0.05",

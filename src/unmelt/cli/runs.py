@@ -10,34 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from unmelt.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from unmelt.model import Model, TextModel
     from unmelt.model.load import AnyModel
 
 RunFolder = Annotated[Path, "RUN"]
-
-
-def load_model(folder: Path, device: str | torch.device) -> AnyModel:
-    """Load the model of a run folder, or of a folder that diffusers saved a pipeline to.
-
-    Args:
-        folder: The folder; or the name of a model that comes with unmelt.
-        device: Where to compute: auto, cpu or cuda.
-
-    Returns:
-        The model.
-
-    Raises:
-        UsageError: If it cannot be loaded.
-    """
-    from unmelt.model import load
-
-    if not (folder / "model_index.json").is_file():
-        return load(folder, device)
-    from unmelt.interop import load_diffusers
-
-    return load_diffusers(folder, device)
 
 
 def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
@@ -77,6 +53,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     Raises:
         UsageError: If it is a model of text.
     """
+    from unmelt.interop.load_model import load_model
     from unmelt.model import TextModel
 
     model = refuse_autoencoder(folder, load_model(folder, device))

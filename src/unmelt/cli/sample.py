@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unmelt.cli import destination
+from unmelt.cli.adapter import add_given
 from unmelt.cli.output import print_text
-from unmelt.cli.runs import RunFolder, class_named, load_model, of_text, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, class_named, of_text, refuse_autoencoder
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
 
@@ -49,6 +50,7 @@ def sample(
     min_distance: int | None = None,
     live: bool = False,
     size: str | None = None,
+    adapter: str | None = None,
     steps: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -81,6 +83,8 @@ def sample(
         min_distance: Text only. Least distance, in tokens, between tokens that are unmasked in the same step.
         live: Text only. Show the text in the terminal while it is sampled.
         size: Images only. Width and height in pixels, such as 48x32, for networks that take any size.
+        adapter: An adapter to sample with: a folder or a .safetensors file, with :WEIGHT after it for a part of its
+            change, such as style:0.8; or the name of one of the run's own.
         steps: Network evaluations per sample, approximately. Default: the model's own number.
         seed: Seed of the samples; the same seed gives the same samples.
         out: File to write: .png, .npy or .wav (default: RUN/sample.png, or .wav for sound), or .txt for text (default:
@@ -94,6 +98,7 @@ def sample(
 
     from unmelt.cli.text_sampler import text_sampler
     from unmelt.device import device_named
+    from unmelt.interop.load_model import load_model
     from unmelt.model import TextModel, check_rows
     from unmelt.train import distributed
 
@@ -120,6 +125,8 @@ def sample(
         )
         out = _check_output(out or (None if is_text else folder / f"sample{model.modality.suffixes[0]}"), model)
         settings: dict[str, Any] = {**given, "steps": steps, "seed": seed}
+        if adapter is not None:
+            settings["adapter"] = add_given(model, adapter)
         if isinstance(model, TextModel):
             settings["sampler"] = text_sampler(model, order, threshold, entropy_budget, min_distance)
             rows = rows or TEXTS

@@ -63,12 +63,7 @@ def serve(
         raise UsageError("--ray without ray", "the packages of Ray Serve", "pip install 'unmelt[ray]'")
     if not ray and (replicas != 1 or most_replicas):
         raise UsageError("several replicas without Ray", "Ray Serve, which divides requests among them", "--ray")
-    import uvicorn
-
-    from unmelt.cli.runs import load_model
-    from unmelt.model import CodecModel
     from unmelt.serve import EngineLimits, ServerSettings
-    from unmelt.serve.app import application
     from unmelt.serve.loopback import is_loopback
 
     key, local = api_key or os.environ.get("UNMELT_API_KEY", ""), is_loopback(host)
@@ -77,25 +72,38 @@ def serve(
     limits = EngineLimits(batch=batch, rows=rows, queue=queue)
     given: Any = {"api_key": key, "samples": samples, "steps": steps, "seconds": seconds}
     settings = ServerSettings(engine=limits, deterministic=deterministic, **given)
-    models: dict[str, Any] = {}
-    places: dict[str, Path] = {}
-    for folder in folders:
-        name = folder.absolute().name
-        if name in models:
-            raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
-        model = load_model(folder, device)
-        if isinstance(model, CodecModel):
-            raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
-        models[name], places[name] = model, folder
+    places = _named(folders)
     if ray:
         from unmelt.serve import replicas as with_ray
 
         given = {"replicas": (replicas, most_replicas or replicas), "local_only": local, "device": device}
-        notify(f"serving {', '.join(models)} with Ray at http://{host}:{port}/v1", "Ctrl-C ends it")
+        notify(f"serving {', '.join(places)} with Ray at http://{host}:{port}/v1", "Ctrl-C ends it")
         with_ray.run(_absolute(places), settings, host=host, port=port, **given)
         return
+    import uvicorn
+
+    from unmelt.interop.load_model import load_model
+    from unmelt.serve.app import application
+
+    models: Any = {name: load_model(folder, device) for name, folder in places.items()}
     notify(f"serving {', '.join(models)} at http://{host}:{port}/v1", "Ctrl-C ends it")
     uvicorn.run(application(models, settings, local_only=local), host=host, port=port, log_level="warning")
+
+
+def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
+    """Folders by the names that clients use. Their descriptions are read, and no weights: Ray's replicas load those."""
+    from unmelt.interop.load_model import kind_of
+    from unmelt.model import CodecModel
+
+    places: dict[str, Path] = {}
+    for folder in folders:
+        name = folder.absolute().name
+        if name in places:
+            raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
+        if kind_of(folder) is CodecModel:
+            raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
+        places[name] = folder
+    return places
 
 
 def _absolute(places: dict[str, Path]) -> dict[str, Path]:

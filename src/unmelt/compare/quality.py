@@ -1,4 +1,4 @@
-"""Quality of generated text, in numbers to be read beside those of real text.
+"""Quality of generated text, in numbers to be compared with those of real text.
 
     judge        nats per token by an autoregressive model: low is likely, and repetition lowers it cheaply
     entropy      nats per token of the text's own unigrams: repetition lowers it

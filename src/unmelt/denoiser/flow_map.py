@@ -132,7 +132,7 @@ class FlowMap(CallRepr, nn.Module):
 
 
 def check_jumps(owner: str, backbone: nn.Module, guidance_range: Sequence[float] | None) -> None:
-    """Refuse a backbone that cannot be told where a jump goes, or how strongly it is guided.
+    """Refuse a backbone that takes no time of arrival as an input, or no guidance scale where one is needed.
 
     Args:
         owner: Class of the flow map, for the message.

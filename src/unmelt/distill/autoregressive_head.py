@@ -1,6 +1,6 @@
 """An autoregressive head: tokens of one call depend on each other, as if each had been drawn in a call of its own.
 
-A step of the student unmasks the positions A of x_t. Its head draws them in turn and is told what has been drawn. It
+A step of the student unmasks the positions A of x_t. Its head draws them in turn and is given what has been drawn. It
 aims at what the teacher believes after reading the same tokens in a call of its own:
 
     x_r = x_t with x0_D written in,      D = any k of A,      k uniform below |A|

@@ -18,7 +18,7 @@ every one (section 4.2), and a discriminator on the fake one's features may be a
     fake      ... + c E[ softplus(-d(data melted to r)) + softplus(d(x_r)) ]
     student   ... + c E[ softplus(-d(x_r)) ]
 
-Guidance: the real belief is guided by each row's scale, and the fake denoiser is told the scale, since the student's
+Guidance: the real belief is guided by each row's scale, and the fake denoiser is given the scale, since the student's
 law depends on it.
 """
 

@@ -36,7 +36,7 @@ def flow_map_of(
         The flow map.
 
     Raises:
-        UsageError: If the teacher has no network of this library that can be told where a jump goes.
+        UsageError: If the teacher has no network of this library that takes the time of arrival as an input.
     """
     if not isinstance(teacher, FlowMap | NetworkDenoiser | ResidualDenoiser | ResidualFlowMap):
         raise UsageError(

@@ -10,7 +10,6 @@ one that does not, such as one with a state that is no list of keys and values, 
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any, final
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from unmelt.arguments import checked, checked_init
 from unmelt.backbone.kv_cache import KVCache
+from unmelt.backbone.transformers_cache import TransformersCache, cache_argument
 from unmelt.denoiser.cached import as_rows
 from unmelt.drafting.verifier import Reading, window
 from unmelt.encoder.pretrained import load_pretrained
@@ -30,48 +30,6 @@ NEAR = 1e-3
 
 UNLIMITED = 1 << 20
 """Positions of a model that states no limit."""
-
-
-class _Slots:
-    """What the model takes for its cache: it writes new keys and values to their slots, and returns all up to the last.
-
-    Args:
-        cache: The cache, written in place.
-        positions: Positions of the tokens that are read.
-    """
-
-    is_compileable = False
-
-    def __init__(self, cache: KVCache, positions: Int64[Tensor, "rows n"]) -> None:
-        self.cache, self.positions, self.keys = cache, positions, int(positions.max()) + 1
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *rest: Any, kwargs: Any = None) -> tuple[Tensor, Tensor]:
-        """Write and read one layer.
-
-        Args:
-            key: New keys.
-            value: New values.
-            layer: Number of the layer.
-            rest: Not read.
-            kwargs: Not read.
-
-        Returns:
-            Keys and values of all slots.
-        """
-        self.cache.write(layer, self.positions, key, value)
-        slots = self.cache.kv[:, layer, :, :, : self.keys]
-        return slots[:, 0], slots[:, 1]
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Number of slots before the first position that is read.
-
-        Args:
-            layer: Number of the layer.
-
-        Returns:
-            The number.
-        """
-        return int(self.positions.min())
 
 
 @final
@@ -144,14 +102,14 @@ class TransformersVerifier:
         layers: tuple[int, ...] = (),
     ) -> Reading:
         seen = window(begin - 1, n, cache, x.shape[1])
-        slots = _Slots(seen.cache, seen.positions)
+        slots = TransformersCache(seen.cache, seen.positions)
         out = self.model.base_model(
             input_ids=x.gather(1, seen.positions),
             position_ids=seen.positions,
             attention_mask=self._mask(seen.positions, slots.keys, cache.kv.dtype),
             use_cache=True,
             output_hidden_states=bool(layers),
-            **{self._cache_argument: slots},
+            **{cache_argument(self.model.base_model): slots},
         )
         logits = self.model.get_output_embeddings()(out.last_hidden_state[seen.where]).float()
         hidden = (torch.cat([out.hidden_states[layer] for layer in layers], -1), seen.positions) if layers else None
@@ -168,11 +126,6 @@ class TransformersVerifier:
             :, None
         ]
 
-    @property
-    def _cache_argument(self) -> str:
-        """What the model calls its cache: "cache" in newer versions of transformers."""
-        return "cache" if "cache" in inspect.signature(self.model.base_model.forward).parameters else "past_key_values"
-
     @torch.no_grad()
     def _check(self) -> None:
         """Compare cached passes over rows at different places with a pass of the model alone."""
@@ -182,7 +135,7 @@ class TransformersVerifier:
             weight = self.model.get_input_embeddings().weight
             x = (torch.arange(12, device=weight.device) * 7919 % min(self.vocabulary, len(weight))).view(2, 6)
             own = self.model(input_ids=x, use_cache=True)
-            self._sizes = self._sizes_of(getattr(own, self._cache_argument))
+            self._sizes = self._sizes_of(getattr(own, cache_argument(self.model.base_model)))
             cache, far = self.init_cache(2, 6), own.logits.float().abs().max() * NEAR
             first, turn = torch.tensor([2, 4], device=x.device), torch.arange(3, device=x.device)
             before = x.clone()

@@ -74,7 +74,7 @@ class TextEncoder(Protocol):
 
 
 def caption_condition(encoder: TextEncoder, captions: Sequence[str | None]) -> Condition:
-    """Encode captions as what a network is told.
+    """Encode captions as the condition of a network.
 
     Args:
         encoder: The encoder.

@@ -24,7 +24,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from unmelt import config
 from unmelt.denoiser.precondition import EDGE
 from unmelt.errors import UsageError, nearest
 from unmelt.schedule import Schedule
@@ -62,7 +61,6 @@ SPACINGS: dict[str, Callable[[float, float, int], Tensor]] = {
 """Beta schedules by the names that diffusers gives them."""
 
 
-@config.register
 @final
 @dataclass(frozen=True)
 class Betas(Schedule):

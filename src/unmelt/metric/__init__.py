@@ -1,4 +1,4 @@
-"""How good samples are: distances between sets of samples, each with what real data get beside it.
+"""How good samples are: distances between sets of samples, each with the score of real data.
 
 Distances                frechet_distance, frechet_extrapolated, energy_distance, sliced_wasserstein, ngram_divergence
 What they are taken in   Pixels, ClassifierMargins, image_crops, LogSpectrum

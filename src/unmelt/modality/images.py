@@ -78,7 +78,7 @@ class Images:
         x: Float[Tensor, "rows c h w"],
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> Image:
         """Draw a grid of images, by class and with the names of the classes; real images are not shown."""
         if labels is None or not classes:
@@ -102,13 +102,13 @@ class Images:
         path: Path,
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> list[Path]:
         """Write the picture that `draw` makes (.png), or the numbers (.npy)."""
         check_suffix(path, self.suffixes)
         if path.suffix.lower() == ".npy":
             return write_array(path, x)
-        return write_picture(path, self.draw(x, labels, classes, beside))
+        return write_picture(path, self.draw(x, labels, classes, real_data))
 
     def score(self, made: SampleSet, real: SampleSet, held_out: SampleSet) -> dict[str, Any]:
         """Score by Fréchet distance, nearest training images and, where there are classes, a classifier."""

@@ -79,7 +79,7 @@ class Modality(Protocol[Data_contra]):
         x: Data_contra,
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> Image:
         """Draw samples as a picture.
 
@@ -87,7 +87,7 @@ class Modality(Protocol[Data_contra]):
             x: The samples.
             labels: The class of each sample.
             classes: The names of the classes.
-            beside: Real data, which are shown beside the samples where that helps to judge them.
+            real_data: Real data, which are shown beside the samples where that helps to judge them.
 
         Returns:
             The picture.
@@ -118,7 +118,7 @@ class Modality(Protocol[Data_contra]):
         path: Path,
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> list[Path]:
         """Write samples to disk, in the format that the path's suffix names.
 
@@ -127,7 +127,7 @@ class Modality(Protocol[Data_contra]):
             path: Where to write; its folder must exist.
             labels: The class of each sample.
             classes: The names of the classes.
-            beside: Real data, as for `draw`.
+            real_data: Real data, as for `draw`.
 
         Returns:
             The files that were written. Formats that hold one sample a file give several.

@@ -60,12 +60,12 @@ class Points:
         x: Float[Tensor, "rows *shape"],
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> Image:
         """Draw a cloud of the samples, and one of as many real points before it where there are some."""
         clouds = [("samples", x, labels)]
-        if beside is not None:
-            real, condition = beside.batch(0, len(x))
+        if real_data is not None:
+            real, condition = real_data.batch(0, len(x))
             clouds.insert(0, ("data", real, None if condition is None else condition.label))
         return _scatter(clouds, classes if labels is not None else ())
 
@@ -89,13 +89,13 @@ class Points:
         path: Path,
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> list[Path]:
         """Write the picture that `draw` makes (.png), or the numbers (.npy)."""
         check_suffix(path, self.suffixes)
         if path.suffix.lower() == ".npy":
             return write_array(path, x)
-        return write_picture(path, self.draw(x, labels, classes, beside))
+        return write_picture(path, self.draw(x, labels, classes, real_data))
 
     def score(self, made: SampleSet, real: SampleSet, held_out: SampleSet) -> dict[str, Any]:
         """Score by energy distance and sliced Wasserstein distance."""

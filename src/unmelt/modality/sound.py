@@ -88,7 +88,7 @@ class Sound:
         x: Float[Tensor, "rows channels samples"],
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> Image:
         """Draw a spectrogram of each sound in a column, with the names of their classes where they have any.
 
@@ -113,7 +113,7 @@ class Sound:
         path: Path,
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> list[Path]:
         """Write the sounds (.wav), the picture that `draw` makes (.png), or the numbers (.npy).
 

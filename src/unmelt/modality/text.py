@@ -68,7 +68,7 @@ class Text:
         x: Sequence[str],
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> Image:
         """Draw the texts below one another, with the names of their classes where they have any."""
         return picture.texts(x, [] if labels is None else [classes[label] for label in labels.tolist()])
@@ -91,7 +91,7 @@ class Text:
         path: Path,
         labels: Int64[Tensor, " rows"] | None = None,
         classes: Sequence[str] = (),
-        beside: Source | None = None,
+        real_data: Source | None = None,
     ) -> list[Path]:
         """Write all texts into one file (.txt, UTF-8), with a line of dashes between them."""
         check_suffix(path, self.suffixes)

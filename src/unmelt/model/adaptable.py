@@ -1,4 +1,4 @@
-"""A model's adapters: added, saved apart, loaded, merged into the weights, and chosen by each row."""
+"""A model's adapters: added, saved separately, loaded, merged into the weights, and chosen by each row."""
 
 from __future__ import annotations
 

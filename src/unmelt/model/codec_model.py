@@ -133,7 +133,7 @@ class CodecModel(Stored):
             device: Where to compute; "auto" is a GPU where there is one.
             quiet: Whether to print nothing.
             execution: How it is computed: compiled, in parts, sharded.
-            log_to: Who else is told of the run, as of `Model.fit`.
+            log_to: Loggers of the run, as of `Model.fit`.
             allow_other_data: Whether the run in `out` may go on with other data than it was started with.
 
         Returns:

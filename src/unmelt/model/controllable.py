@@ -27,7 +27,7 @@ from unmelt.model.adaptable import AdaptableModel
 from unmelt.model.control_rows import control_rows, resized, scale_rows
 from unmelt.model.data_rows import DataRows, data_rows
 
-OF_DIFFUSERS = "unmelt.interop.control_network"
+OF_DIFFUSERS = "unmelt.interop.network.control"
 """The module that reads files of diffusers; it imports models."""
 
 

@@ -148,7 +148,7 @@ def distill(
         device: Where to compute.
         quiet: Whether to print nothing.
         execution: How it is computed.
-        log_to: Who else is told of the run.
+        log_to: Loggers of the run.
         allow_other_data: Whether a run may go on with other data than it was started with.
 
     Returns:

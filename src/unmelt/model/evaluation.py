@@ -1,4 +1,4 @@
-"""Evaluation of models of numbers: scores of samples beside held-out data, and log-likelihoods."""
+"""Evaluation of models of numbers: samples compared with held-out data, and log-likelihoods."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FEW_DIMENSIONS = 16
 def evaluate(
     model: Model, samples: int | None, minutes: float | None, steps: int | None, guidance: float, seed: int
 ) -> dict[str, Any]:
-    """How good samples are beside held-out data; see `Model.evaluate`.
+    """Compare samples with held-out data; see `Model.evaluate`.
 
     Args:
         model: The model.

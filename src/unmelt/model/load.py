@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -38,30 +38,58 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
     Raises:
         UsageError: If the folder is damaged, or not a run folder.
     """
-    if (place := shipped(folder)) is not None:
-        model = load(place, device)
+    place, kind = find(folder)
+    model = kind.load(place, device)
+    if place != Path(folder):
         model.folder = None  # the package is not ours to write to
-        return model
-    if not Path(folder).exists() and not Path(folder).parent.is_dir() and hub.is_remote(str(folder)):
+    return model
+
+
+class Found(NamedTuple):
+    """Where a model is, and of what kind.
+
+    Args:
+        place: Its folder.
+        kind: Its class.
+    """
+
+    place: Path
+    kind: type[AnyModel]
+
+
+def find(folder: str | Path) -> Found:
+    """Find a model by its config.json alone: no weights are read.
+
+    Args:
+        folder: As of `load`.
+
+    Returns:
+        Its folder and its class.
+
+    Raises:
+        UsageError: If config.json is damaged, or it is no run folder.
+    """
+    place = shipped(folder) or Path(folder)
+    if not place.exists() and not place.parent.is_dir() and hub.is_remote(str(folder)):
         raise UsageError(
             f"there is no run folder {folder}",
             "a run folder, or um.from_pretrained for a model on the Hub",
             f"um.from_pretrained({str(folder)!r})",
         )
-    if str(folder) in import_module("unmelt.recipe").__all__ and not Path(folder).exists():
+    if str(folder) in import_module("unmelt.recipe").__all__ and not place.exists():
         raise UsageError(
             f"there is no run folder {folder}, which is a recipe",
             "a run folder; the recipe makes one",
             f"um.recipe.{folder}().fit(out='runs/{folder}')",
         )
     meant = get_close_matches(Path(folder).name.lower(), names(), n=1)
-    if meant and len(Path(folder).parts) == 1 and not Path(folder).exists():
+    if meant and len(Path(folder).parts) == 1 and not place.exists():
         needed = f"a run folder, or a model that comes with unmelt: {', '.join(names())}"
         raise UsageError(f"there is no run folder {folder}", needed, f"um.load({meant[0]!r})")
-    name = str(run_folder.read_about(Path(folder)).get("facade"))
+    name = str(run_folder.read_about(place).get("facade"))
     if name not in FACADES:
         raise UsageError(f"{folder} holds a {name}", f"one of {', '.join(FACADES)}", nearest(name, FACADES))
-    return FACADES[name].load(folder, device)
+    return Found(place, FACADES[name])
 
 
 @checked("um.from_pretrained")

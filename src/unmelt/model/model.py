@@ -188,55 +188,6 @@ class Model(PictureVerbs):
         request = rows if isinstance(rows, SampleRequest) else self.request(rows, **settings)
         return (self.frame(state) for state in self.states(request))
 
-    @checked("model.edit")
-    def edit(
-        self,
-        x: DataRows,
-        *,
-        strength: float,
-        label: Label | None = None,
-        caption: str | Sequence[str] | None = None,
-        prompt: Words = None,
-        plan: Plan = None,
-        negative: Words = None,
-        control: ControlPictures = None,
-        control_scale: ControlScales | None = None,
-        condition: Condition | None = None,
-        guidance: Guide = 1.0,
-        steps: int | None = None,
-        seed: Seed = 0,
-        adapter: str | Sequence[str | None] | None = None,
-    ) -> Float[Tensor, "rows *shape"]:
-        """Data noised to t = strength and denoised again: what is finer than the noise is made anew (SDEdit).
-
-        Args:
-            x: [rows, *shape], in data space: a tensor, an array of numpy (bytes are divided by 255), or images of PIL.
-            strength: Above 0 (nothing changes) and at most 1 (all is made anew).
-            label: A class, or one for each row.
-            caption: A caption, or one for each row.
-            prompt: What is asked for, as of `sample`, in place of a caption.
-            plan: Whether it is planned, or a plan, as of `sample`.
-            negative: What they should not show, as of `sample`.
-            control: A picture that they are to follow, as of `sample`.
-            control_scale: How much a control network counts, as of `sample`.
-            condition: What else is known of the rows.
-            guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
-            steps: Number of sampling steps, all of them within the shorter way.
-            seed: One seed, or one for each row. None draws a fresh one.
-            adapter: An adapter, or one for each row, as of `sample`.
-
-        Returns:
-            [rows, *shape], in data space, on the CPU.
-
-        Raises:
-            UsageError: If x is not of the model's shape, or strength is out of range.
-        """
-        x = data_rows(self, x, any_size=True)
-        said: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
-        said |= {"negative": negative, "control": control, "control_scale": control_scale, "adapter": adapter}
-        request = self._edit_request(len(x), said | {"guidance": guidance, "steps": steps, "seed": seed})
-        return self.sample_request(self._started(request, x, strength))
-
     def plan(self, request: SampleRequest) -> SamplingPlan:
         replaced = request.sampler is not None or request.grid is not None or request.start is not None
         guidance = request.guidance if request.scales is None else math.nan  # no sampler was tuned for mixed scales
@@ -310,7 +261,7 @@ class Model(PictureVerbs):
             quiet: Whether to show no progress.
 
         Returns:
-            The sampler and its errors on noise it has not seen, beside the default sampler's.
+            The sampler and its errors on noise it has not seen, with those of the default sampler.
 
         Raises:
             UsageError: If guidance is asked for and there is nothing to guide towards, or the run is being trained.
@@ -342,7 +293,7 @@ class Model(PictureVerbs):
         guidance: float = 1.0,
         seed: int = 0,
     ) -> dict[str, Any]:
-        """How good samples are beside held-out data, with the same figures of real training data as a floor.
+        """Compare samples with held-out data. The same figures of real training data are the floor.
 
         Args:
             samples: How many to make, with classes and captions as in the training data. None: as many as the kind of
@@ -416,7 +367,7 @@ class Model(PictureVerbs):
 
     @checked("model.draw")
     def draw(self, x: Tensor, label: Sequence[int] | Tensor | None = None, path: str | Path | None = None) -> Image:
-        """These samples as a picture: of points, beside the data where there are some at hand.
+        """Draw these samples; points together with the data, where there are some at hand.
 
         Args:
             x: [rows, *shape], in data space.

@@ -1,4 +1,4 @@
-"""Verbs on existing pictures: variations, inpainting and outpainting.
+"""Verbs on existing data: editing and variations of any, inpainting and outpainting of pictures.
 
 They make a request of their arguments; `painting.py` does the work.
 """
@@ -29,7 +29,7 @@ from unmelt.rng import Seed
 
 
 class EditSettings(TypedDict, total=False):
-    """What `Model.inpaint`, `outpaint` and `variations` take as `edit` does."""
+    """What `Model.variations`, `inpaint` and `outpaint` take as `edit` does."""
 
     label: Label | None
     caption: Words
@@ -46,12 +46,61 @@ class EditSettings(TypedDict, total=False):
 
 
 class PictureVerbs(BaseModel, ABC):
-    """A model that edits pictures; its arguments are those of `StoredModel`."""
+    """A model that edits data; its arguments are those of `StoredModel`."""
 
     @property
     def of_tokens(self) -> bool:
         """Whether it learns tokens, which its codec makes of data and data of."""
         return isinstance(self.denoiser.process, Tokens)
+
+    @checked("model.edit")
+    def edit(
+        self,
+        x: DataRows,
+        *,
+        strength: float,
+        label: Label | None = None,
+        caption: str | Sequence[str] | None = None,
+        prompt: Words = None,
+        plan: Plan = None,
+        negative: Words = None,
+        control: ControlPictures = None,
+        control_scale: ControlScales | None = None,
+        condition: Condition | None = None,
+        guidance: Guide = 1.0,
+        steps: int | None = None,
+        seed: Seed = 0,
+        adapter: str | Sequence[str | None] | None = None,
+    ) -> Float[Tensor, "rows *shape"]:
+        """Data noised to t = strength and denoised again: what is finer than the noise is made anew (SDEdit).
+
+        Args:
+            x: [rows, *shape], in data space: a tensor, an array of numpy (bytes are divided by 255), or images of PIL.
+            strength: Above 0 (nothing changes) and at most 1 (all is made anew).
+            label: A class, or one for each row.
+            caption: A caption, or one for each row.
+            prompt: What is asked for, as of `sample`, in place of a caption.
+            plan: Whether it is planned, or a plan, as of `sample`.
+            negative: What they should not show, as of `sample`.
+            control: A picture that they are to follow, as of `sample`.
+            control_scale: How much a control network counts, as of `sample`.
+            condition: What else is known of the rows.
+            guidance: Guidance scale, one for each row, or a function that wraps the denoiser.
+            steps: Number of sampling steps, all of them within the shorter way.
+            seed: One seed, or one for each row. None draws a fresh one.
+            adapter: An adapter, or one for each row, as of `sample`.
+
+        Returns:
+            [rows, *shape], in data space, on the CPU.
+
+        Raises:
+            UsageError: If x is not of the model's shape, or strength is out of range.
+        """
+        x = data_rows(self, x, any_size=True)
+        said: Any = {"label": label, "caption": caption, "prompt": prompt, "plan": plan, "condition": condition}
+        said |= {"negative": negative, "control": control, "control_scale": control_scale, "adapter": adapter}
+        request = self._edit_request(len(x), said | {"guidance": guidance, "steps": steps, "seed": seed})
+        return self.sample_request(self._started(request, x, strength))
 
     @checked("model.variations")
     def variations(

@@ -61,7 +61,7 @@ class StoredModel(Stored, ABC):
         data: Identities of the training data and the held-out data of its run (`data.identity`); None if unknown.
         run: Identifier of its run, which checkpoints and snapshots carry; "" before training and in version 0.1.0.
         adapters: The model's adapters by name; see `add_adapter`.
-        controls: Control networks beside the model's own by name; see `add_control`.
+        controls: Control networks in addition to the model's own, by name; see `add_control`.
         active_adapter: Name of the adapter for samples that ask for none; None for the base model.
     """
 
@@ -144,7 +144,7 @@ class StoredModel(Stored, ABC):
 
     @abstractmethod
     def add_control(self, name: str, control: str | Path | nn.Module) -> nn.Module:
-        """Put a control network beside the model's own: rows may then have a control picture of this name.
+        """Add a control network to the model's own: rows may then have a control picture of this name.
 
         Args:
             name: Name of the control; samples select it by this name.

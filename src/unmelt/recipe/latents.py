@@ -12,7 +12,7 @@ from unmelt.denoiser.prediction import FlowVelocity
 from unmelt.encoder import caption_encoder
 from unmelt.errors import UsageError
 from unmelt.interop import DiffusersCodec, codec_from_diffusers
-from unmelt.interop.diffusers_codec import is_diffusers_codec
+from unmelt.interop.network.autoencoder import is_diffusers_codec
 from unmelt.modality import Images
 from unmelt.model import CodecModel, Model, load
 from unmelt.objective import AnyOrder, FlatWeight, LogitNormal, Regression, Stratified

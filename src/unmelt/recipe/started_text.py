@@ -3,23 +3,26 @@
 The weights and the tokenizer are those of the model; the mask is one new token. A causal model keeps its shift, the
 output at a token being about the next one, and its attention grows from causal to full (Gong et al., 2025). Then it
 learns by the bound of masked diffusion, whole or by low-rank adaptation.
+
+With blocks it learns block diffusion (Fast-dLLM v2: Wu et al., 2025): blocks are written one after the other with an
+exact cache, which full attention cannot have.
 """
 
 from collections.abc import Sequence
 
 from unmelt.adapter import LoRA
 from unmelt.data import Source
-from unmelt.denoiser import TokenDenoiser
+from unmelt.denoiser import Blockwise, TokenDenoiser
 from unmelt.errors import UsageError
-from unmelt.interop.language_model import LanguageModel
+from unmelt.interop.language.block_network import BlockLanguageNetwork
+from unmelt.interop.language.model import LanguageModel
 from unmelt.model import TextModel
-from unmelt.objective import NELBO, AttentionAnnealing, Objective
+from unmelt.objective import NELBO, AnyOrder, AttentionAnnealing, Objective
 from unmelt.process import Mask
 from unmelt.recipe.text_model import TrainingArgs
 from unmelt.sampler import grid
 from unmelt.sampler.tokens import Confidence, Unmask
-from unmelt.train import AdamW, Training
-from unmelt.train.lr_schedule import Trapezoid
+from unmelt.train import AdamW
 
 ADAPTER = "lora"
 """Name of the adapter."""
@@ -39,7 +42,7 @@ def check_start(changed: Sequence[str], anneal: int, lora: int) -> None:
     if changed:
         raise UsageError(
             f"{' and '.join(changed)} beside a model to start from",
-            "its own network and tokenizer, by masked diffusion of whole rows",
+            "its own network and tokenizer, by masked diffusion of whole rows or of blocks",
             "um.recipe.text(start='path/to/model', folder='books')",
         )
     for name, value in (("anneal", anneal), ("lora", lora)):
@@ -55,6 +58,8 @@ def started_text_model(
     anneal: int,
     lora: int,
     notes: str,
+    block: int = 0,
+    bidirectional_row_fraction: float = 0.0,
 ) -> TextModel:
     """A model of rows of tokens that starts from a language model.
 
@@ -66,32 +71,40 @@ def started_text_model(
         anneal: Training steps in which the attention of a causal model grows from causal to full.
         lora: Rank of the adapter that learns; 0: all weights learn.
         notes: A sentence for the run folder.
+        block: Tokens per block; 0: whole rows.
+        bidirectional_row_fraction: With blocks, share of rows that train full attention.
 
     Returns:
         The untrained model.
+
+    Raises:
+        UsageError: If there are blocks, and the model is not a causal one that can have them.
     """
-    masks, (length,) = Mask(language.tokenizer.vocabulary), source.shape
-    objective: Objective = NELBO(padding=language.tokenizer.padding)
-    if anneal and language.is_causal:
-        objective = AttentionAnnealing(objective=objective, steps=min(anneal, max(1, training.steps // 2)))
+    masks, (length,), padding = Mask(language.tokenizer.vocabulary), source.shape, language.tokenizer.padding
+    denoiser: TokenDenoiser | Blockwise
+    objective: Objective
+    if block:
+        both = bidirectional_row_fraction > 0
+        denoiser = Blockwise(BlockLanguageNetwork(language.network, block), masks, (length,), both)
+        sampler = Unmask(Confidence(), cache=True, end_token=language.tokenizer.end)
+        objective = AnyOrder(
+            equal_token_weights=True,
+            padding=padding,
+            bidirectional_row_fraction=bidirectional_row_fraction,
+            antithetic_masks=True,
+        )
+    else:
+        denoiser, sampler = TokenDenoiser(language.network, masks, (length,)), Unmask(Confidence())
+        objective = NELBO(padding=padding)
+        if anneal and language.is_causal:
+            objective = AttentionAnnealing(objective=objective, steps=min(anneal, max(1, training.steps // 2)))
     model = TextModel(
-        denoiser=TokenDenoiser(language.network, masks, (length,)),
+        denoiser=denoiser,
         codec=language.tokenizer,
-        sampler=Unmask(Confidence()),
+        sampler=sampler,
         grid=grid.uniform(min(length, 64)),
         objective=objective,
-        training=Training(
-            steps=training.steps,
-            batch=training.batch,
-            lr=training.lr,
-            ema=training.ema,
-            lr_schedule=Trapezoid(warmup=max(1, min(80, training.steps // 10)), fall=0.5),
-            optimizer=AdamW(),
-            seed=training.seed,
-            save_every=training.save_every,
-            picture_every=training.picture_every,
-            adapter=ADAPTER if lora else "",
-        ),
+        training=training.training(AdamW(), ADAPTER if lora else ""),
         source=source,
         held_out=held_out,
         notes=notes,

@@ -7,7 +7,7 @@ from unmelt.data import documents, pack_tokens, split_documents
 from unmelt.data.split import SplitBy
 from unmelt.data.text import check_length
 from unmelt.errors import UsageError
-from unmelt.interop.language_model import read_language_model
+from unmelt.interop.language.model import read_language_model
 from unmelt.model import TextModel
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.recipe.started_text import check_start, started_text_model
@@ -58,9 +58,10 @@ def text(
         bidirectional_row_fraction: With blocks, share of rows that train full bidirectional attention, for infilling.
         fim_rate: Share of rows that train fill in the middle; autoregression only.
         start: A language model to start from, in place of random weights: a folder of transformers or a .gguf file.
-            Tokenizer and network are its own, so that vocabulary, width, depth, heads and block have no meaning.
-        anneal: With a causal `start`, training steps in which attention grows from causal to full, half of all at most;
-            0: full from the first step on.
+            Tokenizer and network are its own, so that vocabulary, width, depth and heads have no meaning. A causal one
+            may have blocks.
+        anneal: With a causal `start` and no blocks, training steps in which attention grows from causal to full, half
+            of all at most; 0: full from the first step on.
         lora: With `start`, rank of a low-rank adapter that learns in place of all weights; 0: all weights learn.
         steps: Training steps.
         batch: Rows per step.
@@ -78,7 +79,7 @@ def text(
     """
     check_length(length)
     if str(start):
-        changed = {"kind": kind != "masked", "block": block != 0, "fim_rate": fim_rate != 0}
+        changed = {"kind": kind != "masked", "fim_rate": fim_rate != 0}
         changed |= {"vocabulary": vocabulary != 2048, "width": width != 128, "depth": depth != 4, "heads": heads != 4}
         check_start([name for name, differs in changed.items() if differs], anneal, lora)
     elif lora:
@@ -96,7 +97,8 @@ def text(
     if str(start):
         chosen = (1e-3 if lora else 1e-4) if lr is None else lr
         training = TrainingArgs(steps, batch, chosen, ema, seed, save_every, picture_every)
-        return started_text_model(language, source, held_out_source, training, anneal, lora, str(report))
+        blocks = (block, bidirectional_row_fraction)
+        return started_text_model(language, source, held_out_source, training, anneal, lora, str(report), *blocks)
     network = TransformerSize(width, depth, heads, block, bidirectional_row_fraction)
     training = TrainingArgs(steps, batch, 4e-3 if lr is None else lr, ema, seed, save_every, picture_every)
     return text_model(kind, tokenizer, source, held_out_source, network, training, fim_rate=fim_rate, notes=str(report))

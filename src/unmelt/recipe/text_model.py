@@ -15,6 +15,7 @@ from unmelt.sampler import Ancestral, Sampler, grid
 from unmelt.sampler.tokens import LeftToRight, Unmask
 from unmelt.train import Muon, Training
 from unmelt.train.lr_schedule import Trapezoid
+from unmelt.train.optimizer import Optimizer
 
 Kind: TypeAlias = Literal["masked", "uniform", "autoregressive"]
 
@@ -57,6 +58,29 @@ class TrainingArgs(NamedTuple):
     seed: int
     save_every: int
     picture_every: int
+
+    def training(self, optimizer: Optimizer, adapter: str = "") -> Training:
+        """What a run of text learns by.
+
+        Args:
+            optimizer: How gradients become updates.
+            adapter: Name of the adapter that learns; "" for all weights.
+
+        Returns:
+            The settings, with a rate that rises for 80 steps and falls over the second half.
+        """
+        return Training(
+            steps=self.steps,
+            batch=self.batch,
+            lr=self.lr,
+            ema=self.ema,
+            lr_schedule=Trapezoid(warmup=max(1, min(80, self.steps // 10)), fall=0.5),
+            optimizer=optimizer,
+            seed=self.seed,
+            save_every=self.save_every,
+            picture_every=self.picture_every,
+            adapter=adapter,
+        )
 
 
 def text_model(
@@ -144,17 +168,7 @@ def text_model(
         sampler=sampler,
         grid=grid.uniform(length if is_causal else min(length, 64)),
         objective=objective,
-        training=Training(
-            steps=training.steps,
-            batch=training.batch,
-            lr=training.lr,
-            ema=training.ema,
-            lr_schedule=Trapezoid(warmup=max(1, min(80, training.steps // 10)), fall=0.5),
-            optimizer=Muon(),
-            seed=training.seed,
-            save_every=training.save_every,
-            picture_every=training.picture_every,
-        ),
+        training=training.training(Muon()),
         source=source,
         held_out=held_out,
         notes=notes,

@@ -103,6 +103,7 @@ def _described(service: Service, name: str) -> dict[str, Any]:
         "classes": list(model.classes),
         "takes_prompts": model.encoder is not None,
         "plans": model.planner is not None,
+        "controls": list(model.control_names),
         "takes_suffixes": isinstance(model, TextModel) and (not model.canvas.is_causal or model.canvas.fills_middle),
     }
 

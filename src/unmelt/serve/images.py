@@ -1,38 +1,33 @@
 """`/v1/images/generations` and `/v1/images/edits`, as OpenAI's clients send them.
 
-Beside OpenAI's arguments there are those of `model.sample`: `steps`, `guidance`, `seed`, `label`, `plan`. A model that
-learned classes and no captions takes the name of a class as its prompt.
+Beside OpenAI's arguments there are those of `model.sample`: `steps`, `guidance`, `seed`, `label`, `plan`, `negative`,
+`control` (a PNG in base64), `control_scale`. A model that learned classes and no captions takes the name of a class as
+its prompt.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from unmelt.data.crop import cropped, reason
 from unmelt.modality import Images
 from unmelt.model import Model, painting
 from unmelt.model.mask import mask_rows
-from unmelt.model.picture_size import picture_shape
 from unmelt.model.request import SampleRequest, Start
 from unmelt.serve.api_error import APIError
 from unmelt.serve.image_stream import MOST_PARTIAL, Finish, Partial, picture_stream, png_base64
 from unmelt.serve.service import Service
-
-MOST_SIDE = 4096
-"""Pixels of the longest side that can be asked for."""
+from unmelt.serve.uploaded import MOST_SIDE, LargeFields, control_of, controls_in, mask_of, pixels_of
 
 
 class Generation(BaseModel):
@@ -54,6 +49,8 @@ class Generation(BaseModel):
     label: str | int | None = None
     plan: bool | str | None = None
     negative: str = ""
+    control: str | Mapping[str, str | None] | None = None
+    control_scale: float | Mapping[str, float] | None = None
 
 
 def router(service: Service) -> APIRouter:
@@ -65,7 +62,7 @@ def router(service: Service) -> APIRouter:
     Returns:
         The routes.
     """
-    routes = APIRouter()
+    routes = APIRouter(route_class=LargeFields)
 
     async def streamed(
         client: Request,
@@ -115,7 +112,11 @@ def router(service: Service) -> APIRouter:
         chosen = service.model(model, Model)
         settings: Any = {"prompt": prompt, "n": n, "seed": seed, "steps": steps, "guidance": guidance, "label": label}
         shown: Any = {"stream": stream, "partial_images": partial_images, "partial": partial}
-        body = Generation(**settings, **shown, plan=_said(plan), negative=negative)
+        settings |= {"plan": _said(plan), "negative": negative, **controls_in(await client.form())}
+        try:
+            body = Generation(**settings, **shown)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
         _check(service, chosen, body)
         service.engine.check_room(n)
         given = [each for each in (image, *(images or ())) if each is not None]
@@ -124,13 +125,13 @@ def router(service: Service) -> APIRouter:
         picture = await given[0].read()
         covering = None if mask is None else await mask.read()
         request = await run_in_threadpool(_request, chosen, body)
-        x = await run_in_threadpool(_pixels, chosen, picture)
+        x = await run_in_threadpool(pixels_of, chosen, picture)
         x = x.expand(n, *x.shape[1:])
         parts: Sequence[tuple[SampleRequest | None, Finish]]
         if covering is None:
             parts = [(replace(request, start=Start(x=x, strength=strength)), _as_made)]
         else:
-            covered = mask_rows(await run_in_threadpool(_mask, chosen, covering, picture), x)
+            covered = mask_rows(await run_in_threadpool(mask_of, chosen, covering, picture), x)
             parts = await run_in_threadpool(painting.painted_rows, chosen, x, covered, request, 1.0, painting.RESAMPLES)
         if stream:
             asked, finish = parts[0]
@@ -170,7 +171,7 @@ def _request(model: Model, body: Generation) -> SampleRequest:
         settings["label"] = body.prompt
     if body.guidance is not None:
         settings["guidance"] = body.guidance
-    return model.request(body.n, **settings)
+    return model.request(body.n, **settings, **control_of(model, body.control, body.control_scale))
 
 
 def _size(size: str | None) -> tuple[int, int] | None:
@@ -181,51 +182,6 @@ def _size(size: str | None) -> tuple[int, int] | None:
     if found is None or max(int(found[1]), int(found[2])) > MOST_SIDE:
         raise APIError(400, f"size={size!r}; WIDTHxHEIGHT in pixels, such as 32x32, or auto", "size", "invalid_value")
     return int(found[2]), int(found[1])
-
-
-def _pixels(model: Model, content: bytes) -> Tensor:
-    """[1, channels, height, width] in [0, 1], cropped and resized to the model's size."""
-    _opened(content, "image")
-    return _cropped(content, picture_shape(model), "image")
-
-
-def _mask(model: Model, content: bytes, picture: bytes) -> Tensor:
-    """[height, width], 1 where a picture is made anew: where the mask is transparent, or white if it has no alpha."""
-    image, size = _opened(content, "mask"), _opened(picture, "image").size
-    if image.size != size:
-        pair = " and a picture of ".join(f"{wide} x {high}" for wide, high in (image.size, size))
-        raise APIError(400, f"a mask of {pair} pixels, which must be equal", "mask", "invalid_image")
-    has_alpha = "A" in image.getbands() or "transparency" in image.info
-    try:
-        grey = 255 - np.asarray(image.convert("RGBA"))[:, :, 3] if has_alpha else np.asarray(image.convert("L"))
-    except Exception as error:  # decoders raise anything
-        raise APIError(400, f"mask cannot be read ({reason(error)})", "mask", "invalid_image") from None
-    plain = io.BytesIO()
-    Image.fromarray(grey).save(plain, "PNG")
-    return _cropped(plain.getvalue(), (1, *picture_shape(model)[1:]), "mask")[0, 0]
-
-
-def _opened(content: bytes, name: str) -> Image.Image:
-    """An image of which the header alone is read."""
-    try:
-        image = Image.open(io.BytesIO(content))
-    except Exception as error:  # decoders raise anything
-        raise APIError(400, f"{name} cannot be read ({reason(error)})", name, "invalid_image") from None
-    if max(image.size) > MOST_SIDE:
-        raise APIError(
-            400, f"{name} has a side of {max(image.size)} pixels; at most {MOST_SIDE}", name, "invalid_image"
-        )
-    return image
-
-
-def _cropped(content: bytes, shape: Sequence[int], name: str) -> Tensor:
-    """[1, channels, height, width] in [0, 1]: cropped and resized as training data are."""
-    channels, high, wide = shape
-    try:
-        pixels = cropped(content, (high, wide), channels)
-    except Exception as error:  # decoders raise anything
-        raise APIError(400, f"{name} cannot be read ({reason(error)})", name, "invalid_image") from None
-    return torch.from_numpy(pixels.copy())[None].float() / 255
 
 
 def _as_made(made: Tensor | None) -> Tensor:

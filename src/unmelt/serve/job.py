@@ -192,7 +192,7 @@ class Part:
 
     @property
     def length(self) -> int | None:
-        """Tokens of the sequences that its rows are told, with padding; None where there are none."""
+        """Tokens of the encoded captions of its rows, padding included; None where there are none."""
         condition = (self.prepared if self.batch is None else self.batch).state.condition
         return None if condition is None or condition.sequence is None else condition.sequence.shape[1]
 

@@ -43,7 +43,7 @@ def deploy(
         device: Where replicas compute: auto, cpu or cuda. Each takes a GPU of its own where it may and Ray has some.
 
     Raises:
-        UsageError: If the numbers of replicas make no range.
+        UsageError: If the numbers of replicas make no range, or no replica can be started.
     """
     import ray
     from ray import serve
@@ -69,7 +69,16 @@ def deploy(
     deployment = serve.deployment(
         made, name="Replica", max_ongoing_requests=waiting, ray_actor_options=resources, **scaling
     )
-    serve.run(deployment.bind(), name=NAME, route_prefix="/")
+    try:
+        serve.run(deployment.bind(), name=NAME, route_prefix="/")
+    except RuntimeError:  # which says no more than that it failed
+        said = serve.status().applications[NAME].deployments["Replica"].message.strip().splitlines()
+        serve.shutdown()
+        raise UsageError(
+            f"replicas that do not start: {said[-1] if said else 'Ray does not say why'}",
+            "models that load, on every machine of the cluster",
+            "unmelt sample RUN",
+        ) from None
 
 
 def run(folders: Mapping[str, Path], settings: ServerSettings, **where: Any) -> None:
@@ -98,10 +107,10 @@ def _builder(folders: dict[str, Path], settings: ServerSettings, local_only: boo
     """What makes the application within a replica."""
 
     def build() -> Any:
-        from unmelt.model import load
+        from unmelt.interop.load_model import load_model
         from unmelt.serve.app import application
 
-        models: Any = {name: load(folder, device) for name, folder in folders.items()}
+        models: Any = {name: load_model(folder, device) for name, folder in folders.items()}
         return application(models, settings, local_only=local_only)
 
     return build
