@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from unmelt.interop import load_diffusers
     from unmelt.model import (
         CodecModel,
+        DrafterModel,
         Model,
         SampleFrame,
         SampleRequest,
@@ -78,6 +79,7 @@ __version__ = "0.2.0"
 __all__ = [
     "CodecModel",
     "Condition",
+    "DrafterModel",
     "Grid",
     "Model",
     "SampleFrame",

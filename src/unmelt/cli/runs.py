@@ -40,8 +40,8 @@ def load_model(folder: Path, device: str | torch.device) -> AnyModel:
     return load_diffusers(folder, device)
 
 
-def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
-    """Refuse an autoencoder, which makes nothing from noise.
+def generative_model(folder: Path, model: AnyModel) -> Model | TextModel:
+    """Refuse what makes nothing from noise: autoencoders and drafters.
 
     Args:
         folder: The run folder, for the message.
@@ -51,15 +51,19 @@ def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
         The model.
 
     Raises:
-        UsageError: If it is an autoencoder.
+        UsageError: If it is one of those.
     """
-    from unmelt.model import CodecModel
+    from unmelt.model import CodecModel, DrafterModel
 
     if isinstance(model, CodecModel):
         raise UsageError(
             f"{folder}, an autoencoder, which makes nothing from noise",
             "a model of its latents",
             f"unmelt train latents --codec {folder} --folder IMAGES --out runs/latents",
+        )
+    if isinstance(model, DrafterModel):
+        raise UsageError(
+            f"{folder}, a drafter, which writes with its language model", "unmelt draft", f"unmelt draft {folder}"
         )
     return model
 
@@ -79,7 +83,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     """
     from unmelt.model import TextModel
 
-    model = refuse_autoencoder(folder, load_model(folder, device))
+    model = generative_model(folder, load_model(folder, device))
     if isinstance(model, TextModel):
         raise UsageError(
             f"{folder}, a model of text", "one of images or points", f"unmelt sample {folder} --prompt 'def '"
@@ -102,7 +106,7 @@ def of_text(folder: Path, device: str) -> TextModel:
     """
     from unmelt.model import Model, load
 
-    model = refuse_autoencoder(folder, load(folder, device))
+    model = generative_model(folder, load(folder, device))
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model

@@ -65,8 +65,7 @@ def serve(
         raise UsageError("several replicas without Ray", "Ray Serve, which divides requests among them", "--ray")
     import uvicorn
 
-    from unmelt.cli.runs import load_model
-    from unmelt.model import CodecModel
+    from unmelt.cli.runs import generative_model, load_model
     from unmelt.serve import EngineLimits, ServerSettings
     from unmelt.serve.app import application
     from unmelt.serve.loopback import is_loopback
@@ -83,9 +82,7 @@ def serve(
         name = folder.absolute().name
         if name in models:
             raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
-        model = load_model(folder, device)
-        if isinstance(model, CodecModel):
-            raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
+        model = generative_model(folder, load_model(folder, device))
         models[name], places[name] = model, folder
     if ray:
         from unmelt.serve import replicas as with_ray

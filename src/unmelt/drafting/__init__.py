@@ -7,12 +7,15 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.drafting.autoregressive_verifier import AutoregressiveVerifier
     from unmelt.drafting.draft import Draft, Drafter
+    from unmelt.drafting.draft_network import DraftNetwork
+    from unmelt.drafting.draft_step import DraftStep
     from unmelt.drafting.hidden_drafter import HiddenDrafter
     from unmelt.drafting.marginals import Marginals
     from unmelt.drafting.ngram import NGram
+    from unmelt.drafting.passes import Pass, acceptance_by_place, passes
+    from unmelt.drafting.pretrained_verifier import PretrainedVerifier
     from unmelt.drafting.speculative import Decoded, DraftState, Speculative, decode
     from unmelt.drafting.streams import Streams
-    from unmelt.drafting.train_drafter import train_drafter
     from unmelt.drafting.transformers_verifier import TransformersVerifier
     from unmelt.drafting.verification import acceptance, residual, verify
     from unmelt.drafting.verifier import Reading, Verifier
@@ -21,20 +24,25 @@ __all__ = [
     "AutoregressiveVerifier",
     "Decoded",
     "Draft",
+    "DraftNetwork",
     "DraftState",
+    "DraftStep",
     "Drafter",
     "HiddenDrafter",
     "Marginals",
     "NGram",
+    "Pass",
+    "PretrainedVerifier",
     "Reading",
     "Speculative",
     "Streams",
     "TransformersVerifier",
     "Verifier",
     "acceptance",
+    "acceptance_by_place",
     "decode",
+    "passes",
     "residual",
-    "train_drafter",
     "verify",
 ]
 

@@ -147,8 +147,41 @@ class Speculative:
         """
         if state.ended.any():
             return state if state.ended.all() else _put(state, ~state.ended, self.step(verifier, state[~state.ended]))
+        return self.advance(verifier, state, self.propose(verifier, state))
+
+    def propose(self, verifier: Verifier, state: DraftState) -> Draft:
+        """Draft a block for each row.
+
+        Args:
+            verifier: The model whose text is written.
+            state: Rows of which none has ended.
+
+        Returns:
+            The block, no longer than the room that is left.
+
+        Raises:
+            UsageError: If the drafter's law cannot be right.
+        """
+        rows = len(state.x)
+        if self.drafter is None:
+            return Draft.nothing(rows, device=state.x.device)
+        rng = Streams.of(state.rng).draft
+        draft = self.drafter(state.x, state.lengths, state.hidden, self.block, rng)
+        draft = checked_draft(draft, rows, self.block, verifier.vocabulary)
+        return draft.at_most(state.limits - state.lengths - 1)
+
+    def advance(self, verifier: Verifier, state: DraftState, draft: Draft) -> DraftState:
+        """Verify a block of each row, and write what is accepted and one token more.
+
+        Args:
+            verifier: The model whose text is written.
+            state: Rows of which none has ended.
+            draft: What `propose` returned for them.
+
+        Returns:
+            The state after it.
+        """
         x, begin, streams = state.x, state.lengths, Streams.of(state.rng)
-        draft = self._draft(verifier, state, streams.draft).at_most(state.limits - begin - 1)
         rows, k = draft.tokens.shape
         layers = () if self.drafter is None else self.drafter.layers
         seen = verifier.read(_written(x, begin, draft.tokens), begin, k + 1, state.cache, layers)
@@ -177,13 +210,6 @@ class Speculative:
             accepted=state.accepted + torch.minimum(verdict.accepted, count),
             hidden=_with_hidden(state, seen.hidden),
         )
-
-    def _draft(self, verifier: Verifier, state: DraftState, rng: RowSeeds) -> Draft:
-        rows = len(state.x)
-        if self.drafter is None:
-            return Draft.nothing(rows, device=state.x.device)
-        draft = self.drafter(state.x, state.lengths, state.hidden, self.block, rng)
-        return checked_draft(draft, rows, self.block, verifier.vocabulary)
 
 
 class Decoded(NamedTuple):
