@@ -9,9 +9,17 @@ from interop.language_models import causal_model, letter_tokenizer
 
 import unmelt as um
 from unmelt.cli import main
-from unmelt.drafting import DraftStep, HiddenDrafter, PretrainedVerifier, TransformersVerifier, decode
+from unmelt.drafting import (
+    DraftStep,
+    HiddenDrafter,
+    LookupFirst,
+    PretrainedVerifier,
+    TransformersVerifier,
+    best_block,
+    decode,
+)
 from unmelt.drafting.own_text import own_rows, token_rows
-from unmelt.model.drafter_model import _prompts
+from unmelt.model.drafter_model import LOOKUP, _prompts
 
 SMALL = {"length": 24, "layers": (1, 2), "block": 3, "context": 8, "heads": 2, "places": 8, "picture_every": 0}
 SMALL |= {"precision": "float32"}
@@ -55,7 +63,7 @@ def same(one, other):
 
 def test_it_learns_what_the_verifier_writes_and_the_text_stays_the_verifiers(fitted, places):
     untrained = um.recipe.drafter(**places, **SMALL)
-    before, after = untrained.evaluate(samples=6, tokens=20), fitted.evaluate(samples=6, tokens=20)
+    before, after = untrained.evaluate(samples=4, tokens=16), fitted.evaluate(samples=4, tokens=16)
     assert after["tokens_a_pass"] > before["tokens_a_pass"] + 0.1
     assert 0 < after["accepted_1"] <= 1
     verifier = fitted.drafter.verifier
@@ -80,6 +88,20 @@ def test_the_score_is_tokens_by_passes(fitted):
     found = decode(drafter.verifier, prompts, 10, drafter=drafter, block=3, temperature=0.0)
     assert scores["tokens_a_pass"] == pytest.approx(30 / sum(found.passes))
     assert [len(each) for each in prompts] == [12] * 3
+    for name, each in (("lookup", LOOKUP), ("lookup_first", LookupFirst(LOOKUP, drafter))):
+        found = decode(drafter.verifier, prompts, 10, drafter=each, block=3, temperature=0.0)
+        assert scores[name] == pytest.approx(30 / sum(found.passes))
+
+
+def test_the_best_block_is_that_of_measured_costs(fitted, monkeypatch):
+    scores = fitted.evaluate(samples=2, tokens=10)
+    accepted = [scores[f"accepted_{k}"] for k in (1, 2, 3)]
+    for costs in ([10.0] * 4, [10.0, 1e6, 1e6, 1e6]):
+        monkeypatch.setattr("unmelt.model.drafter_model.pass_milliseconds", lambda *_, costs=costs: costs)
+        found = fitted.best_block(samples=2, tokens=10)
+        truth = [best_block(costs, accepted, ms).block for ms in (0.0, 1e9)]
+        assert found.block in truth
+    assert found.block == 0
 
 
 def test_it_comes_back_from_its_folder(fitted, places):
@@ -87,7 +109,9 @@ def test_it_comes_back_from_its_folder(fitted, places):
     assert isinstance(again, um.DrafterModel)
     assert same(weights(again), weights(fitted))
     assert "verifier" not in again.verifier.__dict__
-    assert um.recipe.with_data(fitted.folder, "cpu").evaluate(samples=2) == fitted.evaluate(samples=2)
+    assert um.recipe.with_data(fitted.folder, "cpu").evaluate(samples=2, tokens=6) == fitted.evaluate(
+        samples=2, tokens=6
+    )
     verifier = TransformersVerifier.load(places["verifier"])
     loaded = HiddenDrafter.load(fitted.folder, verifier)
     x, lengths, hidden = torch.tensor([[3, 4, 5]]), torch.tensor([[3]]), torch.randn(1, 3, 32)

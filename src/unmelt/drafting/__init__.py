@@ -6,10 +6,12 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.drafting.autoregressive_verifier import AutoregressiveVerifier
+    from unmelt.drafting.block_length import BlockLength, best_block, pass_milliseconds
     from unmelt.drafting.draft import Draft, Drafter
     from unmelt.drafting.draft_network import DraftNetwork
     from unmelt.drafting.draft_step import DraftStep
     from unmelt.drafting.hidden_drafter import HiddenDrafter
+    from unmelt.drafting.lookup_first import LookupFirst
     from unmelt.drafting.marginals import Marginals
     from unmelt.drafting.ngram import NGram
     from unmelt.drafting.passes import Pass, acceptance_by_place, passes
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoregressiveVerifier",
+    "BlockLength",
     "Decoded",
     "Draft",
     "DraftNetwork",
@@ -29,6 +32,7 @@ __all__ = [
     "DraftStep",
     "Drafter",
     "HiddenDrafter",
+    "LookupFirst",
     "Marginals",
     "NGram",
     "Pass",
@@ -40,7 +44,9 @@ __all__ = [
     "Verifier",
     "acceptance",
     "acceptance_by_place",
+    "best_block",
     "decode",
+    "pass_milliseconds",
     "passes",
     "residual",
     "verify",

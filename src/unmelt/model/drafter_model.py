@@ -9,6 +9,8 @@ which another one is told from it.
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +23,21 @@ from unmelt.arguments import checked
 from unmelt.data import Arrays, Source
 from unmelt.device import device_named
 from unmelt.drafting import (
+    BlockLength,
+    Drafter,
     DraftNetwork,
     DraftStep,
     HiddenDrafter,
+    LookupFirst,
+    NGram,
     Pass,
     PretrainedVerifier,
     Speculative,
     TransformersVerifier,
     acceptance_by_place,
+    best_block,
     decode,
+    pass_milliseconds,
     passes,
 )
 from unmelt.drafting.pass_text import marked, pass_texts
@@ -38,10 +46,13 @@ from unmelt.modality import Modality, Text
 from unmelt.model import fitting
 from unmelt.model.judging import note_other_data
 from unmelt.model.stored import Stored, TrainingData
-from unmelt.rng import Seed, fold
+from unmelt.rng import RowSeeds, Seed, fold
 from unmelt.train import Execution, Logger, Training
 from unmelt.train.atomic_files import write
 from unmelt.train.logger import logger_names
+
+LOOKUP = NGram(shortest=2)
+"""What is looked up before the network is asked."""
 
 SCORED, SHOWN = 16, 24
 """Held-out rows that a drafter is scored by, and tokens of a preview."""
@@ -190,7 +201,7 @@ class DrafterModel(Stored):
         top_p: float = 1.0,
         seed: Seed = 0,
     ) -> list[str]:
-        """Write text with the law of the verifier.
+        """Write text with the law of the verifier: looked up first, and drafted where nothing is found.
 
         Args:
             prompt: What the text begins with, or several such texts.
@@ -209,8 +220,8 @@ class DrafterModel(Stored):
         tokenizer, verifier = self.verifier.loaded.tokenizer, self.verifier.loaded
         rows = [list(tokenizer.encode(each)) for each in texts]
         how: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "end_token": tokenizer.eos_token_id}
-        drafter = replace(self.drafter, temperature=temperature)
-        made = decode(verifier, rows, tokens, drafter=drafter, block=drafter.block, seed=seed, **how).tokens
+        drafter = LookupFirst(LOOKUP, replace(self.drafter, temperature=temperature))
+        made = decode(verifier, rows, tokens, drafter=drafter, block=self.network.block, seed=seed, **how).tokens
         return [
             text + tokenizer.decode([*row, *more], skip_special_tokens=True)[len(tokenizer.decode(row)) :]
             for text, row, more in zip(texts, rows, made, strict=True)
@@ -221,6 +232,8 @@ class DrafterModel(Stored):
         """How many tokens a pass of the verifier writes, after the first halves of held-out rows, greedily.
 
         tokens_a_pass    Tokens written by passes of the verifier; 1 is plain decoding.
+        lookup           The same by looking up alone, and
+        lookup_first     by looking up first and drafting where nothing is found.
         accepted_1 ...   How often each token of a block is accepted where those before it are.
 
         Args:
@@ -240,15 +253,49 @@ class DrafterModel(Stored):
         note_other_data(self)
         prompts = _prompts(self.held_out, SCORED if samples is None else samples, seed)
         drafter = replace(self.drafter, temperature=0.0)
-        how = Speculative(drafter, drafter.block, temperature=0.0)
-        found = [each for prompt in prompts for each in passes(how, drafter.verifier, prompt, tokens)]
-        accepted = acceptance_by_place([each for each in found if each.drafted], drafter.block)
+        found = self._greedy(drafter, prompts, tokens)
+        accepted = acceptance_by_place(found, drafter.block)
         return {
-            "tokens_a_pass": sum(len(each.written) for each in found) / len(found),
+            "tokens_a_pass": _tokens_a_pass(found),
+            "lookup": _tokens_a_pass(self._greedy(LOOKUP, prompts, tokens)),
+            "lookup_first": _tokens_a_pass(self._greedy(LookupFirst(LOOKUP, drafter), prompts, tokens)),
             **{f"accepted_{k + 1}": share for k, share in enumerate(accepted)},
             "tokens": tokens,
             "samples": len(prompts),
         }
+
+    def _greedy(self, drafter: Drafter, prompts: Sequence[Sequence[int]], tokens: int) -> list[Pass]:
+        """The passes of greedy texts."""
+        how = Speculative(drafter, self.network.block, temperature=0.0)
+        return [each for prompt in prompts for each in passes(how, self.verifier.loaded, prompt, tokens)]
+
+    @checked("model.best_block")
+    def best_block(self, *, samples: int = 4, tokens: int = 48, seed: int = 0) -> BlockLength:
+        """Choose the length of a block for one row and greedy text on this machine, from measured costs.
+
+        Args:
+            samples: Held-out rows by which acceptance is measured.
+            tokens: Tokens that are written after each.
+            seed: Which rows are taken.
+
+        Returns:
+            The length, and what it gains; 0 where drafting does not pay.
+
+        Raises:
+            UsageError: If there are no held-out rows.
+        """
+        scores = self.evaluate(samples=samples, tokens=tokens, seed=seed)
+        accepted = [scores[f"accepted_{k + 1}"] for k in range(self.network.block)]
+        drafter, length = self.drafter, min(128, self.verifier.loaded.length - self.network.block - 1)
+        costs = pass_milliseconds(drafter.verifier, self.network.block + 1, length)
+        x = torch.zeros(1, length, dtype=torch.int64, device=self.device)
+        hidden = torch.randn(1, length, len(drafter.layers) * self.network.width, device=self.device)
+        at, spent = torch.tensor([length], device=self.device), list[float]()
+        for _ in range(5):
+            start = time.perf_counter()
+            drafter(x, at, hidden, self.network.block, RowSeeds.of(0, 1))
+            spent.append(1000 * (time.perf_counter() - start))
+        return best_block(costs, accepted, statistics.median(spent))
 
     def save_preview(self, path: Path | None) -> Path | None:
         shown = self._preview()
@@ -265,11 +312,14 @@ class DrafterModel(Stored):
         assert isinstance(shown, Arrays)
         (prompt,) = _prompts(shown, 1)
         drafter, found = replace(self.drafter, temperature=0.0), list[Pass]()
-        how = Speculative(drafter, drafter.block, temperature=0.0)
-        found += passes(how, drafter.verifier, prompt, SHOWN)
+        found += self._greedy(drafter, [prompt], SHOWN)
         decoder = drafter.verifier.tokenizer.decode
         text = decoder(prompt) + " >>> " + marked(pass_texts(decoder, prompt, found))
-        return f"{text}\n\n{sum(len(each.written) for each in found) / len(found):.2f} tokens a pass\n"
+        return f"{text}\n\n{_tokens_a_pass(found):.2f} tokens a pass\n"
+
+
+def _tokens_a_pass(found: Sequence[Pass]) -> float:
+    return sum(len(each.written) for each in found) / len(found)
 
 
 def _prompts(source: Arrays, rows: int, seed: int = 0) -> list[list[int]]:
