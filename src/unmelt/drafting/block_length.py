@@ -64,7 +64,7 @@ def best_block(
         raise UsageError(
             f"passes of {list(milliseconds)} ms, drafts of {draft_milliseconds} ms and acceptance {list(acceptance)}",
             "positive milliseconds, and shares from 0 to 1",
-            "best_block([50, 60, 70], [0.6, 0.4], draft_milliseconds=5)",
+            "best_block([50, 60, 70], [0.6, 0.4], draft_milliseconds=5.0)",
         )
     written = list(accumulate(accumulate(acceptance, mul), initial=1.0))
     cost = [milliseconds[0], *(draft_milliseconds + each for each in milliseconds[1:])]
