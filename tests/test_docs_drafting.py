@@ -44,7 +44,7 @@ def test_the_python_of_the_guide_runs(tmp_path, monkeypatch):
     text_model(tmp_path / "runs" / "code_ar", True)
     text_model(tmp_path / "runs" / "code", False)
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     named = {"um": um}
     for block in blocks:
         exec(block, named)

@@ -12,6 +12,7 @@ from unmelt.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+    from unmelt.drafting import Drafter
     from unmelt.model import Model, TextModel
     from unmelt.model.load import AnyModel
 
@@ -110,6 +111,38 @@ def of_text(folder: Path, device: str) -> TextModel:
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model
+
+
+def text_drafter(word: str, model: TextModel, device: str | torch.device) -> Drafter:
+    """Who drafts for an autoregressive model of text.
+
+    Args:
+        word: "lookup", or the run folder of a masked model with the same tokenizer.
+        model: The model that verifies.
+        device: Where to compute: auto, cpu or cuda.
+
+    Returns:
+        The drafter.
+
+    Raises:
+        UsageError: If there is no such run, or it cannot draft for this model.
+    """
+    from unmelt.denoiser import Autoregressive
+    from unmelt.drafting import Marginals, NGram
+    from unmelt.model import TextModel, load
+    from unmelt.process import Mask
+
+    if word == "lookup":
+        return NGram()
+    found = load(word, device)
+    is_masked = isinstance(found, TextModel) and isinstance(found.denoiser.process, Mask)
+    if not isinstance(found, TextModel) or not is_masked or isinstance(found.denoiser, Autoregressive):
+        needed = "lookup, or the run of a masked model of text"
+        raise UsageError(f"--drafter {word}, which drafts no blocks of text", needed, "--drafter lookup")
+    if found.tokenizer != model.tokenizer:
+        needed = "a run with the same tokenizer, trained on the same text; or lookup"
+        raise UsageError(f"--drafter {word}, which has another tokenizer", needed, "--drafter lookup")
+    return Marginals(found.denoiser)
 
 
 def class_named(label: str | None, classes: Sequence[str]) -> int | str | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unmelt.drafting.passes import Pass, acceptance_by_place, passes
     from unmelt.drafting.pretrained_verifier import PretrainedVerifier
     from unmelt.drafting.speculative import Decoded, DraftState, Speculative, decode
+    from unmelt.drafting.speculative_sampler import SpeculativeSampler
     from unmelt.drafting.streams import Streams
     from unmelt.drafting.transformers_verifier import TransformersVerifier
     from unmelt.drafting.verification import acceptance, residual, verify
@@ -39,6 +40,7 @@ __all__ = [
     "PretrainedVerifier",
     "Reading",
     "Speculative",
+    "SpeculativeSampler",
     "Streams",
     "TransformersVerifier",
     "Verifier",
