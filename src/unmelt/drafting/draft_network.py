@@ -95,30 +95,30 @@ class DraftNetwork(nn.Module):
         self,
         context: Float[Tensor, "rows context width"],
         is_text: Bool[Tensor, "rows context"],
-        last: Float[Tensor, "rows 1 width"],
+        last: Float[Tensor, "rows n width"],
     ) -> Float[Tensor, "rows block width"]:
         """Draft a block.
 
         Args:
             context: Context tokens, the latest one last.
             is_text: True at those that there are.
-            last: Embedding of the last token of each text, which comes after the context.
+            last: Embeddings of the tokens of each text that come after the context: of the last one, or of more.
 
         Returns:
             What the verifier's head makes logits of, for each token of the block.
         """
         h = torch.cat([context, last, self.mask.expand(len(context), self.block, -1)], 1)
         angle = rotary_angles(torch.arange(h.shape[1], device=h.device)[:, None], self.width // self.heads)
-        mask = self._mask(is_text)
+        mask = self._mask(is_text, h.shape[1])
         for each in self.blocks:
             h = each(h, angle, mask)
-        found: Tensor = self.norm(h[:, context.shape[1] + 1 :])
+        found: Tensor = self.norm(h[:, -self.block :])
         return found
 
-    def _mask(self, is_text: Bool[Tensor, "rows context"]) -> Bool[Tensor, "rows 1 n n"]:
-        """True where a place attends to another; always to itself."""
-        n = is_text.shape[1] + 1 + self.block
+    @staticmethod
+    def _mask(is_text: Bool[Tensor, "rows context"], n: int) -> Bool[Tensor, "rows 1 n n"]:
+        """True where one of n places attends to another; always to itself."""
         every = torch.arange(n, device=is_text.device)
         ahead = (every > every[:, None]) & (every[:, None] < is_text.shape[1])
-        real = F.pad(is_text, (0, 1 + self.block), value=True)
+        real = F.pad(is_text, (0, n - is_text.shape[1]), value=True)
         return ((real[:, None] & ~ahead) | (every == every[:, None]))[:, None]

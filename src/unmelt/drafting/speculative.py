@@ -110,9 +110,11 @@ class Speculative:
             UsageError: If a prompt is too short or leaves no room, or has a token that is none.
         """
         sizes = [len(each) for each in prompts]
-        if not sizes or tokens < 1 or min(sizes) < verifier.shortest_prompt or max(sizes) >= verifier.length:
+        odd = [size for size in sizes if not verifier.shortest_prompt <= size < verifier.length]
+        if not sizes or tokens < 1 or odd:
+            given = f"a prompt of {odd[0]} tokens" if odd else f"{len(sizes)} prompts"
             raise UsageError(
-                f"prompts of {sizes} tokens, and {tokens} to write",
+                f"{given}, and {tokens} tokens to write, for a model that reads {verifier.length}",
                 f"prompts of {verifier.shortest_prompt} to {verifier.length - 1} tokens, and at least 1 to write",
                 "prompts=[tokenizer.encode('The sea')], tokens=64",
             )
