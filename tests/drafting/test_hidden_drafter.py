@@ -95,6 +95,21 @@ def test_places_cover_the_row_and_a_part_of_a_batch_draws_its_own(verifier, monk
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
+def test_a_verifier_in_bfloat16_is_drafted_for(verifier, tmp_path):
+    causal_model(tmp_path)
+    low = TransformersVerifier.load(tmp_path)
+    low.model.lm_head.weight *= 6
+    low.model.bfloat16()
+    high, drafter = drafter_of(verifier), HiddenDrafter(low, drafter_of(verifier).network)
+    x, hidden = torch.tensor([[3, 4, 5, 6]]), torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(0))
+    exact, rounded = (logits_of(each, x, torch.tensor([4]), hidden) for each in (high, drafter))
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, atol=0.1 * exact.abs().max().item(), rtol=0)
+    found = decode(low, [[1, 2, 3]], 12, drafter=replace(drafter, temperature=0.0), block=4, temperature=0.0)
+    assert len(found.tokens[0]) == 12
+    assert found.drafted[0] > 0
+
+
 def test_only_the_network_learns(verifier):
     step = DraftStep(drafter_of(verifier), 3)
     (network,) = step.networks().values()

@@ -221,6 +221,11 @@ def test_prompts_that_do_not_fit(fitted):
     assert "prompts of 1 to 63 tokens" in refused(lambda: fitted.sample(""))
 
 
+def test_a_run_inside_of_its_text(places):
+    made = um.recipe.drafter(**places, steps=1, **SMALL)
+    assert "inside of the folder of the data" in refused(lambda: made.fit(places["text"] / "run", "cpu", quiet=True))
+
+
 def test_settings_that_do_not_fit(places, tmp_path):
     for how, said in [
         ({"length": 100}, "length=100 for a verifier of 64 tokens"),

@@ -88,10 +88,11 @@ class HiddenDrafter:
         row = torch.arange(rows, device=x.device).repeat_interleave(places)
         at = ends[:, None] + torch.arange(-self.network.context, 0, device=x.device)
         first = int(at.min().clamp_min(0))
-        read = self.network.read(hidden[:, first : int(ends.max())] if int(ends.max()) else hidden[:, :1])
-        context = read[row[:, None], (at - first).clamp_min(0)]
-        last = self.verifier.model.get_input_embeddings()(x[row, ends][:, None])
-        found = self.verifier.model.get_output_embeddings()(self.network(context, at >= 0, last))
+        head, own = self.verifier.model.get_output_embeddings(), self.network.mask.dtype
+        seen = hidden[:, first : int(ends.max())] if int(ends.max()) else hidden[:, :1]
+        context = self.network.read(seen.to(own))[row[:, None], (at - first).clamp_min(0)]
+        last = self.verifier.model.get_input_embeddings()(x[row, ends][:, None]).to(own)
+        found: Tensor = head(self.network(context, at >= 0, last).to(head.weight.dtype))
         return found.unflatten(0, (rows, places))
 
     @torch.no_grad()
