@@ -4,8 +4,8 @@
 
 with w below 1, since a token counts only where all tokens before it are accepted. A step reads its rows with the
 verifier, without gradient, and takes many places of each row: hidden states are then worth computing anew. With 32
-places in a row of 128 tokens, SmolLM2-135M takes about a third of the step; kept on the disk, its hidden states would
-save that third, for 4.6 kB a token, and only of text that is read more than once.
+places in a row of 128 tokens, SmolLM2-135M takes about a quarter of the step; kept on the disk, its hidden states would
+save that quarter, for 4.6 kB a token, and only of text that is read more than once.
 """
 
 from __future__ import annotations
