@@ -74,6 +74,23 @@ def test_the_page_holds_every_measurement(runs, tmp_path):
     assert page.quality["real"]["held-out text"].lines > 0.9
 
 
+def test_drafted_decoding_has_a_row_of_its_own(runs, tmp_path, capsys):
+    models = loaded({name: runs[name] for name in ("autoregressive", "masked")})
+    plain, *_, drafted = decoding_modes(models["autoregressive"], 16, (), um.drafting.NGram())
+    assert "verified" in drafted.name
+    how = {"length": 16, "temperature": 0.0, "prompt": "area_1"}
+    texts = [models["autoregressive"].sample(1, **how, **mode.settings) for mode in (plain, drafted)]
+    assert texts[0] == texts[1]
+    settings = ["--tokens", "8", "--rows", "2", "--questions", "2", "--gap", "2", "--steps", "2", "--batches", "1"]
+    command = ["compare", *(str(runs[name]) for name in models), *settings, "--out", str(tmp_path), "--json"]
+    assert main([*command, "--drafter", str(runs["masked"])]) == 0
+    speeds = json.loads(capsys.readouterr().out)["speed"]
+    assert 1 <= speeds[str(runs["autoregressive"])][drafted.name][0]["passes"] <= 8
+    assert drafted.name not in speeds[str(runs["masked"])]
+    assert main([*command, "--drafter", str(runs["uniform"])]) == 2
+    assert "drafts no blocks of text" in capsys.readouterr().err
+
+
 def test_intervals_are_wilson_intervals():
     value, low, high = gaps.share(8, 10)
     assert value == 0.8

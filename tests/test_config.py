@@ -46,6 +46,8 @@ GIVEN = {
     "size": (4, 4),
     "width": 8,
     "depth": 1,
+    "tokenizer": "0123abcd",
+    "weights": "4567abcd",
     "heads": 2,
     "space": 2,
     "steps": 3,
@@ -120,6 +122,8 @@ def made(name):
     if cls in (um.interop.CanvasDenoiser, um.interop.CanvasNetwork):
         network = um.interop.CanvasNetwork(settings=json.dumps(GEMMA), vocabulary=9, length=4, before=(1,))
         return cls(network, um.process.Uniform(9), (4,)) if cls is um.interop.CanvasDenoiser else network
+    if cls is um.drafting.DraftNetwork:
+        return cls(width=8, layers=(1, 2), heads=2)
     if cls in TOKENS:
         small = um.backbone.Transformer(input_vocabulary=5, vocabulary=4, length=6, width=8, depth=1, heads=2, block=1)
         return cls(small, um.process.Mask(4), (6,))

@@ -40,14 +40,15 @@ def test_the_python_of_the_guide_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     causal_model(tmp_path / "models" / "smollm2")
     (tmp_path / "books").mkdir()
-    (tmp_path / "books" / "a.txt").write_text("The sea was calm that day. " * 10, encoding="utf-8")
+    (tmp_path / "books" / "a.txt").write_text("The sea was calm that day. " * 40, encoding="utf-8")
     text_model(tmp_path / "runs" / "code_ar", True)
     text_model(tmp_path / "runs" / "code", False)
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     named = {"um": um}
     for block in blocks:
         exec(block, named)
     assert named["found"].drafted[0] > 0
     assert named["drafter"].block == 4
+    assert "tokens a pass" in (tmp_path / "runs" / "drafter" / "samples" / "000004.txt").read_text(encoding="utf-8")
     assert named["drafted"].passes < [24, 24]

@@ -13,7 +13,7 @@ order of the book:
     codec, encoder, control, data, train      around it: data, captions and files in, learning
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
-    Model, TextModel, CodecModel, recipe, load    all of it together
+    Model, TextModel, CodecModel, DrafterModel    all of it together; recipe, load
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from unmelt.interop import load_diffusers
     from unmelt.model import (
         CodecModel,
+        DrafterModel,
         Model,
         SampleFrame,
         SampleRequest,
@@ -78,6 +79,7 @@ __version__ = "0.2.0"
 __all__ = [
     "CodecModel",
     "Condition",
+    "DrafterModel",
     "Grid",
     "Model",
     "SampleFrame",

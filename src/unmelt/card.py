@@ -136,7 +136,7 @@ def card(
         The card, in Markdown with the Hub's metadata in front.
     """
     recipe = about["origin"].get("recipe", "none")
-    kind = _of_autoencoder(about) if about["facade"] == "CodecModel" else _of_model(about)
+    kind = {"CodecModel": _of_autoencoder, "DrafterModel": _of_drafter}.get(about["facade"], _of_model)(about)
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
     front += [f"pipeline_tag: {kind.task}"] if kind.task else []
     front += ["tags:", *(f"- {tag}" for tag in kind.tags), "---"]
@@ -233,6 +233,25 @@ def _of_autoencoder(about: dict[str, Any]) -> _KindOfModel:
             f"It takes images of {codec.channels} channels with sides that are multiples of {codec.factor}.",
             "It makes nothing from noise: a model of its latents does.",
             "It blurs or invents fine detail, most of all of images unlike those it learned from.",
+        ],
+    )
+
+
+def _of_drafter(about: dict[str, Any]) -> _KindOfModel:
+    network, verifier = about["model"]["network"], about["model"]["verifier"]
+    return _KindOfModel(
+        "",
+        ["unmelt", "speculative-decoding"],
+        f"A drafter that proposes up to {network['block']} tokens at a time to one language model, which verifies them",
+        "## To write with it",
+        "from unmelt.drafting import TransformersVerifier, decode\n\n"
+        "verifier = TransformersVerifier.load('its/language/model')\n"
+        "prompt = verifier.tokenizer.encode('The sea')\n"
+        "found = decode(verifier, [prompt], 64, drafter=model.drafter_for(verifier))",
+        {"network": short(network), "verifier": short(verifier)},
+        [
+            "It drafts for the language model it was trained for, and for no other.",
+            "It makes that model's text faster at most, and neither better nor worse.",
         ],
     )
 

@@ -18,6 +18,7 @@ from unmelt import (
     control,
     denoiser,
     distill,
+    drafting,
     encoder,
     modality,
     objective,
@@ -82,6 +83,7 @@ _PUBLIC: dict[str, tuple[ModuleType, Sequence[str]]] = {
     "denoiser": (denoiser, _DENOISERS),
     "train": (train, ("Training", "AdamW", "Muon")),
     "adapter": (adapter, ("LoRA",)),
+    "drafting": (drafting, ("DraftNetwork", "PretrainedVerifier")),
     "distill": (distill, tuple(name for name in distill.__all__ if name != "Setup")),
 }
 """Modules by their short names, and those of their public names that may be parts. A part is imported when needed."""

@@ -69,7 +69,10 @@ def public(about: dict[str, Any]) -> dict[str, Any]:
         key: Path(value).name if isinstance(value, str) and os.path.isabs(value) else value
         for key, value in origin.get("settings", {}).items()
     }
-    return {**about, "origin": origin}
+    model = dict(about["model"])
+    if isinstance(verifier := model.get("verifier"), dict):
+        model["verifier"] = {**verifier, "path": Path(verifier["path"]).name}
+    return {**about, "origin": origin, "model": model}
 
 
 def fetch(name: str, revision: str | None, token: str | None, cache_dir: str | Path | None) -> Path:

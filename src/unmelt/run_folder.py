@@ -49,7 +49,7 @@ MODULE = re.compile(r"[\w-]+")
 FREE = ("steps", "save_every", "picture_every")
 """Settings that may change when a run resumes."""
 
-PLACES = ("folder",)
+PLACES = ("folder", "text")
 """Settings that say where data are. They may change where the run has recorded what data they are."""
 
 
@@ -307,7 +307,7 @@ def check_same(folder: Path, mine: dict[str, Any], allow_other_data: bool = Fals
             "the data it was started with; or to say that it is to go on with these",
             "allow_other_data=True",
         )
-    for part in ("denoiser", "codec", "encoder", "objective", "training"):
+    for part in ("denoiser", "codec", "encoder", "objective", "network", "verifier", "places", "training"):
         if not differs and part in before["model"]:
             differs = _differences(fill_defaults(before["model"][part]), mine["model"][part], part)
     if not differs:

@@ -17,13 +17,13 @@ def check_apart(folder: Path, origin: Mapping[str, Any]) -> None:
 
     Args:
         folder: The output folder. One that is a run already is accepted: it can be resumed.
-        origin: The recipe and its settings; the data are where its setting `folder` says.
+        origin: The recipe and its settings; the data are where its setting `folder` or `text` says.
 
     Raises:
         UsageError: If one of the two folders holds the other. Links are followed.
     """
     settings = origin.get("settings")
-    named = settings.get("folder") if isinstance(settings, Mapping) else None
+    named = settings.get("folder", settings.get("text")) if isinstance(settings, Mapping) else None
     if not isinstance(named, str | Path) or not Path(named).is_dir() or is_run(folder):
         return
     data = Path(os.path.abspath(named))

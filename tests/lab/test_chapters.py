@@ -237,3 +237,20 @@ def test_two_labs_compute_a_cached_value_once(tmp_path):
     both = [subprocess.Popen(words, env={**os.environ, "UNMELT_CACHE": str(tmp_path)}) for _ in range(2)]
     assert [each.wait(timeout=120) for each in both] == [0, 0]
     assert (tmp_path / "log").read_text(encoding="utf-8") == "made"
+
+
+def test_drafts_are_proposed_accepted_and_cut_and_the_law_stays(run):
+    found = run("drafts")
+    tokens = [token for each in found["found"] for token in each.written]
+    writer, prompt = found["writer"], found["writer"].tokenizer.encode(found["prompt"].value)
+    plain = um.drafting.decode(found["verifier"], [prompt], len(tokens), temperature=0.0).tokens[0]
+    assert tokens == plain
+    assert len(found["found"]) < len(tokens)
+    assert "".join(each.accepted + each.own for each in found["texts"]) == writer.tokenizer.decode(tokens)
+    assert any(each.rejected for each in found["texts"])
+    torch.testing.assert_close(found["law"]["right"], found["p"])
+    assert (found["law"]["wrong"] - found["p"]).abs().sum() / 2 > 0.05
+    assert (found["shares"] - found["p"]).abs().max() < 4 * math.sqrt(0.25 / 20_000)
+    for size, value in found["tokens_a_pass"].items():
+        assert value == pytest.approx(found["expected"][size], rel=0.35)
+    assert 0 <= found["chosen"].block <= 12

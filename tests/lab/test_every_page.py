@@ -19,6 +19,7 @@ FIRST = {
     "words": 'pre[aria-label^="Masked"]',
     "few-steps": 'td[data-what="energy distance, the student, 1"]',
     "pictures": 'img[alt^="12 pictures"]',
+    "drafts": 'pre[aria-label^="The text after"]',
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 

@@ -1,4 +1,4 @@
-"""The command line: `unmelt recipes | train | distill | sample | infill | tune | eval | ... | lab`.
+"""The command line: `unmelt recipes | train | distill | sample | infill | draft | tune | eval | ... | lab`.
 
 A user's mistake prints one message and exits with code 2. Ctrl-C exits with code 130 and leaves a run that can be
 resumed. With --json, a command prints one JSON object to standard output and nothing else.
@@ -21,6 +21,7 @@ COMMANDS = {
     "adapter": "adapter.adapter",
     "sample": "sample.sample",
     "infill": "sample.infill",
+    "draft": "draft.draft",
     "edit": "edit.edit",
     "tune": "evaluate.tune",
     "eval": "evaluate.evaluate",
@@ -43,6 +44,7 @@ HELP = """usage: unmelt COMMAND
   adapter VERB   train a low-rank adapter of a run, or merge one into it
   sample RUN     sample a trained model
   infill RUN     fill the gaps in a text
+  draft RUN      write text in fewer passes of a language model
   edit RUN IMAGE make a picture anew, part of it, or more around it
   tune RUN       fit a few-step sampler to a trained model
   eval RUN       score a trained model against held-out data

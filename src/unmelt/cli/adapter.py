@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from unmelt.cli import destination
-from unmelt.cli.runs import RunFolder, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, generative_model
 from unmelt.errors import UsageError, nearest
 from unmelt.terminal import notify
 
@@ -150,7 +150,7 @@ def train(
     from unmelt.recipe.text_model import TrainingArgs
     from unmelt.train import AdamW, distributed
 
-    model = refuse_autoencoder(run, load(run, device))
+    model = generative_model(run, load(run, device))
     model.source, model.held_out, model.folder = _data_of(model, folder, seed), None, None
     if isinstance(model.objective, AttentionAnnealing):
         model.objective = model.objective.objective  # its attention has grown
@@ -188,7 +188,7 @@ def merge(run: RunFolder, adapter: Annotated[str, "ADAPTER"], /, out: Path, devi
 
     if (out / run_folder.CONFIG).exists():
         raise UsageError(f"{out}, which holds a run", "a new folder", f"--out {out}-merged")
-    model = refuse_autoencoder(run, load_model(run, device))
+    model = generative_model(run, load_model(run, device))
     model.merge_adapter(add_given(model, adapter))
     model.save(out)
     notify(f"merged: {out}", f"unmelt sample {out}")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from unmelt.cli import destination
-from unmelt.cli.runs import RunFolder, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, generative_model
 from unmelt.errors import UsageError
 from unmelt.terminal import notify
 
@@ -39,7 +39,7 @@ def average(
         raise UsageError(f"--out for {len(ema_std)} averages", "one, or no --out", f"--ema-std {ema_std[0]:g}")
     if out is not None:
         destination.check_folder(out)
-    model = refuse_autoencoder(folder, load(folder, device))
+    model = generative_model(folder, load(folder, device))
     for each in ema_std:
         target = out or folder.with_name(f"{folder.name}-{each:g}")
         if (target / run_folder.CHECKPOINTS).exists():

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_json
+from unmelt.cli.runs import text_drafter
 from unmelt.cli.table import console
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
@@ -34,6 +35,7 @@ def compare(
     batches: tuple[int, ...] = (1, 16),
     temperature: float = 1.0,
     held_out_rows: int | None = None,
+    drafter: str = "",
     out: Path = Path("compared"),
     device: str = "auto",
     allow_other_data: bool = False,
@@ -51,6 +53,8 @@ def compare(
         batches: Batch sizes at which speed is measured.
         temperature: Sampling temperature of unprompted generation.
         held_out_rows: Rows of held-out text from which bits per byte are computed. Default: all.
+        drafter: Who drafts for the first run, which verifies: lookup, or the run folder of a masked model with the same
+            tokenizer; empty for nobody.
         out: Folder for quality.png and speed.png.
         device: Where to compute: auto, cpu or cuda.
         allow_other_data: Judge by the data as they are now, though the run recorded others.
@@ -82,6 +86,8 @@ def compare(
         "gap": gap,
     }
     settings |= {"batches": batches, "temperature": temperature, "held_out_rows": held_out_rows}
+    if drafter:
+        settings["drafter"] = text_drafter(drafter, next(iter(models.values())), device)
     with destination.made(out):
         page = measured(models, **settings, out=out, quiet=json)
     if json:

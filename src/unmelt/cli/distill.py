@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from unmelt.cli import destination
-from unmelt.cli.runs import RunFolder, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, generative_model
 from unmelt.errors import UsageError, nearest
 from unmelt.terminal import notify
 
@@ -88,7 +88,7 @@ def distill(
                 f"--from-scratch with --method {word}", "a method that needs no teacher", "--method mean-flow"
             )
         made = dataclasses.replace(made, from_scratch=True)
-    teacher = refuse_autoencoder(folder, with_data(folder, device, allow_other_data))
+    teacher = generative_model(folder, with_data(folder, device, allow_other_data))
     execution = Execution(gradient_accumulation=gradient_accumulation, shard=shard)
     try:
         student = teacher.distill(

@@ -70,7 +70,8 @@ def evaluate(
     """Score a trained model against held-out data, and write the scores to RUN/eval.json.
 
     Images, points and sound are scored by samples; text by its bits per byte, and by answers where the recipe has
-    questions; an autoencoder by its reconstructions. Under torchrun, every process does a share.
+    questions; an autoencoder by its reconstructions; a drafter by the tokens that a pass of its language model writes.
+    Under torchrun, every process does a share.
 
     Args:
         folder: The run folder.
@@ -90,7 +91,7 @@ def evaluate(
     """
     from unmelt import card, recorded_scores, run_folder
     from unmelt.device import device_named
-    from unmelt.model import CodecModel, TextModel
+    from unmelt.model import CodecModel, DrafterModel, TextModel
     from unmelt.recipe import with_data
     from unmelt.train import distributed
 
@@ -98,8 +99,8 @@ def evaluate(
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own, allow_other_data)
-        if isinstance(model, TextModel | CodecModel):
-            what = "text is" if isinstance(model, TextModel) else "reconstructions are"
+        if isinstance(model, TextModel | CodecModel | DrafterModel):
+            what = {TextModel: "text is", CodecModel: "reconstructions are"}.get(type(model), "drafts are")
             given = {"steps": steps, "guidance": None if guidance == 1 else guidance}
             for name in (name for name, value in given.items() if value is not None):
                 raise UsageError(
@@ -122,6 +123,8 @@ def evaluate(
             scores = model.evaluate(rows=samples, seed=seed)
         elif isinstance(model, CodecModel):
             scores = model.evaluate(samples=samples)
+        elif isinstance(model, DrafterModel):
+            scores = model.evaluate(samples=samples, seed=seed)
         else:
             scores = model.evaluate(samples=samples, minutes=minutes, steps=steps, guidance=guidance, seed=seed)
     if not distributed.is_main():

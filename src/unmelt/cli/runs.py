@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 from unmelt.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from unmelt.drafting import Drafter
     from unmelt.model import Model, TextModel
     from unmelt.model.load import AnyModel
 
 RunFolder = Annotated[Path, "RUN"]
 
 
-def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
-    """Refuse an autoencoder, which makes nothing from noise.
+def generative_model(folder: Path, model: AnyModel) -> Model | TextModel:
+    """Refuse what makes nothing from noise: autoencoders and drafters.
 
     Args:
         folder: The run folder, for the message.
@@ -27,15 +30,19 @@ def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
         The model.
 
     Raises:
-        UsageError: If it is an autoencoder.
+        UsageError: If it is one of those.
     """
-    from unmelt.model import CodecModel
+    from unmelt.model import CodecModel, DrafterModel
 
     if isinstance(model, CodecModel):
         raise UsageError(
             f"{folder}, an autoencoder, which makes nothing from noise",
             "a model of its latents",
             f"unmelt train latents --codec {folder} --folder IMAGES --out runs/latents",
+        )
+    if isinstance(model, DrafterModel):
+        raise UsageError(
+            f"{folder}, a drafter, which writes with its language model", "unmelt draft", f"unmelt draft {folder}"
         )
     return model
 
@@ -56,7 +63,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     from unmelt.interop.load_model import load_model
     from unmelt.model import TextModel
 
-    model = refuse_autoencoder(folder, load_model(folder, device))
+    model = generative_model(folder, load_model(folder, device))
     if isinstance(model, TextModel):
         raise UsageError(
             f"{folder}, a model of text", "one of images or points", f"unmelt sample {folder} --prompt 'def '"
@@ -79,10 +86,42 @@ def of_text(folder: Path, device: str) -> TextModel:
     """
     from unmelt.model import Model, load
 
-    model = refuse_autoencoder(folder, load(folder, device))
+    model = generative_model(folder, load(folder, device))
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model
+
+
+def text_drafter(word: str, model: TextModel, device: str | torch.device) -> Drafter:
+    """Who drafts for an autoregressive model of text.
+
+    Args:
+        word: "lookup", or the run folder of a masked model with the same tokenizer.
+        model: The model that verifies.
+        device: Where to compute: auto, cpu or cuda.
+
+    Returns:
+        The drafter.
+
+    Raises:
+        UsageError: If there is no such run, or it cannot draft for this model.
+    """
+    from unmelt.denoiser import Autoregressive
+    from unmelt.drafting import Marginals, NGram
+    from unmelt.model import TextModel, load
+    from unmelt.process import Mask
+
+    if word == "lookup":
+        return NGram()
+    found = load(word, device)
+    is_masked = isinstance(found, TextModel) and isinstance(found.denoiser.process, Mask)
+    if not isinstance(found, TextModel) or not is_masked or isinstance(found.denoiser, Autoregressive):
+        needed = "lookup, or the run of a masked model of text"
+        raise UsageError(f"--drafter {word}, which drafts no blocks of text", needed, "--drafter lookup")
+    if found.tokenizer != model.tokenizer:
+        needed = "a run with the same tokenizer, trained on the same text; or lookup"
+        raise UsageError(f"--drafter {word}, which has another tokenizer", needed, "--drafter lookup")
+    return Marginals(found.denoiser)
 
 
 def class_named(label: str | None, classes: Sequence[str]) -> int | str | None:

@@ -25,6 +25,7 @@ def serve(
     steps: int = 250,
     seconds: float = 300.0,
     deterministic: bool = False,
+    drafter: str = "",
     device: str = "auto",
     ray: bool = False,
     replicas: int = 1,
@@ -46,6 +47,8 @@ def serve(
         steps: Largest number of steps.
         seconds: Longest time that a request may take.
         deterministic: Rows are the same bit for bit whatever shares their batches.
+        drafter: Who drafts for autoregressive models, which verify: lookup, or the run folder of a masked model with
+            the same tokenizer. Text has the same law, in fewer network calls. Empty for nobody.
         device: Where to compute: auto, cpu or cuda.
         ray: Serve with Ray Serve, in the Ray cluster that is there or on this machine.
         replicas: With Ray, servers behind the one address.
@@ -63,6 +66,8 @@ def serve(
         raise UsageError("--ray without ray", "the packages of Ray Serve", "pip install 'unmelt[ray]'")
     if not ray and (replicas != 1 or most_replicas):
         raise UsageError("several replicas without Ray", "Ray Serve, which divides requests among them", "--ray")
+    if ray and drafter:
+        raise UsageError("--drafter with --ray", "one of them", "--drafter lookup")
     from unmelt.serve import EngineLimits, ServerSettings
     from unmelt.serve.loopback import is_loopback
 
@@ -86,6 +91,8 @@ def serve(
     from unmelt.serve.app import application
 
     models: Any = {name: load_model(folder, device) for name, folder in places.items()}
+    if drafter:
+        _draft_for(models, drafter, device)
     notify(f"serving {', '.join(models)} at http://{host}:{port}/v1", "Ctrl-C ends it")
     uvicorn.run(application(models, settings, local_only=local), host=host, port=port, log_level="warning")
 
@@ -93,7 +100,7 @@ def serve(
 def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
     """Folders by the names that clients use. Their descriptions are read, and no weights: Ray's replicas load those."""
     from unmelt.interop.load_model import kind_of
-    from unmelt.model import CodecModel
+    from unmelt.model import CodecModel, DrafterModel
 
     places: dict[str, Path] = {}
     for folder in folders:
@@ -102,8 +109,27 @@ def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
             raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
         if kind_of(folder) is CodecModel:
             raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
+        if kind_of(folder) is DrafterModel:
+            raise UsageError(f"{folder}, a drafter", "a model that samples", f"unmelt draft {folder}")
         places[name] = folder
     return places
+
+
+def _draft_for(models: dict[str, Any], drafter: str, device: str) -> None:
+    """Let autoregressive models verify what a drafter proposes."""
+    from unmelt.cli.runs import text_drafter
+    from unmelt.denoiser import Autoregressive
+    from unmelt.drafting import SpeculativeSampler
+
+    causal = [each for each in models.values() if isinstance(each.denoiser, Autoregressive)]
+    if not causal:
+        given = f"--drafter {drafter} for {', '.join(models)}"
+        raise UsageError(
+            given, "an autoregressive model of text among them", "unmelt serve runs/code_ar --drafter lookup"
+        )
+    for model in causal:
+        end = model.tokenizer.special("end")
+        model.sampler = SpeculativeSampler(text_drafter(drafter, model, device), end_token=end)
 
 
 def _absolute(places: dict[str, Path]) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from unmelt.denoiser import Autoregressive, Blockwise
+from unmelt.drafting import Drafter, SpeculativeSampler
 from unmelt.model import TextModel
 from unmelt.process import Mask
 from unmelt.sampler import Ancestral, grid
@@ -35,19 +36,23 @@ class DecodingMode(NamedTuple):
     steps: int
 
 
-def decoding_modes(model: TextModel, tokens: int, steps: tuple[int, ...]) -> list[DecodingMode]:
+def decoding_modes(
+    model: TextModel, tokens: int, steps: tuple[int, ...], drafter: Drafter | None = None
+) -> list[DecodingMode]:
     """All decoding modes of a model.
 
     Args:
         model: The text model.
         tokens: Number of tokens to generate.
         steps: Numbers of steps to try with samplers of any order.
+        drafter: Drafts for an autoregressive model, which verifies; None for no such mode.
 
     Returns:
         The modes.
     """
     if isinstance(model.denoiser, Autoregressive):
-        return _one_by_one(LeftToRight(), "left to right", 1, tokens)
+        found = _one_by_one(LeftToRight(), "left to right", 1, tokens)
+        return found if drafter is None else [*found, _drafted(drafter, tokens)]
     if isinstance(model.denoiser, Blockwise):
         block = model.denoiser.block
         order = f"by confidence, in blocks of {block}"
@@ -62,6 +67,16 @@ def _one_by_one(which: Order, order: str, block: int, tokens: int) -> list[Decod
         DecodingMode("one token per pass, cached", order, {**one, "sampler": Unmask(which, cache=True)}, tokens),
         DecodingMode("one token per pass, no cache", order, {**one, "sampler": Unmask(which, block=block)}, tokens),
     ]
+
+
+def _drafted(drafter: Drafter, tokens: int) -> DecodingMode:
+    sampler = SpeculativeSampler(drafter)
+    return DecodingMode(
+        f"drafted, up to {sampler.block} a pass, and verified",
+        "left to right",
+        {"steps": tokens, "sampler": sampler},
+        0,
+    )
 
 
 PACES = {

@@ -14,6 +14,7 @@ from unmelt.compare.quality import Quality, generate_rows, quality
 from unmelt.compare.speed import Speed, speed
 from unmelt.data import Arrays
 from unmelt.denoiser import Autoregressive
+from unmelt.drafting import Drafter
 from unmelt.errors import UsageError
 from unmelt.guidance import Temperature
 from unmelt.model import TextModel
@@ -66,6 +67,7 @@ def compare(
     batches: tuple[int, ...] = (1, 16),
     temperature: float = 1.0,
     held_out_rows: int | None = None,
+    drafter: Drafter | None = None,
     out: str | Path | None = None,
     quiet: bool = False,
 ) -> Report:
@@ -81,6 +83,7 @@ def compare(
         batches: Batch sizes to measure speed with.
         temperature: Sampling temperature of generation.
         held_out_rows: Rows of held-out text for bits per byte; None for all.
+        drafter: Drafts for the first run, which verifies: a mode of its own in the tables. None for no such mode.
         out: Folder for quality.png and speed.png; None for no pictures.
         quiet: Do not print progress.
 
@@ -108,7 +111,10 @@ def compare(
     _check(steps=(min(steps, default=0), 1, None), batches=(min(batches, default=0), 1, None))
     Temperature(judge.denoiser, temperature)  # which refuses what is none
     page = Report(tokens)
-    modes = {name: list(decoding_modes(model, tokens, steps)) for name, model in runs.items()}
+    modes = {
+        name: list(decoding_modes(model, tokens, steps, drafter if model is judge else None))
+        for name, model in runs.items()
+    }
     progress = Progress("compare: ways to decode", sum(map(len, modes.values())), quiet)
     for name, model in runs.items():
         scores = model.evaluate(rows=held_out_rows, draws=4)

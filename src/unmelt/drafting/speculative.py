@@ -110,9 +110,11 @@ class Speculative:
             UsageError: If a prompt is too short or leaves no room, or has a token that is none.
         """
         sizes = [len(each) for each in prompts]
-        if not sizes or tokens < 1 or min(sizes) < verifier.shortest_prompt or max(sizes) >= verifier.length:
+        odd = [size for size in sizes if not verifier.shortest_prompt <= size < verifier.length]
+        if not sizes or tokens < 1 or odd:
+            given = f"a prompt of {odd[0]} tokens" if odd else f"{len(sizes)} prompts"
             raise UsageError(
-                f"prompts of {sizes} tokens, and {tokens} to write",
+                f"{given}, and {tokens} tokens to write, for a model that reads {verifier.length}",
                 f"prompts of {verifier.shortest_prompt} to {verifier.length - 1} tokens, and at least 1 to write",
                 "prompts=[tokenizer.encode('The sea')], tokens=64",
             )
@@ -147,8 +149,41 @@ class Speculative:
         """
         if state.ended.any():
             return state if state.ended.all() else _put(state, ~state.ended, self.step(verifier, state[~state.ended]))
+        return self.advance(verifier, state, self.propose(verifier, state))
+
+    def propose(self, verifier: Verifier, state: DraftState) -> Draft:
+        """Draft a block for each row.
+
+        Args:
+            verifier: The model whose text is written.
+            state: Rows of which none has ended.
+
+        Returns:
+            The block, no longer than the room that is left.
+
+        Raises:
+            UsageError: If the drafter's law cannot be right.
+        """
+        rows = len(state.x)
+        if self.drafter is None:
+            return Draft.nothing(rows, device=state.x.device)
+        rng = Streams.of(state.rng).draft
+        draft = self.drafter(state.x, state.lengths, state.hidden, self.block, rng)
+        draft = checked_draft(draft, rows, self.block, verifier.vocabulary)
+        return draft.at_most(state.limits - state.lengths - 1)
+
+    def advance(self, verifier: Verifier, state: DraftState, draft: Draft) -> DraftState:
+        """Verify a block of each row, and write what is accepted and one token more.
+
+        Args:
+            verifier: The model whose text is written.
+            state: Rows of which none has ended.
+            draft: What `propose` returned for them.
+
+        Returns:
+            The state after it.
+        """
         x, begin, streams = state.x, state.lengths, Streams.of(state.rng)
-        draft = self._draft(verifier, state, streams.draft).at_most(state.limits - begin - 1)
         rows, k = draft.tokens.shape
         layers = () if self.drafter is None else self.drafter.layers
         seen = verifier.read(_written(x, begin, draft.tokens), begin, k + 1, state.cache, layers)
@@ -177,13 +212,6 @@ class Speculative:
             accepted=state.accepted + torch.minimum(verdict.accepted, count),
             hidden=_with_hidden(state, seen.hidden),
         )
-
-    def _draft(self, verifier: Verifier, state: DraftState, rng: RowSeeds) -> Draft:
-        rows = len(state.x)
-        if self.drafter is None:
-            return Draft.nothing(rows, device=state.x.device)
-        draft = self.drafter(state.x, state.lengths, state.hidden, self.block, rng)
-        return checked_draft(draft, rows, self.block, verifier.vocabulary)
 
 
 class Decoded(NamedTuple):

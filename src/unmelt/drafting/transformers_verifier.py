@@ -74,6 +74,16 @@ class TransformersVerifier:
         return int(self.model.get_output_embeddings().weight.shape[0])
 
     @property
+    def width(self) -> int:
+        """Features of a hidden state."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return self._sizes[0]
+
+    @property
     def length(self) -> int:
         """Tokens of the longest row."""
         config = self._config

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unmelt.model.adapter_files import read_adapter
     from unmelt.model.base import BaseModel
     from unmelt.model.codec_model import CodecModel
+    from unmelt.model.drafter_model import DrafterModel
     from unmelt.model.load import from_pretrained, load
     from unmelt.model.model import Model
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BaseModel",
     "CodecModel",
+    "DrafterModel",
     "Guide",
     "Model",
     "SampleFrame",

@@ -36,7 +36,6 @@ from unmelt.rng import Seed, seed_of_rows
 from unmelt.sampler import Grid, Jump, Sampler, State
 from unmelt.sampler.edit import prepare_edit
 from unmelt.sampler.loop import Prepared, frames, prepare
-from unmelt.sampler.tokens import Unmask
 from unmelt.train import AdapterStep, Execution, Logger, ObjectiveStep, TrainStep, distributed
 from unmelt.train.logger import logger_names
 
@@ -327,8 +326,8 @@ class BaseModel(ControllableModel):
         if numbers is not None:
             condition = dataclasses.replace(condition or Condition(), adapter=numbers)
         condition = None if condition is None else condition.to(self.device)
-        if condition is not None and condition.known_tokens is not None and not isinstance(chosen.sampler, Unmask):
-            denoiser = Infill(denoiser)  # `Unmask` itself leaves known tokens as they are
+        if condition is not None and condition.known_tokens is not None and not chosen.sampler.keeps_known_tokens:
+            denoiser = Infill(denoiser)
         common: dict[str, Any] = {"sampler": chosen.sampler, "grid": chosen.grid, "seed": request.seeds}
         common["condition"] = condition
         if request.start is not None:

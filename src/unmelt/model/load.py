@@ -11,15 +11,16 @@ from unmelt import hub, run_folder
 from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
 from unmelt.model.codec_model import CodecModel
+from unmelt.model.drafter_model import DrafterModel
 from unmelt.model.model import Model
 from unmelt.model.text_model import TextModel
 from unmelt.shipped import names, shipped
 
-AnyModel: TypeAlias = Model | TextModel | CodecModel
+AnyModel: TypeAlias = Model | TextModel | CodecModel | DrafterModel
 """What a run folder may hold."""
 
-FACADES: dict[str, type[Model] | type[TextModel] | type[CodecModel]] = {
-    each.__name__: each for each in (Model, TextModel, CodecModel)
+FACADES: dict[str, type[Model] | type[TextModel] | type[CodecModel] | type[DrafterModel]] = {
+    each.__name__: each for each in (Model, TextModel, CodecModel, DrafterModel)
 }
 
 

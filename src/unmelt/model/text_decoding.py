@@ -10,6 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from unmelt.denoiser import ApproximateBlockCache, Autoregressive, Blockwise
+from unmelt.drafting import SpeculativeSampler
 from unmelt.errors import UsageError
 from unmelt.model.base import SamplingPlan
 from unmelt.model.request import SampleRequest
@@ -38,14 +39,16 @@ def plan(model: TextModel, request: SampleRequest) -> SamplingPlan:
     sampler, known = request.sampler or model.sampler, request.condition
     is_ahead = known is not None and known.known_tokens is not None
     is_ahead = is_ahead and model.canvas.known_after_gap(known.known_tokens)  # type: ignore[union-attr, arg-type]
-    if is_ahead and isinstance(sampler, Unmask):
+    if is_ahead and isinstance(sampler, Unmask | SpeculativeSampler):
         sampler = dataclasses.replace(sampler, end_token=None)
     _check_sampler(sampler)
     if request.cache_block:
         return SamplingPlan(ApproximateBlockCache(model.denoiser, request.cache_block), sampler, grid)
     if not isinstance(model.denoiser, Autoregressive | Blockwise):
         return SamplingPlan(model.denoiser, sampler, grid)
-    by_blocks = isinstance(sampler, Unmask) and (sampler.cache or sampler.block == model.denoiser.block)
+    by_blocks = isinstance(sampler, SpeculativeSampler) or (
+        isinstance(sampler, Unmask) and (sampler.cache or sampler.block == model.denoiser.block)
+    )
     if isinstance(model.denoiser, Blockwise) and model.denoiser.also_bidirectional and (is_ahead or not by_blocks):
         if isinstance(sampler, Unmask) and by_blocks:
             sampler = dataclasses.replace(sampler, cache=False, block=None)

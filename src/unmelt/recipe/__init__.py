@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.code_uniform import code_uniform
     from unmelt.recipe.control import control
     from unmelt.recipe.digits import digits
+    from unmelt.recipe.drafter import drafter
     from unmelt.recipe.images import images
     from unmelt.recipe.latents import latents
     from unmelt.recipe.of_run import resumed, with_data
@@ -30,6 +31,7 @@ __all__ = [
     "code_uniform",
     "control",
     "digits",
+    "drafter",
     "images",
     "latents",
     "resumed",

@@ -24,6 +24,7 @@ NAMES = (
     "code_uniform",
     "code_ar",
     "text",
+    "drafter",
 )
 
 

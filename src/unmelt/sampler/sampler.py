@@ -5,6 +5,7 @@ times [rows, *axes], one for each frame of a row.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,9 @@ from unmelt.sampler.state import State
 
 class Sampler(ABC):
     """One algorithm. It holds settings and no history; the history is in the state."""
+
+    keeps_known_tokens: ClassVar[bool] = False
+    """Whether it writes masks alone, so that tokens which are known stay as they are."""
 
     @abstractmethod
     def init(

@@ -11,7 +11,7 @@ call again.
 
 import math
 from dataclasses import dataclass, fields
-from typing import final
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from unmelt.process import Mask
 from unmelt.rng import RowSeeds
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
+from unmelt.sampler.tokens.due import ended, masks_at_start, unmask_until
 from unmelt.sampler.tokens.masks import check_masks
 from unmelt.sampler.tokens.order import Confidence, Order
 from unmelt.sampler.tokens.pace import Pace, Scheduled
@@ -58,6 +59,8 @@ class Unmask(Sampler):
     Raises:
         UsageError: If the block or the distance is below 1, or a block is given together with a cache.
     """
+
+    keeps_known_tokens: ClassVar[bool] = True
 
     order: Order = Confidence()
     pace: Pace = Scheduled()
@@ -89,25 +92,14 @@ class Unmask(Sampler):
             UsageError: If the denoiser's process does not mask, or a cache is asked for and it has none.
         """
         process = check_masks(denoiser)
-        masks = process.masked(x).flatten(1).sum(1).to(t.device)
-        memory = {"total": masks / (1 - process.schedule.alpha(t)).clamp_min(1e-12)}
+        memory = {"total": masks_at_start(process, x, t)}
         if self.cache:
             memory |= vars(check_cached(denoiser).init_cache(len(x), x.shape[1], x.device))
         return State.start(x, t, rng, condition, **memory)
 
     def step(self, denoiser: Denoiser, state: State, s: Tensor) -> State:
         process = check_masks(denoiser)
-        # Of the masks at t = 1, as many may stay as would still be masked at s; the sum forgives float64's rounding.
-        allowed = (state.recall("total") * (1 - process.schedule.alpha(s)) + 1e-9).floor().long()
-        while True:
-            due = process.masked(state.x).flatten(1).sum(1) - allowed
-            late = due > 0
-            if not late.any():
-                return state.moved(state.x, s, state.x0)
-            if late.all():
-                state = self._network_call(denoiser, process, state, due)
-            else:
-                state = state.put(late, self._network_call(denoiser, process, state[late], due[late]))
+        return unmask_until(process, state, s, lambda rows, due: self._network_call(denoiser, process, rows, due))
 
     def _network_call(self, denoiser: Denoiser, process: Mask, state: State, due: Tensor) -> State:
         """The state after one network call, in which every row has some of its masks written."""
@@ -143,21 +135,13 @@ class Unmask(Sampler):
         new = belief.write(before, where, u, state.t, first).flatten(1)
         x = _with_window(x, first, new).view_as(state.x)
         x0 = _with_window(x0, first, belief.best.flatten(1)).view_as(state.x0)
-        return state.moved(self._ended(process, x), state.t, x0, state.rng.advance())
+        return state.moved(ended(process, x, self.end_token), state.t, x0, state.rng.advance())
 
     def _first_around(self, order: Int64[Tensor, "rows n"]) -> Bool[Tensor, "rows n"]:
         """True at positions that come in order before all that are closer than the smallest distance."""
         turn = torch.zeros_like(order).scatter(1, order, torch.arange(order.shape[1], 0, -1).to(order).expand_as(order))
         turn, near = turn.double(), min(self.min_distance, order.shape[1]) - 1
         return turn == F.max_pool1d(turn, 2 * near + 1, stride=1, padding=near)
-
-    def _ended(self, process: Mask, x: Tensor) -> Tensor:
-        """The rows with everything after an end-of-text token filled with it, where no mask is left before it."""
-        if self.end_token is None:
-            return x
-        no_mask_before = (~process.masked(x)).cummin(1).values
-        after = ((x == self.end_token) & no_mask_before).cummax(1).values
-        return torch.where(after, self.end_token, x)
 
     def _open(self, masked: Bool[Tensor, "rows n"]) -> Bool[Tensor, "rows n"]:
         """Positions of the first block that is not finished."""
