@@ -10,11 +10,7 @@ tokens x_1 ... x_(i - 1), and all tokens that their beliefs had seen. Let pass(i
 In the first case, everything that decided before i was drawn in pass(i) or earlier, and contains all tokens of earlier
 passes, which are what the belief at i is given; tokens of the same pass are independent of x_i. In the second case x_i
 itself has already decided: the belief at j had seen it, and p_j / q_j depends on it. Given that, it is no longer
-<<<<<<< HEAD
 random, and a point is its law; the belief at i would not be, as it was computed without x_j. A point is accepted with
-=======
-random, and a point is its law; the belief at i would not be, since it was formed without x_j. A point is accepted with
->>>>>>> main
 probability p_i(x_i), and rejected ones are redrawn from p_i without x_i.
 
 Left to right, in passes of any size, all laws are the beliefs. Which places a pass draws may depend on beliefs and on
