@@ -49,7 +49,7 @@ check: .venv/.dev
 runs/digits/config.json: | .venv/.demo
 	$(BIN)/unmelt train digits --out runs/digits
 
-docs: .venv/.docs
+docs: .venv/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.bench runs/digits/config.json

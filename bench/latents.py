@@ -120,7 +120,8 @@ def main() -> None:
     options.work.parent.mkdir(parents=True, exist_ok=True)
     measured, rows, before = Measured(options.work), [], None
     for name in ("pixels", *(("plain latents",) if options.plain_codec else ()), "latents"):
-        key = f"{name} {options.minutes} {options.seed}"
+        settings = (options.size, options.batch, options.width, options.lr, options.pixel_lr)
+        key = f"{name} {settings} {options.minutes} {options.samples} {options.steps} {options.seed}"
         found = measured(key, lambda name=name: curve(name, options))
         rows.append(row(name, found, before))
         before = found

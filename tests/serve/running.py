@@ -1,9 +1,17 @@
-"""A server in a thread of the test."""
+"""A server in a thread of the test, and coroutines in one of their own."""
 
+import asyncio
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+
+def in_own_loop(coroutine):
+    """What a coroutine returns; it runs in a thread, since an open browser of other tests has the loop of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """A request that is too large is refused, whether it says so or not."""
 
-import asyncio
-
 import pytest
+from running import in_own_loop
 
 from unmelt.serve.body_limit import MOST_BYTES, BodyLimit
 
@@ -28,7 +27,7 @@ def sent(parts, headers=(), most=100):
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
     scope = {"type": "http", "method": "POST", "path": "/", "headers": list(headers)}
-    asyncio.run(BodyLimit(app, most)(scope, receive, send))
+    in_own_loop(BodyLimit(app, most)(scope, receive, send))
     (start,) = (message for message in said if message["type"] == "http.response.start")
     return start["status"], sum(taken)
 

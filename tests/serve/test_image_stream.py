@@ -1,10 +1,10 @@
 """Pictures on the way: which of the states that a slow client is given are shown."""
 
-import asyncio
 import json
 
 import pytest
 import torch
+from running import in_own_loop
 
 import unmelt as um
 from unmelt.model.request import SampleRequest
@@ -30,7 +30,7 @@ def shown(service, model, request, pictures):
         response = await picture_stream(service, None, model, request, **asked)
         return [json.loads(event.split("data: ")[1]) async for event in response.body_iterator]
 
-    return asyncio.run(read())
+    return in_own_loop(read())
 
 
 def test_the_finished_picture_is_never_shown_as_one_on_the_way():

@@ -24,7 +24,7 @@ from unmelt.errors import UsageError
 @final
 @checked_init("um.drafting.AutoregressiveVerifier")
 class AutoregressiveVerifier:
-    """A verifier around `model.denoiser` of an autoregressive `TextModel`.
+    """A verifier that wraps `model.denoiser` of an autoregressive `TextModel`.
 
     Args:
         denoiser: The denoiser. Its network reads tokens alone, and no condition.

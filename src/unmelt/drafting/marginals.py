@@ -30,7 +30,7 @@ from unmelt.sampler.tokens.order import LeftToRight, Order
 @checked_init("um.drafting.Marginals")
 @dataclass(frozen=True)
 class Marginals:
-    """A drafter around a denoiser on masks with the verifier's tokenizer.
+    """A drafter that wraps a denoiser on masks with the verifier's tokenizer.
 
     Args:
         denoiser: The denoiser, such as that of a masked `TextModel`.

@@ -35,7 +35,7 @@ UNLIMITED = 1 << 20
 @final
 @checked_init("um.drafting.TransformersVerifier")
 class TransformersVerifier:
-    """A verifier around a causal language model of transformers.
+    """A verifier that wraps a causal language model of transformers.
 
     Args:
         model: The model, in evaluation mode.

@@ -77,7 +77,7 @@ def deploy(
         raise UsageError(
             f"replicas that do not start: {said[-1] if said else 'Ray does not say why'}",
             "models that load, on every machine of the cluster",
-            "unmelt sample RUN",
+            'um.load("runs/faces").sample(1)',
         ) from None
 
 

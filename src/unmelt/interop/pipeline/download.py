@@ -15,7 +15,7 @@ READ = (".json", ".txt", ".safetensors")
 """Suffixes of the files that are read."""
 
 VARIANT = re.compile(r"\.(fp16|bf16|non_ema|ema_only)[.-]")
-"""Marks of weights beside the usual ones."""
+"""Marks of variants in the names of weight files."""
 
 
 def download_pipeline(name: str) -> Path:

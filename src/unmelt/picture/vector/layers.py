@@ -14,21 +14,21 @@ from torch import Tensor
 from unmelt.picture.style import colours
 from unmelt.picture.vector.axes import INK, Axes, Number, Numbers, numbers
 
-_DEEP, _ORANGE, _GREEN, _RED, _PINK, _SKY = colours(6)
+_PALETTE = colours(6)
 
-BLUE = f"light-dark({_DEEP}, {_SKY})"
+BLUE = f"light-dark({_PALETTE[0]}, {_PALETTE[5]})"
 """Blue, darker on light pages than on dark ones."""
 
-ORANGE = _ORANGE
+ORANGE = _PALETTE[1]
 """Orange that is legible on light and on dark pages, as are the three colours below."""
 
-GREEN = _GREEN
+GREEN = _PALETTE[2]
 """Green."""
 
-RED = _RED
+RED = _PALETTE[3]
 """Red."""
 
-PINK = _PINK
+PINK = _PALETTE[4]
 """Pink."""
 
 
