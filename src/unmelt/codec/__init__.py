@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.codec.bpe import BPE
     from unmelt.codec.bytes import Bytes
     from unmelt.codec.codec import Bijection, Codec
+    from unmelt.codec.mel import Mel
     from unmelt.codec.pretrained_tokenizer import PretrainedTokenizer
     from unmelt.codec.quantized_autoencoder import QuantizedAutoencoder
     from unmelt.codec.symbols import Symbols
@@ -22,6 +23,7 @@ __all__ = [
     "Bijection",
     "Bytes",
     "Codec",
+    "Mel",
     "PretrainedTokenizer",
     "QuantizedAutoencoder",
     "Symbols",
