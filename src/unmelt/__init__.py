@@ -13,7 +13,7 @@ order of the book:
     codec, encoder, control, data, train      around it: data, captions and files in, learning
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
-    Model, TextModel, CodecModel, recipe, load    all of it together
+    Model, TextModel, CodecModel, recipe, load    all of it together; SpeechModel and VocoderModel of sound
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         SampleRequest,
         TextFrame,
         TextModel,
+        VocoderModel,
         from_pretrained,
         load,
     )
@@ -86,6 +87,7 @@ __all__ = [
     "TextFrame",
     "TextModel",
     "UsageError",
+    "VocoderModel",
     "adapter",
     "backbone",
     "codec",

@@ -136,7 +136,7 @@ def card(
         The card, in Markdown with the Hub's metadata in front.
     """
     recipe = about["origin"].get("recipe", "none")
-    kind = _of_autoencoder(about) if about["facade"] == "CodecModel" else _of_model(about)
+    kind = {"CodecModel": _of_autoencoder, "VocoderModel": _of_vocoder}.get(about["facade"], _of_model)(about)
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
     front += [f"pipeline_tag: {kind.task}"] if kind.task else []
     front += ["tags:", *(f"- {tag}" for tag in kind.tags), "---"]
@@ -233,6 +233,23 @@ def _of_autoencoder(about: dict[str, Any]) -> _KindOfModel:
             f"It takes images of {codec.channels} channels with sides that are multiples of {codec.factor}.",
             "It makes nothing from noise: a model of its latents does.",
             "It blurs or invents fine detail, most of all of images unlike those it learned from.",
+        ],
+    )
+
+
+def _of_vocoder(about: dict[str, Any]) -> _KindOfModel:
+    mel = config.build(about["model"]["codec"]).mel
+    return _KindOfModel(
+        "",
+        ["unmelt", "vocoder"],
+        f"A vocoder: {mel.bands} mel bands, {mel.sample_rate / mel.hop:g} frames a second, to sound",
+        "## To encode and decode",
+        "z = model.encode(x)  # x: [rows, 1, samples], in [-1, 1]\nx = model.decode(z)",
+        {part: short(about["model"][part] or "none") for part in ("codec", "objective")},
+        [
+            f"It takes sounds of one channel with {mel.sample_rate:,} samples per second.",
+            "It makes nothing from noise: a model of its frames does.",
+            "It was made for sounds like those it learned from.",
         ],
     )
 

@@ -90,7 +90,7 @@ def evaluate(
     """
     from unmelt import card, recorded_scores, run_folder
     from unmelt.device import device_named
-    from unmelt.model import CodecModel, TextModel
+    from unmelt.model import CodecModel, TextModel, VocoderModel
     from unmelt.recipe import with_data
     from unmelt.train import distributed
 
@@ -98,7 +98,7 @@ def evaluate(
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own, allow_other_data)
-        if isinstance(model, TextModel | CodecModel):
+        if isinstance(model, TextModel | CodecModel | VocoderModel):
             what = "text is" if isinstance(model, TextModel) else "reconstructions are"
             given = {"steps": steps, "guidance": None if guidance == 1 else guidance}
             for name in (name for name, value in given.items() if value is not None):
@@ -120,7 +120,7 @@ def evaluate(
             scores = known
         elif isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
-        elif isinstance(model, CodecModel):
+        elif isinstance(model, CodecModel | VocoderModel):
             scores = model.evaluate(samples=samples)
         else:
             scores = model.evaluate(samples=samples, minutes=minutes, steps=steps, guidance=guidance, seed=seed)

@@ -41,7 +41,7 @@ def load_model(folder: Path, device: str | torch.device) -> AnyModel:
 
 
 def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
-    """Refuse an autoencoder, which makes nothing from noise.
+    """Refuse an autoencoder and a vocoder, which make nothing from noise.
 
     Args:
         folder: The run folder, for the message.
@@ -51,10 +51,16 @@ def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
         The model.
 
     Raises:
-        UsageError: If it is an autoencoder.
+        UsageError: If it is an autoencoder or a vocoder.
     """
-    from unmelt.model import CodecModel
+    from unmelt.model import CodecModel, VocoderModel
 
+    if isinstance(model, VocoderModel):
+        raise UsageError(
+            f"{folder}, a vocoder, which makes nothing from noise",
+            "a model of speech that has it",
+            f"unmelt train speech --vocoder {folder} --folder RECORDINGS --out runs/speech",
+        )
     if isinstance(model, CodecModel):
         raise UsageError(
             f"{folder}, an autoencoder, which makes nothing from noise",

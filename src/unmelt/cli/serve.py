@@ -66,7 +66,7 @@ def serve(
     import uvicorn
 
     from unmelt.cli.runs import load_model
-    from unmelt.model import CodecModel
+    from unmelt.model import CodecModel, VocoderModel
     from unmelt.serve import EngineLimits, ServerSettings
     from unmelt.serve.app import application
     from unmelt.serve.loopback import is_loopback
@@ -84,8 +84,9 @@ def serve(
         if name in models:
             raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
         model = load_model(folder, device)
-        if isinstance(model, CodecModel):
-            raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
+        if isinstance(model, CodecModel | VocoderModel):
+            kind = "an autoencoder" if isinstance(model, CodecModel) else "a vocoder"
+            raise UsageError(f"{folder}, {kind}", "a model that samples", f"unmelt show {folder}")
         models[name], places[name] = model, folder
     if ray:
         from unmelt.serve import replicas as with_ray

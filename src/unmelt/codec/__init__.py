@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unmelt.codec.quantized_autoencoder import QuantizedAutoencoder
     from unmelt.codec.symbols import Symbols
     from unmelt.codec.tokenizer import Tokenizer
+    from unmelt.codec.vocoder import Vocoder
 
 __all__ = [
     "BPE",
@@ -28,6 +29,7 @@ __all__ = [
     "QuantizedAutoencoder",
     "Symbols",
     "Tokenizer",
+    "Vocoder",
 ]
 
 publish(__name__)

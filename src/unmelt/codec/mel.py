@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from unmelt.arguments import checked_init
@@ -202,16 +202,30 @@ class Mel:
 
     def decode(self, z: Float[Tensor, "rows frames bands"]) -> Float[Tensor, "rows 1 samples"]:
         magnitude = self.spectrum(z)
-        # The first phases are those of sines at the frequencies of the bins.
-        turns = torch.arange(z.shape[1], device=z.device)[:, None] * torch.arange(magnitude.shape[2], device=z.device)
-        angle = (2 * math.pi / self.n_fft * self.hop) * turns.to(z)
+        phase = self.phases(magnitude, self.iterations)
+        return istft(magnitude * phase, self.n_fft, self.hop)[:, None].clamp(-1, 1)
+
+    def phases(
+        self, magnitude: Float[Tensor, "rows frames bins"], iterations: int
+    ) -> Complex[Tensor, "rows frames bins"]:
+        """Phases for magnitudes by Griffin-Lim, from those of sines at the frequencies of the bins.
+
+        Args:
+            magnitude: [rows, frames, bins].
+            iterations: How often the phases are improved.
+
+        Returns:
+            Complex numbers of size 1.
+        """
+        frame, bin_ = (torch.arange(n, device=magnitude.device).to(magnitude) for n in magnitude.shape[1:])
+        angle = (2 * math.pi / self.n_fft * self.hop) * frame[:, None] * bin_
         phase = torch.polar(torch.ones_like(angle), angle).expand_as(magnitude)
         before = torch.zeros_like(phase)
-        for _ in range(self.iterations):
+        for _ in range(iterations):
             consistent = stft(istft(magnitude * phase, self.n_fft, self.hop), self.n_fft, self.hop)
             ahead = consistent + self.momentum * (consistent - before)
             phase, before = ahead / ahead.abs().clamp_min(1e-12), consistent
-        return istft(magnitude * phase, self.n_fft, self.hop)[:, None].clamp(-1, 1)
+        return phase
 
 
 def _rounded(values: Tensor) -> list[float]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.data.digits import digits
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
+    from unmelt.data.excerpts import Excerpts
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, image_buckets, images
     from unmelt.data.prefetcher import Prefetcher
@@ -35,6 +36,7 @@ __all__ = [
     "Controlled",
     "Document",
     "Encoded",
+    "Excerpts",
     "FillInTheMiddle",
     "Moons",
     "Prefetcher",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
     from unmelt.model.sample_frame import SampleFrame
     from unmelt.model.text_model import TextFrame, TextModel
+    from unmelt.model.vocoder_model import VocoderModel
 
 __all__ = [
     "BaseModel",
@@ -24,6 +25,7 @@ __all__ = [
     "Start",
     "TextFrame",
     "TextModel",
+    "VocoderModel",
     "check_rows",
     "from_pretrained",
     "load",

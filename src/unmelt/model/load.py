@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -13,14 +13,13 @@ from unmelt.errors import UsageError, nearest
 from unmelt.model.codec_model import CodecModel
 from unmelt.model.model import Model
 from unmelt.model.text_model import TextModel
+from unmelt.model.vocoder_model import VocoderModel
 from unmelt.shipped import names, shipped
 
-AnyModel: TypeAlias = Model | TextModel | CodecModel
+AnyModel: TypeAlias = Model | TextModel | CodecModel | VocoderModel
 """What a run folder may hold."""
 
-FACADES: dict[str, type[Model] | type[TextModel] | type[CodecModel]] = {
-    each.__name__: each for each in (Model, TextModel, CodecModel)
-}
+FACADES: dict[str, Any] = {each.__name__: each for each in (Model, TextModel, CodecModel, VocoderModel)}
 
 
 @checked("um.load")
@@ -61,7 +60,8 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> AnyModel:
     name = str(run_folder.read_about(Path(folder)).get("facade"))
     if name not in FACADES:
         raise UsageError(f"{folder} holds a {name}", f"one of {', '.join(FACADES)}", nearest(name, FACADES))
-    return FACADES[name].load(folder, device)
+    made: AnyModel = FACADES[name].load(folder, device)
+    return made
 
 
 @checked("um.from_pretrained")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.sudoku import sudoku
     from unmelt.recipe.text import text
     from unmelt.recipe.two_modes import two_modes
+    from unmelt.recipe.vocoder import vocoder
 
 __all__ = [
     "RECIPES",
@@ -39,6 +40,7 @@ __all__ = [
     "sudoku",
     "text",
     "two_modes",
+    "vocoder",
     "with_data",
 ]
 

@@ -18,6 +18,7 @@ NAMES = (
     "autoencoder",
     "latents",
     "scenes",
+    "vocoder",
     "sudoku",
     "reversal",
     "code",

@@ -8,10 +8,10 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from unmelt.arguments import checked
 from unmelt.errors import enough_memory
-from unmelt.model import CodecModel, Model, TextModel
+from unmelt.model import CodecModel, Model, TextModel, VocoderModel
 
 P = ParamSpec("P")
-M = TypeVar("M", Model, TextModel, CodecModel)
+M = TypeVar("M", Model, TextModel, CodecModel, VocoderModel)
 
 Folder: TypeAlias = str | Path
 """A setting that is a path, stored in absolute form to be valid from any working directory; or hf:owner/name."""
