@@ -1,20 +1,20 @@
 """A learned vocoder: mel frames to sound by one inverse Fourier transform (Vocos: Siuzdak, 2024).
 
-    x = istft(|X0| exp(m) * phase0 * exp(i p)),      (m, p) = head(blocks(features))
+    m = first(z, |X0|),      phase0 = griffin_lim(|X0| exp(m)),      (n, p) = second(z, |X0| exp(m), phase0)
+    x = istft(|X0| exp(m + n) * phase0 * exp(i p))
 
 Vocos has a network give every magnitude and phase of a spectrum, and leaves the way from frames to samples to the
-inverse transform. Here the network corrects a spectrum that is there already: |X0| by the pseudo-inverse of the mel
-bands, and phases by a few iterations of Griffin-Lim, since a convolution cannot count by how much the phase of a
-steady tone has advanced. The features are the mel frames, the magnitudes, and how the spectrum of the sound that these
-magnitudes and phases make differs from them. Before it has learned anything, the vocoder is Griffin-Lim. Blocks are
-those of ConvNeXt, along time (Liu et al., 2022).
+inverse transform. Here networks correct a spectrum that is there already: |X0| by the pseudo-inverse of the mel bands,
+and phases by a few iterations of Griffin-Lim, since a convolution cannot count by how much the phase of a steady tone
+has advanced. The first network parts the tones that lie in one band. The second also sees how the spectrum of the sound
+that these magnitudes and phases make differs from them. Before they have learned anything, the vocoder is Griffin-Lim.
+Blocks are those of ConvNeXt, along time (Liu et al., 2022).
 """
 
 from collections.abc import Sequence
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -66,29 +66,26 @@ class Vocoder(CallRepr, nn.Module):
 
     Args:
         mel: The frames.
-        width: Features of the network.
-        depth: Blocks of the network.
-        start_iterations: Iterations of Griffin-Lim before the network.
+        width: Features of the networks.
+        depth: Blocks of both networks together, half of them in each.
+        start_iterations: Iterations of Griffin-Lim between them.
 
     Raises:
         UsageError: If a size is below 1, or iterations are negative.
     """
 
-    def __init__(self, mel: Mel, *, width: int = 192, depth: int = 5, start_iterations: int = 4) -> None:
+    def __init__(self, mel: Mel, *, width: int = 192, depth: int = 6, start_iterations: int = 4) -> None:
         super().__init__()
         if min(width, depth) < 1 or start_iterations < 0:
             raise UsageError(
                 f"Vocoder was given width={width}, depth={depth}, start_iterations={start_iterations}",
                 "sizes of at least 1, and no negative number",
-                "Vocoder(mel, width=192, depth=5, start_iterations=4)",
+                "Vocoder(mel, width=192, depth=6, start_iterations=4)",
             )
         self.mel, self.width, self.depth, self.start_iterations = mel, width, depth, start_iterations
         bins = mel.n_fft // 2 + 1
-        self.into = nn.Linear(mel.bands + 4 * bins, width)
-        self.blocks = nn.ModuleList(TimeBlock(width, 3 * width) for _ in range(depth))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * bins))
-        for parameter in self.head[1].parameters():
-            nn.init.zeros_(parameter)
+        self.first = _Head(mel.bands + bins, bins, width, depth - depth // 2)
+        self.second = _Head(mel.bands + 4 * bins, 2 * bins, width, depth // 2)
 
     @property
     def sample_rate(self) -> int:
@@ -104,7 +101,7 @@ class Vocoder(CallRepr, nn.Module):
         return self.mel.encode(x)
 
     def decode(self, z: Float[Tensor, "rows frames bands"]) -> Float[Tensor, "rows 1 samples"]:
-        return self.reconstruct(z.to(self.into.weight.dtype)).float().clamp(-1, 1)
+        return self.reconstruct(z.to(next(self.parameters()).dtype)).float().clamp(-1, 1)
 
     def reconstruct(self, z: Float[Tensor, "rows frames bands"]) -> Float[Tensor, "rows 1 samples"]:
         """The sound of frames, not clamped.
@@ -116,16 +113,38 @@ class Vocoder(CallRepr, nn.Module):
             [rows, 1, (frames - 1) * hop].
         """
         n_fft, hop = self.mel.n_fft, self.mel.hop
-        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):  # which nothing is learned of
-            magnitude = self.mel.spectrum(z)
+        start = self.mel.spectrum(z)
+        change = self.first(torch.cat([z, _log(start)], -1))
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):  # of which nothing is learned
+            magnitude = start * _factor(change)
             phase = self.mel.phases(magnitude, self.start_iterations)
             heard = stft(istft(magnitude * phase, n_fft, hop), n_fft, hop)
             turned = heard * phase.conj() / heard.abs().clamp_min(FLOOR)
-            logs = [(each + FLOOR).log() / 2 + 2 for each in (magnitude, heard.abs())]
-            features = torch.cat([z, *logs, turned.real, turned.imag], -1)
-        h = F.layer_norm(self.into(features), (self.width,))
-        for block in self.blocks:
-            h = block(h)
-        louder, turn = self.head(h).float().chunk(2, -1)
-        change = torch.polar((MOST * (louder / MOST).tanh()).exp(), turn)
-        return istft(magnitude * phase * change, n_fft, hop)[:, None]
+            features = torch.cat([z, _log(magnitude), _log(heard.abs()), turned.real, turned.imag], -1)
+        further, turn = self.second(features).chunk(2, -1)
+        return istft(start * phase * torch.polar(_factor(change + further), turn), n_fft, hop)[:, None]
+
+
+class _Head(nn.Module):
+    """A network of blocks whose output begins at 0, in float32."""
+
+    def __init__(self, features: int, out: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.into = nn.Sequential(nn.Linear(features, width), nn.LayerNorm(width))
+        self.blocks = nn.Sequential(*(TimeBlock(width, 3 * width) for _ in range(depth)))
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out))
+        for parameter in self.out[1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.out(self.blocks(self.into(features))).float()
+
+
+def _log(magnitude: Tensor) -> Tensor:
+    """Logarithms of magnitudes, of about unit size."""
+    return (magnitude + FLOOR).log() / 2 + 2
+
+
+def _factor(change: Tensor) -> Tensor:
+    """What magnitudes are multiplied by."""
+    return (MOST * (change / MOST).tanh()).exp()

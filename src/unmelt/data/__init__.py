@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unmelt.data.reversal_facts import reversal_facts
     from unmelt.data.scenes import CaptionedScene, Scenes, draw_scenes
     from unmelt.data.source import Arrays, CaptionReader, Source, SourceOfShapes, for_batches_of
+    from unmelt.data.speech_batches import SpeechBatches
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
     from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
@@ -47,6 +48,7 @@ __all__ = [
     "Scenes",
     "Source",
     "SourceOfShapes",
+    "SpeechBatches",
     "Spirals",
     "Sudoku",
     "Toy",

@@ -12,14 +12,15 @@ from unmelt.arguments import checked
 from unmelt.errors import UsageError, nearest
 from unmelt.model.codec_model import CodecModel
 from unmelt.model.model import Model
+from unmelt.model.speech_model import SpeechModel
 from unmelt.model.text_model import TextModel
 from unmelt.model.vocoder_model import VocoderModel
 from unmelt.shipped import names, shipped
 
-AnyModel: TypeAlias = Model | TextModel | CodecModel | VocoderModel
+AnyModel: TypeAlias = Model | TextModel | SpeechModel | CodecModel | VocoderModel
 """What a run folder may hold."""
 
-FACADES: dict[str, Any] = {each.__name__: each for each in (Model, TextModel, CodecModel, VocoderModel)}
+FACADES: dict[str, Any] = {each.__name__: each for each in (Model, TextModel, SpeechModel, CodecModel, VocoderModel)}
 
 
 @checked("um.load")

@@ -19,6 +19,7 @@ NAMES = (
     "latents",
     "scenes",
     "vocoder",
+    "speech",
     "sudoku",
     "reversal",
     "code",

@@ -8,10 +8,10 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from unmelt.arguments import checked
 from unmelt.errors import enough_memory
-from unmelt.model import CodecModel, Model, TextModel, VocoderModel
+from unmelt.model import CodecModel, Model, SpeechModel, TextModel, VocoderModel
 
 P = ParamSpec("P")
-M = TypeVar("M", Model, TextModel, CodecModel, VocoderModel)
+M = TypeVar("M", Model, TextModel, CodecModel, SpeechModel, VocoderModel)
 
 Folder: TypeAlias = str | Path
 """A setting that is a path, stored in absolute form to be valid from any working directory; or hf:owner/name."""

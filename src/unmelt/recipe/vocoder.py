@@ -26,7 +26,7 @@ def vocoder(
     bands: int = 80,
     longest: float = 30.0,
     width: int = 192,
-    depth: int = 5,
+    depth: int = 6,
     start_iterations: int = 4,
     excerpt: int = 8192,
     held_out: float = 0.1,
