@@ -136,7 +136,8 @@ def card(
         The card, in Markdown with the Hub's metadata in front.
     """
     recipe = about["origin"].get("recipe", "none")
-    kind = {"CodecModel": _of_autoencoder, "VocoderModel": _of_vocoder}.get(about["facade"], _of_model)(about)
+    kinds = {"CodecModel": _of_autoencoder, "VocoderModel": _of_vocoder, "SpeechModel": _of_speech}
+    kind = kinds.get(about["facade"], _of_model)(about)
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
     front += [f"pipeline_tag: {kind.task}"] if kind.task else []
     front += ["tags:", *(f"- {tag}" for tag in kind.tags), "---"]
@@ -233,6 +234,29 @@ def _of_autoencoder(about: dict[str, Any]) -> _KindOfModel:
             f"It takes images of {codec.channels} channels with sides that are multiples of {codec.factor}.",
             "It makes nothing from noise: a model of its latents does.",
             "It blurs or invents fine detail, most of all of images unlike those it learned from.",
+        ],
+    )
+
+
+def _of_speech(about: dict[str, Any]) -> _KindOfModel:
+    classes, modality = about["classes"], config.build(about["model"]["modality"])
+    voice = f", voice={classes[-1]!a}" if classes else ""
+    return _KindOfModel(
+        "text-to-speech",
+        ["unmelt", "diffusion", "speech"],
+        f"A diffusion model that says texts, {modality.sample_rate:,} samples a second",
+        "## To say something",
+        f'x = model.sample("Some text."{voice}, guidance=2.0, seed=0)[0]  # [1, samples]\n'
+        'model.modality.write(x[None], Path("said.wav"))',
+        {
+            part: short(about["model"][part] or "the default")
+            for part in ("codec", "encoder", "sampler", "grid", "objective")
+        }
+        | {"voices": ", ".join(classes) or "one"},
+        [
+            "It reads the letters that it learned from; numbers and signs must be written as words.",
+            "It speaks as those who were recorded, or goes on with the voice of a prompt.",
+            "A voice belongs to somebody: ask before you make it say things.",
         ],
     )
 

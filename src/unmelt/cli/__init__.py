@@ -20,6 +20,7 @@ COMMANDS = {
     "average": "average.average",
     "sample": "sample.sample",
     "infill": "sample.infill",
+    "say": "say.say",
     "edit": "edit.edit",
     "tune": "evaluate.tune",
     "eval": "evaluate.evaluate",
@@ -41,6 +42,7 @@ HELP = """usage: unmelt COMMAND
   average RUN    make other averages of a run's weights, after training
   sample RUN     sample a trained model
   infill RUN     fill the gaps in a text
+  say RUN TEXT   say a text with a model of speech
   edit RUN IMAGE make a picture anew, part of it, or more around it
   tune RUN       fit a few-step sampler to a trained model
   eval RUN       score a trained model against held-out data

@@ -90,7 +90,7 @@ def evaluate(
     """
     from unmelt import card, recorded_scores, run_folder
     from unmelt.device import device_named
-    from unmelt.model import CodecModel, TextModel, VocoderModel
+    from unmelt.model import CodecModel, SpeechModel, TextModel, VocoderModel
     from unmelt.recipe import with_data
     from unmelt.train import distributed
 
@@ -122,6 +122,8 @@ def evaluate(
             scores = model.evaluate(rows=samples, seed=seed)
         elif isinstance(model, CodecModel | VocoderModel):
             scores = model.evaluate(samples=samples)
+        elif isinstance(model, SpeechModel):
+            scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
         else:
             scores = model.evaluate(samples=samples, minutes=minutes, steps=steps, guidance=guidance, seed=seed)
     if not distributed.is_main():

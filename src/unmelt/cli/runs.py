@@ -12,7 +12,7 @@ from unmelt.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from unmelt.model import Model, TextModel
+    from unmelt.model import Model, SpeechModel, TextModel
     from unmelt.model.load import AnyModel
 
 RunFolder = Annotated[Path, "RUN"]
@@ -40,7 +40,7 @@ def load_model(folder: Path, device: str | torch.device) -> AnyModel:
     return load_diffusers(folder, device)
 
 
-def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
+def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel | SpeechModel:
     """Refuse an autoencoder and a vocoder, which make nothing from noise.
 
     Args:
@@ -70,6 +70,26 @@ def refuse_autoencoder(folder: Path, model: AnyModel) -> Model | TextModel:
     return model
 
 
+def refuse_speech(folder: Path, model: Model | TextModel | SpeechModel) -> Model | TextModel:
+    """Refuse a model of speech, whose samples need a text.
+
+    Args:
+        folder: The run folder, for the message.
+        model: What is in it.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If it is a model of speech.
+    """
+    from unmelt.model import SpeechModel
+
+    if isinstance(model, SpeechModel):
+        raise UsageError(f"{folder}, a model of speech", "what it is to say", f"unmelt say {folder} 'some text'")
+    return model
+
+
 def of_numbers(folder: Path, device: str) -> Model:
     """Load the model of a run, for a command that works on numbers only: images, points or sound.
 
@@ -85,7 +105,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     """
     from unmelt.model import TextModel
 
-    model = refuse_autoencoder(folder, load_model(folder, device))
+    model = refuse_speech(folder, refuse_autoencoder(folder, load_model(folder, device)))
     if isinstance(model, TextModel):
         raise UsageError(
             f"{folder}, a model of text", "one of images or points", f"unmelt sample {folder} --prompt 'def '"
@@ -108,7 +128,7 @@ def of_text(folder: Path, device: str) -> TextModel:
     """
     from unmelt.model import Model, load
 
-    model = refuse_autoencoder(folder, load(folder, device))
+    model = refuse_speech(folder, refuse_autoencoder(folder, load(folder, device)))
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model

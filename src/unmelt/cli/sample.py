@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unmelt.cli import destination
 from unmelt.cli.output import print_text
-from unmelt.cli.runs import RunFolder, class_named, load_model, of_text, refuse_autoencoder
+from unmelt.cli.runs import RunFolder, class_named, load_model, of_text, refuse_autoencoder, refuse_speech
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
 
@@ -108,7 +108,7 @@ def sample(
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
     given = {name: value for name, value in asked.items() if value not in (None, "")}
     with distributed.process_group(device_named(device)) as own:
-        model = refuse_autoencoder(folder, load_model(folder, own))
+        model = refuse_speech(folder, refuse_autoencoder(folder, load_model(folder, own)))
         is_text = isinstance(model, TextModel)
         _check_settings(
             folder,

@@ -66,7 +66,7 @@ def serve(
     import uvicorn
 
     from unmelt.cli.runs import load_model
-    from unmelt.model import CodecModel, VocoderModel
+    from unmelt.model import CodecModel, SpeechModel, VocoderModel
     from unmelt.serve import EngineLimits, ServerSettings
     from unmelt.serve.app import application
     from unmelt.serve.loopback import is_loopback
@@ -87,6 +87,10 @@ def serve(
         if isinstance(model, CodecModel | VocoderModel):
             kind = "an autoencoder" if isinstance(model, CodecModel) else "a vocoder"
             raise UsageError(f"{folder}, {kind}", "a model that samples", f"unmelt show {folder}")
+        if isinstance(model, SpeechModel):
+            raise UsageError(
+                f"{folder}, a model of speech", "one of images or text", f"unmelt say {folder} 'some text'"
+            )
         models[name], places[name] = model, folder
     if ray:
         from unmelt.serve import replicas as with_ray

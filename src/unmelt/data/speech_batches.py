@@ -142,9 +142,7 @@ class SpeechBatches:
         condition = Condition(label=self.source.labels[items], **fields)
         return x, condition.drop(known.any(1) & (chances[:, 4] < UNNAMED), ["label"])
 
-    def known(
-        self, real: Bool[Tensor, "rows frames"], chances: Float[Tensor, "rows 5"]
-    ) -> Bool[Tensor, "rows frames"]:
+    def known(self, real: Bool[Tensor, "rows frames"], chances: Float[Tensor, "rows 5"]) -> Bool[Tensor, "rows frames"]:
         """Choose known frames: all but one span of some rows.
 
         Args:

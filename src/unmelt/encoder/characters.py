@@ -87,7 +87,10 @@ class CharacterEncoder:
             raise UsageError(f"{len(texts)} texts and {len(seconds)} lengths", "one for each recording", "texts")
         alphabet = "".join(sorted({" ", *"".join(map(plain_text, texts))}))
         counts = np.array([[plain_text(text).count(each) for each in alphabet] for text in texts], dtype=np.float64)
-        lasts, who = np.asarray(seconds, dtype=np.float64), np.asarray(labels if labels is not None else [0] * len(texts))
+        lasts, who = (
+            np.asarray(seconds, dtype=np.float64),
+            np.asarray(labels if labels is not None else [0] * len(texts)),
+        )
         factor = np.ones(max(1, voices))
         for _ in range(ROUNDS):
             wanted = lasts / factor[who]

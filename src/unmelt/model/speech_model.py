@@ -43,8 +43,8 @@ Texts: TypeAlias = str | Sequence[str]
 Prompt: TypeAlias = str | Path | Tensor | None
 """A recording whose voice goes on: a file, or [samples] in [-1, 1] at the model's sample rate."""
 
-PREVIEWS, JUDGED, LONGEST_PROMPT = 4, 64, 20.0
-"""Texts of a preview, texts that are judged, and seconds of the longest prompt."""
+PREVIEWS, JUDGED, PROMPT_SECONDS = 4, 64, (0.3, 20.0)
+"""Texts of a preview, texts that are judged, and seconds of the shortest and the longest prompt."""
 
 SPEEDS = (0.25, 4.0)
 """Slowest and fastest speed."""
@@ -92,6 +92,10 @@ class SpeechModel(BaseModel):
 
     def check_parts(self) -> None:
         super().check_parts()
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        """Refuse a codec that makes no mel frames, and an encoder that knows no lengths."""
         if not isinstance(self.codec, Mel | Vocoder) or not isinstance(self.encoder, CharacterEncoder):
             raise UsageError(
                 f"a model of speech with a {type(self.codec).__name__} and a {type(self.encoder).__name__}",
@@ -100,6 +104,7 @@ class SpeechModel(BaseModel):
             )
 
     def default_modality(self) -> Modality:
+        self._check_kinds()
         return Sound(self.mel.sample_rate)
 
     @property
@@ -221,9 +226,11 @@ class SpeechModel(BaseModel):
             file = read_sound(prompt)
             sound = resample(file.mono, file.sample_rate, self.sample_rate)
         seconds = len(sound) / self.sample_rate
-        if not 0.5 <= seconds <= LONGEST_PROMPT or sound.abs().max() < 1e-3:
-            given = "a silent prompt" if 0.5 <= seconds <= LONGEST_PROMPT else f"a prompt of {seconds:,.1f} seconds"
-            raise UsageError(given, f"0.5 to {LONGEST_PROMPT:g} seconds of speech", "a part of the recording")
+        low, high = PROMPT_SECONDS
+        fits = low <= seconds <= high
+        if not fits or sound.abs().max() < 1e-3:
+            given = "a silent prompt" if fits else f"a prompt of {seconds:,.1f} seconds"
+            raise UsageError(given, f"{low:g} to {high:g} seconds of speech", "a part of the recording")
         return self.mel.encode(sound[None, None])[0], seconds / self._characters.seconds_of(text)
 
     @checked("model.sample")
@@ -410,5 +417,3 @@ def _shortened(request: SampleRequest, frames: int) -> SampleRequest:
     extra = {name: value[:, :frames] for name, value in known.extra.items()}
     known = dataclasses.replace(known, x_mask=known.x_mask[:, :frames], extra=extra)
     return dataclasses.replace(request, condition=known, shape=(frames, *request.shape[1:]))
-
-

@@ -1,7 +1,7 @@
 """The facade for vocoders: a codec of sounds that is trained, with its objective, recordings and run folder.
 
-    vocoder = um.recipe.vocoder(folder="recordings").fit(out="runs/vocoder")
-    z = vocoder.encode(x);  vocoder.decode(z)
+vocoder = um.recipe.vocoder(folder="recordings").fit(out="runs/vocoder")
+z = vocoder.encode(x);  vocoder.decode(z)
 """
 
 from __future__ import annotations
