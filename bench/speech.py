@@ -27,6 +27,7 @@ the same command goes on after an interruption. flite must be installed, and poc
 """
 
 import argparse
+import hashlib
 import importlib
 import random
 import shutil
@@ -90,19 +91,21 @@ def dictionary() -> Path:
 
 def corpus(options: argparse.Namespace) -> Path:
     """The folder of training sentences in LJSpeech's layout, a folder a voice."""
-    folder, rng = options.work / f"corpus-{options.sentences}", random.Random(1)
-    chosen = speech_words.words(dictionary())
-    jobs = []
-    for voice in VOICES:
-        lines = []
-        for number in range(options.sentences):
-            text = speech_words.sentence(chosen.known, rng)
-            jobs.append((folder / voice / "wavs" / f"{number:05d}.wav", voice, text))
-            lines.append(f"{number:05d}|{text}")
+    rng, chosen = random.Random(1), speech_words.words(dictionary())
+    texts = {voice: [speech_words.sentence(chosen.known, rng) for _ in range(options.sentences)] for voice in VOICES}
+    folder = options.work / f"corpus-{digest(texts)}"
+    for voice, said in texts.items():
         (folder / voice).mkdir(parents=True, exist_ok=True)
+        lines = [f"{number:05d}|{text}" for number, text in enumerate(said)]
         (folder / voice / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    speak(jobs)
+    numbered = [(voice, number, text) for voice, said in texts.items() for number, text in enumerate(said)]
+    speak([(folder / voice / "wavs" / f"{number:05d}.wav", voice, text) for voice, number, text in numbered])
     return folder
+
+
+def digest(value: Any) -> str:
+    """A few digits that tell one list of sentences from another: a recording stays that of its text."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ def asked(name: str, options: argparse.Namespace) -> Asked:
 
 def originals(name: str, options: argparse.Namespace) -> list[Tensor]:
     said = asked(name, options)
-    paths = [options.work / f"test-{name}" / f"{k:04d}-{voice}.wav" for k, voice in enumerate(said.voices)]
+    folder = options.work / f"test-{digest(said)}"
+    paths = [folder / f"{k:04d}-{voice}.wav" for k, voice in enumerate(said.voices)]
     speak(list(zip(paths, said.voices, said.texts, strict=True)))
     return [um.data.read_sound(path).samples for path in paths]
 
@@ -338,7 +342,7 @@ def judge(options: argparse.Namespace, measured: Measured) -> list[dict[str, Any
                 torch.set_num_threads(threads)
                 slots = [listener.slots(each) for each in sounds]
                 wanted = [open_words(text) for text in said.texts]
-                free = options.free if arm != "another text" else 0
+                free = options.free
                 result = {
                     "open": rate(wanted, slots),
                     "another": rate(wanted, [*slots[1:], slots[0]]),

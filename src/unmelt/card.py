@@ -246,8 +246,7 @@ def _of_speech(about: dict[str, Any]) -> _KindOfModel:
         ["unmelt", "diffusion", "speech"],
         f"A diffusion model that says texts, {modality.sample_rate:,} samples a second",
         "## To say something",
-        f'x = model.sample("Some text."{voice}, guidance=2.0, seed=0)[0]  # [1, samples]\n'
-        'model.modality.write(x[None], Path("said.wav"))',
+        f'x = model.sample("Some text."{voice}, guidance=2.0, seed=0)[0]  # [1, samples]\nmodel.write(x, "said.wav")',
         {
             part: short(about["model"][part] or "the default")
             for part in ("codec", "encoder", "sampler", "grid", "objective")

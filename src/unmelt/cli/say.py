@@ -72,7 +72,7 @@ def say(
     )
     pause = torch.zeros(1, int(PAUSE * model.sample_rate))
     parts = [part for sound in sounds for part in (sound, pause)][:-1]
-    x = torch.cat(parts, 1)[None]
+    x = torch.cat(parts, 1)
     with destination.made(out.parent):
-        model.modality.write(x, out)
+        model.write(x, out)
     notify(f"{x.shape[-1] / model.sample_rate:.1f} seconds: {out}")

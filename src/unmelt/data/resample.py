@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.signal import firwin, resample_poly
 from torch import Tensor
 
 from unmelt.errors import UsageError
@@ -41,6 +40,8 @@ def resample(x: Float[Tensor, "*rows samples"], old: int, new: int) -> Float[Ten
         raise UsageError(f"resample from {old} to {new} samples per second", "both of at least 1", "16_000")
     if old == new:
         return x
+    from scipy.signal import resample_poly  # slow to import
+
     common = math.gcd(old, new)
     up, down = new // common, old // common
     made = resample_poly(x.detach().cpu().double().numpy(), up, down, axis=-1, window=_filter(up, down))
@@ -50,6 +51,8 @@ def resample(x: Float[Tensor, "*rows samples"], old: int, new: int) -> Float[Ten
 @lru_cache(maxsize=16)
 def _filter(up: int, down: int) -> np.ndarray:
     """The samples of h on the grid of both rates."""
+    from scipy.signal import firwin
+
     slower = max(up, down)
     taps: np.ndarray = firwin(2 * ZEROS * slower + 1, ROLL_OFF / slower, window=("kaiser", BETA))
     return taps

@@ -333,11 +333,9 @@ class SpeechModel(BaseModel):
         if path is None:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
-        longest = max(each.shape[1] for each in made)
-        x = torch.stack([torch.nn.functional.pad(each, (0, longest - each.shape[1])) for each in made])
-        self.modality.write(x, path.with_suffix(".wav"))
+        self.write(made, path.with_suffix(".wav"))
         names = [text[:24] for text in texts]
-        self.modality.draw(x, torch.arange(len(x)), names).save(path.with_suffix(".png"))
+        self.modality.draw(_padded(made), torch.arange(len(made)), names).save(path.with_suffix(".png"))
         return path.with_suffix(".png")
 
     @checked("model.evaluate")
@@ -382,6 +380,22 @@ class SpeechModel(BaseModel):
             "guidance": guidance,
         }
 
+    @checked("model.write")
+    def write(self, x: Sequence[Tensor] | Tensor, path: str | Path) -> list[Path]:
+        """Write sounds as files (.wav), as a picture of their spectrograms (.png), or as numbers (.npy).
+
+        Args:
+            x: A sound [1, samples], or several, as `sample` returns them.
+            path: The file; of several sounds NAME-0.wav, NAME-1.wav, ... beside it.
+
+        Returns:
+            The files.
+
+        Raises:
+            UsageError: If the path's suffix is another, or the file cannot be written.
+        """
+        return self.modality.write(_padded([x] if isinstance(x, Tensor) else x), Path(path))
+
     @checked("model.draw")
     def draw(self, x: Sequence[Tensor], path: str | Path | None = None) -> Any:
         """Spectrograms of sounds.
@@ -393,13 +407,17 @@ class SpeechModel(BaseModel):
         Returns:
             The picture.
         """
-        longest = max(each.shape[1] for each in x)
-        padded = torch.stack([torch.nn.functional.pad(each, (0, longest - each.shape[1])) for each in x])
-        picture = self.modality.draw(padded)
+        picture = self.modality.draw(_padded(x))
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             picture.save(path)
         return picture
+
+
+def _padded(sounds: Sequence[Tensor]) -> Float[Tensor, "rows 1 samples"]:
+    """Sounds in one tensor, with zeros after the shorter ones."""
+    longest = max(each.shape[-1] for each in sounds)
+    return torch.stack([torch.nn.functional.pad(each, (0, longest - each.shape[-1])) for each in sounds])
 
 
 def _checked_speed(speed: float) -> float:
