@@ -26,9 +26,10 @@ def test_the_python_of_the_guide_runs(tmp_path, monkeypatch):
     small = {"steps": 1, "batch": 2, "picture_every": 0, "held_out": 0.3, "depth": 1}
     mel = {"sample_rate": 4000, "n_fft": 128, "hop": 32, "bands": 16}
     vocoder, speech = um.recipe.vocoder, um.recipe.speech
+    thin = {"width": 8, "excerpt": 2048}
     wide = {"width": 16, "heads": 2, "text_width": 8, "text_depth": 1}
-    monkeypatch.setattr(um.recipe, "vocoder", lambda **given: vocoder(**given, **small, **mel, width=8, excerpt=2048))
-    monkeypatch.setattr(um.recipe, "speech", lambda **given: speech(**given, **small, **wide))
+    monkeypatch.setattr(um.recipe, "vocoder", lambda **given: vocoder(**(small | mel | thin | given)))
+    monkeypatch.setattr(um.recipe, "speech", lambda **given: speech(**(small | wide | given)))
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert len(blocks) == 3
