@@ -53,6 +53,7 @@ from unmelt.data.wav import wav_samples
 VOICES = ("slt", "rms", "awb", "kal16")
 SETS = ("known", "unseen")
 RATE = 16_000
+BEAMS = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
 
 
 def flite() -> str:
@@ -141,7 +142,9 @@ class Listener:
         sphinx = pocketsphinx()
         self.chosen = speech_words.words(dictionary())
         self.free = sphinx.Decoder(loglevel="FATAL")
-        self.bound = sphinx.Decoder(lm=None, loglevel="FATAL")
+        # The best path through the lattice takes many seconds where speech is unclear; beams are as wide as clear
+        # speech needs.
+        self.bound = sphinx.Decoder(lm=None, loglevel="FATAL", bestpath=False, maxhmmpf=4000, **BEAMS)
         self.bound.add_jsgf_string("speech", speech_words.grammar(self.chosen))
         self.bound.activate_search("speech")
 
