@@ -22,13 +22,13 @@ The arms:
     student N             a student of few steps (--student)
 
 A linear classifier of voices, trained on mel frames of originals, says whose voice it is. The real-time factor is the
-time of sampling and decoding on one thread, for a second of sound. What was trained and measured is kept in --work:
-the same command goes on after an interruption. flite must be installed, and pocketsphinx: pip install pocketsphinx.
+processor time of sampling and decoding on one thread, for a second of sound. What was trained and measured is kept in
+--work: the same command goes on after an interruption. flite must be installed, and pocketsphinx:
+pip install pocketsphinx==5.1.1.
 """
 
 import argparse
 import hashlib
-import importlib
 import random
 import shutil
 import subprocess
@@ -43,17 +43,16 @@ import speech_words
 import timing
 import torch
 from few_steps import Measured
+from speech_listener import Listener, dictionary, open_words, rate
 from torch import Tensor
 
 import unmelt as um
 from unmelt.backbone import SpeechDiT
 from unmelt.codec import Vocoder
-from unmelt.data.wav import wav_samples
 
 VOICES = ("slt", "rms", "awb", "kal16")
 SETS = ("known", "unseen")
 RATE = 16_000
-BEAMS = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
 
 
 def flite() -> str:
@@ -61,13 +60,6 @@ def flite() -> str:
     if found is None:
         raise SystemExit("flite is not installed; it speaks the corpus: apt-get install flite")
     return found
-
-
-def pocketsphinx() -> Any:
-    try:
-        return importlib.import_module("pocketsphinx")
-    except ImportError:
-        raise SystemExit("pocketsphinx is not installed; it listens: pip install pocketsphinx==5.1.1") from None
 
 
 def speak(jobs: Sequence[tuple[Path, str, str]]) -> None:
@@ -84,10 +76,6 @@ def speak(jobs: Sequence[tuple[Path, str, str]]) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, jobs))
-
-
-def dictionary() -> Path:
-    return Path(pocketsphinx().get_model_path("en-us/cmudict-en-us.dict"))
 
 
 def corpus(options: argparse.Namespace) -> Path:
@@ -133,44 +121,6 @@ def originals(name: str, options: argparse.Namespace) -> list[Tensor]:
     paths = [folder / f"{k:04d}-{voice}.wav" for k, voice in enumerate(said.voices)]
     speak(list(zip(paths, said.voices, said.texts, strict=True)))
     return [um.data.read_sound(path).samples for path in paths]
-
-
-class Listener:
-    """pocketsphinx: with the grammar, and with its own language model."""
-
-    def __init__(self) -> None:
-        sphinx = pocketsphinx()
-        self.chosen = speech_words.words(dictionary())
-        self.free = sphinx.Decoder(loglevel="FATAL")
-        # The best path through the lattice takes many seconds where speech is unclear; beams are as wide as clear
-        # speech needs.
-        self.bound = sphinx.Decoder(lm=None, loglevel="FATAL", bestpath=False, maxhmmpf=4000, **BEAMS)
-        self.bound.add_jsgf_string("speech", speech_words.grammar(self.chosen))
-        self.bound.activate_search("speech")
-
-    def _heard(self, decoder: Any, x: Tensor) -> list[str]:
-        decoder.start_utt()
-        decoder.process_raw(wav_samples(x), full_utt=True)
-        decoder.end_utt()
-        found = decoder.hyp()
-        return found.hypstr.split() if found else []
-
-    def slots(self, x: Tensor) -> list[str]:
-        """The open words that are heard."""
-        return [each for each in self._heard(self.bound, x) if each not in speech_words.CLOSED]
-
-    def words(self, x: Tensor) -> list[str]:
-        return self._heard(self.free, x)
-
-
-def open_words(text: str) -> list[str]:
-    return [each for each in text.split() if each not in speech_words.CLOSED]
-
-
-def rate(said: Sequence[Sequence[str]], heard: Sequence[Sequence[str]]) -> float:
-    """Errors over words."""
-    pairs = zip(said, heard, strict=True)
-    return sum(speech_words.errors(*pair) for pair in pairs) / sum(map(len, said))
 
 
 class Voices:
@@ -339,9 +289,9 @@ def judge(options: argparse.Namespace, measured: Measured) -> list[dict[str, Any
             def measure(make: Callable[[], list[Tensor]] = make, said: Asked = said, arm: str = arm) -> dict[str, Any]:
                 threads = torch.get_num_threads()
                 torch.set_num_threads(1)
-                began = time.perf_counter()
+                began = time.process_time()
                 sounds = make()
-                seconds = time.perf_counter() - began
+                seconds = time.process_time() - began
                 torch.set_num_threads(threads)
                 slots = [listener.slots(each) for each in sounds]
                 wanted = [open_words(text) for text in said.texts]

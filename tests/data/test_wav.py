@@ -88,6 +88,17 @@ def test_other_formats_need_a_package(tmp_path, monkeypatch):
         read_sound(tmp_path / "a.flac")
 
 
+def test_flac_is_read_where_the_package_is_installed(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "a.flac", TONE.T.numpy(), 8000)
+    found = read_sound(tmp_path / "a.flac")
+    assert found.sample_rate == 8000
+    torch.testing.assert_close(found.samples, TONE, atol=2.0**-14, rtol=0)
+    (tmp_path / "b.flac").write_bytes(b"fLaC" + bytes(100))
+    with pytest.raises(um.UsageError, match=r"b\.flac cannot be read"):
+        read_sound(tmp_path / "b.flac")
+
+
 @pytest.mark.parametrize(("old", "new"), [(8000, 16_000), (44_100, 16_000), (96_000, 16_000), (16_000, 24_000)])
 def test_a_sine_is_the_same_sine_at_another_rate(old, new):
     def sine(rate, frequency=1000.3):

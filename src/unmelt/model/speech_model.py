@@ -28,11 +28,10 @@ from unmelt.condition import KNOWN_FRAMES, Condition
 from unmelt.data import SpeechBatches, read_sound, resample
 from unmelt.encoder import CharacterEncoder
 from unmelt.errors import UsageError
-from unmelt.metric import LogSpectrum, frechet_distance
 from unmelt.modality import Modality, Sound
 from unmelt.model.base import BaseModel, SamplingPlan
-from unmelt.model.judging import note_other_data
 from unmelt.model.request import Guide, SampleRequest, given_seed
+from unmelt.model.speech_evaluation import evaluate, held_out_sounds, padded
 from unmelt.model.stored import TrainingData
 from unmelt.rng import Seed
 from unmelt.sampler import Grid, Sampler, default_sampler
@@ -43,8 +42,8 @@ Texts: TypeAlias = str | Sequence[str]
 Prompt: TypeAlias = str | Path | Tensor | None
 """A recording whose voice goes on: a file, or [samples] in [-1, 1] at the model's sample rate."""
 
-PREVIEWS, JUDGED, PROMPT_SECONDS = 4, 64, (0.3, 20.0)
-"""Texts of a preview, texts that are judged, and seconds of the shortest and the longest prompt."""
+PREVIEWS, PROMPT_SECONDS = 4, (0.3, 20.0)
+"""Texts of a preview, and seconds of the shortest and the longest prompt."""
 
 SPEEDS = (0.25, 4.0)
 """Slowest and fastest speed."""
@@ -314,28 +313,14 @@ class SpeechModel(BaseModel):
 
     # Judging
 
-    def _held_out_sounds(self, count: int, **settings: Any) -> tuple[list[Tensor], list[Tensor], list[str]]:
-        """Held-out recordings, what is made of their texts in their voices, and the texts."""
-        source: Any = self.held_out or self.source
-        if source is None:
-            raise UsageError(
-                "a model of speech without recordings",
-                "one made by a recipe, or loaded with its data",
-                'um.recipe.with_data("runs/speech")',
-            )
-        items = range(min(count, len(source)))
-        texts = [source.texts[item] for item in items]
-        label = None if source.labels is None else source.labels[: len(texts)]
-        return [source.sound(item)[None] for item in items], self.sample(texts, voice=label, **settings), texts
-
     def save_preview(self, path: Path | None) -> Path | None:
-        _, made, texts = self._held_out_sounds(PREVIEWS, guidance=2.0)
+        _, made, texts = held_out_sounds(self, PREVIEWS, None, 2.0, 0)
         if path is None:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
         self.write(made, path.with_suffix(".wav"))
         names = [text[:24] for text in texts]
-        self.modality.draw(_padded(made), torch.arange(len(made)), names).save(path.with_suffix(".png"))
+        self.modality.draw(padded(made), torch.arange(len(made)), names).save(path.with_suffix(".png"))
         return path.with_suffix(".png")
 
     @checked("model.evaluate")
@@ -362,23 +347,7 @@ class SpeechModel(BaseModel):
         Raises:
             UsageError: If there are no held-out recordings.
         """
-        if self.held_out is None or self.source is None:
-            self._held_out_sounds(0)
-        note_other_data(self)
-        real, made, _ = self._held_out_sounds(samples or JUDGED, steps=steps, guidance=guidance, seed=seed)
-        source: Any = self.source
-        trained = [source.sound(item)[None] for item in range(min(len(source), len(real)))]
-        features = LogSpectrum(self.sample_rate)
-        known, new, old = (torch.cat([features(x[None]) for x in sounds]) for sounds in (real, made, trained))
-        errors = [abs(x.shape[1] - y.shape[1]) / y.shape[1] for x, y in zip(made, real, strict=True)]
-        return {
-            "frechet": frechet_distance(new, known),
-            "frechet_floor": frechet_distance(old, known),
-            "seconds_error": sum(errors) / len(errors),
-            "samples": len(real),
-            "steps": steps or self.grid.steps,
-            "guidance": guidance,
-        }
+        return evaluate(self, samples, steps, guidance, seed)
 
     @checked("model.write")
     def write(self, x: Sequence[Tensor] | Tensor, path: str | Path) -> list[Path]:
@@ -394,7 +363,7 @@ class SpeechModel(BaseModel):
         Raises:
             UsageError: If the path's suffix is another, or the file cannot be written.
         """
-        return self.modality.write(_padded([x] if isinstance(x, Tensor) else x), Path(path))
+        return self.modality.write(padded([x] if isinstance(x, Tensor) else x), Path(path))
 
     @checked("model.draw")
     def draw(self, x: Sequence[Tensor], path: str | Path | None = None) -> Any:
@@ -407,17 +376,11 @@ class SpeechModel(BaseModel):
         Returns:
             The picture.
         """
-        picture = self.modality.draw(_padded(x))
+        picture = self.modality.draw(padded(x))
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             picture.save(path)
         return picture
-
-
-def _padded(sounds: Sequence[Tensor]) -> Float[Tensor, "rows 1 samples"]:
-    """Sounds in one tensor, with zeros after the shorter ones."""
-    longest = max(each.shape[-1] for each in sounds)
-    return torch.stack([torch.nn.functional.pad(each, (0, longest - each.shape[-1])) for each in sounds])
 
 
 def _checked_speed(speed: float) -> float:
