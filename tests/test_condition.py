@@ -19,6 +19,7 @@ def everything(rows: int) -> Condition:
         context=torch.randn(rows, 1, 6, 6),
         known_tokens=count[:, None].expand(rows, 3) - 1,
         guidance_scale=1.0 + count,
+        x_mask=torch.arange(5) <= count[:, None],
     )
     return made.drop(count % 2 == 1)
 
@@ -56,6 +57,7 @@ def test_null_drops_every_row_but_no_known_tokens_and_no_scale():
     }
     assert torch.equal(null.known_tokens, whole.known_tokens)
     assert torch.equal(null.guidance_scale, whole.guidance_scale)
+    assert torch.equal(null.x_mask, whole.x_mask)
     assert Condition().null() == Condition()
     assert len(Condition()) == 0
 
@@ -95,12 +97,14 @@ def test_rows_that_lack_a_field_get_what_changes_nothing():
         "known_tokens": torch.tensor([[-1, -1]]),  # no token is known
         "guidance_scale": torch.tensor([1.0]),  # unguided
         "adapter": torch.tensor([-1]),  # the base model
+        "x_mask": torch.tensor([[True, True]]),  # all of x is generated
     }
     one = Condition(
         label=torch.tensor([3]),
         known_tokens=torch.tensor([[2, 0]]),
         guidance_scale=torch.tensor([4.0]),
         adapter=torch.tensor([0]),
+        x_mask=torch.tensor([[True, False]]),
     )
     for parts in ([one, Condition(label=torch.tensor([1]))], [Condition(label=torch.tensor([1])), one]):
         joined = Condition.join(parts)

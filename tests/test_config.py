@@ -32,6 +32,10 @@ NETWORKS |= {"DiffusersFlux2": FLUX2, "DiffusersZImage": Z_IMAGE}
 """Settings of networks of diffusers, by the class of the backbone."""
 
 GIVEN = {
+    "alphabet": " abc",
+    "sequence_width": 4,
+    "bands": 4,
+    "mel": um.codec.Mel(sample_rate=4000, n_fft=64, hop=16, bands=4),
     "shape": (2,),
     "folder": "a-folder-that-is-not-there",
     "path": "a-file-that-is-not-there.gguf",

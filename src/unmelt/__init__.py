@@ -13,7 +13,8 @@ order of the book:
     codec, encoder, control, data, train      around it: data, captions and files in, learning
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
-    Model, TextModel, CodecModel, DrafterModel    all of it together; recipe, load
+    Model, TextModel, SpeechModel             all of it together; recipe, load
+    CodecModel, VocoderModel, DrafterModel    what generative models work with
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
@@ -67,8 +68,10 @@ if TYPE_CHECKING:
         Model,
         SampleFrame,
         SampleRequest,
+        SpeechModel,
         TextFrame,
         TextModel,
+        VocoderModel,
         from_pretrained,
         load,
     )
@@ -84,10 +87,12 @@ __all__ = [
     "Model",
     "SampleFrame",
     "SampleRequest",
+    "SpeechModel",
     "State",
     "TextFrame",
     "TextModel",
     "UsageError",
+    "VocoderModel",
     "adapter",
     "backbone",
     "codec",

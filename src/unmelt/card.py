@@ -136,7 +136,13 @@ def card(
         The card, in Markdown with the Hub's metadata in front.
     """
     recipe = about["origin"].get("recipe", "none")
-    kind = {"CodecModel": _of_autoencoder, "DrafterModel": _of_drafter}.get(about["facade"], _of_model)(about)
+    kinds = {
+        "CodecModel": _of_autoencoder,
+        "VocoderModel": _of_vocoder,
+        "SpeechModel": _of_speech,
+        "DrafterModel": _of_drafter,
+    }
+    kind = kinds.get(about["facade"], _of_model)(about)
     front = ["---", f"license: {license or 'unknown'}", "library_name: unmelt"]
     front += [f"pipeline_tag: {kind.task}"] if kind.task else []
     front += ["tags:", *(f"- {tag}" for tag in kind.tags), "---"]
@@ -252,6 +258,45 @@ def _of_drafter(about: dict[str, Any]) -> _KindOfModel:
         [
             "It drafts for the language model it was trained for, and for no other.",
             "It makes that model's text faster at most, and neither better nor worse.",
+        ],
+    )
+
+
+def _of_speech(about: dict[str, Any]) -> _KindOfModel:
+    classes, modality = about["classes"], config.build(about["model"]["modality"])
+    voice = f", voice={classes[-1]!a}" if classes else ""
+    return _KindOfModel(
+        "text-to-speech",
+        ["unmelt", "diffusion", "speech"],
+        f"A diffusion model that says texts, {modality.sample_rate:,} samples a second",
+        "## To say something",
+        f'x = model.sample("Some text."{voice}, guidance=2.0, seed=0)[0]  # [1, samples]\nmodel.write(x, "said.wav")',
+        {
+            part: short(about["model"][part] or "the default")
+            for part in ("codec", "encoder", "sampler", "grid", "objective")
+        }
+        | {"voices": ", ".join(classes) or "one"},
+        [
+            "It reads the letters that it learned from; numbers and signs must be written as words.",
+            "It speaks as those who were recorded, or goes on with the voice of a prompt.",
+            "A voice belongs to somebody: ask before you make it say things.",
+        ],
+    )
+
+
+def _of_vocoder(about: dict[str, Any]) -> _KindOfModel:
+    mel = config.build(about["model"]["codec"]).mel
+    return _KindOfModel(
+        "",
+        ["unmelt", "vocoder"],
+        f"A vocoder: {mel.bands} mel bands, {mel.sample_rate / mel.hop:g} frames a second, to sound",
+        "## To encode and decode",
+        "z = model.encode(x)  # x: [rows, 1, samples], in [-1, 1]\nx = model.decode(z)",
+        {part: short(about["model"][part] or "none") for part in ("codec", "objective")},
+        [
+            f"It takes sounds of one channel with {mel.sample_rate:,} samples per second.",
+            "It makes nothing from noise: a model of its frames does.",
+            "It was made for sounds like those it learned from.",
         ],
     )
 

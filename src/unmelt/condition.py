@@ -19,16 +19,30 @@ from torch import Tensor
 from unmelt.errors import UsageError
 from unmelt.public_names import publish
 
-__all__ = ["DROPPABLE", "FIELDS", "Condition", "RowSelection"]
+__all__ = ["DROPPABLE", "FIELDS", "KNOWN_FRAMES", "Condition", "RowSelection"]
 
 
 RowSelection: TypeAlias = slice | Tensor
 
-FIELDS = ("label", "vector", "sequence", "sequence_mask", "context", "known_tokens", "guidance_scale", "adapter")
+FIELDS = (
+    "label",
+    "vector",
+    "sequence",
+    "sequence_mask",
+    "context",
+    "known_tokens",
+    "guidance_scale",
+    "adapter",
+    "x_mask",
+)
 DROPPABLE = ("label", "vector", "sequence", "context")
 """Fields that have a null; the others always count."""
 
-NEVER_DROPPED = ("known_tokens", "guidance_scale", "adapter")
+KNOWN_FRAMES = "known_frames"
+"""Name of the extra condition that holds known frames of x: [rows, frames, features + 1], the last of them 1 where a
+frame is known. `x_mask` is False there."""
+
+NEVER_DROPPED = ("known_tokens", "guidance_scale", "adapter", "x_mask")
 """Fields that belong to a row, whatever it is conditioned on."""
 
 
@@ -47,6 +61,8 @@ class Condition:
         guidance_scale: [rows], scale of the guidance of each row, which takes the place of the guidance's own. Never
             dropped.
         adapter: [rows], the number of the model's adapter that each row uses, -1 for none. Never dropped.
+        x_mask: [rows, *axes], True where x is to be generated, by leading axes of x: rows of different lengths share a
+            batch. Elsewhere x0 is 0, beliefs are 0, and no loss is counted. None: everywhere. Never dropped.
         extra: Kinds of conditions of your own, by name: tensors with rows first, which a backbone of your own reads.
             They are dropped like labels, unless they are `kept`.
         kept: Names of extras that are never dropped: both beliefs that guidance combines are given them, such as the
@@ -69,6 +85,7 @@ class Condition:
     known_tokens: Int64[Tensor, "rows *tokens"] | None = None
     guidance_scale: Float[Tensor, " rows"] | None = None
     adapter: Int64[Tensor, " rows"] | None = None
+    x_mask: Bool[Tensor, "rows *axes"] | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)
@@ -102,6 +119,20 @@ class Condition:
             [rows], True where the row is given the field; None if every row is.
         """
         return self.given.get(name)
+
+    def masked(self, x: Float[Tensor, "rows *shape"]) -> Float[Tensor, "rows *shape"]:
+        """x with zeros where it is not to be generated.
+
+        Args:
+            x: [rows, *axes, *rest].
+
+        Returns:
+            The same shape; x itself where all of it is to be generated.
+        """
+        if self.x_mask is None:
+            return x
+        mask = self.x_mask.view(*self.x_mask.shape, *(1,) * (x.ndim - self.x_mask.ndim))
+        return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
     @property
     def rows(self) -> int:
@@ -229,7 +260,7 @@ def _joined(name: str, parts: Sequence[Condition], sizes: Sequence[int]) -> Tens
             "one shape for all rows",
             "two batches",
         )
-    filler = {"known_tokens": -1, "guidance_scale": 1, "adapter": -1}.get(name, 0)
+    filler = {"known_tokens": -1, "guidance_scale": 1, "adapter": -1, "x_mask": True}.get(name, 0)
     pairs = zip(values, sizes, strict=True)
     return torch.cat([first.new_full((n, *first.shape[1:]), filler) if v is None else v for v, n in pairs])
 

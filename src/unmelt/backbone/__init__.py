@@ -9,10 +9,20 @@ if TYPE_CHECKING:
     from unmelt.backbone.frame_transformer import FrameTransformer
     from unmelt.backbone.joint_dit import JointDiT
     from unmelt.backbone.mlp import MLP
+    from unmelt.backbone.speech_dit import SpeechDiT
     from unmelt.backbone.token_head import TokenHead
     from unmelt.backbone.transformer import Transformer
     from unmelt.backbone.unet import UNet
 
-__all__ = ["MLP", "DiT", "FrameTransformer", "JointDiT", "TokenHead", "Transformer", "UNet"]
+__all__ = [
+    "MLP",
+    "DiT",
+    "FrameTransformer",
+    "JointDiT",
+    "SpeechDiT",
+    "TokenHead",
+    "Transformer",
+    "UNet",
+]
 
 publish(__name__)

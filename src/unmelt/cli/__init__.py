@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "sample.sample",
     "infill": "sample.infill",
     "draft": "draft.draft",
+    "say": "say.say",
     "edit": "edit.edit",
     "tune": "evaluate.tune",
     "eval": "evaluate.evaluate",
@@ -45,6 +46,7 @@ HELP = """usage: unmelt COMMAND
   sample RUN     sample a trained model
   infill RUN     fill the gaps in a text
   draft RUN      write text in fewer passes of a language model
+  say RUN TEXT   say a text with a model of speech
   edit RUN IMAGE make a picture anew, part of it, or more around it
   tune RUN       fit a few-step sampler to a trained model
   eval RUN       score a trained model against held-out data

@@ -14,7 +14,7 @@ from unmelt.terminal import notify
 
 if TYPE_CHECKING:
     from unmelt.data import Source
-    from unmelt.model import Model, TextModel
+    from unmelt.model import Model, SpeechModel, TextModel
 
 HELP = """usage: unmelt adapter VERB
 
@@ -53,7 +53,7 @@ def given_adapter(word: str) -> Given:
     return Given(place, float(weight)) if is_weight else Given(word, None)
 
 
-def add_given(model: Model | TextModel, word: str) -> str:
+def add_given(model: Model | TextModel | SpeechModel, word: str) -> str:
     """Add an adapter to a model, or find it there.
 
     Args:
@@ -194,11 +194,11 @@ def merge(run: RunFolder, adapter: Annotated[str, "ADAPTER"], /, out: Path, devi
     notify(f"merged: {out}", f"unmelt sample {out}")
 
 
-def _data_of(model: Model | TextModel, folder: Path, seed: int) -> Source:
+def _data_of(model: Model | TextModel | SpeechModel, folder: Path, seed: int) -> Source:
     """What an adapter of a model learns from."""
     from unmelt import data
     from unmelt.modality import Images
-    from unmelt.model import TextModel
+    from unmelt.model import Model, TextModel
     from unmelt.model.picture_size import picture_shape
 
     if isinstance(model, TextModel):
@@ -206,7 +206,7 @@ def _data_of(model: Model | TextModel, folder: Path, seed: int) -> Source:
         notify(str(report))
         (length,) = model.denoiser.shape
         return data.pack_tokens((each.text for each in found), model.tokenizer, length, seed)
-    if not isinstance(model.modality, Images) or model.objective is None:
+    if not isinstance(model, Model) or not isinstance(model.modality, Images) or model.objective is None:
         raise UsageError(
             f"an adapter for a model of {model.modality.name}" + " without an objective" * (model.objective is None),
             "a run of pictures or of text that a recipe made; others are trained in Python",

@@ -91,7 +91,7 @@ def evaluate(
     """
     from unmelt import card, recorded_scores, run_folder
     from unmelt.device import device_named
-    from unmelt.model import CodecModel, DrafterModel, TextModel
+    from unmelt.model import CodecModel, DrafterModel, SpeechModel, TextModel, VocoderModel
     from unmelt.recipe import with_data
     from unmelt.train import distributed
 
@@ -99,8 +99,8 @@ def evaluate(
     run_folder.writable(folder)
     with distributed.process_group(device_named(device)) as own:
         model = with_data(folder, own, allow_other_data)
-        if isinstance(model, TextModel | CodecModel | DrafterModel):
-            what = {TextModel: "text is", CodecModel: "reconstructions are"}.get(type(model), "drafts are")
+        if isinstance(model, TextModel | CodecModel | VocoderModel | DrafterModel):
+            what = {TextModel: "text is", DrafterModel: "drafts are"}.get(type(model), "reconstructions are")
             given = {"steps": steps, "guidance": None if guidance == 1 else guidance}
             for name in (name for name, value in given.items() if value is not None):
                 raise UsageError(
@@ -121,10 +121,12 @@ def evaluate(
             scores = known
         elif isinstance(model, TextModel):
             scores = model.evaluate(rows=samples, seed=seed)
-        elif isinstance(model, CodecModel):
+        elif isinstance(model, CodecModel | VocoderModel):
             scores = model.evaluate(samples=samples)
         elif isinstance(model, DrafterModel):
             scores = model.evaluate(samples=samples, seed=seed)
+        elif isinstance(model, SpeechModel):
+            scores = model.evaluate(samples=samples, steps=steps, guidance=guidance, seed=seed)
         else:
             scores = model.evaluate(samples=samples, minutes=minutes, steps=steps, guidance=guidance, seed=seed)
     if not distributed.is_main():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from unmelt.errors import UsageError
 
@@ -13,14 +13,35 @@ if TYPE_CHECKING:
     import torch
 
     from unmelt.drafting import Drafter
-    from unmelt.model import Model, TextModel
+    from unmelt.model import Model, SpeechModel, TextModel
     from unmelt.model.load import AnyModel
 
 RunFolder = Annotated[Path, "RUN"]
 
+_MAKES_NOTHING = {
+    "CodecModel": (
+        "an autoencoder, which makes nothing from noise",
+        "a model of its latents",
+        "unmelt train latents --codec {folder} --folder IMAGES --out runs/latents",
+    ),
+    "VocoderModel": (
+        "a vocoder, which makes nothing from noise",
+        "a model of speech that has it",
+        "unmelt train speech --vocoder {folder} --folder RECORDINGS --out runs/speech",
+    ),
+    "DrafterModel": ("a drafter, which writes with its language model", "unmelt draft", "unmelt draft {folder}"),
+}
+_NEEDS_A_TEXT = {"SpeechModel": ("a model of speech", "what it is to say", "unmelt say {folder} 'some text'")}
 
-def generative_model(folder: Path, model: AnyModel) -> Model | TextModel:
-    """Refuse what makes nothing from noise: autoencoders and drafters.
+
+def _refuse(folder: Path, kind: type[AnyModel], refused: dict[str, tuple[str, str, str]]) -> None:
+    if kind.__name__ in refused:
+        what, needed, call = refused[kind.__name__]
+        raise UsageError(f"{folder}, {what}", needed, call.format(folder=folder))
+
+
+def generative_model(folder: Path, model: AnyModel) -> Model | TextModel | SpeechModel:
+    """Refuse what makes nothing from noise: autoencoders, vocoders and drafters.
 
     Args:
         folder: The run folder, for the message.
@@ -32,19 +53,38 @@ def generative_model(folder: Path, model: AnyModel) -> Model | TextModel:
     Raises:
         UsageError: If it is one of those.
     """
-    from unmelt.model import CodecModel, DrafterModel
+    _refuse(folder, type(model), _MAKES_NOTHING)
+    return cast("Model | TextModel | SpeechModel", model)
 
-    if isinstance(model, CodecModel):
-        raise UsageError(
-            f"{folder}, an autoencoder, which makes nothing from noise",
-            "a model of its latents",
-            f"unmelt train latents --codec {folder} --folder IMAGES --out runs/latents",
-        )
-    if isinstance(model, DrafterModel):
-        raise UsageError(
-            f"{folder}, a drafter, which writes with its language model", "unmelt draft", f"unmelt draft {folder}"
-        )
-    return model
+
+def check_unprompted(folder: Path, kind: type[AnyModel]) -> None:
+    """Refuse what does not sample without a text: the above, and models of speech.
+
+    Args:
+        folder: The run folder, for the message.
+        kind: What is in it.
+
+    Raises:
+        UsageError: If it is one of those.
+    """
+    _refuse(folder, kind, _MAKES_NOTHING | _NEEDS_A_TEXT)
+
+
+def unprompted_model(folder: Path, model: AnyModel) -> Model | TextModel:
+    """Refuse what does not sample without a text.
+
+    Args:
+        folder: The run folder, for the message.
+        model: What is in it.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If it is one of those.
+    """
+    check_unprompted(folder, type(model))
+    return cast("Model | TextModel", model)
 
 
 def of_numbers(folder: Path, device: str) -> Model:
@@ -63,7 +103,7 @@ def of_numbers(folder: Path, device: str) -> Model:
     from unmelt.interop.load_model import load_model
     from unmelt.model import TextModel
 
-    model = generative_model(folder, load_model(folder, device))
+    model = unprompted_model(folder, load_model(folder, device))
     if isinstance(model, TextModel):
         raise UsageError(
             f"{folder}, a model of text", "one of images or points", f"unmelt sample {folder} --prompt 'def '"
@@ -86,7 +126,7 @@ def of_text(folder: Path, device: str) -> TextModel:
     """
     from unmelt.model import Model, load
 
-    model = generative_model(folder, load(folder, device))
+    model = unprompted_model(folder, load(folder, device))
     if isinstance(model, Model):
         raise UsageError(f"{folder}, which is no model of text", "a run of text", "unmelt train code --out runs/code")
     return model

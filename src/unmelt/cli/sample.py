@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unmelt.cli import destination
 from unmelt.cli.adapter import add_given
 from unmelt.cli.output import print_text
-from unmelt.cli.runs import RunFolder, class_named, generative_model, of_text
+from unmelt.cli.runs import RunFolder, class_named, of_text, unprompted_model
 from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
 
@@ -113,7 +113,7 @@ def sample(
     decoding = {"threshold": threshold, "entropy_budget": entropy_budget, "min_distance": min_distance, "live": live}
     given = {name: value for name, value in asked.items() if value not in (None, "")}
     with distributed.process_group(device_named(device)) as own:
-        model = generative_model(folder, load_model(folder, own))
+        model = unprompted_model(folder, load_model(folder, own))
         is_text = isinstance(model, TextModel)
         _check_settings(
             folder,

@@ -99,18 +99,15 @@ def serve(
 
 def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
     """Folders by the names that clients use. Their descriptions are read, and no weights: Ray's replicas load those."""
+    from unmelt.cli.runs import check_unprompted
     from unmelt.interop.load_model import kind_of
-    from unmelt.model import CodecModel, DrafterModel
 
     places: dict[str, Path] = {}
     for folder in folders:
         name = folder.absolute().name
         if name in places:
             raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
-        if kind_of(folder) is CodecModel:
-            raise UsageError(f"{folder}, an autoencoder", "a model that samples", f"unmelt show {folder}")
-        if kind_of(folder) is DrafterModel:
-            raise UsageError(f"{folder}, a drafter", "a model that samples", f"unmelt draft {folder}")
+        check_unprompted(folder, kind_of(folder))
         places[name] = folder
     return places
 

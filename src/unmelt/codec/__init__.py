@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from unmelt.codec.bpe import BPE
     from unmelt.codec.bytes import Bytes
     from unmelt.codec.codec import Bijection, Codec
+    from unmelt.codec.mel import Mel
     from unmelt.codec.pretrained_tokenizer import PretrainedTokenizer
     from unmelt.codec.quantized_autoencoder import QuantizedAutoencoder
     from unmelt.codec.symbols import Symbols
     from unmelt.codec.tokenizer import Tokenizer
+    from unmelt.codec.vocoder import Vocoder
 
 __all__ = [
     "BPE",
@@ -22,10 +24,12 @@ __all__ = [
     "Bijection",
     "Bytes",
     "Codec",
+    "Mel",
     "PretrainedTokenizer",
     "QuantizedAutoencoder",
     "Symbols",
     "Tokenizer",
+    "Vocoder",
 ]
 
 publish(__name__)

@@ -10,17 +10,22 @@ if TYPE_CHECKING:
     from unmelt.data.digits import digits
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
+    from unmelt.data.excerpts import Excerpts
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, image_buckets, images
     from unmelt.data.prefetcher import Prefetcher
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
+    from unmelt.data.recordings import Recordings, recordings
+    from unmelt.data.resample import resample
     from unmelt.data.reversal_facts import reversal_facts
     from unmelt.data.scenes import CaptionedScene, Scenes, draw_scenes
     from unmelt.data.source import Arrays, CaptionReader, Source, SourceOfShapes, for_batches_of
+    from unmelt.data.speech_batches import SpeechBatches
     from unmelt.data.sudoku import Sudoku
     from unmelt.data.text import Document, documents, pack_tokens, split_documents
     from unmelt.data.toy import Checkerboard, Moons, Ring, Spirals, Toy, TwoModes
+    from unmelt.data.wav import Waveform, parse_wav, read_sound, wav_bytes
 
 __all__ = [
     "GAP_MARKER",
@@ -32,19 +37,23 @@ __all__ = [
     "Controlled",
     "Document",
     "Encoded",
+    "Excerpts",
     "FillInTheMiddle",
     "Moons",
     "Prefetcher",
     "Questions",
+    "Recordings",
     "Report",
     "Ring",
     "Scenes",
     "Source",
     "SourceOfShapes",
+    "SpeechBatches",
     "Spirals",
     "Sudoku",
     "Toy",
     "TwoModes",
+    "Waveform",
     "bucket_sizes",
     "digits",
     "documents",
@@ -55,9 +64,14 @@ __all__ = [
     "image_buckets",
     "images",
     "pack_tokens",
+    "parse_wav",
     "python_source",
+    "read_sound",
+    "recordings",
+    "resample",
     "reversal_facts",
     "split_documents",
+    "wav_bytes",
 ]
 
 publish(__name__)

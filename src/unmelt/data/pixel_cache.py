@@ -35,7 +35,7 @@ IN_MEMORY = 256 << 20
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
 """The name of this computer, as a part of a file's name: several may share a cache."""
 
-KINDS = ("pixels", "latents")
+KINDS = ("pixels", "latents", "sound")
 """Ends of the names of files in the cache."""
 
 

@@ -106,7 +106,8 @@ class FlowMap(CallRepr, nn.Module):
         c_in, level, c_skip, c_out = coefficients(self.prediction, schedule, self.data_sd, t, x_t.dtype, x_t.ndim)
         arrival = arrival_level(schedule, s, x_t.dtype)
         output = call_backbone(self.backbone, x_t * c_in, level, condition, arrival)
-        return Point(torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype)))
+        mean = torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype))
+        return Point(mean if condition is None else condition.masked(mean))
 
     def forward(
         self,

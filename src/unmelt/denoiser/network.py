@@ -78,7 +78,8 @@ class NetworkDenoiser(CallRepr, nn.Module):
             self.prediction, self.process.schedule, self.data_sd, t, x_t.dtype, x_t.ndim
         )
         output = call_backbone(self.backbone, x_t * c_in, level, condition)
-        return Point(torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype)))
+        mean = torch.addcmul(c_skip * x_t, c_out, output.to(x_t.dtype))
+        return Point(mean if condition is None else condition.masked(mean))
 
 
 def check_prediction(prediction: Prediction, schedule: Schedule) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.encoder.characters import CharacterEncoder
     from unmelt.encoder.choice import caption_encoder
     from unmelt.encoder.encoder import EncodedMap, EncodedText, EncodedVector, TextEncoder
     from unmelt.encoder.hashed_captions import HashedCaptionEncoder
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from unmelt.encoder.layout import LayoutEncoder
 
 __all__ = [
+    "CharacterEncoder",
     "EncodedMap",
     "EncodedText",
     "EncodedVector",

@@ -17,7 +17,7 @@ from typing import IO, Any, TypeVar
 
 from unmelt.cache_folder import cache_folder
 from unmelt.errors import UsageError
-from unmelt.model import CodecModel, DrafterModel, Model, TextModel, load
+from unmelt.model import Model, TextModel, load
 from unmelt.train.atomic_files import write
 from unmelt.train.logger import Logger
 
@@ -137,7 +137,7 @@ def _found(path: Path) -> Model | TextModel | None:
         return None
     try:
         found = load(path)
-        return None if isinstance(found, CodecModel | DrafterModel) else found
+        return found if isinstance(found, Model | TextModel) else None
     except UsageError:
         shutil.rmtree(path, ignore_errors=True)
         return None

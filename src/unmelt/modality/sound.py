@@ -11,10 +11,8 @@ A WAV file holds whole numbers from -32767 to 32767, the waveform times 32767 (1
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, final
 
@@ -28,14 +26,12 @@ from torch import Tensor
 from unmelt import picture
 from unmelt.arguments import checked_init
 from unmelt.data import Source
+from unmelt.data.wav import wav_bytes
 from unmelt.errors import UsageError
 from unmelt.metric import LogSpectrum, SampleSet, decibels, frechet_distance, nearest_neighbour, spectrogram
 from unmelt.modality.files import check_suffix, write_array, write_picture
 from unmelt.modality.modality import Distance
 from unmelt.train.atomic_files import write
-
-LOUDEST = 32_767
-"""What a waveform of 1 is in 16-bit PCM."""
 
 PER_CLASS, MOST_SOUNDS, IN_STRIP, MOMENTS = 2, 16, 4, 9
 """Sounds of each class in a preview, sounds in all, rows and columns of a strip."""
@@ -127,7 +123,7 @@ class Sound:
         width = len(str(len(x) - 1))
         paths = [path] if len(x) == 1 else [path.with_stem(f"{path.stem}-{k:0{width}}") for k in range(len(x))]
         for one, sound in zip(paths, x, strict=True):
-            write(one, self._wav(sound))
+            write(one, wav_bytes(sound, self.sample_rate))
         return paths
 
     def score(self, made: SampleSet, real: SampleSet, held_out: SampleSet) -> dict[str, Any]:
@@ -153,16 +149,6 @@ class Sound:
             lambda x: frechet_distance(features(x), target),
             frechet_distance(features(real), target),
         )
-
-    def _wav(self, sound: Float[Tensor, "channels samples"]) -> bytes:
-        numbers = (sound.detach().cpu().double().nan_to_num(0.0).clamp(-1, 1) * LOUDEST).round().numpy()
-        page = BytesIO()
-        with wave.open(page, "wb") as file:
-            file.setnchannels(len(numbers))
-            file.setsampwidth(2)
-            file.setframerate(self.sample_rate)
-            file.writeframes(numbers.T.astype("<i2").tobytes())
-        return page.getvalue()
 
     def _pictures(self, x: Float[Tensor, "rows channels samples"]) -> Float[Tensor, "rows 3 height width"]:
         """Spectrograms of the mean over channels, as colours; averaged down where large, stretched where short."""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from unmelt.model.model import Model
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
     from unmelt.model.sample_frame import SampleFrame
+    from unmelt.model.speech_model import SpeechModel
     from unmelt.model.text_model import TextFrame, TextModel
+    from unmelt.model.vocoder_model import VocoderModel
 
 __all__ = [
     "BaseModel",
@@ -23,9 +25,11 @@ __all__ = [
     "Model",
     "SampleFrame",
     "SampleRequest",
+    "SpeechModel",
     "Start",
     "TextFrame",
     "TextModel",
+    "VocoderModel",
     "check_rows",
     "from_pretrained",
     "load",

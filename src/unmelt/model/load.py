@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -13,14 +13,16 @@ from unmelt.errors import UsageError, nearest
 from unmelt.model.codec_model import CodecModel
 from unmelt.model.drafter_model import DrafterModel
 from unmelt.model.model import Model
+from unmelt.model.speech_model import SpeechModel
 from unmelt.model.text_model import TextModel
+from unmelt.model.vocoder_model import VocoderModel
 from unmelt.shipped import names, shipped
 
-AnyModel: TypeAlias = Model | TextModel | CodecModel | DrafterModel
+AnyModel: TypeAlias = Model | TextModel | SpeechModel | CodecModel | VocoderModel | DrafterModel
 """What a run folder may hold."""
 
-FACADES: dict[str, type[Model] | type[TextModel] | type[CodecModel] | type[DrafterModel]] = {
-    each.__name__: each for each in (Model, TextModel, CodecModel, DrafterModel)
+FACADES: dict[str, Any] = {
+    each.__name__: each for each in (Model, TextModel, SpeechModel, CodecModel, VocoderModel, DrafterModel)
 }
 
 

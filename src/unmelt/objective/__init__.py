@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unmelt.objective.perceptual import DenoiserFeatures, ImageFeatures, perceptual_distance
     from unmelt.objective.reconstruction import Reconstruction
     from unmelt.objective.regression import Regression
+    from unmelt.objective.spectral import SpectralLoss, spectral_distance
     from unmelt.objective.times import LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
     from unmelt.objective.weights import EDMWeight, ELBOWeight, FlatWeight, MinSNR, Weight
 
@@ -39,11 +40,13 @@ __all__ = [
     "PerFrame",
     "Reconstruction",
     "Regression",
+    "SpectralLoss",
     "Stratified",
     "Times",
     "Uniform",
     "Weight",
     "perceptual_distance",
+    "spectral_distance",
 ]
 
 publish(__name__)

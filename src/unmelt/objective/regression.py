@@ -4,6 +4,7 @@
 
 Its minimiser is the posterior mean at every t, and with it the score (Vincent, 2011) and the velocity (Lipman et al.,
 2023). With times [rows, frames] each frame has its own noise level and weight (diffusion forcing: Chen et al., 2024).
+Of rows of different lengths (`Condition.x_mask`), each is averaged over its own numbers.
 """
 
 from dataclasses import dataclass
@@ -83,6 +84,10 @@ class Regression:
             for name in condition.droppable:
                 condition = condition.drop((rng.uniform((rows,)) < self.drop_each).to(x0.device), [name])
         belief = denoiser(process.mix(x0, noise, t), t, condition)
-        error = (belief.mean - x0).square().reshape(*t.shape, -1).mean(-1)
+        square = (belief.mean - x0).square()
+        if condition is not None and condition.x_mask is not None:  # the mean over what is to be generated
+            share = condition.x_mask.flatten(1).to(square.dtype).mean(1).clamp_min(1e-12)
+            square = condition.masked(square) / share.view(-1, *(1,) * (square.ndim - 1))
+        error = square.reshape(*t.shape, -1).mean(-1)
         loss = error * self.weight(t, process.schedule, self.times).to(error.dtype)
         return loss if loss.ndim == 1 else loss.flatten(1).mean(1)

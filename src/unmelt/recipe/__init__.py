@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
     from unmelt.recipe.scenes import scenes
+    from unmelt.recipe.speech import speech
     from unmelt.recipe.sudoku import sudoku
     from unmelt.recipe.text import text
     from unmelt.recipe.two_modes import two_modes
+    from unmelt.recipe.vocoder import vocoder
 
 __all__ = [
     "RECIPES",
@@ -38,9 +40,11 @@ __all__ = [
     "reversal",
     "ring",
     "scenes",
+    "speech",
     "sudoku",
     "text",
     "two_modes",
+    "vocoder",
     "with_data",
 ]
 

@@ -18,6 +18,8 @@ NAMES = (
     "autoencoder",
     "latents",
     "scenes",
+    "vocoder",
+    "speech",
     "sudoku",
     "reversal",
     "code",

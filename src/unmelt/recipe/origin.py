@@ -8,10 +8,10 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from unmelt.arguments import checked
 from unmelt.errors import enough_memory
-from unmelt.model import CodecModel, DrafterModel, Model, TextModel
+from unmelt.model import CodecModel, DrafterModel, Model, SpeechModel, TextModel, VocoderModel
 
 P = ParamSpec("P")
-M = TypeVar("M", Model, TextModel, CodecModel, DrafterModel)
+M = TypeVar("M", Model, TextModel, CodecModel, SpeechModel, VocoderModel, DrafterModel)
 
 Folder: TypeAlias = str | Path
 """A setting that is a path, stored in absolute form to be valid from any working directory; or hf:owner/name."""
