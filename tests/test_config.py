@@ -51,6 +51,7 @@ GIVEN = {
     "steps": 3,
     "sample_rate": 8000,
     "spacing": um.grid.Karras(),
+    "grid": um.grid.uniform(4),
     "knots": (1.0, 0.5),
     "fractions": (1.0, 0.5),
     "objective": um.objective.NELBO(),
