@@ -54,6 +54,8 @@ GIVEN = {
     "grid": um.grid.uniform(4),
     "knots": (1.0, 0.5),
     "fractions": (1.0, 0.5),
+    "mean": (0.5, -1.0),
+    "sd": (2.0, 0.1),
     "objective": um.objective.NELBO(),
     "schedule": um.schedule.Cosine(),
     "of": um.objective.Uniform(),

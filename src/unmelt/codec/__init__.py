@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unmelt.codec.codec import Bijection, Codec
     from unmelt.codec.pretrained_tokenizer import PretrainedTokenizer
     from unmelt.codec.quantized_autoencoder import QuantizedAutoencoder
+    from unmelt.codec.standardize import Standardize
     from unmelt.codec.symbols import Symbols
     from unmelt.codec.tokenizer import Tokenizer
 
@@ -24,6 +25,7 @@ __all__ = [
     "Codec",
     "PretrainedTokenizer",
     "QuantizedAutoencoder",
+    "Standardize",
     "Symbols",
     "Tokenizer",
 ]

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from unmelt.data.digits import digits
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
+    from unmelt.data.episode_files import read_episodes, save_episodes
+    from unmelt.data.episode_windows import ActionChunks, FrameWindows
+    from unmelt.data.episodes import Episode, Episodes
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, image_buckets, images
     from unmelt.data.prefetcher import Prefetcher
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GAP_MARKER",
+    "ActionChunks",
     "Arrays",
     "AspectRatioBuckets",
     "CaptionReader",
@@ -32,7 +36,10 @@ __all__ = [
     "Controlled",
     "Document",
     "Encoded",
+    "Episode",
+    "Episodes",
     "FillInTheMiddle",
+    "FrameWindows",
     "Moons",
     "Prefetcher",
     "Questions",
@@ -56,7 +63,9 @@ __all__ = [
     "images",
     "pack_tokens",
     "python_source",
+    "read_episodes",
     "reversal_facts",
+    "save_episodes",
     "split_documents",
 ]
 
