@@ -108,7 +108,8 @@ def made(name):
     cls = config.part(name)
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
-        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=name.endswith("FlowMap"))
+        small = {"shape": (2,), "width": 8, "depth": 1, "vector_width": 2}
+        GIVEN["backbone"] = um.backbone.MLP(**small, with_arrival=name.endswith("FlowMap"))
     if cls is um.interop.DiffusersCodec:
         return cls("AutoencoderTiny", {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4})
     if cls is um.codec.PretrainedTokenizer:

@@ -14,6 +14,7 @@ order of the book:
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
+    Policy                                    a model of actions at work
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from unmelt.model import (
         CodecModel,
         Model,
+        Policy,
         SampleFrame,
         SampleRequest,
         TextFrame,
@@ -80,6 +82,7 @@ __all__ = [
     "Condition",
     "Grid",
     "Model",
+    "Policy",
     "SampleFrame",
     "SampleRequest",
     "State",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
     from unmelt.data.controlled import Controlled
     from unmelt.data.digits import digits
+    from unmelt.data.disc_rows import DiscRows, PointState, route_entropy
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
     from unmelt.data.episode_files import read_episodes, save_episodes
@@ -34,6 +35,7 @@ __all__ = [
     "CaptionedScene",
     "Checkerboard",
     "Controlled",
+    "DiscRows",
     "Document",
     "Encoded",
     "Episode",
@@ -41,6 +43,7 @@ __all__ = [
     "FillInTheMiddle",
     "FrameWindows",
     "Moons",
+    "PointState",
     "Prefetcher",
     "Questions",
     "Report",
@@ -65,6 +68,7 @@ __all__ = [
     "python_source",
     "read_episodes",
     "reversal_facts",
+    "route_entropy",
     "save_episodes",
     "split_documents",
 ]

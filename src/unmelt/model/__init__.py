@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.model.codec_model import CodecModel
     from unmelt.model.load import from_pretrained, load
     from unmelt.model.model import Model
+    from unmelt.model.policy import Policy
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
     from unmelt.model.sample_frame import SampleFrame
     from unmelt.model.text_model import TextFrame, TextModel
@@ -19,6 +20,7 @@ __all__ = [
     "CodecModel",
     "Guide",
     "Model",
+    "Policy",
     "SampleFrame",
     "SampleRequest",
     "Start",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unmelt.objective.perceptual import DenoiserFeatures, ImageFeatures, perceptual_distance
     from unmelt.objective.reconstruction import Reconstruction
     from unmelt.objective.regression import Regression
-    from unmelt.objective.times import LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
+    from unmelt.objective.times import KnownPrefix, LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
     from unmelt.objective.weights import EDMWeight, ELBOWeight, FlatWeight, MinSNR, Weight
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "FlatWeight",
     "ImageFeatures",
     "Independent",
+    "KnownPrefix",
     "LogNormalSigma",
     "LogitNormal",
     "MinSNR",

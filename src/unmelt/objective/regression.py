@@ -3,12 +3,14 @@
     E_t E_(x0, noise) [ weight(t) |belief(alpha_t x0 + sigma_t noise, t) - x0|^2 ]
 
 Its minimiser is the posterior mean at every t, and with it the score (Vincent, 2011) and the velocity (Lipman et al.,
-2023). With times [rows, frames] each frame has its own noise level and weight (diffusion forcing: Chen et al., 2024).
+2023). With times [rows, frames] each frame has its own noise level and weight (diffusion forcing: Chen et al., 2024); a
+frame at t = 0 is known and has no loss.
 """
 
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -84,5 +86,6 @@ class Regression:
                 condition = condition.drop((rng.uniform((rows,)) < self.drop_each).to(x0.device), [name])
         belief = denoiser(process.mix(x0, noise, t), t, condition)
         error = (belief.mean - x0).square().reshape(*t.shape, -1).mean(-1)
-        loss = error * self.weight(t, process.schedule, self.times).to(error.dtype)
+        weight = torch.where(t > 0, self.weight(t, process.schedule, self.times), 0.0)  # at t = 0 nothing is unknown
+        loss = error * weight.to(error.dtype)
         return loss if loss.ndim == 1 else loss.flatten(1).mean(1)

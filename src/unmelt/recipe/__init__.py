@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.images import images
     from unmelt.recipe.latents import latents
     from unmelt.recipe.of_run import resumed, with_data
+    from unmelt.recipe.policy import policy
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
     from unmelt.recipe.scenes import scenes
@@ -32,6 +33,7 @@ __all__ = [
     "digits",
     "images",
     "latents",
+    "policy",
     "resumed",
     "reversal",
     "ring",

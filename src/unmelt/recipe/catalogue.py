@@ -18,6 +18,7 @@ NAMES = (
     "autoencoder",
     "latents",
     "scenes",
+    "policy",
     "sudoku",
     "reversal",
     "code",
