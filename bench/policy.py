@@ -3,8 +3,8 @@
     taskset -c 0 python bench/policy.py --save
 
 A heavy point passes discs in rows of 1, 2 and 3 (`um.data.DiscRows`). Each arm learns 3,000 scripted demonstrations for
---seconds of processor time on one core, at the best of three rates (by success on other seeds, after as long a training), with the same
-width and depth. Tasks:
+--seconds of processor time on one core, with the same width and depth, at the best of three rates (by success on one
+other seed). Tasks:
 
     fixed       one plan of 32 waypoints, then the tracker alone; the discs are the same in every episode
     jittered    the same where the discs of every episode stand elsewhere and the observation says where
@@ -120,7 +120,7 @@ class Learner:
 
 
 def train(learner: Learner, chunks: um.data.ActionChunks, rate: float, options: argparse.Namespace, seed: int) -> int:
-    """Train for --seconds of processor time, the rate falling as a cosine over them; the weights end as their average. The steps taken."""
+    """Train for --seconds of processor time at a falling rate. The weights end as their average. Returns the steps."""
     network, rng, step = learner.network, Stream(seed), 0
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.0)
     average = [p.detach().clone() for p in network.parameters()]

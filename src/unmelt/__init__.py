@@ -14,7 +14,7 @@ order of the book:
     scene, planner                            what stands where in a picture, and plans of it made of free prompts
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, CodecModel, recipe, load    all of it together
-    Policy                                    a model of actions at work
+    Policy, World                             models of actions and of frames at work
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         SampleRequest,
         TextFrame,
         TextModel,
+        World,
         from_pretrained,
         load,
     )
@@ -89,6 +90,7 @@ __all__ = [
     "TextFrame",
     "TextModel",
     "UsageError",
+    "World",
     "adapter",
     "backbone",
     "codec",

@@ -299,3 +299,15 @@ def test_a_known_prefix_is_clean_and_has_no_loss():
         Stratified(KnownPrefix(Uniform(), 3))
     with pytest.raises(UsageError, match="frames=1"):
         KnownPrefix(Uniform(), 1)
+
+
+def test_known_frames_may_be_noisy_each_at_its_own_time():
+    on, rows = schedule.Cosine(), 4000
+    t = KnownPrefix(Uniform(), 5, share=1.0, known=4, noise=0.3).draw(rows, on, Stream(0))
+    known = t[:, :4]
+    assert 0.29 < known.max() < 0.3
+    assert kstest((known / 0.3).flatten().numpy(), "uniform").pvalue > 1e-3
+    assert kstest(t[:, 4].numpy(), "uniform").pvalue > 1e-3
+    assert torch.corrcoef(t.T).fill_diagonal_(0).abs().max() < 0.06
+    with pytest.raises(UsageError, match="known=5"):
+        KnownPrefix(Uniform(), 5, known=5)

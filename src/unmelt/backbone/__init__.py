@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unmelt.backbone.dit import DiT
     from unmelt.backbone.frame_mlp import FrameMLP
     from unmelt.backbone.frame_transformer import FrameTransformer
+    from unmelt.backbone.frame_unet import FrameUNet
     from unmelt.backbone.joint_dit import JointDiT
     from unmelt.backbone.mlp import MLP
     from unmelt.backbone.standardized_vector import StandardizedVector
@@ -20,6 +21,7 @@ __all__ = [
     "DiT",
     "FrameMLP",
     "FrameTransformer",
+    "FrameUNet",
     "JointDiT",
     "StandardizedVector",
     "TokenHead",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unmelt.data.episodes import Episode, Episodes
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, image_buckets, images
+    from unmelt.data.paddle import PaddleGame, PaddleState
     from unmelt.data.prefetcher import Prefetcher
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
@@ -43,6 +44,8 @@ __all__ = [
     "FillInTheMiddle",
     "FrameWindows",
     "Moons",
+    "PaddleGame",
+    "PaddleState",
     "PointState",
     "Prefetcher",
     "Questions",

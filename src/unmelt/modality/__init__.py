@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     from unmelt.modality.points import Points
     from unmelt.modality.sound import Sound
     from unmelt.modality.text import Text
+    from unmelt.modality.video import Video
 
-__all__ = ["Actions", "Distance", "Images", "Modality", "Points", "Sound", "Text", "check_suffix", "modality_of"]
+__all__ = [
+    "Actions",
+    "Distance",
+    "Images",
+    "Modality",
+    "Points",
+    "Sound",
+    "Text",
+    "Video",
+    "check_suffix",
+    "modality_of",
+]
 
 publish(__name__)

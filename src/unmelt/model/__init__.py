@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
     from unmelt.model.sample_frame import SampleFrame
     from unmelt.model.text_model import TextFrame, TextModel
+    from unmelt.model.world import World
 
 __all__ = [
     "BaseModel",
@@ -26,6 +27,7 @@ __all__ = [
     "Start",
     "TextFrame",
     "TextModel",
+    "World",
     "check_rows",
     "from_pretrained",
     "load",

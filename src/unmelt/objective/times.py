@@ -231,26 +231,35 @@ class KnownPrefix(Times):
     """Times [rows, frames]: in some rows a first part is known, at t = 0, and all other frames share one time.
 
     A network so trained completes what has been begun, such as a plan of which the next actions are already being
-    carried out, and still makes whole rows.
+    carried out, and still makes whole rows. With `noise` known frames stand at small times of their own: a network so
+    trained forgives errors in what it is given, such as those of frames it has made itself.
 
     Args:
         of: The distribution of the time of a row.
         frames: Number of frames of a row.
-        share: Share of rows of which a prefix is known; its length is uniform from 1 to frames - 1.
+        share: Share of rows of which a prefix is known.
+        known: Number of known frames; 0 for one that is uniform from 1 to frames - 1.
+        noise: Latest time of a known frame; each has its own, uniform from 0.
 
     Raises:
-        UsageError: If frames < 2, the share is not in [0, 1], or `of` draws more than one time a row.
+        UsageError: If frames < 2, the share is not in [0, 1], there are not fewer known frames, the noise is not in
+            [0, 1), or `of` draws more than one time a row.
     """
 
     of: Times
     frames: int
     share: float = 0.5
+    known: int = 0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.frames < 2 or not 0 <= self.share <= 1 or isinstance(self.of, PerFrame | KnownPrefix):
+        in_range = 0 <= self.share <= 1 and 0 <= self.known < self.frames and 0 <= self.noise < 1
+        if self.frames < 2 or not in_range or isinstance(self.of, PerFrame | KnownPrefix):
             raise UsageError(
-                f"KnownPrefix with frames={self.frames}, share={self.share} of {type(self.of).__name__}",
-                "at least two frames, a share from 0 to 1, and a distribution of one time a row",
+                f"KnownPrefix with frames={self.frames}, share={self.share}, known={self.known}, noise={self.noise} of "
+                f"{type(self.of).__name__}",
+                "at least two frames, fewer of them known, a share from 0 to 1, noise from 0 to below 1, and a "
+                "distribution of one time a row",
                 "KnownPrefix(Stratified(Uniform()), frames=16, share=0.5)",
             )
 
@@ -263,5 +272,7 @@ class KnownPrefix(Times):
     def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, "rows frames"]:
         t = self.of.draw(rows, schedule, rng)
         u = rng.uniform((rows, 2), torch.float64)
-        known = torch.where(u[:, 0] < self.share, 1 + (u[:, 1] * (self.frames - 1)).floor(), 0.0)
-        return torch.where(torch.arange(self.frames) < known[:, None], 0.0, t[:, None])
+        length = 1 + (u[:, 1] * (self.frames - 1)).floor() if self.known == 0 else torch.full_like(t, self.known)
+        is_known = torch.arange(self.frames) < torch.where(u[:, 0] < self.share, length, 0.0)[:, None]
+        own = self.noise * rng.uniform((rows, self.frames), torch.float64) if self.noise else 0.0 * is_known
+        return torch.where(is_known, own, t[:, None])

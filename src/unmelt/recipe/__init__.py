@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.sudoku import sudoku
     from unmelt.recipe.text import text
     from unmelt.recipe.two_modes import two_modes
+    from unmelt.recipe.world import world
 
 __all__ = [
     "RECIPES",
@@ -42,6 +43,7 @@ __all__ = [
     "text",
     "two_modes",
     "with_data",
+    "world",
 ]
 
 publish(__name__)

@@ -19,6 +19,7 @@ NAMES = (
     "latents",
     "scenes",
     "policy",
+    "world",
     "sudoku",
     "reversal",
     "code",
