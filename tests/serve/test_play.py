@@ -172,3 +172,18 @@ def test_a_trained_world_is_played(tmp_path):
         dream.send_text('{"action": 2}')
         pictures = [Image.open(io.BytesIO(dream.receive_bytes())) for _ in range(3)]
     assert {one.size for one in pictures} == {(32, 32)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits"], "a model of windows of frames"),
+        (["digits", "--fps", "0"], "frames per second, above 0"),
+        (["nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_played_is_one_sentence(arguments, message, capsys):
+    from unmelt.cli import main
+
+    assert main(["play", *arguments]) == 2
+    assert message in capsys.readouterr().err

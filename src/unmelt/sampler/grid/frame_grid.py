@@ -6,7 +6,7 @@ Every frame visits the same times t_0 = 1 > ... > t_n = 0, and frame f begins `d
 
     delay = 0        all frames together: full-sequence diffusion
     delay = n        frame after frame: autoregression over frames
-    0 < delay < n    later frames are noisier: the pyramid of diffusion forcing (Chen et al., 2024, section 3.3)
+    0 < delay < n    later frames are noisier: the pyramid of diffusion forcing (Chen et al., 2024)
 
 The first `known` frames are at t = 0 throughout: they are what the others are sampled beside.
 """
