@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
+    from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light
     from unmelt.data.controlled import Controlled
     from unmelt.data.digits import digits
     from unmelt.data.disc_rows import DiscRows, PointState, route_entropy
@@ -32,6 +33,8 @@ __all__ = [
     "ActionChunks",
     "Arrays",
     "AspectRatioBuckets",
+    "BallsState",
+    "BouncingBalls",
     "CaptionReader",
     "CaptionedScene",
     "Checkerboard",
@@ -59,6 +62,7 @@ __all__ = [
     "Toy",
     "TwoModes",
     "bucket_sizes",
+    "centre_of_light",
     "digits",
     "documents",
     "draw_emoji",

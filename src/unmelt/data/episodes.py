@@ -2,7 +2,8 @@
 
     episode = observations [T, numbers], actions [T, numbers], rewards [T], frames [T, channels, height, width]
 
-Every episode has actions, and each of the others if any episode has it. The action at index k is the one taken after
+Every episode has actions, and each of the others if any episode has it. Films are episodes of frames alone, none of
+which has actions: these then have no numbers, [T, 0]. The action at index k is the one taken after
 observation and frame k were seen. Environments of gymnasium return one observation more than they take actions; the
 last one, after which nothing was done, is cut off. What is not usable is refused by the name of its episode.
 """
@@ -62,9 +63,9 @@ class Episodes(Sequence[Episode]):
     """Episodes of one kind: all have the same arrays, of the same widths.
 
     Args:
-        episodes: Each a mapping with "actions", and as there are, "observations", "rewards" and "frames"; lists and
-            arrays of numpy or torch are taken, and the names of gymnasium, Minari, RLDS and LeRobot. Actions that are
-            whole numbers [T] are classes, and become one-hot vectors.
+        episodes: Each a mapping with "actions", and as there are, "observations", "rewards" and "frames" (or, of films,
+            "frames" alone); lists and arrays of numpy or torch are taken, and the names of gymnasium, Minari, RLDS and
+            LeRobot. Actions that are whole numbers [T] are classes, and become one-hot vectors.
         names: A name for each; their numbers if empty.
 
     Raises:
@@ -81,6 +82,13 @@ class Episodes(Sequence[Episode]):
             )
         called = list(names) or [getattr(one, "name", f"episode {number}") for number, one in enumerate(episodes)]
         raw = [_arrays(name, one) for name, one in zip(called, episodes, strict=True)]
+        films = all("frames" in one and "actions" not in one for one in raw)
+        for name, one, given in zip(called, raw, episodes, strict=True):
+            if films:
+                one["actions"] = torch.zeros(len(one["frames"]), 0)
+            elif "actions" not in one:
+                there = ", ".join(map(str, given)) if isinstance(given, Mapping) else ""
+                raise _refused(name, f"no actions; it has {there or 'nothing'}", "an array 'actions'")
         classes = _action_classes(called, raw)
         self._episodes = [_episode(name, one, classes) for name, one in zip(called, raw, strict=True)]
         first = self._episodes[0]
@@ -185,8 +193,6 @@ def _arrays(name: str, episode: Mapping[str, Any] | Episode) -> dict[str, Tensor
             found[array] = torch.as_tensor(np.asarray(episode[key]))
         except (TypeError, ValueError, RuntimeError):
             raise _refused(name, f"{array} that are not numbers of one shape", "an array of numbers") from None
-    if "actions" not in found:
-        raise _refused(name, f"no actions; it has {', '.join(map(str, episode)) or 'nothing'}", "an array 'actions'")
     return found
 
 

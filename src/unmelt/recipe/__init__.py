@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.sudoku import sudoku
     from unmelt.recipe.text import text
     from unmelt.recipe.two_modes import two_modes
+    from unmelt.recipe.video import video
     from unmelt.recipe.world import world
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "sudoku",
     "text",
     "two_modes",
+    "video",
     "with_data",
     "world",
 ]

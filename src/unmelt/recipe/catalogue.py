@@ -20,6 +20,7 @@ NAMES = (
     "scenes",
     "policy",
     "world",
+    "video",
     "sudoku",
     "reversal",
     "code",
