@@ -83,10 +83,10 @@ class Episodes(Sequence[Episode]):
         called = list(names) or [getattr(one, "name", f"episode {number}") for number, one in enumerate(episodes)]
         raw = [_arrays(name, one) for name, one in zip(called, episodes, strict=True)]
         films = all("frames" in one and "actions" not in one for one in raw)
-        for name, one, given in zip(called, raw, episodes, strict=True):
+        for name, arrays, given in zip(called, raw, episodes, strict=True):
             if films:
-                one["actions"] = torch.zeros(len(one["frames"]), 0)
-            elif "actions" not in one:
+                arrays["actions"] = torch.zeros(len(arrays["frames"]), 0)
+            elif "actions" not in arrays:
                 there = ", ".join(map(str, given)) if isinstance(given, Mapping) else ""
                 raise _refused(name, f"no actions; it has {there or 'nothing'}", "an array 'actions'")
         classes = _action_classes(called, raw)
