@@ -217,14 +217,14 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="also write bench/results/policy.json and .md")
     options, start = parser.parse_args(), time.perf_counter()
     torch.set_num_threads(1)
-    done: dict[str, Any] = json.loads(options.cells.read_text()) if options.cells.exists() else {}
+    done: dict[str, Any] = json.loads(options.cells.read_text(encoding="utf-8")) if options.cells.exists() else {}
 
     def of(task: str, arm: str, rate: float, seed: int) -> dict[str, Any]:
         key = f"{task} | {arm} | {rate:g} | {seed} | {options.seconds:g} s | {options.width} x {options.depth}"
         if key not in done:
             done[key] = cell(task, arm, rate, seed, options)
             options.cells.parent.mkdir(parents=True, exist_ok=True)
-            options.cells.write_text(json.dumps(done, indent=1))
+            options.cells.write_text(json.dumps(done, indent=1), encoding="utf-8")
             if not options.json:
                 print(key, json.dumps(done[key]), flush=True)
         return done[key]

@@ -149,7 +149,7 @@ def main() -> None:
     games, kept = options.out / "games.npz", options.out / "figures.json"
     if not games.exists():
         um.data.save_episodes(GAME.play(options.games, 300, options.seed), games)
-    done: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    done: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     report = timing.Report(
         "world",
         f"A paddle game of 32 x 32, {options.steps:,} training steps, {options.frame_steps} network calls a frame",
@@ -171,7 +171,7 @@ def main() -> None:
             model, seconds = trained(arm, games, options)
             found = one_frame(model, options) | own_frames(model, options) | speed(model, options)
             done[key] = {"seconds": seconds, **found}
-            kept.write_text(json.dumps(done, indent=1))
+            kept.write_text(json.dumps(done, indent=1), encoding="utf-8")
             if not options.json:
                 print(key, json.dumps(done[key]), flush=True)
         report.rows.append({"who": arm, **done[key]})

@@ -87,7 +87,7 @@ for name in COMMANDS:
 print("torch:", "torch" in sys.modules)
 """
     output = run(code)
-    assert output.count("usage: unmelt ") == output.count("there is no option --no-such-option") == 15
+    assert output.count("usage: unmelt ") == output.count("there is no option --no-such-option") == 16
     assert "torch: False" in output
 
 

@@ -113,7 +113,7 @@ def test_files_hold_what_was_written(tmp_path):
 def test_lerobot_s_folders_are_read(tmp_path):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     (tmp_path / "meta").mkdir()
-    (tmp_path / "meta/info.json").write_text(json.dumps({"codebase_version": "v2.1"}))
+    (tmp_path / "meta/info.json").write_text(json.dumps({"codebase_version": "v2.1"}), encoding="utf-8")
     (tmp_path / "data/chunk-000").mkdir(parents=True)
     for e, one in enumerate(raw()):
         length = LENGTHS[e]
