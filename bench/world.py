@@ -83,7 +83,9 @@ def one_frame(model: um.Model, options: argparse.Namespace) -> dict[str, Any]:
         which = (count == choices).nonzero()[:JUDGED, 0]
         shown = []
         for part in which.split(CHUNK):
-            world = um.World(model, rows=len(part), steps=options.frame_steps, seed=options.seed)
+            world = um.World(
+                model, rows=len(part), steps=options.frame_steps, context_time=options.context, seed=options.seed
+            )
             g, k = index[part, 0, None], index[part, 1, None] + torch.arange(1 - known, 1)
             before = torch.nn.functional.one_hot(done[g, k - 1], 3)
             world.reset(frames[g, k], before)
@@ -104,7 +106,7 @@ def one_frame(model: um.Model, options: argparse.Namespace) -> dict[str, Any]:
 def own_frames(model: um.Model, options: argparse.Namespace) -> dict[str, float]:
     """1,000 frames of the model's own: how many may follow the two before them."""
     frames, done = windows(12, 20_000 + options.seed)
-    world = um.World(model, rows=WORLDS, steps=options.frame_steps, seed=options.seed + 1)
+    world = um.World(model, rows=WORLDS, steps=options.frame_steps, context_time=options.context, seed=options.seed + 1)
     before_actions = torch.nn.functional.one_hot(done[:WORLDS, :-1], 3)
     now = world.reset(frames[:WORLDS, 1:], before_actions)
     before, action, rng, valid = frames[:WORLDS, -2], done[:WORLDS, -1], Stream(7), []
@@ -118,7 +120,7 @@ def own_frames(model: um.Model, options: argparse.Namespace) -> dict[str, float]
 
 
 def speed(model: um.Model, options: argparse.Namespace) -> dict[str, float]:
-    world = um.World(model, steps=options.frame_steps)
+    world = um.World(model, steps=options.frame_steps, context_time=options.context)
     world.reset()
     for _ in range(10):
         world.step(1)
@@ -167,6 +169,7 @@ def main() -> None:
     )
     for arm in options.arms:
         key = f"{arm} | {options.steps} | {options.batch} | {options.width} | {options.frame_steps} | {options.seed}"
+        options.context = 0.0 if arm.endswith("clean known frames") else 0.05
         if key not in done:
             model, seconds = trained(arm, games, options)
             found = one_frame(model, options) | own_frames(model, options) | speed(model, options)
