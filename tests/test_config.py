@@ -57,8 +57,11 @@ GIVEN = {
     "steps": 3,
     "sample_rate": 8000,
     "spacing": um.grid.Karras(),
+    "grid": um.grid.uniform(4),
     "knots": (1.0, 0.5),
     "fractions": (1.0, 0.5),
+    "mean": (0.5, -1.0),
+    "sd": (2.0, 0.1),
     "objective": um.objective.NELBO(),
     "schedule": um.schedule.Cosine(),
     "of": um.objective.Uniform(),
@@ -111,7 +114,8 @@ def made(name):
     cls = config.part(name)
     needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
     if "backbone" in needed:
-        GIVEN["backbone"] = um.backbone.MLP(shape=(2,), width=8, depth=1, with_arrival=name.endswith("FlowMap"))
+        small = {"shape": (2,), "width": 8, "depth": 1, "vector_width": 2}
+        GIVEN["backbone"] = um.backbone.MLP(**small, with_arrival=name.endswith("FlowMap"))
     if cls is um.interop.DiffusersCodec:
         return cls("AutoencoderTiny", {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4})
     if cls is um.codec.PretrainedTokenizer:

@@ -15,6 +15,7 @@ order of the book:
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, SpeechModel             all of it together; recipe, load
     CodecModel, VocoderModel, DrafterModel    what generative models work with
+    Policy, World                             models of actions and of frames at work
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
 
@@ -66,12 +67,14 @@ if TYPE_CHECKING:
         CodecModel,
         DrafterModel,
         Model,
+        Policy,
         SampleFrame,
         SampleRequest,
         SpeechModel,
         TextFrame,
         TextModel,
         VocoderModel,
+        World,
         from_pretrained,
         load,
     )
@@ -85,6 +88,7 @@ __all__ = [
     "DrafterModel",
     "Grid",
     "Model",
+    "Policy",
     "SampleFrame",
     "SampleRequest",
     "SpeechModel",
@@ -93,6 +97,7 @@ __all__ = [
     "TextModel",
     "UsageError",
     "VocoderModel",
+    "World",
     "adapter",
     "backbone",
     "codec",

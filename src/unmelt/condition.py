@@ -52,7 +52,8 @@ class Condition:
 
     Args:
         label: [rows], the class, 0 to classes - 1.
-        vector: [rows, features], any features of fixed size.
+        vector: [rows, features], any features of fixed size; or [rows, frames, features], some of each frame, for
+            backbones over frames (the action that was taken at each).
         sequence: [rows, length, width], tokens to attend to, such as an encoded caption.
         sequence_mask: [rows, length], True where a token of the sequence is real. None: all are.
         context: [rows, channels, *space], aligned with x; the backbone concatenates it (a low-resolution image, past
@@ -78,7 +79,7 @@ class Condition:
     """
 
     label: Int64[Tensor, " rows"] | None = None
-    vector: Float[Tensor, "rows features"] | None = None
+    vector: Float[Tensor, "rows *axes features"] | None = None
     sequence: Float[Tensor, "rows length width"] | None = None
     sequence_mask: Bool[Tensor, "rows length"] | None = None
     context: Float[Tensor, "rows channels *space"] | None = None

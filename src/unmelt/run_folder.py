@@ -49,7 +49,7 @@ MODULE = re.compile(r"[\w-]+")
 FREE = ("steps", "save_every", "picture_every")
 """Settings that may change when a run resumes."""
 
-PLACES = ("folder", "text")
+PLACES = ("folder", "text", "episodes")
 """Settings that say where data are. They may change where the run has recorded what data they are."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unmelt.backbone import MLP, DiT, FrameTransformer, JointDiT, UNet
+from unmelt.backbone import MLP, DiT, FrameMLP, FrameTransformer, JointDiT, UNet
 from unmelt.condition import Condition
 
 ROWS, CLASSES, FEATURES, SEQUENCE_WIDTH, LENGTH, CONTEXT = 6, 3, 5, 4, 7, 2
@@ -36,6 +36,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         channels=1, size=(4, 6), any_size=True, sequence_queries=9, sequence_depth=1, **TINY, **KNOWS
     ),
     "joint-queries": lambda: JointDiT(channels=1, sequence_queries=3, **TINY, **KNOWS),
+    "frames-mlp": lambda: FrameMLP(frames=3, shape=(2,), width=16, depth=2, **KNOWS),
     "frames": lambda: FrameTransformer(frames=4, shape=(2,), width=16, depth=2, heads=2, **KNOWS),
 }
 
@@ -53,9 +54,10 @@ SHAPES = {
     "unet-queries": (1, 4, 4),
     "dit-queries": (1, 4, 6),
     "joint-queries": (1, 4, 6),
+    "frames-mlp": (3, 2),
     "frames": (3, 2),
 }
-WITHOUT_CONTEXT = ("mlp", "frames")
+WITHOUT_CONTEXT = ("mlp", "frames-mlp", "frames")
 
 
 def awake(network: nn.Module, seed: int = 0) -> nn.Module:

@@ -14,6 +14,7 @@ from unmelt.objective import (
     ELBOWeight,
     FlatWeight,
     Independent,
+    KnownPrefix,
     LogitNormal,
     LogNormalSigma,
     MinSNR,
@@ -51,8 +52,11 @@ def test_density_integrates_to_one(any_times, any_schedule):
 
 
 def test_draws_follow_the_law(any_times, any_schedule):
-    t = any_times.draw(4000, any_schedule, Stream(0)).flatten()
-    assert t.dtype == F64
+    drawn = any_times.draw(4000, any_schedule, Stream(0))
+    assert drawn.dtype == F64
+    given = drawn == 0  # frames that are known
+    assert not given.any() or isinstance(any_times, KnownPrefix)
+    t = drawn.max(1).values if given.any() else drawn.flatten()
     assert ((t > 0) & (t <= 1)).all()
     quantiles = any_times.quantile(torch.linspace(0, 1, 20_001, dtype=F64)[1:-1], any_schedule).numpy()
     assert kstest(t.numpy(), quantiles).pvalue > 1e-3
@@ -270,3 +274,40 @@ def test_times_of_frames_that_do_not_fit_are_refused():
         PerFrame(PerFrame(Uniform(), 3), 2)
     with pytest.raises(UsageError, match=r"PerFrame\(Stratified\(Uniform\(\)\), frames=3\)"):
         Stratified(PerFrame(Uniform(), 3))
+
+
+def test_a_known_prefix_is_clean_and_has_no_loss():
+    on, rows, frames = schedule.Cosine(), 4000, 4
+    times = KnownPrefix(Uniform(), frames, share=0.5)
+    t = times.draw(rows, on, Stream(0))
+    known = (t == 0).sum(1)
+    assert torch.equal(t == 0, torch.arange(frames) < known[:, None])
+    assert torch.equal(torch.where(t == 0, t[:, -1:], t), t[:, -1:].expand_as(t))
+    counts = torch.bincount(known, minlength=frames) / rows
+    torch.testing.assert_close(counts, torch.tensor([0.5, 1 / 6, 1 / 6, 1 / 6]), atol=0.03, rtol=0)
+    model, x0 = Frames(tilted(on), frames), torch.randn(rows, frames, 2, dtype=F64)
+    x0.requires_grad_()
+    loss = Regression(times=times)(model, x0, None, Stream(0))
+    assert torch.isfinite(torch.autograd.grad(loss.sum(), x0)[0]).all()
+    rng = Stream(0)
+    t = times.draw(rows, on, rng)
+    noise = rng.normal(x0.shape, F64)
+    error = (model(model.process.mix(x0, noise, t), t).mean - x0).square().mean(2)
+    wanted = torch.where(t > 0, FlatWeight()(t.clamp_min(1e-9), on, times) * error, 0.0).mean(1)
+    torch.testing.assert_close(loss, wanted, rtol=1e-9, atol=1e-12)
+    with pytest.raises(UsageError, match=r"KnownPrefix\(Stratified\(Uniform\(\)\), frames=3\)"):
+        Stratified(KnownPrefix(Uniform(), 3))
+    with pytest.raises(UsageError, match="frames=1"):
+        KnownPrefix(Uniform(), 1)
+
+
+def test_known_frames_may_be_noisy_each_at_its_own_time():
+    on, rows = schedule.Cosine(), 4000
+    t = KnownPrefix(Uniform(), 5, share=1.0, known=4, noise=0.3).draw(rows, on, Stream(0))
+    known = t[:, :4]
+    assert 0.29 < known.max() < 0.3
+    assert kstest((known / 0.3).flatten().numpy(), "uniform").pvalue > 1e-3
+    assert kstest(t[:, 4].numpy(), "uniform").pvalue > 1e-3
+    assert torch.corrcoef(t.T).fill_diagonal_(0).abs().max() < 0.06
+    with pytest.raises(UsageError, match="known=5"):
+        KnownPrefix(Uniform(), 5, known=5)

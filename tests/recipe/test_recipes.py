@@ -33,7 +33,10 @@ def pets(tmp_path):
     return tmp_path / "pets"
 
 
-OWN = ("images", "control", "text", "autoencoder", "latents", "drafter", "vocoder", "speech")
+OWN = (
+    *("images", "control", "text", "autoencoder", "latents", "drafter"),
+    *("vocoder", "speech", "policy", "world", "video"),
+)
 """Recipes for your own files."""
 
 READY = [name for name in RECIPES if name not in OWN]

@@ -156,6 +156,30 @@ class SelfAttention(nn.Module):
         query, key, value = self.project(x).chunk(3, dim=-1)
         return self.out(self.read(query, key, value, mask[None, None] if mask is not None and mask.ndim == 2 else mask))
 
+    def after(
+        self,
+        x: Float[Tensor, "rows tokens width"],
+        past: Float[Tensor, "rows 2 heads past features"] | None,
+        mask: Bool[Tensor, "tokens tokens"] | Bool[Tensor, "rows 1 tokens keys"] | None,
+    ) -> tuple[Float[Tensor, "rows tokens width"], Float[Tensor, "rows 2 heads tokens features"]]:
+        """Attention of the tokens to tokens that were read before and to one another.
+
+        Args:
+            x: [rows, tokens, width].
+            past: [rows, 2, heads, past, features], keys and values of tokens that were read before. None: none were.
+            mask: [rows, 1, tokens, past + tokens], True where a token may attend to one of the past or of x; [tokens,
+                tokens] where there is no past. None: everywhere.
+
+        Returns:
+            The result, [rows, tokens, width], and the keys and values of x.
+        """
+        query, key, value = (self.read._split(each) for each in self.project(x).chunk(3, dim=-1))
+        kv = torch.stack([self.read.key_norm(key), value], 1)
+        keys, values = (kv if past is None else torch.cat([past.to(kv), kv], 3)).unbind(1)
+        mask = mask[None, None] if mask is not None and mask.ndim == 2 else mask
+        answer = read(self.read.query_norm(query), keys, values, mask)
+        return self.out(answer.transpose(1, 2).flatten(2)), kv
+
 
 class CrossAttention(nn.Module):
     """Cross-attention to a sequence, with a learned null where there is none. Its output starts at 0.

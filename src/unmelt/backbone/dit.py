@@ -67,8 +67,37 @@ class Block(nn.Module):
         Returns:
             [rows, places, width].
         """
-        scale1, shift1, gate1, scale2, shift2, gate2 = modulation
-        h = torch.addcmul(h, gate1, self.places(adaptive_norm(h, scale1, shift1), mask))
+        scale1, shift1 = modulation[:2]
+        return self._rest(h, self.places(adaptive_norm(h, scale1, shift1), mask), modulation, tokens)
+
+    def after(
+        self,
+        h: Float[Tensor, "rows places width"],
+        modulation: Sequence[Tensor],
+        tokens: AttendedSequence | None,
+        past: Float[Tensor, "rows 2 heads past features"] | None,
+        mask: Bool[Tensor, "places places"] | Bool[Tensor, "rows 1 places keys"] | None,
+    ) -> tuple[Float[Tensor, "rows places width"], Float[Tensor, "rows 2 heads places features"]]:
+        """The features after the block, where places also attend to others that were read before.
+
+        Args:
+            h: [rows, places, width], features.
+            modulation: As of `forward`.
+            tokens: The sequence.
+            past: [rows, 2, heads, past, features], keys and values of what was read before. None: nothing was.
+            mask: [rows, 1, places, past + places], True where a place may attend; [places, places] without a past.
+
+        Returns:
+            The features, and the keys and values of these places.
+        """
+        scale1, shift1 = modulation[:2]
+        answer, kv = self.places.after(adaptive_norm(h, scale1, shift1), past, mask)
+        return self._rest(h, answer, modulation, tokens), kv
+
+    def _rest(self, h: Tensor, answer: Tensor, modulation: Sequence[Tensor], tokens: AttendedSequence | None) -> Tensor:
+        """The block once its places have attended to one another."""
+        _, _, gate1, scale2, shift2, gate2 = modulation
+        h = torch.addcmul(h, gate1, answer)
         if self.sequence is not None:
             h = h + self.sequence(F.layer_norm(h, h.shape[-1:]), tokens)
         return torch.addcmul(h, gate2, self.mlp(adaptive_norm(h, scale2, shift2)))

@@ -162,6 +162,7 @@ class Conditioner(nn.Module):
         with_arrival: Whether the network is also given the noise level that a jump arrives at (`denoiser.FlowMap`).
             Both levels are then embedded in float32, under autocast too, as a flow map is differentiated by them.
         with_guidance: Whether the network is also given the guidance scale that it has learned (`distill`).
+        of_frames: Whether x is [rows, frames, numbers], so that a vector may be given for each frame.
     """
 
     def __init__(
@@ -176,8 +177,10 @@ class Conditioner(nn.Module):
         context_channels: int = 0,
         with_arrival: bool = False,
         with_guidance: bool = False,
+        of_frames: bool = False,
     ) -> None:
         super().__init__()
+        self.of_frames = of_frames
         at_least(
             0,
             "backbone",
@@ -190,7 +193,7 @@ class Conditioner(nn.Module):
         )
         self.fields = {
             "label": _Field("classes", classes, None),
-            "vector": _Field("vector_width", vector_width, 1),
+            "vector": _Field("vector_width", vector_width, -1),
             "sequence": _Field("sequence_width", sequence_width, 2),
             "context": _Field("context_channels", context_channels, 1),
         }
@@ -246,8 +249,12 @@ class Conditioner(nn.Module):
             vector = vector + _along_axes(self.label(_or_null(label, known.is_given("label"), null)), finer)
         if self.fields["vector"].size:
             value = None if known.vector is None else self.vector(known.vector)
-            null = self.null_vector.expand(x.shape[0], -1)
-            vector = vector + _along_axes(_or_null(value, known.is_given("vector"), null), finer)
+            if value is not None and value.ndim == 3 and finer == 0:
+                vector, finer = vector[:, None], 1
+            null = self.null_vector.expand(x.shape[0] if value is None else value.shape[:-1].numel(), -1)
+            null = null if value is None else null.view_as(value)
+            value = _or_null(value, known.is_given("vector"), null)
+            vector = vector + (value if value.ndim == 3 else _along_axes(value, finer))
         if self.fields["sequence"].size:
             tokens = self._tokens(known)
             queries = vector.view(x.shape[0], -1, vector.shape[-1])
@@ -315,6 +322,16 @@ class Conditioner(nn.Module):
                     f"the backbone was made for {field.size}",
                     f"{field.argument}={found}",
                 )
+        if (
+            known.vector is not None
+            and known.vector.ndim > 2
+            and not (self.of_frames and known.vector.shape[1:-1] == x.shape[1:2])
+        ):
+            raise UsageError(
+                f"the condition has vectors of shape {tuple(known.vector.shape)} for x of shape {tuple(x.shape)}",
+                "one vector a row" + (", or one for each frame of x" if self.of_frames else ""),
+                f"vector of shape {(x.shape[0], *x.shape[1 : 1 + self.of_frames], known.vector.shape[-1])}",
+            )
         if known.context is not None and known.context.shape[2:] != x.shape[2:]:
             raise UsageError(
                 f"the context lies over {tuple(known.context.shape[2:])} and x over {tuple(x.shape[2:])}",

@@ -6,11 +6,15 @@
 
 Scale, shift and gate of frame f come from its own level, so that clean frames can stand beside noisy ones (diffusion
 forcing: Chen et al., 2024). With causal attention frame f depends on frames up to f alone.
+
+The keys and values of causal frames that are final need not be computed again. They are handed over as parts of the
+condition, FRAME_KV and FRAMES_READ, with a slot for each frame of a row; x then holds the frames after them. As a
+condition's rows are split and joined with those of x, rows may stand at different frames.
 """
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -24,6 +28,9 @@ from unmelt.backbone.modulation import adaptive_norm, zeroed
 from unmelt.call_repr import CallRepr
 from unmelt.condition import Condition
 from unmelt.errors import UsageError
+
+FRAME_KV, FRAMES_READ = "frame_kv", "frames_read"
+"""In `condition.extra`: keys and values, [rows, depth, 2, heads, frames, features]; how many are final, [rows]."""
 
 
 @checked_init("um.backbone.FrameTransformer")
@@ -88,6 +95,7 @@ class FrameTransformer(CallRepr, nn.Module):
             sequence_width=sequence_width,
             with_arrival=with_arrival,
             with_guidance=with_guidance,
+            of_frames=True,
         )
         self.into = nn.Linear(numbers, width)
         self.blocks = nn.ModuleList(Block(width, heads, int(mlp_ratio * width), source, qk_norm) for _ in range(depth))
@@ -111,7 +119,7 @@ class FrameTransformer(CallRepr, nn.Module):
         Args:
             x: [rows, frames, *shape], inputs of unit size.
             level: [rows] or [rows, frames], noise levels.
-            condition: What is known of each row.
+            condition: What is known of each row; with the keys and values of earlier frames, where some were read.
             arrival: Noise levels to arrive at, of the shape of level; None where there is none.
 
         Returns:
@@ -120,12 +128,45 @@ class FrameTransformer(CallRepr, nn.Module):
         Raises:
             UsageError: If x, the level or the condition does not fit what the network was made for.
         """
-        count = x.shape[1] if x.ndim > 1 else 0
-        if x.shape[2:] != self.shape or not 1 <= count <= self.frames:
+        return self._read(x, level, condition, arrival, keep=False)[0]
+
+    def keys_and_values(
+        self, x: Float[Tensor, "rows frames *shape"], level: Float[Tensor, "rows *axes"], condition: Condition | None
+    ) -> Float[Tensor, "rows depth 2 heads frames features"]:
+        """Keys and values of frames, for the frames after them to attend to.
+
+        Args:
+            x: [rows, frames, *shape], inputs of unit size.
+            level: [rows] or [rows, frames], noise levels.
+            condition: What is known of each row; with the keys and values of earlier frames, where some were read.
+
+        Returns:
+            [rows, depth, 2, heads, frames, features].
+
+        Raises:
+            UsageError: If attention is not causal, so that these would change with the frames after them.
+        """
+        if not self.is_causal:
             raise UsageError(
-                f"x has rows of shape {tuple(x.shape[1:])}",
+                "a cache of frames for a network in which frames attend to later ones",
+                "causal attention",
+                "FrameTransformer(is_causal=True, ...)",
+            )
+        return torch.stack(self._read(x, level, condition, None, keep=True)[1], 1)
+
+    def _read(
+        self, x: Tensor, level: Tensor, condition: Condition | None, arrival: Tensor | None, keep: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The output, and the keys and values of every block if they are to be kept."""
+        extra = {} if condition is None else condition.extra
+        past, done = extra.get(FRAME_KV), extra.get(FRAMES_READ)
+        count = x.shape[1] if x.ndim > 1 else 0
+        most = count if done is None or torch.compiler.is_compiling() else count + int(done.max())
+        if x.shape[2:] != self.shape or not 1 <= count <= most <= self.frames:
+            raise UsageError(
+                f"x has rows of shape {tuple(x.shape[1:])}" + f" after {most - count} others" * (most > count),
                 f"this FrameTransformer was made for at most {self.frames} frames of shape {self.shape}",
-                f"FrameTransformer(frames={count}, shape={tuple(x.shape[2:])}, ...)",
+                f"FrameTransformer(frames={most}, shape={tuple(x.shape[2:])}, ...)",
             )
         if level.shape not in (x.shape[:1], x.shape[:2]):
             raise UsageError(
@@ -134,12 +175,23 @@ class FrameTransformer(CallRepr, nn.Module):
                 f"levels of shape {tuple(x.shape[:2])}",
             )
         flat, vector, tokens = self.conditioner(x.flatten(2) if self.shape else x[..., None], level, condition, arrival)
-        vector = vector if level.ndim == 2 else vector[:, None]
+        vector = vector if vector.ndim == 3 else vector[:, None]
         modulation = self.modulation(vector).chunk(6 * self.depth + 2, dim=-1)
-        mask = torch.ones(count, count, dtype=torch.bool, device=x.device).tril() if self.is_causal else None
         h = self.into(flat)
-        h = h + self.position[:count].to(h)
-        for i, block in enumerate(self.blocks):
-            h = block(h, modulation[6 * i : 6 * i + 6], tokens, mask)
+        of_blocks: list[Tensor] = []
+        places = torch.arange(count, device=x.device)
+        h = h + self.position[places if done is None else done[:, None] + places].to(h)
+        mask = places <= places[:, None] if self.is_causal else None
+        if mask is not None and past is not None and done is not None:
+            read = torch.arange(past.shape[4], device=x.device) < done[:, None]
+            mask = torch.cat([read[:, None, None].expand(-1, 1, count, -1), mask.expand(len(x), 1, -1, -1)], -1)
+        blocks: Any = self.blocks
+        for i, block in enumerate(blocks):
+            of_block = modulation[6 * i : 6 * i + 6]
+            if past is None and not keep:
+                h = block(h, of_block, tokens, mask)
+            else:
+                h, kv = block.after(h, of_block, tokens, None if past is None else past[:, i], mask)
+                of_blocks.append(kv)
         scale, shift = modulation[-2:]
-        return self.out(adaptive_norm(h, scale, shift)).view_as(x)
+        return self.out(adaptive_norm(h, scale, shift)).view_as(x), of_blocks

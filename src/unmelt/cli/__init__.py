@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "share.export",
     "push": "share.push",
     "serve": "serve.serve",
+    "play": "play.play",
     "lab": "lab.lab",
 }
 """Commands, each with the module of this package and the function in it that does the work."""
@@ -56,6 +57,7 @@ HELP = """usage: unmelt COMMAND
   export RUN     write a run in the format of diffusers
   push RUN NAME  upload a run to the Hub
   serve RUNS     serve models over HTTP, for clients of OpenAI's API
+  play RUN       play in the world that a model has learned, in the browser
   lab            open the interactive chapters in the browser
 
 unmelt COMMAND --help lists the options of a command; unmelt --version prints the version."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unmelt.codec.mel import Mel
     from unmelt.codec.pretrained_tokenizer import PretrainedTokenizer
     from unmelt.codec.quantized_autoencoder import QuantizedAutoencoder
+    from unmelt.codec.standardize import Standardize
     from unmelt.codec.symbols import Symbols
     from unmelt.codec.tokenizer import Tokenizer
     from unmelt.codec.vocoder import Vocoder
@@ -27,6 +28,7 @@ __all__ = [
     "Mel",
     "PretrainedTokenizer",
     "QuantizedAutoencoder",
+    "Standardize",
     "Symbols",
     "Tokenizer",
     "Vocoder",

@@ -6,13 +6,19 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
+    from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light
     from unmelt.data.controlled import Controlled
     from unmelt.data.digits import digits
+    from unmelt.data.disc_rows import DiscRows, PointState, route_entropy
     from unmelt.data.emoji import draw_emoji
     from unmelt.data.encoded import Encoded, encoded
+    from unmelt.data.episode_files import read_episodes, save_episodes
+    from unmelt.data.episode_windows import ActionChunks, FrameWindows
+    from unmelt.data.episodes import Episode, Episodes
     from unmelt.data.excerpts import Excerpts
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, image_buckets, images
+    from unmelt.data.paddle import PaddleGame, PaddleState
     from unmelt.data.prefetcher import Prefetcher
     from unmelt.data.python_source import python_source
     from unmelt.data.questions import GAP_MARKER, Questions
@@ -29,17 +35,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GAP_MARKER",
+    "ActionChunks",
     "Arrays",
     "AspectRatioBuckets",
+    "BallsState",
+    "BouncingBalls",
     "CaptionReader",
     "CaptionedScene",
     "Checkerboard",
     "Controlled",
+    "DiscRows",
     "Document",
     "Encoded",
+    "Episode",
+    "Episodes",
     "Excerpts",
     "FillInTheMiddle",
+    "FrameWindows",
     "Moons",
+    "PaddleGame",
+    "PaddleState",
+    "PointState",
     "Prefetcher",
     "Questions",
     "Recordings",
@@ -55,6 +71,7 @@ __all__ = [
     "TwoModes",
     "Waveform",
     "bucket_sizes",
+    "centre_of_light",
     "digits",
     "documents",
     "draw_emoji",
@@ -66,10 +83,13 @@ __all__ = [
     "pack_tokens",
     "parse_wav",
     "python_source",
+    "read_episodes",
     "read_sound",
     "recordings",
     "resample",
     "reversal_facts",
+    "route_entropy",
+    "save_episodes",
     "split_documents",
     "wav_bytes",
 ]

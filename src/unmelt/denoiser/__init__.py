@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from unmelt.denoiser.denoiser import Denoiser
     from unmelt.denoiser.exact import Mixture
     from unmelt.denoiser.flow_map import FlowMap
+    from unmelt.denoiser.frame_cache import read_frames
     from unmelt.denoiser.gaussian_mixture import GaussianMixtureDenoiser
     from unmelt.denoiser.joint_tokens import JointTokenDenoiser
+    from unmelt.denoiser.linear_gaussian_sequence import LinearGaussianSequence
     from unmelt.denoiser.network import NetworkDenoiser
     from unmelt.denoiser.residual import ResidualDenoiser
     from unmelt.denoiser.residual_flow_map import ResidualFlowMap
@@ -38,12 +40,14 @@ __all__ = [
     "FlowMap",
     "GaussianMixtureDenoiser",
     "JointTokenDenoiser",
+    "LinearGaussianSequence",
     "Mixture",
     "NetworkDenoiser",
     "ResidualDenoiser",
     "ResidualFlowMap",
     "TokenDenoiser",
     "prediction",
+    "read_frames",
 ]
 
 publish(__name__)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.likelihood.divergence import Divergence, Exact, Hutchinson
     from unmelt.likelihood.estimate import SIGMA_MIN, Estimate
     from unmelt.likelihood.flow import log_likelihood
+    from unmelt.likelihood.frames import log_likelihood_of_frames
     from unmelt.likelihood.tokens import bound_on_tokens
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "bound",
     "bound_on_tokens",
     "log_likelihood",
+    "log_likelihood_of_frames",
 ]
 
 publish(__name__)

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from unmelt.model.drafter_model import DrafterModel
     from unmelt.model.load import from_pretrained, load
     from unmelt.model.model import Model
+    from unmelt.model.policy import Policy
     from unmelt.model.request import Guide, SampleRequest, Start, check_rows
     from unmelt.model.sample_frame import SampleFrame
     from unmelt.model.speech_model import SpeechModel
     from unmelt.model.text_model import TextFrame, TextModel
     from unmelt.model.vocoder_model import VocoderModel
+    from unmelt.model.world import World
 
 __all__ = [
     "BaseModel",
@@ -23,6 +25,7 @@ __all__ = [
     "DrafterModel",
     "Guide",
     "Model",
+    "Policy",
     "SampleFrame",
     "SampleRequest",
     "SpeechModel",
@@ -30,6 +33,7 @@ __all__ = [
     "TextFrame",
     "TextModel",
     "VocoderModel",
+    "World",
     "check_rows",
     "from_pretrained",
     "load",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unmelt.objective.reconstruction import Reconstruction
     from unmelt.objective.regression import Regression
     from unmelt.objective.spectral import SpectralLoss, spectral_distance
-    from unmelt.objective.times import LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
+    from unmelt.objective.times import KnownPrefix, LogitNormal, LogNormalSigma, PerFrame, Stratified, Times, Uniform
     from unmelt.objective.weights import EDMWeight, ELBOWeight, FlatWeight, MinSNR, Weight
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "FlatWeight",
     "ImageFeatures",
     "Independent",
+    "KnownPrefix",
     "LogNormalSigma",
     "LogitNormal",
     "MinSNR",

@@ -3,13 +3,15 @@
     E_t E_(x0, noise) [ weight(t) |belief(alpha_t x0 + sigma_t noise, t) - x0|^2 ]
 
 Its minimiser is the posterior mean at every t, and with it the score (Vincent, 2011) and the velocity (Lipman et al.,
-2023). With times [rows, frames] each frame has its own noise level and weight (diffusion forcing: Chen et al., 2024).
-Of rows of different lengths (`Condition.x_mask`), each is averaged over its own numbers.
+2023). With times [rows, frames] each frame has its own noise level and weight (diffusion forcing: Chen et al., 2024); a
+frame at t = 0 is known and has no loss. Of rows of different lengths (`Condition.x_mask`), each is averaged over its
+own numbers.
 """
 
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -89,5 +91,6 @@ class Regression:
             share = condition.x_mask.flatten(1).to(square.dtype).mean(1).clamp_min(1e-12)
             square = condition.masked(square) / share.view(-1, *(1,) * (square.ndim - 1))
         error = square.reshape(*t.shape, -1).mean(-1)
-        loss = error * self.weight(t, process.schedule, self.times).to(error.dtype)
+        weight = torch.where(t > 0, self.weight(t, process.schedule, self.times), 0.0)  # at t = 0 nothing is unknown
+        loss = error * weight.to(error.dtype)
         return loss if loss.ndim == 1 else loss.flatten(1).mean(1)

@@ -3,7 +3,7 @@
 A distribution over times is its quantile function: a uniform number in, a time out. Spreading the uniform numbers
 evenly over the batch (`Stratified`) then works for every distribution alike, and removes most of the variance that
 times add to the loss (Kingma et al., 2021, appendix I.1). Frames of a row may have independent times (`PerFrame`:
-diffusion forcing, Chen et al., 2024).
+diffusion forcing, Chen et al., 2024), or a first part of them may be known (`KnownPrefix`).
 """
 
 import math
@@ -59,7 +59,8 @@ class Times(ABC):
             rng: Source of randomness; it knows which rows of a divided batch these are.
 
         Returns:
-            [rows], a time for each row, or [rows, *axes].
+            [rows], a time for each row, or [rows, *axes]. Frames at 0 are given: they are no draws from the
+            distribution, and have no loss.
         """
 
 
@@ -162,11 +163,11 @@ class Stratified(Times):
     of: Times
 
     def __post_init__(self) -> None:
-        if isinstance(self.of, PerFrame):
+        if isinstance(self.of, PerFrame | KnownPrefix):
             raise UsageError(
-                "Stratified(PerFrame(...))",
+                f"Stratified({type(self.of).__name__}(...))",
                 "a distribution of one time a row",
-                f"PerFrame(Stratified({type(self.of.of).__name__}()), frames={self.of.frames})",
+                f"{type(self.of).__name__}(Stratified({type(self.of.of).__name__}()), frames={self.of.frames})",
             )
 
     def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
@@ -202,7 +203,7 @@ class PerFrame(Times):
     frames: int
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or isinstance(self.of, PerFrame):
+        if self.frames < 1 or isinstance(self.of, PerFrame | KnownPrefix):
             raise UsageError(
                 f"PerFrame with frames={self.frames} of {type(self.of).__name__}",
                 "at least one frame, and a distribution of one time a row",
@@ -221,3 +222,57 @@ class PerFrame(Times):
         times = torch.stack([self.of.draw(count, schedule, whole) for _ in range(self.frames)], 1)
         order = whole.uniform((count, self.frames), torch.float64).argsort(0)
         return times.gather(0, order)[first : first + rows]
+
+
+@final
+@checked_init("um.objective.KnownPrefix")
+@dataclass(frozen=True)
+class KnownPrefix(Times):
+    """Times [rows, frames]: in some rows a first part is known, at t = 0, and all other frames share one time.
+
+    A network so trained completes what has been begun, such as a plan of which the next actions are already being
+    carried out, and still makes whole rows. With `noise` known frames stand at small times of their own: a network so
+    trained forgives errors in what it is given, such as those of frames it has made itself.
+
+    Args:
+        of: The distribution of the time of a row.
+        frames: Number of frames of a row.
+        share: Share of rows of which a prefix is known.
+        known: Number of known frames; 0 for one that is uniform from 1 to frames - 1.
+        noise: Latest time of a known frame; each has its own, uniform from 0.
+
+    Raises:
+        UsageError: If frames < 2, the share is not in [0, 1], there are not fewer known frames, the noise is not in
+            [0, 1), or `of` draws more than one time a row.
+    """
+
+    of: Times
+    frames: int
+    share: float = 0.5
+    known: int = 0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range = 0 <= self.share <= 1 and 0 <= self.known < self.frames and 0 <= self.noise < 1
+        if self.frames < 2 or not in_range or isinstance(self.of, PerFrame | KnownPrefix):
+            raise UsageError(
+                f"KnownPrefix with frames={self.frames}, share={self.share}, known={self.known}, noise={self.noise} of "
+                f"{type(self.of).__name__}",
+                "at least two frames, fewer of them known, a share from 0 to 1, noise from 0 to below 1, and a "
+                "distribution of one time a row",
+                "KnownPrefix(Stratified(Uniform()), frames=16, share=0.5)",
+            )
+
+    def quantile(self, u: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        return self.of.quantile(u, schedule)
+
+    def density(self, t: Float64[Tensor, "*n"], schedule: AnySchedule) -> Float64[Tensor, "*n"]:
+        return self.of.density(t, schedule)
+
+    def draw(self, rows: int, schedule: AnySchedule, rng: Random) -> Float64[Tensor, "rows frames"]:
+        t = self.of.draw(rows, schedule, rng)
+        u = rng.uniform((rows, 2), torch.float64)
+        length = 1 + (u[:, 1] * (self.frames - 1)).floor() if self.known == 0 else torch.full_like(t, self.known)
+        is_known = torch.arange(self.frames) < torch.where(u[:, 0] < self.share, length, 0.0)[:, None]
+        own = self.noise * rng.uniform((rows, self.frames), torch.float64) if self.noise else 0.0 * is_known
+        return torch.where(is_known, own, t[:, None])

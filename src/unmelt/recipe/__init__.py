@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unmelt.recipe.images import images
     from unmelt.recipe.latents import latents
     from unmelt.recipe.of_run import resumed, with_data
+    from unmelt.recipe.policy import policy
     from unmelt.recipe.reversal import reversal
     from unmelt.recipe.ring import ring
     from unmelt.recipe.scenes import scenes
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from unmelt.recipe.sudoku import sudoku
     from unmelt.recipe.text import text
     from unmelt.recipe.two_modes import two_modes
+    from unmelt.recipe.video import video
     from unmelt.recipe.vocoder import vocoder
+    from unmelt.recipe.world import world
 
 __all__ = [
     "RECIPES",
@@ -36,6 +39,7 @@ __all__ = [
     "drafter",
     "images",
     "latents",
+    "policy",
     "resumed",
     "reversal",
     "ring",
@@ -44,8 +48,10 @@ __all__ = [
     "sudoku",
     "text",
     "two_modes",
+    "video",
     "vocoder",
     "with_data",
+    "world",
 ]
 
 publish(__name__)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unmelt.sampler.adaptive import Adaptive
     from unmelt.sampler.ancestral import Ancestral
     from unmelt.sampler.churn import Churn
+    from unmelt.sampler.continuation import continue_frames
     from unmelt.sampler.ddim import DDIM
     from unmelt.sampler.default import adams_sampler, default_sampler, learned_sampler
     from unmelt.sampler.deis import DEIS
@@ -62,6 +63,7 @@ __all__ = [
     "UniPC",
     "adams_sampler",
     "advance",
+    "continue_frames",
     "default_sampler",
     "edit",
     "grid",

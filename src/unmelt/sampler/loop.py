@@ -26,7 +26,7 @@ from unmelt.errors import UsageError
 from unmelt.memoize import memoized
 from unmelt.process.broadcast import expand
 from unmelt.rng import RowSeeds, Seed
-from unmelt.sampler.grid import Grid
+from unmelt.sampler.grid import FrameGrid, Grid
 from unmelt.sampler.sampler import Sampler
 from unmelt.sampler.state import State
 from unmelt.schedule import AnySchedule
@@ -68,9 +68,9 @@ def _move(denoiser: Denoiser, sampler: Sampler, state: State, s: Tensor, moves: 
 
 @memoized
 def knots(
-    grid: Grid, schedule: AnySchedule, rows: int, device: torch.device | str = "cpu"
-) -> tuple[Float[Tensor, " rows"], ...]:
-    """The times of a grid, each as the time of all rows.
+    grid: Grid | FrameGrid, schedule: AnySchedule, rows: int, device: torch.device | str = "cpu"
+) -> tuple[Float[Tensor, "rows *axes"], ...]:
+    """The times of a grid, each as the time of all rows, or as the times of the frames of all rows.
 
     Args:
         grid: The grid.
@@ -79,9 +79,9 @@ def knots(
         device: Device of the times.
 
     Returns:
-        The n + 1 times of n steps, each [rows].
+        The n + 1 times of n steps, each [rows], or [rows, frames] of a grid for frames.
     """
-    return tuple(time.expand(rows) for time in grid(schedule).to(device).unbind())
+    return tuple(time.expand(rows, *time.shape) for time in grid(schedule).to(device).unbind())
 
 
 def walk(
@@ -185,13 +185,13 @@ class Prepared(NamedTuple):
         denoiser: The denoiser to sample from.
         sampler: The sampler.
         state: The rows at the first time.
-        times: The times that are still to be visited, each [rows].
+        times: The times that are still to be visited, each [rows] or [rows, frames].
     """
 
     denoiser: Any
     sampler: Sampler
     state: State
-    times: tuple[Float[Tensor, " rows"], ...]
+    times: tuple[Float[Tensor, "rows *axes"], ...]
 
 
 def prepare(
@@ -199,7 +199,7 @@ def prepare(
     *,
     rows: int,
     sampler: Sampler,
-    grid: Grid,
+    grid: Grid | FrameGrid,
     seed: Seed = 0,
     condition: Condition | None = None,
     shape: Sequence[int] | None = None,
@@ -212,7 +212,7 @@ def prepare(
         denoiser: As for `trajectory`, like all that follow.
         rows: Number of rows to make.
         sampler: The sampler.
-        grid: The times to visit, from 1 to 0.
+        grid: The times to visit, from 1 to 0; of each frame, where it is a `FrameGrid`.
         seed: One for all, or one for each row. None draws a fresh one.
         condition: What is known of each row.
         shape: Of one row, where the denoiser does not say.
@@ -235,6 +235,12 @@ def prepare(
     device = device_named(device)
     if rows < 1:
         raise UsageError(f"rows={rows}", "at least one row", "rows=16")
+    if isinstance(grid, FrameGrid) and grid.known:
+        raise UsageError(
+            f"a grid with {grid.known} known frames, and no values of them",
+            "the known frames",
+            "um.sampler.continue_frames(denoiser, past, frames=8, ...)",
+        )
     if grid.start != 1:
         raise UsageError(
             f"a grid that starts at t = {grid.start:.4g}, where there is no prior to start from",
@@ -258,7 +264,7 @@ def trajectory(
     *,
     rows: int,
     sampler: Sampler,
-    grid: Grid,
+    grid: Grid | FrameGrid,
     seed: Seed = 0,
     label: int | Sequence[int] | Tensor | None = None,
     condition: Condition | None = None,
@@ -272,7 +278,7 @@ def trajectory(
         denoiser: Anything with a process that maps (x_t, t, condition) to a belief.
         rows: Number of rows to make.
         sampler: The sampler.
-        grid: The times to visit, from 1 to 0.
+        grid: The times to visit, from 1 to 0; of each frame, where it is a `FrameGrid`.
         seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row. None draws a fresh
             one.
         label: The class of every row, or one for each.
@@ -312,7 +318,7 @@ def sample(
     *,
     rows: int,
     sampler: Sampler,
-    grid: Grid,
+    grid: Grid | FrameGrid,
     seed: Seed = 0,
     label: int | Sequence[int] | Tensor | None = None,
     condition: Condition | None = None,
@@ -326,7 +332,7 @@ def sample(
         denoiser: Anything with a process that maps (x_t, t, condition) to a belief.
         rows: Number of rows to make.
         sampler: The sampler.
-        grid: The times to visit, from 1 to 0.
+        grid: The times to visit, from 1 to 0; of each frame, where it is a `FrameGrid`.
         seed: One for all (row i of a larger batch is row i of a smaller one), or one for each row. None draws a fresh
             one.
         label: The class of every row, or one for each.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from unmelt.public_names import publish
 
 if TYPE_CHECKING:
+    from unmelt.sampler.grid.frame_grid import FrameGrid
     from unmelt.sampler.grid.grid import Grid, balanced, cosine, fixed, karras, log_snr, relative_levels, uniform
     from unmelt.sampler.grid.spacing import (
         MOST_STEPS,
@@ -23,6 +24,7 @@ __all__ = [
     "Balanced",
     "Cosine",
     "Fixed",
+    "FrameGrid",
     "Grid",
     "Karras",
     "LogSNR",
