@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from interop.language_models import causal_model
+from interop.language_models import causal_model, letter_tokenizer
 
 import unmelt as um
 from unmelt.cli import main
@@ -141,5 +141,23 @@ def test_mistakes_are_one_message(places, capsys, tmp_path):
         assert main(["draft", *args]) == 2, args
         shown = capsys.readouterr()
         assert said in shown.err
+        assert len(shown.err.splitlines()) <= 3
+        assert not shown.out
+
+
+def test_a_language_model_that_is_not_the_drafters_is_one_message(places, capsys, tmp_path):
+    folder, text = tmp_path / "verifier", places / "books"
+    causal_model(folder)
+    um.recipe.drafter(verifier=folder, text=text, steps=1, batch=2, **SMALL).fit(tmp_path / "run", "cpu", quiet=True)
+    for said, change in [
+        ("another tokenizer", lambda: letter_tokenizer(folder, merges=("t h", "h e", "Ġ s"))),
+        ("other weights", lambda: causal_model(folder, seed=1)),
+        ("depth 2 there, 3 here", lambda: causal_model(folder, num_hidden_layers=3)),
+    ]:
+        change()
+        capsys.readouterr()
+        assert main(["draft", str(tmp_path / "run"), "--prompt", "the"]) == 2
+        shown = capsys.readouterr()
+        assert f"another verifier ({said})" in shown.err
         assert len(shown.err.splitlines()) <= 3
         assert not shown.out

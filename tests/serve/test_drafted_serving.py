@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from interop.language_models import causal_model
 from truth.small_transformer import network
 
 import unmelt as um
@@ -82,4 +83,28 @@ def test_mistakes_are_one_message(runs, monkeypatch, capsys):
         assert served(monkeypatch, *args, "--device", "cpu")[0] == 2
         shown = capsys.readouterr().err
         assert said in shown
+        assert len(shown.splitlines()) <= 3
+
+
+def test_the_drafter_of_a_language_model_of_transformers_is_pointed_to_its_own_command(runs, monkeypatch, capsys):
+    causal_model(runs / "verifier")
+    (runs / "a.txt").write_text("the sea was calm. " * 40, encoding="utf-8")
+    small = {"length": 24, "layers": (1, 2), "block": 3, "context": 8, "heads": 2, "places": 2, "picture_every": 0}
+    made = um.recipe.drafter(verifier=runs / "verifier", text=runs / "a.txt", steps=1, batch=2, **small)
+    made.fit(runs / "drafter", "cpu", quiet=True)
+    (runs / "cut").mkdir()
+    for file in (runs / "drafter").iterdir():
+        if file.is_file():
+            (runs / "cut" / file.name).write_bytes(file.read_bytes()[: 100 if file.suffix == ".safetensors" else None])
+    whole, cut = runs / "drafter", runs / "cut"
+    capsys.readouterr()
+    for args, said in [
+        ([runs / "ar", "--drafter", whole], f"which drafts for {runs / 'verifier'} alone"),
+        ([runs / "ar", "--drafter", cut], "cannot be read"),
+        ([whole, "--drafter", "lookup"], "a drafter, which writes with its language model"),
+    ]:
+        assert served(monkeypatch, *args, "--device", "cpu")[0] == 2
+        shown = capsys.readouterr().err
+        assert said in shown
+        assert f"unmelt draft {whole}" in shown or args[-1] == cut
         assert len(shown.splitlines()) <= 3

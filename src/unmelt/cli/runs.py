@@ -148,12 +148,18 @@ def text_drafter(word: str, model: TextModel, device: str | torch.device) -> Dra
     """
     from unmelt.denoiser import Autoregressive
     from unmelt.drafting import Marginals, NGram
-    from unmelt.model import TextModel, load
+    from unmelt.model import DrafterModel, TextModel, load
     from unmelt.process import Mask
 
     if word == "lookup":
         return NGram()
     found = load(word, device)
+    if isinstance(found, DrafterModel):
+        raise UsageError(
+            f"--drafter {word}, which drafts for {found.verifier.path or 'a language model of transformers'} alone",
+            "lookup, or the run of a masked model; language models of transformers write in `unmelt draft`",
+            f"unmelt draft {word} --prompt 'The sea'",
+        )
     is_masked = isinstance(found, TextModel) and isinstance(found.denoiser.process, Mask)
     if not isinstance(found, TextModel) or not is_masked or isinstance(found.denoiser, Autoregressive):
         needed = "lookup, or the run of a masked model of text"
