@@ -100,3 +100,16 @@ def test_models_whose_cache_is_another_are_refused(tmp_path):
     own, first.forward = first.forward, lambda *args, **kwargs: own(*args, **{**kwargs, "attention_mask": None})
     with pytest.raises(UsageError, match="are not those without"):
         TransformersVerifier(model)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen2"])
+def test_weights_are_stored_by_columns_and_are_the_same(tmp_path, kind):
+    model, _ = causal_model(tmp_path, kind, num_key_value_heads=1, tie_word_embeddings=kind == "Llama")
+    read = TransformersVerifier.load(tmp_path).model
+    assert (read.lm_head.weight is read.get_input_embeddings().weight) == (kind == "Llama")
+    layers = [each for each in read.modules() if isinstance(each, torch.nn.Linear)]
+    assert len(layers) == 15
+    assert all(each.weight.t().is_contiguous() for each in layers)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(read.state_dict()[name], weight)
+    assert read.bfloat16().lm_head.weight.t().is_contiguous()

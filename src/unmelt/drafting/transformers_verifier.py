@@ -22,6 +22,7 @@ from unmelt.backbone.kv_cache import KVCache
 from unmelt.backbone.transformers_cache import TransformersCache, cache_argument
 from unmelt.denoiser.cached import as_rows
 from unmelt.drafting.verifier import Reading, window
+from unmelt.drafting.weight_layout import store_by_columns
 from unmelt.encoder.pretrained import load_pretrained
 from unmelt.errors import UsageError
 
@@ -66,6 +67,7 @@ class TransformersVerifier:
             UsageError: If there is no such model, or it does not honour the cache.
         """
         tokenizer, model = load_pretrained(path, writes=True)
+        store_by_columns(model)
         return cls(model, tokenizer)
 
     @property
