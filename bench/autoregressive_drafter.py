@@ -32,28 +32,27 @@ class AutoregressiveDrafter:
     def layers(self):
         return self.network.layers
 
-    def logits(self, context: Tensor, is_text: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of the token after these, [rows, vocabulary]."""
+    def logits(self, context: Tensor, ends: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of the token after these, [rows, places, vocabulary]; they come after `ends` context tokens."""
         embedded = self.verifier.model.get_input_embeddings()(tokens)
-        return self.verifier.model.get_output_embeddings()(self.network(context, is_text, embedded))[:, 0]
-
-    def context(self, hidden: Tensor, row: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
-        at = ends[:, None] + torch.arange(-self.network.context, 0)
-        return self.network.read(hidden)[row[:, None], at.clamp_min(0)], at >= 0
+        return self.verifier.model.get_output_embeddings()(self.network(context, ends, embedded))[:, :, 0]
 
     @torch.no_grad()
     def __call__(self, x, lengths, hidden, k, rng):
         if hidden is None:
             return Draft.nothing(len(x), k)
-        every = torch.arange(len(x))
-        read = self.context(hidden, every, lengths - 1)
-        tokens, laws = x[every, lengths - 1][:, None], []
+        ends = lengths[:, None] - 1
+        first, most = int((ends.min() - self.network.context).clamp_min(0)), int(ends.max())
+        context = self.network.read(hidden[:, first:most] if most else hidden[:, :1])
+        tokens, laws = x.gather(1, ends)[:, :, None], []
         for _ in range(k):
-            log_q = tempered(self.logits(*read, tokens).double(), self.temperature).log_softmax(-1)
+            log_q = tempered(self.logits(context, ends - first, tokens)[:, 0].double(), self.temperature).log_softmax(
+                -1
+            )
             token = draw(log_q.exp(), rng.uniform((len(x),), torch.float64))
-            rng, tokens = rng.advance(), torch.cat([tokens, token[:, None]], 1)
+            rng, tokens = rng.advance(), torch.cat([tokens, token[:, None, None]], 2)
             laws.append(log_q)
-        return Draft(tokens[:, 1:], torch.full_like(lengths, k), torch.stack(laws, 1))
+        return Draft(tokens[:, 0, 1:], torch.full_like(lengths, k), torch.stack(laws, 1))
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,13 @@ class _Step:
         rows, length = x.shape
         u = rng.uniform((rows, self.places), torch.float64)
         lengths = 2 + (u * (length - k - 1)).long().clamp_max(length - k - 2)
-        row, ends = torch.arange(rows).repeat_interleave(self.places), (lengths - 1).flatten()
-        read, loss = drafter.context(hidden, row, ends), torch.zeros(rows * self.places)
+        row, ends = torch.arange(rows)[:, None], lengths - 1
+        context, loss = drafter.network.read(hidden), torch.zeros(rows, self.places)
         for j in range(k):
-            tokens = x[row[:, None], ends[:, None] + torch.arange(j + 1)]
-            log_q = drafter.logits(*read, tokens).float().log_softmax(-1)
+            tokens = x[row[..., None], ends[..., None] + torch.arange(j + 1)]
+            log_q = drafter.logits(context, ends, tokens).float().log_softmax(-1)
             loss = loss - DECAY**j * (p[row, ends + j] * log_q).sum(-1)
-        return loss.view(rows, -1).mean(1) / sum(DECAY**j for j in range(k))
+        return loss.mean(1) / sum(DECAY**j for j in range(k))
 
 
 def trained(

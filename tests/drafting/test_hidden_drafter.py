@@ -1,15 +1,18 @@
 """A drafter that learns from the verifier's hidden states: what it reads, what it learns, and that the text stays."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from interop.language_models import causal_model
 
+from unmelt.backbone.rotary import attention, rotary_angles
 from unmelt.drafting import DraftNetwork, DraftStep, HiddenDrafter, TransformersVerifier, decode
 from unmelt.drafting.draft_step import drafting_loss
 from unmelt.errors import UsageError
-from unmelt.rng import Part, Stream
+from unmelt.rng import Part, RowSeeds, Stream
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,28 @@ def test_several_places_of_a_row_are_read_as_each_alone(verifier):
         torch.testing.assert_close(found[:, place], alone, atol=1e-5, rtol=1e-4)
 
 
+def test_the_network_is_that_of_all_places_under_a_mask(verifier):
+    """Context tokens that stay as they are, and the block, as one row of attention for each block."""
+    drafter, draws = drafter_of(verifier, depth=2), torch.Generator().manual_seed(3)
+    network, k = drafter.network, drafter.block
+    context, last = torch.randn(2, 9, 16, generator=draws), torch.randn(2, 3, 2, 16, generator=draws)
+    ends = torch.tensor([[9, 0, 4], [7, 8, 1]])
+    with torch.no_grad():
+        found = network(context, ends, last)
+        for row, place in itertools.product(range(2), range(3)):
+            end = int(ends[row, place])
+            seen = context[row, max(0, end - network.context) : end]
+            z = torch.cat([last[row, place], network.mask.expand(k, -1)])
+            angle = rotary_angles(torch.arange(len(seen) + len(z))[:, None], 8)
+            for each in network.blocks:
+                whole = torch.cat([seen, z])
+                out = each.attention(each.norm1(whole)[None], angle, attention)[0]
+                z = z + out[len(seen) :]
+                gate, value = each.up(each.norm2(z)).chunk(2, -1)
+                z = z + each.down(F.silu(gate) * value)
+            torch.testing.assert_close(found[row, place], network.norm(z[-k:]), atol=1e-5, rtol=1e-4)
+
+
 def test_the_loss_is_the_cross_entropy_with_the_verifiers_laws(verifier):
     drafter, x = drafter_of(verifier), torch.randint(0, 100, (2, 6), generator=torch.Generator().manual_seed(2))
     hidden, logits = states(verifier, x)
@@ -78,6 +103,30 @@ def test_the_loss_is_the_cross_entropy_with_the_verifiers_laws(verifier):
     q = logits_of(drafter, x, torch.tensor([2, 2]), hidden).log_softmax(-1)
     p, weight = logits[:, 1:5].softmax(-1), torch.tensor([1.0, 0.8, 0.64, 0.512])
     torch.testing.assert_close(loss, -(weight * (p * q).sum(-1)).sum(-1) / weight.sum())
+
+
+def test_frequent_tokens_alone_can_be_drafted(verifier):
+    every, few = drafter_of(verifier), drafter_of(verifier, words=5)
+    words = torch.tensor([3, 40, 41, 77, 90])
+    few.network.drafted.copy_(words)
+    x = torch.randint(0, 100, (2, 6), generator=torch.Generator().manual_seed(2))
+    hidden, logits = states(verifier, x)
+    lengths = torch.tensor([2, 5])
+    whole = logits_of(every, x, lengths, hidden)[..., words]
+    torch.testing.assert_close(logits_of(few, x, lengths, hidden), whole)
+    draft = few(x, lengths, hidden, 3, RowSeeds.of(0, 2))
+    assert torch.isin(draft.tokens, words).all()
+    torch.testing.assert_close(draft.log_q[..., words], whole[:, :3].double().log_softmax(-1))
+    assert draft.log_q.exp().sum() == pytest.approx(6.0)
+    likeliest = replace(few, temperature=0.0)(x, lengths, hidden, 3, RowSeeds.of(0, 2))
+    assert likeliest.log_q is None
+    assert torch.equal(likeliest.tokens, words[whole[:, :3].argmax(-1)])
+    q, weight = logits_of(few, x, torch.tensor([2, 2]), hidden).log_softmax(-1), 0.8 ** torch.arange(4)
+    p = logits[:, 1:5].softmax(-1)[..., words]
+    loss = drafting_loss(few, x, 3, Stream(0))
+    torch.testing.assert_close(loss, -(weight * (p * q).sum(-1)).sum(-1) / weight.sum())
+    found, plain = (decode(verifier, [[1, 2, 3]], 12, drafter=d, block=4, temperature=0.0) for d in (few, None))
+    assert found.tokens == plain.tokens
 
 
 def test_places_cover_the_row_and_a_part_of_a_batch_draws_its_own(verifier, monkeypatch):
@@ -126,6 +175,8 @@ def test_what_does_not_fit_is_refused(verifier, tmp_path):
         HiddenDrafter(verifier, DraftNetwork(width=8, layers=(1,), heads=2))
     with pytest.raises(UsageError, match="one or several"):
         DraftNetwork(width=8, layers=())
+    with pytest.raises(UsageError, match="drafts 999 tokens of"):
+        drafter_of(verifier, words=999)
     with pytest.raises(UsageError, match="a block of 5"):
         decode(verifier, [[1, 2]], 9, drafter=drafter_of(verifier), block=5)
     with pytest.raises(UsageError, match="temperature"):

@@ -189,9 +189,22 @@ class RotaryAttention(nn.Module):
         Returns:
             The output, of x's shape.
         """
+        return self.out(attend(*self.heads_of(x, angle)).transpose(1, 2).flatten(2))
+
+    def heads_of(
+        self, x: Float[Tensor, "rows n width"], angle: Float[Tensor, "*more n half"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every position.
+
+        Args:
+            x: Features of the positions.
+            angle: Rotation angles of the positions, from `rotary_angles`.
+
+        Returns:
+            Queries, keys and values, [rows, heads, n, features] each, normalised and rotated as attention needs them.
+        """
         query, key, value = (
             each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self.project(x).chunk(3, dim=-1)
         )
         query = rotate(self.query_norm(query), angle).to(value.dtype)
-        key = rotate(self.key_norm(key), angle).to(value.dtype)
-        return self.out(attend(query, key, value).transpose(1, 2).flatten(2))
+        return query, rotate(self.key_norm(key), angle).to(value.dtype), value

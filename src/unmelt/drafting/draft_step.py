@@ -2,10 +2,8 @@
 
     loss = - sum over j of w^(j - 1) sum_v p(v | x_1 ... x_(a + j - 1)) log q_j(v | h_1 ... h_(a - 1), x_a)
 
-with w below 1, since a token counts only where all tokens before it are accepted. A step reads its rows with the
-verifier, without gradient, and takes many places of each row: hidden states are then worth computing anew. With 32
-places in a row of 128 tokens, SmolLM2-135M takes about a quarter of the step; kept on the disk, its hidden states would
-save that quarter, for 4.6 kB a token, and only of text that is read more than once.
+with w below 1, since a token counts only where all tokens before it are accepted. The sum is over the tokens v that the
+network can draft. A step reads its rows with the verifier, without gradient, and takes many places of each row.
 """
 
 from __future__ import annotations
@@ -49,6 +47,8 @@ def drafting_loss(
     u = rng.uniform((len(x), places), torch.float64, x.device)
     lengths = 2 + (u * (length - k - 1)).long().clamp_max(length - k - 2)  # of the text before a block
     about = (lengths[..., None] - 1 + torch.arange(k, device=x.device)).flatten(1)  # where p of the next token stands
+    if drafter.network.words:
+        p = p[..., drafter.network.drafted]
     target = p[torch.arange(len(x), device=x.device)[:, None], about]
     log_q = drafter.logits(x, lengths, hidden).float().log_softmax(-1)
     each = -(target.view_as(log_q) * log_q).sum(-1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -49,6 +50,10 @@ class HiddenDrafter:
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
         width, most = self.verifier.width, self.verifier.depth
+        vocabulary, words = self.verifier.vocabulary, self.network.words
+        if words > vocabulary:
+            given, needed = f"a network that drafts {words} tokens of {vocabulary}", f"at most {vocabulary}"
+            raise UsageError(given, needed, f"DraftNetwork(width={width}, layers=(1, {most}), words=0)")
         if self.network.width != width or max(self.network.layers) > most:
             raise UsageError(
                 f"a network of width {self.network.width} that reads layers {self.network.layers}"
@@ -72,8 +77,8 @@ class HiddenDrafter:
         x: Int64[Tensor, "rows length"],
         lengths: Int64[Tensor, "rows places"],
         hidden: Float[Tensor, "rows length features"],
-    ) -> Float[Tensor, "rows places block vocabulary"]:
-        """Logits of the tokens after beginnings of each row.
+    ) -> Float[Tensor, "rows places block words"]:
+        """Logits of the tokens after beginnings of each row, of those tokens that the network can draft.
 
         Args:
             x: Rows of tokens.
@@ -83,17 +88,23 @@ class HiddenDrafter:
         Returns:
             Logits of a whole block for each.
         """
-        rows, places = lengths.shape
-        ends = (lengths - 1).flatten()
-        row = torch.arange(rows, device=x.device).repeat_interleave(places)
-        at = ends[:, None] + torch.arange(-self.network.context, 0, device=x.device)
-        first = int(at.min().clamp_min(0))
-        head, own = self.verifier.model.get_output_embeddings(), self.network.mask.dtype
-        seen = hidden[:, first : int(ends.max())] if int(ends.max()) else hidden[:, :1]
-        context = self.network.read(seen.to(own))[row[:, None], (at - first).clamp_min(0)]
-        last = self.verifier.model.get_input_embeddings()(x[row, ends][:, None]).to(own)
-        found: Tensor = head(self.network(context, at >= 0, last).to(head.weight.dtype))
-        return found.unflatten(0, (rows, places))
+        ends = lengths - 1
+        first, most = int((ends.min() - self.network.context).clamp_min(0)), int(ends.max())
+        own, weight, bias = self.network.mask.dtype, *self._head()
+        context = self.network.read((hidden[:, first:most] if most else hidden[:, :1]).to(own))
+        last = self.verifier.model.get_input_embeddings()(x.gather(1, ends)[:, :, None]).to(own)
+        return F.linear(self.network(context, ends - first, last).to(weight.dtype), weight, bias)
+
+    def _head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the verifier's head, of the tokens that the network can draft."""
+        head = self.verifier.model.get_output_embeddings()
+        if not self.network.words:
+            return head.weight, head.bias
+        rows = vars(self).get("_rows")
+        if rows is None or rows.dtype != head.weight.dtype or rows.device != head.weight.device:
+            rows = head.weight[self.network.drafted].t().contiguous().t()  # by columns, see `weight_layout`
+            vars(self)["_rows"] = rows
+        return rows, None if head.bias is None else head.bias[self.network.drafted]
 
     @torch.no_grad()
     def __call__(
@@ -124,9 +135,17 @@ class HiddenDrafter:
         if hidden is None:
             return Draft.nothing(len(x), k, x.device)
         logits = self.logits(x, lengths[:, None], hidden)[:, 0, :k]
+        counts, words = torch.full_like(lengths, k), self.network.drafted if self.network.words else None
+        if self.temperature == 0:
+            tokens = logits.argmax(-1)
+            return Draft(tokens if words is None else words[tokens], counts)
         log_q = tempered(logits.double(), self.temperature).log_softmax(-1)
         tokens = draw(log_q.exp(), rng.uniform((len(x), k), torch.float64, x.device))
-        return Draft(tokens, torch.full_like(lengths, k), log_q)
+        if words is not None:
+            every = log_q.new_full((len(x), k, self.verifier.vocabulary), -torch.inf)
+            every[..., words], tokens = log_q, words[tokens]
+            log_q = every
+        return Draft(tokens, counts, log_q)
 
     @classmethod
     @checked("um.drafting.HiddenDrafter.load")

@@ -32,6 +32,7 @@ def drafter(
     context: int = 32,
     depth: int = 1,
     heads: int = 4,
+    words: int = 8192,
     places: int = 32,
     steps: int = 1000,
     batch: int = 4,
@@ -59,6 +60,7 @@ def drafter(
         context: Tokens that the network reads, the last ones.
         depth: Transformer layers of the network.
         heads: Attention heads; twice their number must divide the verifier's width.
+        words: How many tokens it can draft, the most frequent ones of the text; 0 for all of the verifier's.
         places: Places per row at which a block is drafted in training.
         steps: Training steps.
         batch: Rows per step.
@@ -75,6 +77,8 @@ def drafter(
     Raises:
         UsageError: If there is no verifier or too little text, or settings do not fit the verifier.
     """
+    if words < 0:
+        raise UsageError(f"words={words}", "a number of tokens, 0 for all", "words=8192")
     if own_text < 0:
         raise UsageError(f"own_text={own_text}", "a number of rows, 0 or more", "own_text=500")
     if length < block + 2:
@@ -88,6 +92,10 @@ def drafter(
         raise UsageError(
             f"{report} in {text}: less than one row of {length} tokens to learn from", "more text", "length=32"
         )
+    if own_text:
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(fold(seed, 2)))
+        own = own_rows(described, rows[order[:own_text]], max(1, length // 4), own_temperature, fold(seed, 3))
+        rows = torch.cat([rows, own.repeat(max(1, len(rows) // len(own)), 1)])
     with seeded(seed):
         network = DraftNetwork(
             width=read.width,
@@ -96,11 +104,11 @@ def drafter(
             context=context,
             depth=depth,
             heads=heads,
+            words=words if words < read.vocabulary else 0,
         )
-    if own_text:
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(fold(seed, 2)))
-        own = own_rows(described, rows[order[:own_text]], max(1, length // 4), own_temperature, fold(seed, 3))
-        rows = torch.cat([rows, own.repeat(max(1, len(rows) // len(own)), 1)])
+    if network.words:
+        frequent = rows.flatten().bincount(minlength=read.vocabulary).argsort(descending=True, stable=True)
+        network.drafted.copy_(frequent[:words].sort().values)
     return DrafterModel(
         network=network,
         verifier=described,
