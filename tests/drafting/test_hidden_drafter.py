@@ -11,6 +11,7 @@ from interop.language_models import causal_model
 from unmelt.backbone.rotary import attention, rotary_angles
 from unmelt.drafting import DraftNetwork, DraftStep, HiddenDrafter, TransformersVerifier, decode
 from unmelt.drafting.draft_step import drafting_loss
+from unmelt.drafting.kept_states import KeptStates, read_states
 from unmelt.errors import UsageError
 from unmelt.rng import Part, RowSeeds, Stream
 
@@ -127,6 +128,32 @@ def test_frequent_tokens_alone_can_be_drafted(verifier):
     torch.testing.assert_close(loss, -(weight * (p * q).sum(-1)).sum(-1) / weight.sum())
     found, plain = (decode(verifier, [[1, 2, 3]], 12, drafter=d, block=4, temperature=0.0) for d in (few, None))
     assert found.tokens == plain.tokens
+
+
+def test_a_row_is_read_once_and_its_states_are_kept(verifier, monkeypatch):
+    x = torch.randint(0, 100, (3, 9), generator=torch.Generator().manual_seed(2))
+    for words in (0, 7):
+        drafter = drafter_of(verifier, words=words)
+        exact, kept, rows = read_states(drafter, x), KeptStates(drafter), []
+        hook = verifier.model.model.register_forward_pre_hook(lambda *_, rows=rows: rows.append(1))
+        try:
+            first, again = kept(x[:2]), kept(x)
+            assert len(rows) == 3
+            little = KeptStates(drafter, gigabytes=1.5 * sum(each.nbytes for each in kept._kept[_key(x[0])]) / 1e9)
+            for each in (little(x), little(x)):
+                assert torch.equal(each.p, again.p)
+            assert len(rows) == 3 + 3 + 2  # one row has room
+        finally:
+            hook.remove()
+        for one, other, truth in zip(first, again, exact, strict=True):
+            assert torch.equal(one, other[:2])
+            torch.testing.assert_close(other.to(truth), truth, atol=2e-3, rtol=1e-2)
+        loss = drafting_loss(drafter, x, 5, Stream(3), again)
+        torch.testing.assert_close(loss, drafting_loss(drafter, x, 5, Stream(3)), atol=0, rtol=5e-3)
+
+
+def _key(row):
+    return row.numpy().tobytes()
 
 
 def test_places_cover_the_row_and_a_part_of_a_batch_draws_its_own(verifier, monkeypatch):

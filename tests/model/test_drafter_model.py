@@ -165,6 +165,29 @@ def test_half_of_what_is_learned_is_the_verifiers_own(places):
     assert len(mixed[len(plain) :].unique(dim=0)) == 8
 
 
+def test_an_untrained_drafter_knows_nothing_and_is_not_sure_of_it(places):
+    made = um.recipe.drafter(**places, **SMALL)
+    x = made.source.values[:4]
+    lengths, hidden = torch.full((4, 1), 9), torch.randn(4, 24, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = made.drafter.logits(x, lengths, hidden)
+    assert 0.5 < logits.std() < 1.5
+
+
+def test_the_most_frequent_tokens_are_drafted(places, tmp_path):
+    made = um.recipe.drafter(**places, words=20, steps=1, batch=2, **SMALL)
+    counts = made.source.values.flatten().bincount(minlength=made.verifier.vocabulary)
+    drafted = made.network.drafted
+    assert drafted.tolist() == sorted(set(drafted.tolist()))
+    rest = torch.ones(len(counts), dtype=torch.bool).index_fill(0, drafted, False)
+    assert counts[drafted].min() >= counts[rest].max()
+    made.fit(tmp_path / "run", "cpu", quiet=True)
+    again = um.load(tmp_path / "run", "cpu")
+    assert torch.equal(again.network.drafted, drafted)
+    assert again.sample("the sea", tokens=4) == made.sample("the sea", tokens=4)
+    assert um.recipe.drafter(**places, **SMALL).network.words == 0  # the verifier has fewer than the default
+
+
 # What is refused
 
 

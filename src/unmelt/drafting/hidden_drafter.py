@@ -90,13 +90,17 @@ class HiddenDrafter:
         """
         ends = lengths - 1
         first, most = int((ends.min() - self.network.context).clamp_min(0)), int(ends.max())
-        own, weight, bias = self.network.mask.dtype, *self._head()
+        own, weight, bias = self.network.mask.dtype, *self.head()
         context = self.network.read((hidden[:, first:most] if most else hidden[:, :1]).to(own))
         last = self.verifier.model.get_input_embeddings()(x.gather(1, ends)[:, :, None]).to(own)
         return F.linear(self.network(context, ends - first, last).to(weight.dtype), weight, bias)
 
-    def _head(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias of the verifier's head, of the tokens that the network can draft."""
+    def head(self) -> tuple[Tensor, Tensor | None]:
+        """The part of the verifier's head that makes logits of the tokens that the network can draft.
+
+        Returns:
+            Weight [words, width] and bias [words]; None for no bias.
+        """
         head = self.verifier.model.get_output_embeddings()
         if not self.network.words:
             return head.weight, head.bias

@@ -106,6 +106,8 @@ def drafter(
             heads=heads,
             words=words if words < read.vocabulary else 0,
         )
+    with torch.no_grad():  # logits begin with a spread of about one, in place of one that would first be unlearned
+        network.norm.weight.fill_(1 / read.model.get_output_embeddings().weight.norm(dim=1).mean())
     if network.words:
         frequent = rows.flatten().bincount(minlength=read.vocabulary).argsort(descending=True, stable=True)
         network.drafted.copy_(frequent[:words].sort().values)
