@@ -6,13 +6,16 @@ and laws, as many tokens of a block at each place, by as many steps.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unmelt.data import Source
-from unmelt.drafting import Draft, DraftNetwork, TransformersVerifier
+from unmelt.drafting import Draft, DraftNetwork, HiddenDrafter, TransformersVerifier
 from unmelt.drafting.draft_step import DECAY
+from unmelt.drafting.kept_states import KeptStates
 from unmelt.guidance.temperature import tempered
 from unmelt.posterior import draw
 from unmelt.rng import seeded
@@ -23,19 +26,22 @@ from unmelt.train import Phase, Trainer, Training
 class AutoregressiveDrafter:
     """Drafts one token after the other."""
 
-    verifier: TransformersVerifier
-    network: DraftNetwork
+    inner: HiddenDrafter
     block: int
     temperature: float = 0.0
+
+    @property
+    def network(self):
+        return self.inner.network
 
     @property
     def layers(self):
         return self.network.layers
 
     def logits(self, context: Tensor, ends: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of the token after these, [rows, places, vocabulary]; they come after `ends` context tokens."""
-        embedded = self.verifier.model.get_input_embeddings()(tokens)
-        return self.verifier.model.get_output_embeddings()(self.network(context, ends, embedded))[:, :, 0]
+        """Logits of the token after these, [rows, places, words]; they come after `ends` context tokens."""
+        embedded = self.inner.verifier.model.get_input_embeddings()(tokens)
+        return F.linear(self.network(context, ends, embedded)[:, :, 0], *self.inner.head())
 
     @torch.no_grad()
     def __call__(self, x, lengths, hidden, k, rng):
@@ -44,15 +50,26 @@ class AutoregressiveDrafter:
         ends = lengths[:, None] - 1
         first, most = int((ends.min() - self.network.context).clamp_min(0)), int(ends.max())
         context = self.network.read(hidden[:, first:most] if most else hidden[:, :1])
-        tokens, laws = x.gather(1, ends)[:, :, None], []
+        tokens, words, every = x.gather(1, ends)[:, :, None], self.network.words, []
         for _ in range(k):
-            log_q = tempered(self.logits(context, ends - first, tokens)[:, 0].double(), self.temperature).log_softmax(
-                -1
-            )
-            token = draw(log_q.exp(), rng.uniform((len(x),), torch.float64))
-            rng, tokens = rng.advance(), torch.cat([tokens, token[:, None, None]], 2)
-            laws.append(log_q)
-        return Draft(tokens[:, 0, 1:], torch.full_like(lengths, k), torch.stack(laws, 1))
+            logits = self.logits(context, ends - first, tokens)[:, 0]
+            if self.temperature == 0:
+                token = logits.argmax(-1)
+            else:
+                law = tempered(logits.double(), self.temperature).softmax(-1)
+                token = draw(law, rng.uniform((len(x),), torch.float64))
+                rng = rng.advance()
+                every.append(law.log())
+            token = self.network.drafted[token] if words else token
+            tokens = torch.cat([tokens, token[:, None, None]], 2)
+        counts, found = torch.full_like(lengths, k), tokens[:, 0, 1:]
+        if not every:
+            return Draft(found, counts)
+        law = torch.stack(every, 1)
+        if words:
+            law = law.new_full((len(x), k, self.inner.verifier.vocabulary), -torch.inf)
+            law[..., self.network.drafted] = torch.stack(every, 1)
+        return Draft(found, counts, law)
 
 
 @dataclass(frozen=True)
@@ -62,11 +79,15 @@ class _Step:
     drafter: AutoregressiveDrafter
     places: int
 
+    @cached_property
+    def states(self):
+        return KeptStates(self.drafter.inner)
+
     def networks(self):
         return {"network": self.drafter.network}
 
     def frozen(self):
-        return (self.drafter.verifier.model,)
+        return (self.drafter.inner.verifier.model,)
 
     def phases(self):
         return (Phase(network="network", loss=self._loss),)
@@ -76,16 +97,12 @@ class _Step:
 
     def _loss(self, batch, rng):
         x, k, drafter = batch.x0, self.drafter.block, self.drafter
-        model = drafter.verifier.model
-        with torch.no_grad():
-            out = model.base_model(input_ids=x, output_hidden_states=True, use_cache=False)
-            hidden = torch.cat([out.hidden_states[layer] for layer in drafter.layers], -1)
-            p = model.get_output_embeddings()(out.last_hidden_state).float().softmax(-1)
+        hidden, p = self.states(x)
         rows, length = x.shape
         u = rng.uniform((rows, self.places), torch.float64)
         lengths = 2 + (u * (length - k - 1)).long().clamp_max(length - k - 2)
         row, ends = torch.arange(rows)[:, None], lengths - 1
-        context, loss = drafter.network.read(hidden), torch.zeros(rows, self.places)
+        context, loss = drafter.network.read(hidden.float()), torch.zeros(rows, self.places)
         for j in range(k):
             tokens = x[row[..., None], ends[..., None] + torch.arange(j + 1)]
             log_q = drafter.logits(context, ends, tokens).float().log_softmax(-1)
@@ -99,9 +116,19 @@ def trained(
     """A drafter of the settings of a network, trained as that was."""
     with seeded(training.seed):
         network = DraftNetwork(
-            width=like.width, layers=like.layers, block=1, context=like.context, depth=like.depth, heads=like.heads
+            width=like.width,
+            layers=like.layers,
+            block=1,
+            context=like.context,
+            depth=like.depth,
+            heads=like.heads,
+            words=like.words,
         )
-    drafter = AutoregressiveDrafter(verifier, network, like.block)
+    with torch.no_grad():  # as `um.recipe.drafter` begins
+        network.norm.weight.fill_(1 / verifier.model.get_output_embeddings().weight.norm(dim=1).mean())
+    if like.words:
+        network.drafted.copy_(like.drafted)
+    drafter = AutoregressiveDrafter(HiddenDrafter(verifier, network), like.block)
     for event in Trainer(_Step(drafter, places), source, None, training).run():
         if event.kind == "log":
             print(f"autoregressive drafter, step {event.step}: loss {event.numbers['loss']:.3f}", flush=True)
