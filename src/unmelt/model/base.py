@@ -152,6 +152,7 @@ class BaseModel(ControllableModel):
         steps: int = 2,
         out: str | Path | None = None,
         guidance_range: tuple[float, float] | None = None,
+        start: M | None = None,
         training_steps: int | None = None,
         batch: int | None = None,
         lr: float | None = None,
@@ -173,6 +174,7 @@ class BaseModel(ControllableModel):
             out: The student's run folder. None keeps nothing.
             guidance_range: (low, high), guidance scales that the student learns as an input, 1 among them. None: the
                 student is unguided.
+            start: An earlier student of this model, with whose weights the new one begins. None: this model's.
             training_steps: Training steps. None: the method's own number, as for the next three.
             batch: Rows per training step.
             lr: Peak learning rate.
@@ -188,13 +190,13 @@ class BaseModel(ControllableModel):
             The student, fitted.
 
         Raises:
-            UsageError: If there is nothing to learn from, the method does not fit this model, or `out` holds another
-                run.
+            UsageError: If there is nothing to learn from, the method does not fit this model, `start` is no student of
+                this model, or `out` holds another run.
         """
         changes = {"steps": training_steps, "batch": batch, "lr": lr, "seed": seed, "save_every": save_every}
         out = None if out is None else Path(out)
         student: M = distilling.distill(
-            self, method, steps, out, guidance_range, changes, device, quiet, execution, log_to, allow_other_data
+            self, method, steps, out, guidance_range, changes, start, device, quiet, execution, log_to, allow_other_data
         )
         return student
 
