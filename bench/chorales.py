@@ -175,9 +175,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=16, help="draws of masks for each held-out window")
     parser.add_argument("--windows", type=int, default=10_000, help="held-out windows at most")
     parser.add_argument("--harmonised", type=int, default=128, help="windows that are harmonised")
-    parser.add_argument(
-        "--counted", type=int, default=2000, help="training windows that are counted, before transposing"
-    )
+    parser.add_argument("--held-out", type=float, default=0.2, help="share of the melodies")
     parser.add_argument("--sampling-steps", type=int, default=64)
     parser.add_argument("--cells", type=Path, default=Path("runs/chorale_cells.json"), help="finished cells")
     parser.add_argument("--runs", type=Path, default=Path("runs/chorales"), help="trained networks")

@@ -1,5 +1,7 @@
 """Chorales on a grid: music21 is the truth for what is read, small pieces for how windows are cut and moved."""
 
+import importlib
+
 import pytest
 import torch
 
@@ -88,7 +90,7 @@ def test_training_windows_begin_at_bars_in_keys_that_the_voices_can_sing():
     wanted = {}
     for each in (low, high):
         for begin in range(0, 33, 8):
-            for key in range(-5, 6):
+            for key in range(-5, 5):  # none has more, as the lower voices are the same in both
                 wanted[tuple(transposed(excerpt(each.grid(), begin, 32), key).flatten().tolist())] = key
     assert {tuple(row) for row in rows.tolist()} <= wanted.keys()
     pitches = sounding(rows.view(-1, 4)).view(-1, 32, 4)
@@ -117,7 +119,7 @@ def test_without_music21_one_message_says_what_is_missing(monkeypatch, tmp_path)
 
 
 def test_scores_are_read_once(monkeypatch, tmp_path):
-    from unmelt.data import chorales as module
+    module = importlib.import_module("unmelt.data.chorales")
 
     class Corpus:
         @staticmethod

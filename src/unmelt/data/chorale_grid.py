@@ -76,7 +76,7 @@ def sounding(grid: Int64[Tensor, "moments 4"]) -> Int64[Tensor, "moments 4"]:
     return torch.from_numpy(pitches)
 
 
-def excerpt(grid: Int64[Tensor, "moments 4"], begin: int, moments: int) -> Int64[Tensor, "moments 4"]:
+def excerpt(grid: Int64[Tensor, "whole 4"], begin: int, moments: int) -> Int64[Tensor, "moments 4"]:
     """Some moments of a grid; notes that go on from before them begin there.
 
     Args:

@@ -88,7 +88,8 @@ def chorales() -> list[Chorale]:
     corpus = _corpus()
     kept = cache_folder() / f"chorales-{_version()}.json"
     try:
-        return [_piece(each) for each in json.loads(kept.read_text(encoding="utf-8"))]
+        if known := [_piece(each) for each in json.loads(kept.read_text(encoding="utf-8"))]:
+            return known
     except (OSError, ValueError, TypeError, KeyError):
         pass
     paths = sorted(corpus.getComposer("bach"))

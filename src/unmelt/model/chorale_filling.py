@@ -23,13 +23,13 @@ from unmelt.sampler import Sampler
 @checked("um.fill_chorale")
 def fill_chorale(
     model: TextModel,
-    grid: Int64[Tensor, "*rows moments 4"],
+    grid: Int64[Tensor, "*rows moments voices"],
     *,
     steps: int | None = None,
     temperature: float = 1.0,
     seed: Seed = 0,
     sampler: Sampler | None = None,
-) -> Int64[Tensor, "*rows moments 4"]:
+) -> Int64[Tensor, "*rows moments voices"]:
     """Fill what is unknown in chorales, in view of all that is known.
 
     Args:
