@@ -1,6 +1,6 @@
 """Bach's chorales: bits per note of unseen pieces, and how often harmonisations break rules of voice leading.
 
-    taskset -c 0 python bench/chorales.py --save
+    python bench/chorales.py --save
 
 Pieces are music21's; those with one melody are held out together or not at all. Windows are of 16 quarters, in eighths.
 
