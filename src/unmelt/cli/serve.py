@@ -61,7 +61,9 @@ def serve(
         raise UsageError("no model to serve", "one run folder or more", "unmelt serve runs/faces")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         needed = "the packages of the server"
-        raise UsageError(f"serving without {', '.join(missing)}", needed, "pip install 'unmelt[serve]'")
+        raise UsageError(
+            f"serving without {', '.join(missing)}", needed, f"pip install 'unmelt[{'ray' if ray else 'serve'}]'"
+        )
     if ray and find_spec("ray") is None:
         raise UsageError("--ray without ray", "the packages of Ray Serve", "pip install 'unmelt[ray]'")
     if not ray and (replicas != 1 or most_replicas):
