@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from doc_pages import shorten
+
 import unmelt as um
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "words.md").read_text(encoding="utf-8")
@@ -24,9 +26,14 @@ def test_the_python_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     model = um.recipe.scenes(captions=20, width=8, steps=1, batch=2, picture_every=0)
     model.grid = um.grid.balanced(2)  # for speed
     model.fit("runs/scenes", device="cpu", quiet=True)
-    names = {"um": um}
+    monkeypatch.setenv("UNMELT_CACHE", str(tmp_path / "cache"))
+    short = {"steps": 1, "batch": 2, "picture_every": 0, "size": 16}
+    shorten(monkeypatch, um.data, "draw_scenes", pictures=20, captions=20, size=24)
+    shorten(monkeypatch, um.recipe, "autoencoder", **short, widths=(8, 16), blocks=(1, 1))
+    shorten(monkeypatch, um.recipe, "latents", **short, width=16, depth=1, heads=2)
+    names = {}
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(block, names)
     assert um.scene.check(names["scene"], um.scene.read(names["picture"][None])[0])["all"]

@@ -21,11 +21,6 @@ def example(name):
     return module.main
 
 
-def test_every_example_is_tested():
-    tested = {"melting_two_modes", "langevin_two_modes", "ring", "own_folder", "digits", "words_to_pictures"}
-    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
-
-
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_melting_separates_the_modes_as_the_schedule_says(tmp_path, seed):
     """The modes are 4 alpha apart, within 4 standard errors of a difference of two means."""

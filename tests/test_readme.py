@@ -1,7 +1,14 @@
-"""The README's Python runs as written, with training and tuning shortened; its tree is the package's."""
+"""The README's Python runs as written, with training and tuning shortened; its picture, figures and tree are true."""
 
 import re
+import shlex
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import config
+from PIL import Image
+
+from unmelt.cli import main
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -42,3 +49,40 @@ def test_the_tree_in_the_readme_lists_the_package():
     there = {f"{p.name}/" if p.is_dir() else p.name for p in package.iterdir() if not p.name.startswith("_")}
     assert there <= said | {"py.typed"}
     assert all((package / name.rstrip("/")).exists() for name in said)
+
+
+def test_the_picture_is_what_the_command_makes(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"(?m)^    unmelt (sample emoji .* --out stars.png)$", README.read_text(encoding="utf-8"))
+    assert main(shlex.split(command)) == 0
+    made, shown = (
+        np.asarray(Image.open(path).convert("RGB")).astype(int)
+        for path in (tmp_path / "stars.png", README.parent / "docs" / "stars.png")
+    )
+    assert made.shape == shown.shape
+    assert np.abs(made - shown).mean() < 1
+
+
+def rows_of(table):
+    text = (README.parent / "bench" / "results" / f"{table}.md").read_text(encoding="utf-8")
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_figures_beside_others_are_those_of_the_tables():
+    said = README.read_text(encoding="utf-8").split("## Beside others")[1].split("##")[0]
+    solvers = [float(row[5]) for row in rows_of("solvers") if row[2:4] == ["unmelt", "stock"]]
+    assert f"{min(solvers):.2f} to {max(solvers):.2f}" in said
+    peers = {(row[0], row[1]): row[2] for row in rows_of("few_steps_peers")}
+    lcm = {
+        calls: min(float(value) for (who, n), value in peers.items() if "LCM" in who and n == calls) for calls in "14"
+    }
+    assert f"| {float(peers['ours', '1']):.2f} | {lcm['1']:.2f}: " in said
+    assert f"{lcm['4']:.2f} to {float(peers['ours', '4']):.2f}" in said
+    served = {row[1]: float(row[7]) for row in rows_of("serving") if (row[0], row[2]) == ("digits", "1.2")}
+    slow, lit = served["one at a time"] / 1000, served["LitServe"] / 1000
+    assert f"| {served['unmelt']:.0f} ms | {slow:.1f} s one at a time, {lit:.1f} s LitServe |" in said
+    steps = {row[1]: float(row[2]) for row in rows_of("training") if row[0] == "digits, 8 x 8"}
+    assert f"| {steps['unmelt']:.2f} | {steps['diffusers, best']:.2f}: " in said
+    seconds = {row[0]: row[1] for row in rows_of("startup")}
+    assert f"| {seconds['import unmelt']} s | {seconds['import torch']} s: torch" in said

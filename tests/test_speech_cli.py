@@ -86,3 +86,9 @@ def test_a_run_is_shown_and_judged(runs, run, capsys, monkeypatch):
 def test_mistakes_are_one_message(runs, refused, line, says):
     words = [each.format(speech=runs / "speech", vocoder=runs / "vocoder") for each in line.split()]
     assert says in refused(*words)
+
+
+def test_a_run_of_speech_is_served(runs):
+    from unmelt.cli.serve import _named
+
+    assert list(_named((runs / "speech",))) == ["speech"]

@@ -15,6 +15,7 @@ order of the book:
     metric, picture, modality                 scores, pictures, and which of them each kind of data gets
     Model, TextModel, SpeechModel             all of it together; recipe, load
     CodecModel, VocoderModel, DrafterModel    what generative models work with
+    fill_chorale                              a melody in, four voices out
     Policy, World                             models of actions and of frames at work
     interop, load_diffusers                   models of diffusers, in and out
     serve                                     many requests, advanced together
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         TextModel,
         VocoderModel,
         World,
+        fill_chorale,
         from_pretrained,
         load,
     )
@@ -110,6 +112,7 @@ __all__ = [
     "distill",
     "drafting",
     "encoder",
+    "fill_chorale",
     "from_pretrained",
     "grid",
     "guidance",

@@ -62,8 +62,8 @@ class Condition:
         guidance_scale: [rows], scale of the guidance of each row, which takes the place of the guidance's own. Never
             dropped.
         adapter: [rows], the number of the model's adapter that each row uses, -1 for none. Never dropped.
-        x_mask: [rows, *axes], True where x is to be generated, by leading axes of x: rows of different lengths share a
-            batch. Elsewhere x0 is 0, beliefs are 0, and no loss is counted. None: everywhere. Never dropped.
+        x_mask: [rows, *places], True where x is to be generated, by leading axes of x: rows of different lengths
+            share a batch. Elsewhere x0 is 0, beliefs are 0, and no loss is counted. None: everywhere. Never dropped.
         extra: Kinds of conditions of your own, by name: tensors with rows first, which a backbone of your own reads.
             They are dropped like labels, unless they are `kept`.
         kept: Names of extras that are never dropped: both beliefs that guidance combines are given them, such as the
@@ -86,7 +86,7 @@ class Condition:
     known_tokens: Int64[Tensor, "rows *tokens"] | None = None
     guidance_scale: Float[Tensor, " rows"] | None = None
     adapter: Int64[Tensor, " rows"] | None = None
-    x_mask: Bool[Tensor, "rows *axes"] | None = None
+    x_mask: Bool[Tensor, "rows *places"] | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     given: Mapping[str, Bool[Tensor, " rows"]] = field(default_factory=dict)

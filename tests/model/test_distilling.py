@@ -97,6 +97,25 @@ def test_a_student_begins_as_its_teacher(teacher):
     assert not torch.allclose(fresh.jump(x, t, t, known).mean, wanted)
 
 
+def test_a_student_goes_on_from_an_earlier_one(teacher, folder, tmp_path):
+    consistency, matching = um.distill.Consistency(), um.distill.DistributionMatching()
+    early = teacher.distill(consistency, steps=2, out=tmp_path / "early", **(QUICK | {"lr": 0.03}))
+    hardly = QUICK | {"training_steps": 1, "lr": 1e-12}
+    later = teacher.distill(matching, steps=2, start=early, out=tmp_path / "later", **hardly)
+    x = early.sample(6, label=1, seed=2)
+    torch.testing.assert_close(later.sample(6, label=1, seed=2), x)
+    assert not torch.allclose(teacher.distill(matching, steps=2, **hardly).sample(6, label=1, seed=2), x, atol=0.01)
+    with pytest.raises(UsageError, match="holds another run"):
+        teacher.distill(matching, steps=2, out=tmp_path / "later", **hardly)
+    words = ["distill", str(folder), "--method", "distribution-matching", "--start", str(tmp_path / "early")]
+    words += ["--out", str(tmp_path / "later"), "--training-steps", "1", "--lr", "1e-12", "--device", "cpu"]
+    assert main([*words, "--log-to", "none"]) == 0  # the same run
+    with pytest.raises(UsageError, match=r"a start whose weights are others.*guidance_range"):
+        teacher.distill(matching, steps=2, start=early, guidance_range=(1.0, 3.0), **QUICK)
+    with pytest.raises(UsageError, match="a start whose weights are others"):
+        teacher.distill(matching, steps=2, start=teacher, **QUICK)
+
+
 def test_mistakes_are_one_sentence(teacher, folder, tmp_path):
     student = teacher.distill(METHOD, steps=1, **QUICK)
     with pytest.raises(UsageError, match=r"learned no guidance.*guidance_range"):

@@ -3,11 +3,9 @@
 import io
 import json
 import socket
-import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,6 @@ import torch
 from PIL import Image
 
 import unmelt as um
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-
-import chromium
 
 pytest.importorskip("fastapi")
 pytest.importorskip("websockets")
@@ -140,14 +134,14 @@ def wait(holds, seconds=20):
         time.sleep(0.02)
 
 
-def test_keys_move_the_dream_in_a_browser():
-    if chromium.MISSING:
-        pytest.skip(chromium.MISSING)
+def test_keys_move_the_dream_in_a_browser(browser):
+    from lab import chromium
+
     shown = """() => { const c = document.getElementById("dream");
       const d = c.getContext("2d").getImageData(0, 0, c.width, 1).data;
       return [...Array(c.width).keys()].findIndex((i) => d[4 * i] > 128); }"""
     app = application(lambda visitor: Walker(), fps=60.0)
-    with running(app) as address, chromium.browser() as browser, chromium.visit(browser, address) as visit:
+    with running(app) as address, chromium.visit(browser, address) as visit:
         page = visit.open(until="#dream[data-frames]").page
         assert page.evaluate(shown) == 8
         page.keyboard.down("ArrowRight")

@@ -26,6 +26,11 @@ def test_replicas_need_ray(capsys, monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "ray" else has(name))
     assert main(["serve", "digits", "--ray"]) == 2
     assert "pip install 'unmelt[ray]'" in capsys.readouterr().err
+    monkeypatch.setattr(serve, "find_spec", lambda name: None)
+    assert main(["serve", "digits", "--ray"]) == 2
+    assert "pip install 'unmelt[ray]'" in capsys.readouterr().err  # which brings those of the server
+    assert main(["serve", "digits"]) == 2
+    assert "pip install 'unmelt[serve]'" in capsys.readouterr().err
 
 
 def test_only_replicas_load_weights(tmp_path, monkeypatch):

@@ -119,6 +119,7 @@ PARTS: dict[str, dict[str, str]] = {
         "logitnormal sd3": "um.objective.LogitNormal()",
         "lognormalsigma lognormal edm": "um.objective.LogNormalSigma()",
         "perframe": "um.objective.PerFrame(um.objective.Uniform(), frames=4)",
+        "knownprefix": "um.objective.KnownPrefix(um.objective.Uniform(), frames=4)",
     },
     "Weight": {
         "flat flatweight simple none": "um.objective.FlatWeight()",

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least, check_grid
@@ -30,9 +31,18 @@ CONV: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.C
 POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation whose forward-mode derivative exists for every layout of the input."""
+
+    def forward(self, x: Float[Tensor, "rows channels *space"]) -> Float[Tensor, "rows channels *space"]:
+        if not torch.compiler.is_compiling() and forward_ad.unpack_dual(x).tangent is not None:
+            x = x.contiguous()  # PyTorch's derivative takes no other; patches come with channels last
+        return super().forward(x)
+
+
 def _norm(channels: int, affine: bool = True) -> nn.GroupNorm:
     """Group normalisation over four channels a group or more, in at most 32 groups."""
-    return nn.GroupNorm(math.gcd(channels // 4, 32), channels, affine=affine)
+    return _GroupNorm(math.gcd(channels // 4, 32), channels, affine=affine)
 
 
 class _Attention(nn.Module):

@@ -1,6 +1,7 @@
 """`unmelt distill RUN`: train a student that samples in a few steps."""
 
 from pathlib import Path
+from typing import Any
 
 from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, generative_model
@@ -31,6 +32,7 @@ def distill(
     steps: int = 2,
     guidance_max: float | None = None,
     from_scratch: bool = False,
+    start: Path | None = None,
     training_steps: int | None = None,
     batch: int | None = None,
     lr: float | None = None,
@@ -52,6 +54,7 @@ def distill(
         guidance_max: Largest guidance scale that the student learns as an input; the smallest is 1. Default: the
             student is unguided.
         from_scratch: Learn from the data alone, where the method can.
+        start: Run folder of an earlier student of this teacher, with whose weights the new one begins.
         training_steps: Training steps. Default: the method's own number, as for the next four.
         batch: Rows per training step.
         lr: Peak learning rate.
@@ -78,6 +81,7 @@ def distill(
     import dataclasses
 
     import unmelt as um
+    from unmelt.interop.load_model import load_model
     from unmelt.recipe import with_data
     from unmelt.train import Execution, distributed
 
@@ -89,6 +93,7 @@ def distill(
             )
         made = dataclasses.replace(made, from_scratch=True)
     teacher = generative_model(folder, with_data(folder, device, allow_other_data))
+    earlier: Any = None if start is None else load_model(start, device)
     execution = Execution(gradient_accumulation=gradient_accumulation, shard=shard)
     try:
         student = teacher.distill(
@@ -96,6 +101,7 @@ def distill(
             steps=steps,
             out=out,
             guidance_range=None if guidance_max is None else (1.0, guidance_max),
+            start=earlier,
             training_steps=training_steps,
             batch=batch,
             lr=lr,

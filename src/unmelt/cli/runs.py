@@ -53,8 +53,21 @@ def generative_model(folder: Path, model: AnyModel) -> Model | TextModel | Speec
     Raises:
         UsageError: If it is one of those.
     """
-    _refuse(folder, type(model), _MAKES_NOTHING)
+    check_generative(folder, type(model))
     return cast("Model | TextModel | SpeechModel", model)
+
+
+def check_generative(folder: Path, kind: type[AnyModel]) -> None:
+    """Refuse what makes nothing from noise.
+
+    Args:
+        folder: The run folder, for the message.
+        kind: What is in it.
+
+    Raises:
+        UsageError: If it is an autoencoder, a vocoder or a drafter.
+    """
+    _refuse(folder, kind, _MAKES_NOTHING)
 
 
 def check_unprompted(folder: Path, kind: type[AnyModel]) -> None:

@@ -16,6 +16,7 @@ from unmelt.errors import UsageError
 from unmelt.terminal import notify, printable
 
 if TYPE_CHECKING:
+    from unmelt.modality import Modality
     from unmelt.model import Model, TextModel
 
 Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "margin", "entropy", "random", "reading"]
@@ -24,7 +25,7 @@ Order = Literal["own", "ancestral", "first-hitting", "remask", "confidence", "ma
 IMAGES, TEXTS = 64, 1
 """Default numbers of samples."""
 
-SUFFIXES = (".png", ".npy", ".txt", ".wav")
+SUFFIXES = (".png", ".npy", ".txt", ".wav", ".mid")
 """Suffixes of the files that samples can be written to, over all kinds of data."""
 
 
@@ -132,7 +133,7 @@ def sample(
             rows = rows or TEXTS
             texts = _live(model, rows, settings) if live else model.sample(rows, **settings)
             if distributed.is_main():
-                _write_texts(texts, out)
+                _write_texts(texts, out, model.modality)
             return
         rows = rows or IMAGES
         each = torch.arange(rows) % len(model.classes) if label is None and model.classes else None
@@ -187,16 +188,15 @@ def _live(model: TextModel, rows: int, settings: Mapping[str, Any]) -> list[str]
     return texts
 
 
-def _write_texts(texts: list[str], out: Path | None) -> None:
-    from unmelt.modality import Text
+def _write_texts(texts: list[str], out: Path | None, modality: Modality) -> None:
     from unmelt.modality.text import BETWEEN
 
     if out is None:
         print_text(f"\n{BETWEEN}\n".join(texts))
         return
     with destination.made(out.parent):
-        Text().write(texts, out)
-    notify(f"{len(texts)} texts: {out}")
+        files = modality.write(texts, out)
+    notify(f"{len(texts)} texts: {out if len(files) == 1 else f'{files[0]} to {files[-1]}'}")
 
 
 def infill(

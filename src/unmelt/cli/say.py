@@ -1,6 +1,5 @@
 """`unmelt say RUN TEXT`: speech of a text, as a WAV file."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +7,6 @@ from unmelt.cli import destination
 from unmelt.cli.runs import RunFolder, class_named
 from unmelt.errors import UsageError
 from unmelt.terminal import notify
-
-PAUSE = 0.15
-"""Seconds between sentences."""
 
 
 def say(
@@ -49,6 +45,7 @@ def say(
 
     from unmelt.interop.load_model import load_model
     from unmelt.model import SpeechModel
+    from unmelt.model.sentences import PAUSE, sentences
 
     out = out or folder / "said.wav"
     destination.check_file(out, (".wav", ".png", ".npy"))
@@ -59,10 +56,9 @@ def say(
             "a run of one",
             "unmelt train speech --folder recordings --out runs/speech",
         )
-    sentences = [each for each in re.split(r"(?<=[.!?;])\s+", text.strip()) if re.search(r"\w", each)] or [text]
     named = class_named(voice, model.classes)
     sounds = model.sample(
-        sentences,
+        sentences(text),
         voice=named,
         prompt=prompt,
         prompt_text=prompt_text,

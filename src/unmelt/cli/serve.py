@@ -31,7 +31,7 @@ def serve(
     replicas: int = 1,
     most_replicas: int = 0,
 ) -> None:
-    """Serve models over HTTP, for clients of OpenAI's API: pictures, edits, and completions of text.
+    """Serve models over HTTP, for clients of OpenAI's API: pictures, edits, completions of text, and speech.
 
     Clients name a model by the last part of its folder. Rows of different requests are advanced together.
 
@@ -61,7 +61,9 @@ def serve(
         raise UsageError("no model to serve", "one run folder or more", "unmelt serve runs/faces")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         needed = "the packages of the server"
-        raise UsageError(f"serving without {', '.join(missing)}", needed, "pip install 'unmelt[serve]'")
+        raise UsageError(
+            f"serving without {', '.join(missing)}", needed, f"pip install 'unmelt[{'ray' if ray else 'serve'}]'"
+        )
     if ray and find_spec("ray") is None:
         raise UsageError("--ray without ray", "the packages of Ray Serve", "pip install 'unmelt[ray]'")
     if not ray and (replicas != 1 or most_replicas):
@@ -99,7 +101,7 @@ def serve(
 
 def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
     """Folders by the names that clients use. Their descriptions are read, and no weights: Ray's replicas load those."""
-    from unmelt.cli.runs import check_unprompted
+    from unmelt.cli.runs import check_generative
     from unmelt.interop.load_model import kind_of
 
     places: dict[str, Path] = {}
@@ -107,7 +109,7 @@ def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
         name = folder.absolute().name
         if name in places:
             raise UsageError(f"two models called {name!r}", "folders of different names", f"mv {folder} {folder}-2")
-        check_unprompted(folder, kind_of(folder))
+        check_generative(folder, kind_of(folder))
         places[name] = folder
     return places
 

@@ -7,6 +7,8 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
     from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light
+    from unmelt.data.chorale_grid import chorale_grid, chorale_text
+    from unmelt.data.chorales import Chorale, ChoraleWindows, chorale_windows, chorales, read_chorale, split_chorales
     from unmelt.data.controlled import Controlled
     from unmelt.data.digits import digits
     from unmelt.data.disc_rows import DiscRows, PointState, route_entropy
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from unmelt.data.excerpts import Excerpts
     from unmelt.data.fill_in_the_middle import FillInTheMiddle
     from unmelt.data.images import Report, image_buckets, images
+    from unmelt.data.midi import midi_bytes
+    from unmelt.data.organ import organ
     from unmelt.data.paddle import PaddleGame, PaddleState
     from unmelt.data.prefetcher import Prefetcher
     from unmelt.data.python_source import python_source
@@ -43,6 +47,8 @@ __all__ = [
     "CaptionReader",
     "CaptionedScene",
     "Checkerboard",
+    "Chorale",
+    "ChoraleWindows",
     "Controlled",
     "DiscRows",
     "Document",
@@ -72,6 +78,10 @@ __all__ = [
     "Waveform",
     "bucket_sizes",
     "centre_of_light",
+    "chorale_grid",
+    "chorale_text",
+    "chorale_windows",
+    "chorales",
     "digits",
     "documents",
     "draw_emoji",
@@ -80,9 +90,12 @@ __all__ = [
     "for_batches_of",
     "image_buckets",
     "images",
+    "midi_bytes",
+    "organ",
     "pack_tokens",
     "parse_wav",
     "python_source",
+    "read_chorale",
     "read_episodes",
     "read_sound",
     "recordings",
@@ -90,6 +103,7 @@ __all__ = [
     "reversal_facts",
     "route_entropy",
     "save_episodes",
+    "split_chorales",
     "split_documents",
     "wav_bytes",
 ]

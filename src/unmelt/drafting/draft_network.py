@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from unmelt.arguments import checked_init
 from unmelt.backbone.argument_checks import at_least
 from unmelt.backbone.rotary import RotaryAttention, rotary_angles
+from unmelt.call_repr import CallRepr
 from unmelt.errors import UsageError
 
 
@@ -81,7 +82,7 @@ def _attention(
 
 @final
 @checked_init("um.drafting.DraftNetwork")
-class DraftNetwork(nn.Module):
+class DraftNetwork(CallRepr, nn.Module):
     """The network of a `HiddenDrafter`.
 
     Args:

@@ -5,6 +5,7 @@ What they are taken in   Pixels, ClassifierMargins, image_crops, LogSpectrum
 Copies and classes       nearest_neighbour, Classifier, distinct_ngrams
 Paths of a sampler       straightness
 What was asked for       control_agreement
+Music                    rule_breaks
 Data to compare with     SampleSet, collect_samples
 
 Which of them are reported for images, points, text and sound is decided by `unmelt.modality`.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from unmelt.metric.paths import Straightness, straightness
     from unmelt.metric.sample_set import SampleSet, collect_samples
     from unmelt.metric.sliced import sliced_wasserstein
+    from unmelt.metric.voice_leading import RuleBreaks, rule_breaks
 
 __all__ = [
     "Classifier",
@@ -35,6 +37,7 @@ __all__ = [
     "LogSpectrum",
     "NearestNeighbour",
     "Pixels",
+    "RuleBreaks",
     "SampleSet",
     "Straightness",
     "collect_samples",
@@ -48,6 +51,7 @@ __all__ = [
     "most_judged",
     "nearest_neighbour",
     "ngram_divergence",
+    "rule_breaks",
     "sliced_wasserstein",
     "spectrogram",
     "straightness",

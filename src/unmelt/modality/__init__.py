@@ -6,6 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.modality.actions import Actions
+    from unmelt.modality.chorales import Chorales
     from unmelt.modality.files import check_suffix
     from unmelt.modality.images import Images
     from unmelt.modality.infer import modality_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Actions",
+    "Chorales",
     "Distance",
     "Images",
     "Modality",

@@ -7,6 +7,7 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.model.adapter_files import read_adapter
     from unmelt.model.base import BaseModel
+    from unmelt.model.chorale_filling import fill_chorale
     from unmelt.model.codec_model import CodecModel
     from unmelt.model.drafter_model import DrafterModel
     from unmelt.model.load import from_pretrained, load
@@ -35,6 +36,7 @@ __all__ = [
     "VocoderModel",
     "World",
     "check_rows",
+    "fill_chorale",
     "from_pretrained",
     "load",
     "read_adapter",

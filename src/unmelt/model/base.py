@@ -29,7 +29,7 @@ from unmelt.model import distilling, fitting
 from unmelt.model.control_rows import ControlPictures, ControlScales
 from unmelt.model.controllable import ControllableModel
 from unmelt.model.map_chunks import map_chunks
-from unmelt.model.planned_captions import Plan, Words, planned_captions
+from unmelt.model.planned_captions import Plan, Words, caption_fields, planned_captions
 from unmelt.model.request import SampleRequest
 from unmelt.model.row_chunks import RowChunks
 from unmelt.rng import Seed, seed_of_rows
@@ -40,7 +40,6 @@ from unmelt.train import AdapterStep, Execution, Logger, ObjectiveStep, TrainSte
 from unmelt.train.logger import logger_names
 
 M = TypeVar("M", bound="BaseModel")
-
 
 MOST_LOGITS = 1 << 27
 """Logits that are computed at a time, of all rows together."""
@@ -152,6 +151,7 @@ class BaseModel(ControllableModel):
         steps: int = 2,
         out: str | Path | None = None,
         guidance_range: tuple[float, float] | None = None,
+        start: M | None = None,
         training_steps: int | None = None,
         batch: int | None = None,
         lr: float | None = None,
@@ -173,6 +173,7 @@ class BaseModel(ControllableModel):
             out: The student's run folder. None keeps nothing.
             guidance_range: (low, high), guidance scales that the student learns as an input, 1 among them. None: the
                 student is unguided.
+            start: An earlier student of this model, with whose weights the new one begins. None: this model's.
             training_steps: Training steps. None: the method's own number, as for the next three.
             batch: Rows per training step.
             lr: Peak learning rate.
@@ -188,13 +189,13 @@ class BaseModel(ControllableModel):
             The student, fitted.
 
         Raises:
-            UsageError: If there is nothing to learn from, the method does not fit this model, or `out` holds another
-                run.
+            UsageError: If there is nothing to learn from, the method does not fit this model, `start` is no student of
+                this model, or `out` holds another run.
         """
         changes = {"steps": training_steps, "batch": batch, "lr": lr, "seed": seed, "save_every": save_every}
         out = None if out is None else Path(out)
         student: M = distilling.distill(
-            self, method, steps, out, guidance_range, changes, device, quiet, execution, log_to, allow_other_data
+            self, method, steps, out, guidance_range, changes, start, device, quiet, execution, log_to, allow_other_data
         )
         return student
 
@@ -280,7 +281,7 @@ class BaseModel(ControllableModel):
             name, seeds = "caption" if prompt is None else "prompt", seed_of_rows(seed, rows)
             if any(given[each] is not None for each in ("caption", "prompt", "plan")):
                 captions = planned_captions(seeds, given[name], plan, self.planner, name)
-                fields |= _fields(caption_condition(self.encoder, captions), known)
+                fields |= caption_fields(caption_condition(self.encoder, captions), known)
             if negative is not None:
                 captions = planned_captions(seeds, negative, None, None, "negative")
                 away = caption_condition(self.encoder, captions)
@@ -354,15 +355,25 @@ class BaseModel(ControllableModel):
         Returns:
             [rows, *shape], in data space for data of numbers, tokens for text; on the CPU.
         """
-        most = (
-            request.rows if callable(request.guidance) else self.rows_at_once
-        )  # a function may hold a value for each row
+        # A guidance function may hold a value for each row.
+        most = request.rows if callable(request.guidance) else self.rows_at_once
 
         def make(rows: slice) -> Tensor:
-            x = deque(self.states(request[rows]), maxlen=1).pop().x
-            return torch.cat([self.decode(part).cpu() for part in x.split(self.rows_at_once)])
+            last, at_once = deque(self.states(request[rows]), maxlen=1).pop(), self.rows_at_once
+            return torch.cat([self.decode_state(last[at : at + at_once]).cpu() for at in range(0, len(last), at_once)])
 
         return map_chunks(request.rows, most, make, independent=not distributed.is_sharded(self.denoiser))
+
+    def decode_state(self, state: State) -> Tensor:
+        """Rows that have taken all steps, as `sample_request` returns them.
+
+        Args:
+            state: The rows at t = 0.
+
+        Returns:
+            [rows, *shape]. Rows of different lengths are followed by zeros.
+        """
+        return self.decode(state.x)
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -388,10 +399,3 @@ class BaseModel(ControllableModel):
         Returns:
             [rows, *shape].
         """
-
-
-def _fields(said: Condition, known: Condition) -> dict[str, Any]:
-    """What captions say, as fields to add to what is known."""
-    names = ("sequence", "sequence_mask", "context", "vector")
-    found: dict[str, Any] = {name: value for name in names if (value := getattr(said, name)) is not None}
-    return found | {"given": {**known.given, **said.given}}

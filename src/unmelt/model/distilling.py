@@ -29,8 +29,9 @@ def student_of(
     steps: int,
     guidance_range: tuple[float, float] | None,
     changes: Mapping[str, Any],
+    start: BaseModel | None = None,
 ) -> tuple[Any, Setup]:
-    """Make a student that has learned nothing yet.
+    """Make a student that has learned nothing of this method yet.
 
     Args:
         model: The teacher.
@@ -38,12 +39,13 @@ def student_of(
         steps: Steps of the student's sampler.
         guidance_range: (low, high), guidance scales that it is to learn; None for none.
         changes: Settings of its training in place of the method's own; those that are None do not count.
+        start: An earlier student, with whose weights it begins. None: the teacher's.
 
     Returns:
         The student, and what the method needs for its training step.
 
     Raises:
-        UsageError: If there is nothing to learn from, or the method does not fit the teacher.
+        UsageError: If there is nothing to learn from, or the method does not fit the teacher or the earlier student.
     """
     kind = "tokens" if isinstance(model.denoiser.process, Tokens) else "numbers"
     if kind != method.KIND:
@@ -85,6 +87,8 @@ def student_of(
     )
     grid = dataclasses.replace(model.grid, steps=steps)
     denoiser = method.student(model.denoiser, guidance_range).to(model.device)
+    if start is not None:
+        _copy(start.denoiser, denoiser)
     student = type(model)(
         denoiser=denoiser,
         codec=model.codec,
@@ -98,7 +102,7 @@ def student_of(
         classes=model.classes,
         source=model.source,
         held_out=model.held_out,
-        origin=model.origin | {"distilled": _described(model, method, steps)},
+        origin=model.origin | {"distilled": _described(model, method, steps, start)},
         notes=model.notes,
     )
     setup = Setup(
@@ -113,14 +117,31 @@ def student_of(
     return student, setup
 
 
-def _described(model: BaseModel, method: Distillation, steps: int) -> dict[str, Any]:
+def _copy(earlier: torch.nn.Module, student: torch.nn.Module) -> None:
+    """Begin with the weights of an earlier student."""
+    theirs = {name: tuple(weight.shape) for name, weight in earlier.state_dict().items()}
+    own = {name: tuple(weight.shape) for name, weight in student.state_dict().items()}
+    if theirs != own:
+        name = min(name for name in theirs.keys() | own if theirs.get(name) != own.get(name))
+        raise UsageError(
+            f"a start whose weights are others than this student's, {name} among them",
+            "an earlier student of the same teacher, with the same guidance_range",
+            "teacher.distill(um.distill.Adversarial(), start=teacher.distill(um.distill.Consistency()))",
+        )
+    student.load_state_dict(earlier.state_dict())
+
+
+def _described(model: BaseModel, method: Distillation, steps: int, start: BaseModel | None) -> dict[str, Any]:
     """What a student's run folder says of its origin: the method, and which teacher. Another one is another run."""
     weights = checksum(dict(model.weights()["denoiser"])) if method.needs_teacher else ""
-    return {
+    found = {
         "method": config.describe(method),
         "sampling_steps": steps,
         "teacher": {"run": model.run, "weights": weights},
     }
+    if start is not None:
+        found["start"] = {"run": start.run, "weights": checksum(dict(start.weights()["denoiser"]))}
+    return found
 
 
 def distill(
@@ -130,6 +151,7 @@ def distill(
     out: Path | None,
     guidance_range: tuple[float, float] | None,
     changes: Mapping[str, Any],
+    start: BaseModel | None,
     device: str | torch.device,
     quiet: bool,
     execution: Execution | None,
@@ -145,6 +167,7 @@ def distill(
         out: The student's run folder; None keeps nothing.
         guidance_range: (low, high), guidance scales that it learns; None for none.
         changes: Settings of its training in place of the method's own.
+        start: An earlier student, with whose weights it begins.
         device: Where to compute.
         quiet: Whether to print nothing.
         execution: How it is computed.
@@ -155,8 +178,8 @@ def distill(
         The student.
 
     Raises:
-        UsageError: If there is nothing to learn from, the method does not fit the teacher, or `out` is the teacher's
-            folder or holds another run.
+        UsageError: If there is nothing to learn from, the method does not fit the teacher or the earlier student, or
+            `out` is the teacher's folder or holds another run.
     """
     if out is not None and model.folder is not None and out.resolve() == model.folder.resolve():
         raise UsageError(
@@ -164,7 +187,7 @@ def distill(
         )
     if out is not None:
         check_apart(out, model.origin)
-    student, setup = student_of(model, method, steps, guidance_range, changes)
+    student, setup = student_of(model, method, steps, guidance_range, changes, start)
     student.folder = out
     fitting.fit(student, device_named(device), execution, quiet, log_to, method.train_step(setup), allow_other_data)
     return student

@@ -7,9 +7,10 @@ A plan is made by the model's planner, by hand, or by another program. Without o
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from unmelt.arguments.values import shown
+from unmelt.condition import Condition
 from unmelt.data.scenes import SEPARATOR
 from unmelt.errors import UsageError
 from unmelt.planner import Planner
@@ -91,3 +92,18 @@ def _made(prompts: list[str] | None, planner: Planner | None) -> tuple[list[str]
     if distributed.is_main():
         notify(*(f"plan: {prompt}{SEPARATOR}{scene}" for prompt, scene in scenes.items()))
     return prompts, [scenes[each] for each in prompts]
+
+
+def caption_fields(said: Condition, known: Condition) -> dict[str, Any]:
+    """What encoded captions say, as fields to add to what is known.
+
+    Args:
+        said: The condition of the captions.
+        known: What else is known of the rows.
+
+    Returns:
+        Fields of a condition by name; `given` is that of both.
+    """
+    names = ("sequence", "sequence_mask", "context", "vector")
+    found: dict[str, Any] = {name: value for name in names if (value := getattr(said, name)) is not None}
+    return found | {"given": {**known.given, **said.given}}

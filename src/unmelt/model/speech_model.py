@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,9 +33,10 @@ from unmelt.modality import Modality, Sound
 from unmelt.model.base import BaseModel, SamplingPlan
 from unmelt.model.request import Guide, SampleRequest, given_seed
 from unmelt.model.speech_evaluation import evaluate, held_out_sounds, padded
+from unmelt.model.speech_request import SpeechRequest
 from unmelt.model.stored import TrainingData
 from unmelt.rng import Seed
-from unmelt.sampler import Grid, Sampler, default_sampler
+from unmelt.sampler import Grid, Sampler, State, default_sampler
 
 Texts: TypeAlias = str | Sequence[str]
 """What is to be said: one text, or one for each row."""
@@ -62,21 +64,6 @@ class SpeechSettings(TypedDict, total=False):
     sampler: Sampler | None
     grid: Grid | None
     adapter: str | Sequence[str | None] | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SpeechRequest:
-    """What is sampled, and how it becomes sounds.
-
-    Args:
-        request: The rows, padded to one number of frames.
-        lengths: Frames of each row, known ones included.
-        known: Frames that each row begins with, [frames, bands], and that are cut off its sound. None: none.
-    """
-
-    request: SampleRequest
-    lengths: tuple[int, ...]
-    known: Float[Tensor, "frames bands"] | None = None
 
 
 @final
@@ -286,22 +273,38 @@ class SpeechModel(BaseModel):
         """
         found: list[Tensor] = []
         for begin in range(0, asked.request.rows, self.CHUNK):
-            part = slice(begin, begin + self.CHUNK)
-            lengths = asked.lengths[part]
-            request = _shortened(asked.request[part], max(lengths))
-            z = deque(self.states(request), maxlen=1).pop().x
-            found += [self._sound(row[:length], asked.known) for row, length in zip(z, lengths, strict=True)]
+            part = asked[begin : begin + self.CHUNK]
+            found += self._sounds(deque(self.states(part.request), maxlen=1).pop())
         return found
 
-    def _sound(
-        self, z: Float[Tensor, "frames bands"], known: Float[Tensor, "known bands"] | None
-    ) -> Float[Tensor, "1 samples"]:
-        """The sound of the frames that were generated; the vocoder sees the known ones before them."""
-        cut = 0
-        if known is not None:
-            z = torch.cat([known.to(z), z[len(known) :]])
-            cut = len(known) * self.mel.hop
-        return self.decode(z[None])[0, :, cut:].cpu()
+    def decode_state(self, state: State) -> Float[Tensor, "rows 1 samples"]:
+        sounds, samples = self._sounds(state), (state.x.shape[1] - 1) * self.mel.hop
+        return torch.stack([F.pad(sound, (0, samples - sound.shape[1])) for sound in sounds])
+
+    def samples_of(self, asked: SpeechRequest) -> list[int]:
+        """How long the sounds of a request will be.
+
+        Args:
+            asked: The request.
+
+        Returns:
+            Samples of each row.
+        """
+        before = 0 if asked.known is None else len(asked.known)
+        return [(length - 1 - before) * self.mel.hop for length in asked.lengths]
+
+    def _sounds(self, state: State) -> list[Float[Tensor, "1 _"]]:
+        """The sounds of the frames that were generated; the vocoder sees the known ones before them."""
+        condition = state.condition or Condition()
+        known, wanted = condition.extra.get(KNOWN_FRAMES), condition.x_mask
+        found = []
+        for row, z in enumerate(state.x):
+            before = 0 if known is None else int((known[row, :, -1] > 0).sum())
+            z = z if wanted is None else z[: before + int(wanted[row].sum())]
+            if known is not None:
+                z = torch.cat([known[row, :before, :-1].to(z), z[before:]])
+            found.append(self.decode(z[None])[0, :, before * self.mel.hop :].cpu())
+        return found
 
     def encode(self, x: Float[Tensor, "rows 1 samples"]) -> Float[Tensor, "rows frames bands"]:
         with torch.no_grad():
@@ -387,14 +390,3 @@ def _checked_speed(speed: float) -> float:
     if not SPEEDS[0] <= speed <= SPEEDS[1]:
         raise UsageError(f"speed={speed}", f"a number from {SPEEDS[0]} to {SPEEDS[1]}", "speed=1.0")
     return speed
-
-
-def _shortened(request: SampleRequest, frames: int) -> SampleRequest:
-    """A request for some of its rows, padded no longer than they need."""
-    known = request.condition
-    assert known is not None
-    assert known.x_mask is not None
-    assert request.shape is not None
-    extra = {name: value[:, :frames] for name, value in known.extra.items()}
-    known = dataclasses.replace(known, x_mask=known.x_mask[:, :frames], extra=extra)
-    return dataclasses.replace(request, condition=known, shape=(frames, *request.shape[1:]))

@@ -7,6 +7,7 @@ from unmelt.public_names import publish
 if TYPE_CHECKING:
     from unmelt.recipe.autoencoder import autoencoder
     from unmelt.recipe.catalogue import RECIPES
+    from unmelt.recipe.chorales import chorales
     from unmelt.recipe.code import code
     from unmelt.recipe.code_ar import code_ar
     from unmelt.recipe.code_uniform import code_uniform
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RECIPES",
     "autoencoder",
+    "chorales",
     "code",
     "code_ar",
     "code_uniform",

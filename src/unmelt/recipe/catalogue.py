@@ -24,6 +24,7 @@ NAMES = (
     "world",
     "video",
     "sudoku",
+    "chorales",
     "reversal",
     "code",
     "code_uniform",

@@ -12,17 +12,17 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from unmelt.model import Model, TextModel
-from unmelt.serve import api_error, completions, images, page
+from unmelt.model import SpeechModel, TextModel
+from unmelt.serve import api_error, completions, images, page, speech
 from unmelt.serve.api_error import APIError
 from unmelt.serve.body_limit import BodyLimit
 from unmelt.serve.loopback import is_loopback
-from unmelt.serve.service import Service
+from unmelt.serve.service import Servable, Service
 from unmelt.serve.settings import ServerSettings
 
 
 def application(
-    models: Mapping[str, Model | TextModel], settings: ServerSettings = ServerSettings(), local_only: bool = True
+    models: Mapping[str, Servable], settings: ServerSettings = ServerSettings(), local_only: bool = True
 ) -> ASGIApp:
     """Make the application that serves models.
 
@@ -68,6 +68,7 @@ def application(
     app.include_router(page.router())
     app.include_router(images.router(service))
     app.include_router(completions.router(service))
+    app.include_router(speech.router(service))
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         refused = _refused(Request(scope), settings.api_key, local_only) if scope["type"] == "http" else None
@@ -104,6 +105,7 @@ def _described(service: Service, name: str) -> dict[str, Any]:
         "takes_prompts": model.encoder is not None,
         "plans": model.planner is not None,
         "controls": list(model.control_names),
+        "speaks": isinstance(model, SpeechModel),
         "takes_suffixes": isinstance(model, TextModel) and (not model.canvas.is_causal or model.canvas.fills_middle),
     }
 

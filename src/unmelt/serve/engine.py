@@ -262,7 +262,7 @@ class Engine:
         try:
             state = part.state
             check_finite(state)
-            job.made[part.number] = job.model.decode(state.x).cpu()
+            job.made[part.number] = job.model.decode_state(state).cpu()
         except Exception as error:  # of these rows alone
             job.fail(error)
         part.batch = None

@@ -6,18 +6,21 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 from fastapi import Request
 from torch import Tensor
 
-from unmelt.model import Model, TextModel
+from unmelt.model import Model, SpeechModel, TextModel
 from unmelt.model.request import SampleRequest
 from unmelt.sampler.state import State
 from unmelt.serve.api_error import APIError
 from unmelt.serve.engine import Engine
 from unmelt.serve.job import Job
 from unmelt.serve.settings import ServerSettings
+
+Servable: TypeAlias = Model | TextModel | SpeechModel
+"""What a server can sample."""
 
 
 @final
@@ -29,7 +32,7 @@ class Service:
         settings: What clients may ask for.
     """
 
-    def __init__(self, models: Mapping[str, Model | TextModel], settings: ServerSettings) -> None:
+    def __init__(self, models: Mapping[str, Servable], settings: ServerSettings) -> None:
         self.models, self.settings, self.started = dict(models), settings, int(time.time())
         self.engine = Engine(settings.engine, deterministic=settings.deterministic)
         self._stop = threading.Event()
@@ -49,7 +52,7 @@ class Service:
 
         Args:
             name: What the client asked for; None for the first of its kind.
-            kind: What it must be able to make: Model (pictures) or TextModel.
+            kind: What it must be able to make: Model (pictures), TextModel or SpeechModel.
 
         Returns:
             The model.
@@ -64,7 +67,7 @@ class Service:
             raise APIError(404, f"there is no model {name!r} for this; there are: {known}", "model", "model_not_found")
         return self.models[chosen]
 
-    async def sample(self, client: Request, model: Model | TextModel, request: SampleRequest) -> Tensor:
+    async def sample(self, client: Request, model: Servable, request: SampleRequest) -> Tensor:
         """Sample a request, and give it up if its client goes away.
 
         Args:
@@ -85,9 +88,7 @@ class Service:
         finally:
             job.cancel()
 
-    def states(
-        self, client: Request, model: Model | TextModel, request: SampleRequest
-    ) -> AsyncIterator[State | Tensor]:
+    def states(self, client: Request, model: Servable, request: SampleRequest) -> AsyncIterator[State | Tensor]:
         """Sample a request step by step, and give it up if its client goes away.
 
         The request is taken on, or refused, at once: a stream that was promised begins.

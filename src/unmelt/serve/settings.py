@@ -20,9 +20,9 @@ class ServerSettings:
         deterministic: Whether rows are the same bit for bit whatever shares their batches; see `Engine`.
         samples: Largest n of a request.
         steps: Largest number of steps.
-        prompt: Characters of the longest prompt.
+        prompt: Characters of the longest prompt, and of the longest text to be said.
         body: Bytes of the largest body.
-        seconds: Longest time that a request may take.
+        seconds: Longest time that a request may take; of speech, a sentence of it.
 
     Raises:
         UsageError: If a limit is below 1.
