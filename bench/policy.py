@@ -72,13 +72,13 @@ class Learner:
             if arm == "flow":
                 inner = um.backbone.FrameMLP(frames=WAYPOINTS, shape=(2,), width=width, depth=depth, vector_width=16)
                 backbone = um.backbone.StandardizedVector(inner, self.seen.mean, self.seen.sd)
-                flow = um.denoiser.prediction.FlowVelocity()
+                x0 = um.denoiser.prediction.X0()
                 process = um.process.Gaussian(um.schedule.Straight())
-                self.network: nn.Module = um.denoiser.NetworkDenoiser(backbone, process, flow, (WAYPOINTS, 2))
+                self.network: nn.Module = um.denoiser.NetworkDenoiser(backbone, process, x0, (WAYPOINTS, 2))
                 times: Any = um.objective.Stratified(um.objective.Uniform())
                 if chunks.stride:
                     times = um.objective.KnownPrefix(times, WAYPOINTS, 0.5)
-                self.objective = um.objective.Regression(times=times, weight=um.objective.FlatWeight(flow))
+                self.objective = um.objective.Regression(times=times, weight=um.objective.MinSNR(100.0))
             else:
                 count = max(1, self.components)
                 self.network = Plain(width, depth, NUMBERS if not self.components else count * (2 * NUMBERS + 1))

@@ -6,7 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
-    from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light
+    from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light, track_balls
     from unmelt.data.controlled import Controlled
     from unmelt.data.digits import digits
     from unmelt.data.disc_rows import DiscRows, PointState, route_entropy
@@ -91,6 +91,7 @@ __all__ = [
     "route_entropy",
     "save_episodes",
     "split_documents",
+    "track_balls",
     "wav_bytes",
 ]
 
