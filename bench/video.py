@@ -118,7 +118,7 @@ def continued(arm: str, model: um.Model | None, true: Tensor, frames: int, optio
         return true[:, KNOWN - 1 : KNOWN].expand(-1, frames, -1, -1, -1)
     made = []
     for part in true[:, :KNOWN].split(options.chunk):
-        past = model.encode(part)
+        past = model.codec.encode(part)
         if arm.endswith("one shared time"):
             new = replaced(model, past, frames, options.frame_steps)
         else:

@@ -53,7 +53,7 @@ class Changed:
 def trained(arm: str, games: Path, options: argparse.Namespace) -> tuple[um.Model, float]:
     """The model of an arm, trained or loaded, and the seconds that its training took this time."""
     settings = {"steps": options.steps, "batch": options.batch, "width": options.width, "lr": options.lr}
-    noise = 0.0 if arm.endswith("clean known frames") else 0.3
+    noise = 0.0 if arm.endswith("clean known frames") else 0.1
     model = um.recipe.world(episodes=games, context_noise=noise, seed=options.seed, picture_every=0, **settings)
     if arm.startswith("control: actions"):
         how = "others" if arm.endswith("others") else "late"
