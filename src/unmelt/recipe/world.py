@@ -34,9 +34,9 @@ def world(
     held_out: float = 0.1,
     width: int = 32,
     blocks: int = 1,
-    steps: int = 20_000,
-    batch: int = 32,
-    lr: float = 1e-3,
+    steps: int = 40_000,
+    batch: int = 16,
+    lr: float = 2e-3,
     ema: float = 0.999,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     seed: int = 0,
@@ -79,7 +79,7 @@ def world(
             blocks=blocks,
             vector_width=source.actions.shape[1],
         )
-    times = KnownPrefix(Stratified(LogitNormal(1.0)), frames, share=known, known=frames - 1, noise=context_noise)
+    times = KnownPrefix(Stratified(LogitNormal(1.5)), frames, share=known, known=frames - 1, noise=context_noise)
     return Model(
         denoiser=NetworkDenoiser(backbone, Gaussian(Straight()), X0(), source.shape),
         codec=Affine.images(),
