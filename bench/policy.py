@@ -33,7 +33,7 @@ from unmelt.rng import Stream, seeded
 
 ARMS = ("flow", "behaviour cloning", "mixture of 5", "mixture of 24")
 TASKS = ("fixed", "jittered", "replanned")
-RATES = (5e-4, 1.5e-3, 4e-3)
+RATES = (1e-3, 2e-3, 4e-3)
 JITTER, EPISODES, ASKED, EVERY, HELD = 0.05, 3000, 2000, 16, 8
 NUMBERS = 2 * WAYPOINTS
 TRIAL_SEED = 100
@@ -72,13 +72,13 @@ class Learner:
             if arm == "flow":
                 inner = um.backbone.FrameMLP(frames=WAYPOINTS, shape=(2,), width=width, depth=depth, vector_width=16)
                 backbone = um.backbone.StandardizedVector(inner, self.seen.mean, self.seen.sd)
-                flow = um.denoiser.prediction.FlowVelocity()
+                x0 = um.denoiser.prediction.X0()
                 process = um.process.Gaussian(um.schedule.Straight())
-                self.network: nn.Module = um.denoiser.NetworkDenoiser(backbone, process, flow, (WAYPOINTS, 2))
+                self.network: nn.Module = um.denoiser.NetworkDenoiser(backbone, process, x0, (WAYPOINTS, 2))
                 times: Any = um.objective.Stratified(um.objective.Uniform())
                 if chunks.stride:
                     times = um.objective.KnownPrefix(times, WAYPOINTS, 0.5)
-                self.objective = um.objective.Regression(times=times, weight=um.objective.FlatWeight(flow))
+                self.objective = um.objective.Regression(times=times, weight=um.objective.MinSNR(100.0))
             else:
                 count = max(1, self.components)
                 self.network = Plain(width, depth, NUMBERS if not self.components else count * (2 * NUMBERS + 1))
@@ -122,8 +122,8 @@ class Learner:
 def train(learner: Learner, chunks: um.data.ActionChunks, rate: float, options: argparse.Namespace, seed: int) -> int:
     """Train for --seconds of processor time at a falling rate. The weights end as their average. Returns the steps."""
     network, rng, step = learner.network, Stream(seed), 0
-    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.0)
-    average = [p.detach().clone() for p in network.parameters()]
+    optimizer = torch.optim.AdamW(network.parameters(), rate, (0.9, 0.99), weight_decay=0.0, fused=True)
+    average = um.train.EMA(network.parameters(), 0.998)
     begun = time.process_time()
     while (gone := (time.process_time() - begun) / options.seconds) < 1:
         for group in optimizer.param_groups:
@@ -133,13 +133,8 @@ def train(learner: Learner, chunks: um.data.ActionChunks, rate: float, options: 
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         step += 1
-        decay = min(0.998, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, p in zip(average, network.parameters(), strict=True):
-                kept.lerp_(p, 1 - decay)
-    with torch.no_grad():
-        for kept, p in zip(average, network.parameters(), strict=True):
-            p.copy_(kept)
+        average.update()
+    average.swap()
     return step
 
 
@@ -209,8 +204,8 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--cells", type=Path, default=Path("runs/policy_cells.json"), help="finished cells")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

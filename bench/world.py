@@ -53,7 +53,7 @@ class Changed:
 def trained(arm: str, games: Path, options: argparse.Namespace) -> tuple[um.Model, float]:
     """The model of an arm, trained or loaded, and the seconds that its training took this time."""
     settings = {"steps": options.steps, "batch": options.batch, "width": options.width, "lr": options.lr}
-    noise = 0.0 if arm.endswith("clean known frames") else 0.3
+    noise = 0.0 if arm.endswith("clean known frames") else 0.1
     model = um.recipe.world(episodes=games, context_noise=noise, seed=options.seed, picture_every=0, **settings)
     if arm.startswith("control: actions"):
         how = "others" if arm.endswith("others") else "late"
@@ -135,10 +135,10 @@ def speed(model: um.Model, options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=15_000, help="training steps of every arm")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=40_000, help="training steps of every arm")
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--frame-steps", type=int, default=4, help="sampling steps of a frame")
     parser.add_argument("--games", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)

@@ -18,4 +18,4 @@ def test_films_are_learned_and_continued(tmp_path):
     more = um.sampler.continue_frames(model.denoiser, first, frames=16, sampler=um.sampler.Adams(), grid=window)
     assert model.decode(more).shape == (2, 16, 1, 16, 16)
     model.modality.write(model.decode(more), tmp_path / "film.webp")
-    assert (tmp_path / "film-1.webp").stat().st_size > 100
+    assert (tmp_path / "film-1.webp").read_bytes()[8:12] == b"WEBP"

@@ -6,7 +6,7 @@ from unmelt.public_names import publish
 
 if TYPE_CHECKING:
     from unmelt.data.aspect_ratio_buckets import AspectRatioBuckets, bucket_sizes
-    from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light
+    from unmelt.data.bouncing_balls import BallsState, BouncingBalls, centre_of_light, track_balls
     from unmelt.data.chorale_grid import chorale_grid, chorale_text
     from unmelt.data.chorales import Chorale, ChoraleWindows, chorale_windows, chorales, read_chorale, split_chorales
     from unmelt.data.controlled import Controlled
@@ -105,6 +105,7 @@ __all__ = [
     "save_episodes",
     "split_chorales",
     "split_documents",
+    "track_balls",
     "wav_bytes",
 ]
 

@@ -5,7 +5,7 @@
 
 Energy is conserved at every moment, and momentum except at the walls. A frame shows discs with smooth edges. The post
 hides what is behind it, so that a film must remember where a ball is and how fast it goes. The centre of mass is read
-from frames without a post as the centroid of their light.
+from frames without a post as the centroid of their light, and every ball as the centroid of the light nearest to it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ SUBSTEPS = 8
 
 POST = 0.35
 """Brightness of the post; balls have 1."""
+
+ROUNDS = 4
+"""Rounds of light to balls and balls to light, with which the balls of a frame are found."""
 
 
 class BallsState(NamedTuple):
@@ -170,3 +173,30 @@ def centre_of_light(frames: Float[Tensor, "*n 1 height width"]) -> Float[Tensor,
     x = (light.sum(-2) * (torch.arange(width) + 0.5) / width).sum(-1) / total
     y = (light.sum(-1) * (torch.arange(height) + 0.5) / height).sum(-1) / total
     return torch.stack([x, y], -1).float()
+
+
+def track_balls(
+    frames: Float[Tensor, "rows moments 1 height width"], first: Float64[Tensor, "rows balls 2"]
+) -> Float64[Tensor, "rows moments balls 2"]:
+    """Where every ball is in frames without a post: the centroid of the light that is nearer to it than to the others.
+
+    Args:
+        frames: [rows, moments, 1, height, width], in [0, 1].
+        first: [rows, balls, 2], where they are at about the first frame, in sides of the box.
+
+    Returns:
+        [rows, moments, balls, 2]; a ball without light stays where it was.
+    """
+    height, width = frames.shape[-2:]
+    y = ((torch.arange(height, dtype=torch.float64) + 0.5) / height)[:, None].expand(height, width)
+    x = ((torch.arange(width, dtype=torch.float64) + 0.5) / width).expand(height, width)
+    place = torch.stack([x, y], 2).view(-1, 2)
+    now, found = first, []
+    for light in frames.double().flatten(2).unbind(1):
+        for _ in range(ROUNDS):
+            nearest = (place - now[:, :, None]).square().sum(3).argmin(1)
+            share = torch.nn.functional.one_hot(nearest, first.shape[1]).mT * light[:, None]
+            total = share.sum(2, keepdim=True)
+            now = torch.where(total > 1e-6, share @ place / total.clamp_min(1e-6), now)
+        found.append(now)
+    return torch.stack(found, 1)

@@ -1,4 +1,8 @@
-"""Films: windows of frames, of which any beginning may be known."""
+"""Films: windows of frames, of which any beginning may be known.
+
+The network predicts x0, which lies on a thin set of all films; a velocity or noise would have to be carried through
+every pixel of every frame.
+"""
 
 from typing import Literal
 
@@ -7,10 +11,10 @@ from unmelt.backbone import FrameUNet
 from unmelt.codec import Affine
 from unmelt.data import FrameWindows
 from unmelt.denoiser import NetworkDenoiser
-from unmelt.denoiser.prediction import FlowVelocity
+from unmelt.denoiser.prediction import X0
 from unmelt.modality import Video
 from unmelt.model import Model
-from unmelt.objective import FlatWeight, KnownPrefix, Regression, Stratified, Uniform
+from unmelt.objective import KnownPrefix, MinSNR, Regression, Stratified, Uniform
 from unmelt.process import Gaussian
 from unmelt.recipe.origin import Folder, recorded
 from unmelt.rng import seeded
@@ -75,14 +79,13 @@ def video(
             blocks=blocks,
             vector_width=source.actions.shape[1],
         )
-    flow = FlowVelocity()
     times = KnownPrefix(Stratified(Uniform()), frames, share=known, noise=context_noise)
     return Model(
-        denoiser=NetworkDenoiser(backbone, Gaussian(Straight()), flow, source.shape),
+        denoiser=NetworkDenoiser(backbone, Gaussian(Straight()), X0(), source.shape),
         codec=Affine.images(),
         modality=Video(),
         grid=grid.uniform(16),
-        objective=Regression(times=times, weight=FlatWeight(flow)),
+        objective=Regression(times=times, weight=MinSNR(5.0)),
         training=Training(
             steps=steps,
             batch=batch,
