@@ -151,8 +151,8 @@ def test_a_correction_by_a_part_is_written_as_an_option(refused, tmp_path):
         ("--label", "--5", "--label"),
         ("--label", 10**30, "no class"),
         ("--device", "tpu", "one of auto, cpu"),
-        ("--out", "x.jpg", ".png, .npy, .txt or .wav"),
-        ("--out", "x", ".png, .npy, .txt or .wav"),
+        ("--out", "x.jpg", ".png, .npy, .txt, .wav or .mid"),
+        ("--out", "x", ".png, .npy, .txt, .wav or .mid"),
     ],
 )
 def test_sample_refuses_invalid_options(ring, refused, option, value, said):

@@ -62,7 +62,8 @@ def test_data(here, monkeypatch):
     icons = here / "node_modules" / "@iconify-json" / "noto"
     icons.mkdir(parents=True)
     body = {"body": '<rect width="8" height="8" fill="#f00"/>'}
-    (icons / "icons.json").write_text(json.dumps({"icons": {"red-square": body}, "width": 8, "height": 8}))
+    icon_set = json.dumps({"icons": {"red-square": body}, "width": 8, "height": 8})
+    (icons / "icons.json").write_text(icon_set, encoding="utf-8")
     shorten(monkeypatch, um.recipe, "images", **IMAGES)
     names = run_page("data")
     assert "13 images used" in str(names["report"])
@@ -93,7 +94,10 @@ def test_few_steps(here, monkeypatch):
     shorten(monkeypatch, um.recipe, "digits", **DIGITS)
     short = "MeanFlow(training_steps=2), steps=2, "
     changes = {f"MeanFlow(), steps=2, {after}": short + after for after in ("out", "guidance_range")}
-    names = run_page("few-steps", changes=changes, commands={"unmelt distill": "--training-steps 2 --out runs/again"})
+    changes["Consistency(), steps=2)"] = "Consistency(training_steps=2), steps=2)"
+    changes["Adversarial(), steps=2, start"] = "Adversarial(training_steps=2), steps=2, start"
+    commands = {"unmelt distill runs/digits --method mean-flow": "--training-steps 2 --out runs/again"}
+    names = run_page("few-steps", changes=changes, commands=commands)
     assert names["student"].sample(2, label=3, guidance=torch.tensor([1.5, 3.0])).shape == (2, 1, 8, 8)
 
 
@@ -160,12 +164,13 @@ def test_serving(here, monkeypatch):
     pytest.importorskip("uvicorn")
     pytest.importorskip("multipart")
     from serve.running import served
+    from serve.speaker import speaker
 
     draw(here, "cat", "mask", "edges", side=32)
     books(here)
     text = um.recipe.text(folder="books", **TEXT)
     edges = um.recipe.control(start="digits", control="edges", **SHORT)
-    models = {"emoji": um.load("emoji", "cpu"), "books": text, "digits-edges": edges}
+    models = {"emoji": um.load("emoji", "cpu"), "books": text, "digits-edges": edges, "speech": speaker()}
     with served(models, um.serve.ServerSettings()) as address:
         names = run_page("serving", changes={"http://127.0.0.1:8000": address})
     assert names["job"].result().shape == (4, 3, 32, 32)
