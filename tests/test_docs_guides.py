@@ -135,6 +135,7 @@ def test_training(here, monkeypatch):
     assert um.load("runs/faces-0.15").sample(1).shape == (1, 3, 8, 8)
 
 
+@pytest.mark.slow  # an export to ONNX
 def test_sharing(here, monkeypatch):
     pytest.importorskip("huggingface_hub")
     diffusers = pytest.importorskip("diffusers")

@@ -19,10 +19,9 @@ METHODS = {
 STEPS, SECONDS = 40, 0.015
 
 
-@pytest.mark.parametrize(
-    "name", [each if each == "Progressive" else pytest.param(each, marks=pytest.mark.slow) for each in METHODS]
-)
-@pytest.mark.parametrize("lives", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow  # runs of two networks that are killed are among the tests of all systems
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("lives", [2, 10])
 def test_a_killed_run_ends_as_if_it_had_not_been(name, lives, tmp_path):
     """Weights, moments and the random streams of every network."""
     given = (METHODS[name], STEPS, SECONDS)

@@ -4,20 +4,12 @@ import importlib
 
 import pytest
 import torch
+from chorale_pieces import piece
 
 import unmelt as um
 from unmelt.data.chorale_grid import HELD, LOWEST, REST, UNKNOWN, sounding
 from unmelt.data.wav import read_sound
 from unmelt.errors import UsageError
-
-LOWER = (-8, -17, -27)
-
-
-def piece(number):
-    """Quarters in which the lower voices follow the soprano at fixed distances."""
-    soprano = [72 + (k * (number + 1) + k // 3) % 7 for k in range(24)]
-    voices = [tuple((float(k), 1.0, pitch + down) for k, pitch in enumerate(soprano)) for down in (0, *LOWER)]
-    return um.data.Chorale(f"{number}", tuple(voices), tuple(4.0 * k for k in range(6)))
 
 
 @pytest.fixture(scope="module")

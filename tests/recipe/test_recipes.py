@@ -1,5 +1,6 @@
 """Every recipe: described, refused where wrong, and `images` and `text` from a real folder to samples."""
 
+import importlib
 import inspect
 import json
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from chorale_pieces import random_pieces
 from PIL import Image
 
 import unmelt as um
@@ -31,6 +33,12 @@ def pets(tmp_path):
         photograph(tmp_path / "pets" / ("cat", "dog")[k % 2] / f"{k}.png", mode, (8 + k, 20 - k), k)
     (tmp_path / "pets/cat/broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
     return tmp_path / "pets"
+
+
+@pytest.fixture(autouse=True)
+def few_chorales(monkeypatch):
+    """Pieces made here: reading the scores of the corpus takes minutes."""
+    monkeypatch.setattr(importlib.import_module("unmelt.recipe.chorales"), "all_chorales", lambda: random_pieces(60))
 
 
 OWN = (

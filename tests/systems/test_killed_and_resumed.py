@@ -19,7 +19,7 @@ def contents(folder):
     return {path.name: load_file(path) for path in files}
 
 
-QUICK = ("two_networks", "latents")
+QUICK = ("two_networks",)
 
 
 @pytest.mark.parametrize(
