@@ -83,7 +83,7 @@ def check(line):
         case "make":
             assert all(re.search(rf"(?m)^{re.escape(each)}:", text_of(ROOT / "Makefile")) for each in words), line
         case "pip":
-            wanted = re.fullmatch(r"install (?:unmelt|-e \.)(?:\[([\w,]+)\])?", " ".join(words))
+            wanted = re.fullmatch(r"install (?:unmelt|(?:-e )?\.)(?:\[([\w,]+)\])?", " ".join(words))
             assert wanted, line
             assert set(filter(None, (wanted[1] or "").split(","))) <= EXTRAS.keys(), line
         case "python" | "py":

@@ -9,7 +9,7 @@ weights, so that latents are centred and of unit size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -21,24 +21,22 @@ from unmelt import picture
 from unmelt.arguments import checked
 from unmelt.codec import Autoencoder, QuantizedAutoencoder
 from unmelt.data import Source
-from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.metric import collect_samples, frechet_distance, image_crops
 from unmelt.metric.features import Pixels
 from unmelt.modality import Images, Modality
-from unmelt.model import fitting
 from unmelt.model.judging import note_other_data
-from unmelt.model.stored import Stored, TrainingData
+from unmelt.model.stored import TrainingData
+from unmelt.model.trainable_part import TrainablePart
 from unmelt.objective import Reconstruction, perceptual_distance
-from unmelt.train import Execution, Logger, ObjectiveStep, Training
-from unmelt.train.logger import logger_names
+from unmelt.train import ObjectiveStep, Training
 
 ROWS, MEASURED, SHOWN = 64, 4096, 8
 """Rows that are coded at a time, by which latents are measured at most, and that a picture shows."""
 
 
 @final
-class CodecModel(Stored):
+class CodecModel(TrainablePart):
     """An autoencoder of images, trained and kept in a run folder. A recipe makes one; `um.load` reads one.
 
     Args:
@@ -116,50 +114,22 @@ class CodecModel(Stored):
         drawn.save(path)
         return path
 
-    @checked("model.fit")
-    def fit(
-        self,
-        out: str | Path | None = None,
-        device: str | torch.device = "auto",
-        quiet: bool = False,
-        execution: Execution | None = None,
-        log_to: str | Sequence[Logger] = "none",
-        allow_other_data: bool = False,
-    ) -> CodecModel:
-        """Train to the last step, or resume the interrupted run in `out`; then measure the latents.
-
-        Args:
-            out: The run folder. None keeps nothing.
-            device: Where to compute; "auto" is a GPU where there is one.
-            quiet: Whether to print nothing.
-            execution: How it is computed: compiled, in parts, sharded.
-            log_to: Loggers of the run, as of `Model.fit`.
-            allow_other_data: Whether the run in `out` may go on with other data than it was started with.
-
-        Returns:
-            The object itself, fitted.
-
-        Raises:
-            UsageError: If it has no data to learn from, `out` holds another run or one of other data, or `log_to` names
-                no logger.
-        """
+    def train_step(self) -> ObjectiveStep:
         if self.source is None or self.training is None or self.objective is None:
             raise UsageError(
                 "an autoencoder without data to learn from",
                 "one made by a recipe",
                 'um.recipe.autoencoder(folder="faces").fit()',
             )
-        if isinstance(log_to, str):
-            logger_names(log_to)
-        self.folder = None if out is None else Path(out)
         constants = [module for name, module in self.modules().items() if name != self.MAIN]
-        step = ObjectiveStep(self.codec, self.objective, constants)
-        fitting.fit(self, device_named(device), execution, quiet, log_to, step, allow_other_data)
+        return ObjectiveStep(self.codec, self.objective, constants)
+
+    def finish(self) -> None:
+        """Measure the latents, which have mean 0 and deviation 1 from then on."""
         if isinstance(self.codec, Autoencoder):
             self.codec.normalize(*self._latent_moments(self.codec))
             if self.folder is not None:
                 self.save(self.folder)
-        return self
 
     @torch.no_grad()
     def _latent_moments(self, codec: Autoencoder) -> tuple[Float[Tensor, " latents"], Float[Tensor, " latents"]]:

@@ -21,7 +21,6 @@ from torch import nn
 
 from unmelt.arguments import checked
 from unmelt.data import Arrays, Source
-from unmelt.device import device_named
 from unmelt.drafting import (
     BlockLength,
     Drafter,
@@ -43,13 +42,12 @@ from unmelt.drafting import (
 from unmelt.drafting.pass_text import marked, pass_texts
 from unmelt.errors import UsageError
 from unmelt.modality import Modality, Text
-from unmelt.model import fitting
 from unmelt.model.judging import note_other_data
-from unmelt.model.stored import Stored, TrainingData
+from unmelt.model.stored import TrainingData
+from unmelt.model.trainable_part import TrainablePart
 from unmelt.rng import RowSeeds, Seed, fold
-from unmelt.train import Execution, Logger, Training
+from unmelt.train import Training
 from unmelt.train.atomic_files import write
-from unmelt.train.logger import logger_names
 
 LOOKUP = NGram(shortest=2)
 """What is looked up before the network is asked."""
@@ -59,7 +57,7 @@ SCORED, SHOWN = 16, 24
 
 
 @final
-class DrafterModel(Stored):
+class DrafterModel(TrainablePart):
     """A drafter for a language model, trained and kept in a run folder. A recipe makes one; `um.load` reads one.
 
     Args:
@@ -154,42 +152,11 @@ class DrafterModel(Stored):
         self.network.to(verifier.model.device)
         return HiddenDrafter(verifier, self.network)
 
-    @checked("model.fit")
-    def fit(
-        self,
-        out: str | Path | None = None,
-        device: str | torch.device = "auto",
-        quiet: bool = False,
-        execution: Execution | None = None,
-        log_to: str | Sequence[Logger] = "none",
-        allow_other_data: bool = False,
-    ) -> DrafterModel:
-        """Train to the last step, or resume the interrupted run in `out`.
-
-        Args:
-            out: The run folder. None keeps nothing.
-            device: Where to compute; "auto" is a GPU where there is one.
-            quiet: Whether to print nothing.
-            execution: How it is computed: compiled, in parts, sharded.
-            log_to: Who else is told of the run, as of `Model.fit`.
-            allow_other_data: Whether the run in `out` may go on with other data than it was started with.
-
-        Returns:
-            The object itself, fitted.
-
-        Raises:
-            UsageError: If it has no data to learn from, `out` holds another run or one of other data, or `log_to` names
-                no logger.
-        """
+    def train_step(self) -> DraftStep:
         if self.source is None or self.training is None:
             instead = 'um.recipe.drafter(verifier="models/smollm2", text="books").fit()'
             raise UsageError("a drafter without text to learn from", "one made by a recipe", instead)
-        if isinstance(log_to, str):
-            logger_names(log_to)
-        self.folder = None if out is None else Path(out)
-        step = DraftStep(HiddenDrafter(self.verifier.loaded, self.network), self.places)
-        fitting.fit(self, device_named(device), execution, quiet, log_to, step, allow_other_data)
-        return self
+        return DraftStep(HiddenDrafter(self.verifier.loaded, self.network), self.places)
 
     @checked("model.sample")
     def sample(

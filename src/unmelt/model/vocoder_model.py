@@ -7,7 +7,7 @@ z = vocoder.encode(x);  vocoder.decode(z)
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -18,22 +18,20 @@ from torch import Tensor, nn
 from unmelt.arguments import checked
 from unmelt.codec import Vocoder
 from unmelt.data import Excerpts, Recordings
-from unmelt.device import device_named
 from unmelt.errors import UsageError
 from unmelt.modality import Modality, Sound
-from unmelt.model import fitting
 from unmelt.model.judging import note_other_data
-from unmelt.model.stored import Stored, TrainingData
+from unmelt.model.stored import TrainingData
+from unmelt.model.trainable_part import TrainablePart
 from unmelt.objective import SpectralLoss, spectral_distance
-from unmelt.train import Execution, Logger, ObjectiveStep, Training
-from unmelt.train.logger import logger_names
+from unmelt.train import ObjectiveStep, Training
 
 SHOWN, JUDGED, SECONDS = 4, 64, 2.0
 """Recordings that a picture shows, that are judged, and seconds of each in a picture."""
 
 
 @final
-class VocoderModel(Stored):
+class VocoderModel(TrainablePart):
     """A vocoder, trained and kept in a run folder. A recipe makes one; `um.load` reads one.
 
     Args:
@@ -109,45 +107,14 @@ class VocoderModel(Stored):
         self.modality.draw(both).save(path)
         return path
 
-    @checked("model.fit")
-    def fit(
-        self,
-        out: str | Path | None = None,
-        device: str | torch.device = "auto",
-        quiet: bool = False,
-        execution: Execution | None = None,
-        log_to: str | Sequence[Logger] = "none",
-        allow_other_data: bool = False,
-    ) -> VocoderModel:
-        """Train to the last step, or resume the interrupted run in `out`.
-
-        Args:
-            out: The run folder. None keeps nothing.
-            device: Where to compute; "auto" is a GPU where there is one.
-            quiet: Whether to print nothing.
-            execution: How it is computed: compiled, in parts, sharded.
-            log_to: Who else is told of the run, as of `Model.fit`.
-            allow_other_data: Whether the run in `out` may go on with other data than it was started with.
-
-        Returns:
-            The object itself, fitted.
-
-        Raises:
-            UsageError: If it has no data to learn from, `out` holds another run or one of other data, or `log_to` names
-                no logger.
-        """
+    def train_step(self) -> ObjectiveStep:
         if self.source is None or self.training is None or self.objective is None:
             raise UsageError(
                 "a vocoder without recordings to learn from",
                 "one made by a recipe",
                 'um.recipe.vocoder(folder="recordings").fit()',
             )
-        if isinstance(log_to, str):
-            logger_names(log_to)
-        self.folder = None if out is None else Path(out)
-        step = ObjectiveStep(self.codec, self.objective)
-        fitting.fit(self, device_named(device), execution, quiet, log_to, step, allow_other_data)
-        return self
+        return ObjectiveStep(self.codec, self.objective)
 
     @checked("model.encode")
     @torch.no_grad()
