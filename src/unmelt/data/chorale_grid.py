@@ -90,8 +90,8 @@ def excerpt(grid: Int64[Tensor, "whole 4"], begin: int, moments: int) -> Int64[T
     part = grid[begin : begin + moments].clone()
     if begin and len(part):
         pitch = sounding(grid[: begin + 1])[begin]
-        goes_on = (part[0] == HELD) & (pitch > 0)
-        part[0] = torch.where(goes_on, pitch - LOWEST, part[0])
+        is_held = (part[0] == HELD) & (pitch > 0)
+        part[0] = torch.where(is_held, pitch - LOWEST, part[0])
     return part
 
 

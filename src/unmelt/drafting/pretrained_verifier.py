@@ -1,4 +1,4 @@
-"""Which verifier a drafter belongs to: where its files are, and digests by which it is told from others.
+"""Which verifier a drafter belongs to: where its files are, and digests by which it is recognised.
 
 A drafter that reads another verifier's hidden states, or counts its tokens otherwise, still leaves the law of the text
 as it is, and nearly nothing of what it drafts is accepted. That is refused rather than slow.

@@ -189,8 +189,7 @@ class BaseModel(ControllableModel):
             The student, fitted.
 
         Raises:
-            UsageError: If there is nothing to learn from, the method does not fit this model, `start` is no student of
-                this model, or `out` holds another run.
+            UsageError: If there are no data, the method or `start` does not fit, or `out` holds another run.
         """
         changes = {"steps": training_steps, "batch": batch, "lr": lr, "seed": seed, "save_every": save_every}
         out = None if out is None else Path(out)

@@ -4,7 +4,7 @@
     drafter.sample("The sea", tokens=64, temperature=0.0)
 
 The verifier's weights stay where they are: a run folder holds the network, the path of the verifier and digests by
-which another one is told from it.
+which it is recognised.
 """
 
 from __future__ import annotations

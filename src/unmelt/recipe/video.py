@@ -6,20 +6,10 @@ every pixel of every frame.
 
 from typing import Literal
 
-from unmelt import data
-from unmelt.backbone import FrameUNet
-from unmelt.codec import Affine
-from unmelt.data import FrameWindows
-from unmelt.denoiser import NetworkDenoiser
-from unmelt.denoiser.prediction import X0
-from unmelt.modality import Video
 from unmelt.model import Model
 from unmelt.objective import KnownPrefix, MinSNR, Regression, Stratified, Uniform
-from unmelt.process import Gaussian
+from unmelt.recipe.frame_model import frame_model
 from unmelt.recipe.origin import Folder, recorded
-from unmelt.rng import seeded
-from unmelt.sampler import grid
-from unmelt.schedule import Straight
 from unmelt.train import Training
 
 
@@ -68,34 +58,25 @@ def video(
     Returns:
         The untrained model.
     """
-    train, test = data.read_episodes(episodes).split(held_out)
-    source, beside = (FrameWindows(each, frames, seed) for each in (train, test))
-    with seeded(seed):
-        backbone = FrameUNet(
-            frames=frames,
-            channels=source.shape[1],
-            patch=patch,
-            width=width,
-            blocks=blocks,
-            vector_width=source.actions.shape[1],
-        )
     times = KnownPrefix(Stratified(Uniform()), frames, share=known, noise=context_noise)
-    return Model(
-        denoiser=NetworkDenoiser(backbone, Gaussian(Straight()), X0(), source.shape),
-        codec=Affine.images(),
-        modality=Video(),
-        grid=grid.uniform(16),
+    training = Training(
+        steps=steps,
+        batch=batch,
+        lr=lr,
+        ema=ema,
+        precision=precision,
+        seed=seed,
+        save_every=save_every,
+        picture_every=picture_every,
+    )
+    return frame_model(
+        episodes,
+        held_out,
+        frames,
+        patch=patch,
+        width=width,
+        blocks=blocks,
         objective=Regression(times=times, weight=MinSNR(5.0)),
-        training=Training(
-            steps=steps,
-            batch=batch,
-            lr=lr,
-            ema=ema,
-            precision=precision,
-            seed=seed,
-            save_every=save_every,
-            picture_every=picture_every,
-        ),
-        source=source,
-        held_out=beside,
+        sampling_steps=16,
+        training=training,
     )
